@@ -1,0 +1,88 @@
+"""Every error this package raises on purpose.
+
+    ReplicateError                 exit 1
+    ├── UserError                  exit 2: something the user can put right
+    │   ├── SpecError              faults of tables/*.toml, all of them together
+    │   ├── UnknownName            a table, row, column or job that does not exist
+    │   ├── NotAvailable           known, but not possible here (no torch, no ImageNet)
+    │   └── StoreUnusable          the results folder cannot be written
+    ├── StoreFault                 a stored result is damaged
+    └── JobError                   a job ended without a result
+        └── Diverged               a loss or a weight stopped being finite
+
+The house form is ``where: what, got what``, then what is allowed, then the one thing to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class ReplicateError(Exception):
+    exit_code = 1
+
+
+class UserError(ReplicateError):
+    exit_code = 2
+
+
+class NotAvailable(UserError):
+    pass
+
+
+class StoreUnusable(UserError):
+    pass
+
+
+class StoreFault(ReplicateError):
+    pass
+
+
+class JobError(ReplicateError):
+    pass
+
+
+class Diverged(JobError):
+    pass
+
+
+class UnknownName(UserError):
+    """A name that is not among the known ones; the message offers the nearest."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        lines = [f"unknown {what} '{name}'"]
+        lines += [f"  {line}" for line in suggestion(name, names, plural=f"{what}s")]
+        super().__init__("\n".join(lines))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One thing wrong in a spec file: ``where`` is ``file: dotted.path``, ``help`` is printed indented."""
+
+    where: str
+    what: str
+    help: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.where}: {self.what}", *(f"  {line}" for line in self.help)])
+
+
+class SpecError(UserError):
+    """All faults of the spec files, reported together."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n\n".join(str(fault) for fault in self.faults))
+
+
+def suggestion(name: str, known: Sequence[str], plural: str) -> list[str]:
+    """Lines that help with a mistyped name: the nearest known one, then (up to 20 of) all."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    lines = [f"did you mean '{near[0]}'?"] if near else []
+    if known:
+        more = ", ..." if len(known) > 20 else ""
+        lines.append(f"{plural}: {', '.join(known[:20])}{more}")
+    return lines

@@ -1,0 +1,89 @@
+"""How a network is trained and evaluated: every ingredient of the paper's Table 9, as data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """Frozen, no unknown keys, no silent conversion (an int may stand for a float, nothing else)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Recipe(Strict):
+    """One training. Sources of the values stand beside them in tables/runs.toml.
+
+    Every field enters the key of the job, so a change of any of them is another result.
+    """
+
+    optimizer: Literal["adamw", "sgd"]
+    lr: Positive
+    """Learning rate at a global batch of ``lr_batch``; the rate used is ``lr * batch / lr_batch``."""
+    lr_batch: Count
+    weight_decay: NonNegative
+    momentum: Probability
+    """SGD only (Nesterov)."""
+    batch: Count
+    """Images per optimiser step, over all processes."""
+    mix_batch: Count
+    """Images that share one mixup/cutmix draw: the batch of one GPU in the official code."""
+    epochs: Count
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    warmup_lr: NonNegative
+    min_lr: NonNegative
+    """``warmup_lr`` and ``min_lr`` are absolute: they are not scaled with the batch."""
+
+    repeats: Count
+    """Repeated augmentation: each image this many times in a row, the epoch as long as without."""
+    crop_scale: tuple[Positive, Positive]
+    crop_ratio: tuple[Positive, Positive]
+    flip: Probability
+    rand_augment: str
+    """timm's notation, such as ``rand-m9-mstd0.5-inc1``; empty switches it off."""
+    color_jitter: NonNegative
+    """Brightness, contrast and saturation; active only while ``rand_augment`` is empty, as in timm."""
+    erase: Probability
+    mixup: NonNegative
+    cutmix: NonNegative
+    """``mixup`` and ``cutmix`` are the alphas of the Beta draws (the paper's Table 9 says 'prob.')."""
+    mix_prob: Probability
+    mix_switch: Probability
+    """Probability of CutMix where both are on."""
+    label_smoothing: Probability
+
+    drop_path: Probability
+    dropout: Probability
+    train_mode: bool
+    """False trains in eval mode (no drop path), as the paper-time fine-tuning did."""
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)]
+    """Decay of the averaged weights, which are stored and evaluated only where asked; 0 is none."""
+    precision: Literal["fp32", "fp16", "bf16"]
+
+
+class Distillation(Strict):
+    """What the student learns from the teacher (paper Section 3.1 and 3.2, Equations 2 and 3)."""
+
+    method: Literal["soft", "hard"]
+    token: bool
+    """True adds the distillation token, whose head learns from the teacher; the class head from the label."""
+    weight: Probability
+    """Share of the teacher's term: lambda of Equation 2, 1/2 in Equation 3."""
+    tau: Positive
+    reduction: Literal["mean", "batchmean"]
+    """``batchmean`` is the printed per-sample KL; ``mean`` divides by the classes too (deit#61)."""
+
+
+class Evaluation(Strict):
+    """Single-crop evaluation: resize to ``size / crop`` (rounded down), centre crop of ``size``."""
+
+    crop: Annotated[float, Field(gt=0.0, le=1.0)]
+    interpolation: Literal["bicubic", "bilinear"]
+    weights: Literal["last", "ema"]
