@@ -1,0 +1,163 @@
+"""Checkpoints of a training: one safetensors file each, whole or absent, checked when read."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from replicate.store.atomic import canonical, write_bytes
+
+log = logging.getLogger(__name__)
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """position: steps done since the start of the training. state: what is no tensor, as JSON."""
+
+    position: int
+    tensors: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+
+def weights_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """A safetensors file; the same bytes for the same tensors on any device and in any memory format."""
+    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save(flat, dict(metadata) if metadata else None)
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Its state under flat names, ``<parameter's number>/<name>``, such as ``3/exp_avg`` and ``3/step``."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}/{name}": value
+        for number, values in state.items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`, for an optimiser of the same parameters that has not stepped."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for flat, value in tensors.items():
+        number, name = flat.split("/")
+        like = parameters[int(number)]
+        if value.shape == like.shape:
+            # A file knows no memory format, and the fused kernels pair elements by address.
+            value = torch.empty_like(like, requires_grad=False).copy_(value)
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def restore_network(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    network.load_state_dict(dict(tensors))
+
+
+def within(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors named ``part/...``, without that prefix."""
+    prefix = f"{part}/"
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+class Checkpoints:
+    """The checkpoints of one training, in the folder of its job.
+
+    payload: of the job; a checkpoint of another one is never resumed.
+    seconds: at least this long between two checkpoints that nobody asked for. None reads the
+    environment variable REPLICATE_CHECKPOINT_SECONDS, without it 10.
+    """
+
+    def __init__(self, folder: Path, payload: Mapping[str, Any], seconds: float | None = None) -> None:
+        self.folder = folder
+        self.payload = hashlib.sha256(canonical(payload)).hexdigest()
+        if seconds is None:
+            seconds = float(os.environ.get("REPLICATE_CHECKPOINT_SECONDS", "10"))
+        self.seconds = seconds
+        self.last: Path | None = None
+        self._tried = time.monotonic()
+
+    def due(self) -> bool:
+        return time.monotonic() - self._tried >= self.seconds
+
+    def newest(self) -> Snapshot | None:
+        """The newest that is intact and of this payload, or None; each one skipped is logged."""
+        for path in sorted(self.folder.glob("checkpoint-*.safetensors"), reverse=True):
+            try:
+                snapshot = self._read(path)
+            except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+                log.warning("%s: skipped, %s", path, error)
+                continue
+            self.last = path
+            return snapshot
+        return None
+
+    def save(self, snapshot: Snapshot) -> bool:
+        """Write ``snapshot``; the previous one is kept. On a full disk this logs it and returns False.
+
+        Errors: `OSError` for any other failure to write.
+        """
+        self._remove(keep=self.last)
+        header = {"payload": self.payload, "position": snapshot.position, "state": snapshot.state}
+        header["sha256"] = _checksum(snapshot.tensors, header)
+        path = self.folder / f"checkpoint-{snapshot.position:09d}.safetensors"
+        try:
+            write_bytes(path, weights_bytes(snapshot.tensors, {"checkpoint": canonical(header).decode()}))
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            log.warning("%s: not written, %s; the last one is %s", path, error, self.last)
+            return False
+        finally:
+            self._tried = time.monotonic()
+        self.last = path
+        return True
+
+    def clear(self) -> None:
+        self._remove(keep=None)
+        self.last = None
+
+    def _remove(self, keep: Path | None) -> None:
+        # The temporary files are those of a process that was killed while writing.
+        for pattern in ("checkpoint-*.safetensors", ".checkpoint-*.tmp"):
+            for path in self.folder.glob(pattern):
+                if path != keep:
+                    with suppress(FileNotFoundError):
+                        path.unlink()
+
+    def _read(self, path: Path) -> Snapshot:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["checkpoint"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        claimed = header.pop("sha256")
+        if _checksum(tensors, header) != claimed:
+            raise ValueError("its checksum does not match")
+        if header["payload"] != self.payload:
+            raise ValueError("it belongs to another payload")
+        return Snapshot(header["position"], tensors, header["state"])
+
+
+def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(canonical(header))
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

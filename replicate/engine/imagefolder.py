@@ -1,0 +1,133 @@
+"""Real images on disk, laid out as ImageNet is: ``$REPLICATE_DATA/<name>/{train,val}/<class>/<image>``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from replicate.errors import UserError
+
+VARIABLE = "REPLICATE_DATA"
+SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of one split, as paths relative to ``root``, class by class and sorted inside a class."""
+
+    root: Path
+    names: tuple[str, ...]
+    files: tuple[str, ...]
+    labels: NDArray[np.int64]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Class names, images per class and sha256 of the file list: equal lists have equal fingerprints."""
+        digest = hashlib.sha256()
+        for file in sorted(self.files):
+            digest.update(file.encode() + b"\n")
+        counts = np.bincount(self.labels, minlength=len(self.names))
+        return {"classes": list(self.names), "counts": counts.tolist(), "sha256": digest.hexdigest()}
+
+
+class FolderSplit:
+    """A split whose images are decoded when asked for."""
+
+    def __init__(self, listing: Listing, mean: Sequence[float], std: Sequence[float]) -> None:
+        self._listing = listing
+        self.labels = listing.labels
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+
+    def __len__(self) -> int:
+        return len(self._listing.files)
+
+    def image(self, index: int) -> Tensor:
+        """Image ``index`` as uint8 [3, H, W]. Raises UserError, naming the file, if it cannot be decoded."""
+        return decode(self._listing.root / self._listing.files[index])
+
+
+def list_splits(name: str, classes: int) -> tuple[Listing, Listing]:
+    """The train and the validation listing of ``$REPLICATE_DATA/<name>``.
+
+    Classes are numbered in the order of their folders' names sorted as strings, which for ImageNet's synsets
+    is the order of every released weight. All faults are raised as one UserError.
+    """
+    folder = _root() / name
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: the folder of data set '{name}', got nothing there\n"
+            f"  put it (or a link to it) there, or point {VARIABLE} elsewhere"
+        )
+    faults: list[str] = []
+    listings = [_list(folder / part, classes, faults) for part in ("train", "val")]
+    if not faults and listings[0].names != listings[1].names:
+        odd = sorted(set(listings[0].names) ^ set(listings[1].names))[:5]
+        faults.append(
+            f"{folder}: train and val must have the same class folders, got {', '.join(odd)} in one only"
+            "\n  make them equal"
+        )
+    if faults:
+        raise UserError("\n\n".join(faults))
+    return listings[0], listings[1]
+
+
+def decode(path: Path) -> Tensor:
+    """Decode an image to RGB: uint8 [3, H, W]. Raises UserError for a file that is no whole image."""
+    try:
+        with Image.open(path) as image:
+            pixels = np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(
+            f"{path}: an image, got {type(error).__name__}: {error}\n  copy the file again from its source"
+        ) from error
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _root() -> Path:
+    value = os.environ.get(VARIABLE)
+    if not value:
+        raise UserError(
+            f"{VARIABLE}: the folder that holds the image data sets, got nothing (the variable is unset)\n"
+            f"  export {VARIABLE}=/path/to/datasets"
+        )
+    return Path(value)
+
+
+def _list(folder: Path, classes: int, faults: list[str]) -> Listing:
+    nothing = Listing(folder, (), (), np.zeros(0, np.int64))
+    if not folder.is_dir():
+        faults.append(f"{folder}: a folder of class folders, got nothing there\n  create it")
+        return nothing
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    loose = sum(1 for file in os.listdir(folder) if file.lower().endswith(SUFFIXES))
+    if not names:
+        faults.append(
+            f"{folder}: one folder per class, got {loose} loose images\n"
+            f"  move each image of {folder.name} into the folder of its class"
+        )
+        return nothing
+    if len(names) != classes:
+        faults.append(
+            f"{folder}: {classes} class folders, got {len(names)} ({names[0]} .. {names[-1]})\n"
+            "  complete the folder, or correct the number of classes in the data set's entry"
+        )
+    files: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(names):
+        found = sorted(file for file in os.listdir(folder / name) if file.lower().endswith(SUFFIXES))
+        if not found:
+            faults.append(f"{folder / name}: at least one image, got none\n  copy the class again")
+        files += [f"{name}/{file}" for file in found]
+        labels += [label] * len(found)
+    return Listing(folder, tuple(names), tuple(files), np.asarray(labels, np.int64))

@@ -1,0 +1,73 @@
+"""Training losses: soft-target cross-entropy and the two distillations (paper, Equations 2 and 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+from replicate.errors import UserError
+from replicate.spec.recipe import Distillation
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean over the batch of ``-sum(targets * log_softmax(logits))``; both [b, K]."""
+    return functional.cross_entropy(logits.float(), targets)
+
+
+def divergence(
+    student: Tensor, teacher: Tensor, tau: float, reduction: Literal["mean", "batchmean"]
+) -> Tensor:
+    """``tau^2 KL(teacher / tau || student / tau)`` of logits [b, K].
+
+    reduction: ``batchmean``, the KL per sample of Equation 2; ``mean`` divides by the classes as well,
+    which is what the released code does: K times smaller (deit#61).
+    """
+    log_student = functional.log_softmax(student.float() / tau, dim=1)
+    log_teacher = functional.log_softmax(teacher.float() / tau, dim=1)
+    total = functional.kl_div(log_student, log_teacher, reduction="sum", log_target=True)
+    # Divided here, as torch announces that its "mean" will become "batchmean".
+    return tau**2 * total / (student.numel() if reduction == "mean" else len(student))
+
+
+def agreement(student: Tensor, teacher: Tensor) -> Tensor:
+    """Cross-entropy [b, K] with the teacher's decision as label, without smoothing (deit#56)."""
+    return functional.cross_entropy(student.float(), teacher.argmax(dim=1))
+
+
+def loss(
+    logits: Mapping[str, Tensor], targets: Tensor, teacher: Tensor | None, distillation: Distillation | None
+) -> Tensor:
+    """The loss of one batch, a scalar.
+
+    logits: of each head, [b, K], as `models.heads` gives them.
+    targets: [b, K], smoothed and mixed; the labels are used by every method (deit#215).
+    teacher: logits [b, K]; None without distillation.
+
+    With the token the teacher's term reads the distillation head, without it the class head. Two heads
+    and no teacher are two class tokens with the same target (the paper's control in Section 4): each
+    has half of the loss.
+    """
+    check_token("distillation" in logits, distillation)
+    label = cross_entropy(logits["class"], targets)
+    if distillation is None:
+        if "distillation" in logits:
+            return 0.5 * label + 0.5 * cross_entropy(logits["distillation"], targets)
+        return label
+    assert teacher is not None
+    student = logits["distillation" if distillation.token else "class"]
+    if distillation.method == "soft":
+        term = divergence(student, teacher, distillation.tau, distillation.reduction)
+    else:
+        term = agreement(student, teacher)
+    return (1 - distillation.weight) * label + distillation.weight * term
+
+
+def check_token(two_heads: bool, distillation: Distillation | None) -> None:
+    """Raise `UserError` where the network's heads do not suit the method."""
+    if distillation is not None and distillation.token != two_heads:
+        asks = "a distillation token" if distillation.token else "no distillation token"
+        has = "two heads" if two_heads else "one head"
+        raise UserError(f"distillation: the method asks for {asks}, got a network with {has}")

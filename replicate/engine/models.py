@@ -1,0 +1,150 @@
+"""Networks: building them with timm, reading their heads, and moving weights between sizes.
+
+The only module that knows timm's model interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.layers.pos_embed import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from replicate.engine.draws import torch_seed
+from replicate.errors import StoreFault, UnknownName, UserError
+from replicate.spec.recipe import Recipe
+
+
+def build(
+    model: Mapping[str, Any], size: int, classes: int, recipe: Recipe | None = None, seed: int = 0
+) -> nn.Module:
+    """A freshly initialised network on the CPU, in training mode.
+
+    model: ``{"name", "timm", "args", "resizable", "pos_embed_std", "channels_last"}`` of a train job.
+    size: edge of the images in pixels; only a ``resizable`` network is built for it (convnets take any).
+    recipe: gives drop path and dropout; None builds without either, for a teacher or an evaluation.
+    seed: of the initialisation. Torch's default generator is left where the initialisation ended.
+
+    ``pos_embed_std`` draws the position embedding anew: timm's (and the paper's) .02 barely trains at
+    widths below 100. Errors: `UnknownName` when timm has no such network.
+    """
+    if not timm.is_model(model["timm"]):
+        raise UnknownName("timm model", model["timm"], timm.list_models())
+    args = dict(model["args"])
+    if recipe is not None:
+        args |= {"drop_rate": recipe.dropout, "drop_path_rate": recipe.drop_path}
+    if model["resizable"]:
+        args["img_size"] = size
+    torch.default_generator.manual_seed(torch_seed(seed, "init", 0, 0))
+    network: nn.Module = timm.create_model(model["timm"], pretrained=False, num_classes=classes, **args)
+    if model["pos_embed_std"] is not None:
+        nn.init.trunc_normal_(_parameter(network, "pos_embed"), std=model["pos_embed_std"])
+    if model["channels_last"]:
+        network = network.to(memory_format=torch.channels_last)
+    return network
+
+
+def best_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_distillation_head(network: nn.Module) -> bool:
+    return hasattr(network, "head_dist")
+
+
+def heads(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Logits [b, K] of each head, ``class`` and, with a distillation token, ``distillation``.
+
+    The same in training and evaluation mode. timm's own forward gives the mean of the two heads unless
+    ``set_distilled_training`` was called, and in evaluation mode always; the paper reads them apart
+    (Table 3). Dropout comes after the final norm, class token first, as in timm's ``forward_head``.
+    """
+    if not has_distillation_head(network):
+        return {"class": network(images)}
+    net: Any = network
+    features = net.forward_features(images)
+    return {
+        "class": net.head(net.head_drop(features[:, 0])),
+        "distillation": net.head_dist(net.head_drop(features[:, 1])),
+    }
+
+
+def joint(network: nn.Module, images: Tensor) -> Tensor:
+    """Logits [b, K] of the network as a whole: the mean over its heads, as in the released code (deit#42)."""
+    logits = list(heads(network, images).values())
+    return logits[0] if len(logits) == 1 else torch.stack(logits).mean(dim=0)
+
+
+def parameter_count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def load_weights(network: nn.Module, path: Path, *, resize: bool = False, new_heads: bool = False) -> None:
+    """Load a ``.safetensors`` file into ``network``.
+
+    resize: a position embedding of another grid is resampled (`resized`); otherwise it is an error.
+    new_heads: heads of another shape keep the network's fresh initialisation (transfer to other classes).
+    Errors: `StoreFault` for a file that cannot be read, `UserError` naming every tensor that does not fit.
+    """
+    try:
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise StoreFault(f"{path}: weights expected, got {error}") from error
+    own = network.state_dict()
+    grid = stored.get("pos_embed")
+    if resize and grid is not None and "pos_embed" in own and grid.shape != own["pos_embed"].shape:
+        stored["pos_embed"] = resized(grid, network)
+    if new_heads:
+        stored |= {
+            name: own[name]
+            for name in stored.keys() & own.keys()
+            if name.startswith(_head_prefixes(network)) and stored[name].shape != own[name].shape
+        }
+    faults = [f"missing: {name}" for name in sorted(own.keys() - stored.keys())]
+    faults += [f"not in the network: {name}" for name in sorted(stored.keys() - own.keys())]
+    faults += [
+        f"{name}: {tuple(own[name].shape)} expected, got {tuple(stored[name].shape)}"
+        for name in sorted(own.keys() & stored.keys())
+        if own[name].shape != stored[name].shape
+    ]
+    if faults:
+        raise UserError("\n  ".join([f"{path}: the weights of another network", *faults]))
+    network.load_state_dict(stored)
+
+
+def resized(pos_embed: Tensor, network: nn.Module) -> Tensor:
+    """``pos_embed`` [1, n, d] of a square grid, bicubic on the patch part to the grid of ``network``.
+
+    Prefix tokens are kept. No antialiasing and no aligned corners, as the official fine-tuning has it
+    (paper Section 3, "fixing the positional encoding across resolutions"; deit#43); timm's default would
+    antialias.
+    """
+    net: Any = network
+    new: Tensor = resample_abs_pos_embed(
+        pos_embed,
+        new_size=list(net.patch_embed.grid_size),
+        num_prefix_tokens=0 if net.no_embed_class else net.num_prefix_tokens,
+        interpolation="bicubic",
+        antialias=False,
+        align_corners=False,
+    )
+    return new
+
+
+def _head_prefixes(network: nn.Module) -> tuple[str, ...]:
+    config: Any = network.pretrained_cfg
+    names = config["classifier"]
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+
+
+def _parameter(network: nn.Module, name: str) -> nn.Parameter:
+    parameter = getattr(network, name, None)
+    if not isinstance(parameter, nn.Parameter):
+        raise UserError(f"model {type(network).__name__}: pos_embed_std is set, but there is no '{name}'")
+    return parameter

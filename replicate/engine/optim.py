@@ -1,0 +1,68 @@
+"""What moves the weights: decay groups, the optimiser, and the learning rate of an epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.scheduler.cosine_lr import CosineLRScheduler
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from replicate.spec.recipe import Recipe
+
+NOT_DECAYED = frozenset({"pos_embed", "cls_token"})
+
+
+def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups with and without weight decay, in the order of ``network.named_parameters()``.
+
+    0 for vectors and scalars (norms, biases), the position embedding and the class token. The
+    distillation token IS decayed (deit#48, deit#60): the paper-time code did not list it. timm's
+    ``no_weight_decay`` does, so that list is not used.
+    """
+    plain: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        exempt = parameter.ndim <= 1 or name.endswith(".bias") or name in NOT_DECAYED
+        (plain if exempt else decayed).append(parameter)
+    groups = [
+        {"params": plain, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": weight_decay},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
+    """AdamW (betas .9, .999, eps 1e-8) or SGD with Nesterov momentum; the rate is set for each epoch.
+
+    Fused: .19 ms a step against .70 (foreach) for a width of 24 on one CPU thread, .37 against 1.28 for 96.
+    """
+    groups = decay_groups(network, recipe.weight_decay)
+    if recipe.optimizer == "adamw":
+        return AdamW(groups, lr=recipe.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    return SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
+
+
+def rate(recipe: Recipe, epoch: int) -> float:
+    """Learning rate of ``epoch`` (0 is the first): a function of nothing else.
+
+    Cosine from ``lr * batch / lr_batch`` to ``min_lr``, linear warm-up from ``warmup_lr`` inside it (no
+    prefix). The official loop steps timm's schedule with ``epoch`` after the epoch, so epoch e runs at
+    the schedule's value for e - 1, and epochs 0 and 1 both at its start.
+    """
+    carrier = SGD([torch.zeros(1)], lr=recipe.lr * recipe.batch / recipe.lr_batch)
+    schedule = CosineLRScheduler(
+        carrier,
+        t_initial=recipe.epochs,
+        lr_min=recipe.min_lr,
+        warmup_t=recipe.warmup_epochs,
+        warmup_lr_init=recipe.warmup_lr,
+    )
+    schedule.step(max(epoch - 1, 0))
+    return float(carrier.param_groups[0]["lr"])
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,89 @@
+"""Decisions of a trained network on the test images: what every accuracy of the tables is computed from."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from replicate.engine import models, upstream
+from replicate.engine.progress import Progress, Report, Stop
+from replicate.engine.stream import evaluation_batches
+from replicate.errors import JobError
+from replicate.spec.recipe import Evaluation
+from replicate.store.atomic import canonical, write_bytes
+
+BATCH = 256
+TOP = 5
+
+
+def fused(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Scores [b, K] of every way to read the heads: each alone and, of two, their joint decisions.
+
+    ``softmax-sum`` adds the two softmax outputs (paper Section 4), ``logit-mean`` averages the logits as
+    the released code does (deit#42); their decisions can differ.
+    """
+    scores = dict(logits)
+    if "distillation" in logits:
+        first, second = logits["class"], logits["distillation"]
+        scores["softmax-sum"] = first.softmax(dim=1) + second.softmax(dim=1)
+        scores["logit-mean"] = (first + second) / 2
+    return scores
+
+
+def best(scores: Tensor) -> NDArray[np.int16]:
+    """The classes of the ``min(5, K)`` highest ``scores`` [b, K], best first; of equal ones the lowest first.
+
+    A stable sort, because torch.topk promises no order among equals.
+    """
+    order = torch.sort(scores, dim=1, descending=True, stable=True).indices
+    return order[:, :TOP].to(torch.int16).cpu().numpy()
+
+
+def predict(
+    payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
+) -> dict[str, Any]:
+    """Run a predict job: ``decisions.npz`` in ``folder``, in fp32.
+
+    It holds ``labels`` int16 [N] and, for each head, int16 [N, min(5, K)] as `best` gives them.
+    Returns ``{"images": N, "correct": {head: number of images whose best class is the label}}``.
+    Errors: those of `upstream.network`, and `JobError` for scores that are not finite.
+    """
+    evaluation = Evaluation.model_validate_json(canonical(payload["evaluation"]))
+    data = upstream.data_set(inputs)
+    device = models.best_device()
+    source = inputs["network"]
+    network = upstream.network(source, payload["size"], data.classes, evaluation.weights).to(device)
+    labels: list[NDArray[np.int16]] = []
+    decided: dict[str, list[NDArray[np.int16]]] = {}
+    done = 0
+    progress = Progress(report)
+    with torch.no_grad():
+        for images, true in evaluation_batches(data.test, payload["size"], evaluation, BATCH):
+            for head, scores in fused(models.heads(network, images.to(device))).items():
+                if not bool(torch.isfinite(scores).all()):
+                    raise JobError(f"predict: scores of head '{head}' that are not finite, network {source}")
+                decided.setdefault(head, []).append(best(scores))
+            labels.append(true.numpy().astype(np.int16))
+            done += len(true)
+            progress({"images": done, "of": len(data.test)})
+    if done != len(data.test):
+        raise JobError(f"predict: {len(data.test)} images in the test split, got {done}")
+    arrays = {"labels": np.concatenate(labels)}
+    arrays |= {head: np.concatenate(parts) for head, parts in decided.items()}
+    write_bytes(folder / "decisions.npz", npz_bytes(arrays))
+    correct = {head: int((arrays[head][:, 0] == arrays["labels"]).sum()) for head in decided}
+    return {"images": done, "correct": correct}
+
+
+def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """An ``.npz`` archive: the same bytes for the same arrays, as NumPy stamps its members 1980-01-01."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()

@@ -1,0 +1,57 @@
+"""Runs a job of any kind: the one entry of the engine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from replicate.engine.data import make_data, open_data
+from replicate.engine.predict import predict
+from replicate.engine.progress import Report, Stop
+from replicate.engine.train import train
+from replicate.errors import UnknownName
+from replicate.store.atomic import canonical, sha256_of
+
+Job = Callable[[Mapping[str, Any], Mapping[str, Path], Path, Report, Stop], dict[str, Any]]
+
+
+def make(
+    payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
+) -> dict[str, Any]:
+    """Run a data job. Returns ``{"train", "test", "classes"}`` and a ``fingerprint`` of the files written."""
+    before = set(folder.iterdir())
+    make_data(payload["data"], folder)
+    files = {path.name: sha256_of(path) for path in set(folder.iterdir()) - before}
+    data = open_data(payload["data"], folder)
+    return {
+        "train": len(data.train),
+        "test": len(data.test),
+        "classes": data.classes,
+        "fingerprint": hashlib.sha256(canonical(files)).hexdigest(),
+    }
+
+
+KINDS: dict[str, Job] = {"data": make, "train": train, "predict": predict}
+"""The function of every kind of job."""
+
+
+def execute(
+    payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
+) -> dict[str, Any]:
+    """Run the job ``payload``: its artefacts into ``folder``, which exists; returns its summary, plain JSON.
+
+    inputs: folder of the result of each name in ``payload["inputs"]``, with its ``job.json``.
+    report, stop: see `replicate.engine.train.train`; a job that cannot resume never asks ``stop``.
+    One thread, unless OMP_NUM_THREADS says otherwise: jobs share the cores, and small networks gain nothing.
+    Errors: `UnknownName` for the kind, and those of its function.
+    """
+    if payload["kind"] not in KINDS:
+        raise UnknownName("kind of job", payload["kind"], KINDS)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    return KINDS[payload["kind"]](payload, inputs, folder, report, stop)

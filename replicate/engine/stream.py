@@ -1,0 +1,182 @@
+"""The batches that a network is trained and evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from replicate.engine import color_jitter, crop, erase, mix, rand_augment, sampling
+from replicate.engine.data import DataSet, Split
+from replicate.engine.draws import generator, uniforms
+from replicate.errors import UserError
+from replicate.spec.recipe import Evaluation, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    images: Tensor
+    """float32 [b, 3, S, S], normalised, erased and mixed."""
+    targets: Tensor
+    """float32 [b, K], smoothed and mixed."""
+    labels: Tensor
+    """int64 [b], of the images before mixing."""
+
+
+class TrainStream:
+    """The training batches of one process, by epoch and step, in any order.
+
+    The order of augmentation is DeiT's: random resized crop, flip, RandAugment (or colour jitter where there
+    is none), normalisation, random erasing; then mixup or CutMix. Every draw is keyed by (seed, epoch,
+    position in the epoch), so the slices of any number of processes together are the single process's batch,
+    bit for bit.
+
+    Args:
+        rank, world: this process, and how many share a global batch of ``recipe.batch`` images.
+        workers: threads that decode and crop; worth it for images on disk, not for small arrays.
+
+    Raises UserError where the batch cannot be split so, or is larger than the data.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        recipe: Recipe,
+        size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+    ) -> None:
+        _check_split(recipe, world)
+        self._data, self._recipe, self._size, self._seed = data, recipe, size, seed
+        self._slice = sampling.rank_positions(recipe.batch, rank, world)
+        self._policy = rand_augment.parse(recipe.rand_augment) if recipe.rand_augment else None
+        self._fill = [min(255, round(255 * value)) for value in data.mean]
+        self._normalise = _normaliser(data.mean, data.std)
+        self._pool = ThreadPoolExecutor(workers) if workers else None
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+        self.steps_per_epoch = sampling.epoch_length(len(data.train)) // recipe.batch
+        """The last, incomplete batch is dropped, as in the official loader."""
+        if self.steps_per_epoch == 0:
+            raise UserError(
+                f"recipe.batch: at most {sampling.epoch_length(len(data.train))}, the images of an epoch, "
+                f"got {recipe.batch}\n  use a smaller batch"
+            )
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """This process's slice of global batch ``step`` (0 to ``steps_per_epoch`` - 1) of ``epoch``."""
+        recipe = self._recipe
+        start = step * recipe.batch + self._slice.start
+        chosen = self._images_of(epoch, step)[self._slice.start : self._slice.stop]
+        labels = torch.from_numpy(self._data.train.labels[chosen])
+
+        images = self._cropped(chosen, epoch, start)
+        if self._policy is not None:
+            draws = self._draws("rand-augment", epoch, start, self._policy.width)
+            rand_augment.rand_augment(images, self._policy, draws, self._fill)
+        elif recipe.color_jitter > 0:
+            draws = self._draws("color-jitter", epoch, start, color_jitter.WIDTH)
+            color_jitter.color_jitter(images, recipe.color_jitter, draws)
+
+        pixels = self._normalise(images)
+        if recipe.erase > 0:
+
+            def noise(index: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+                rng = generator(self._seed, "erase-noise", epoch, start + index)
+                return rng.standard_normal(shape, np.float32)
+
+            erase.erase(pixels, self._draws("erase", epoch, start, erase.WIDTH), recipe.erase, noise)
+        targets = self._mixed(pixels, labels, epoch, start)
+        return Batch(pixels, targets, labels)
+
+    def _images_of(self, epoch: int, step: int) -> NDArray[np.int64]:
+        """Indices of the images of a global batch, in the order of its mix groups."""
+        if self._order is None or self._order[0] != epoch:
+            order = sampling.epoch_order(len(self._data.train), self._recipe.repeats, self._seed, epoch)
+            self._order = epoch, order
+        size = self._recipe.batch
+        batch = self._order[1][step * size : (step + 1) * size]
+        return sampling.deal(batch, size // self._recipe.mix_batch)
+
+    def _draws(self, stream: str, epoch: int, start: int, width: int) -> NDArray[np.float64]:
+        return uniforms(self._seed, stream, epoch, start, start + len(self._slice), width)
+
+    def _cropped(self, chosen: NDArray[np.int64], epoch: int, start: int) -> Tensor:
+        """Decode, crop, resize and flip: uint8 [b, 3, S, S]."""
+        recipe, size, train = self._recipe, self._size, self._data.train
+        draws = self._draws("crop", epoch, start, crop.WIDTH).tolist()
+
+        def cropped(place: int) -> Tensor:
+            image = train.image(int(chosen[place]))
+            height, width = image.shape[1:]
+            box = crop.random_box(height, width, recipe.crop_scale, recipe.crop_ratio, draws[place])
+            return crop.crop_resized(image, box, size)
+
+        places = range(len(chosen))
+        images = torch.stack(list(self._pool.map(cropped, places) if self._pool else map(cropped, places)))
+        flipped = np.flatnonzero(self._draws("flip", epoch, start, 1)[:, 0] < recipe.flip)
+        images[flipped] = images[flipped].flip(3)
+        return images
+
+    def _mixed(self, pixels: Tensor, labels: Tensor, epoch: int, start: int) -> Tensor:
+        """Mix the images in place; the targets."""
+        recipe, classes = self._recipe, self._data.classes
+        if not mix.is_mixed(recipe):
+            return mix.soft_targets(labels, classes, recipe.label_smoothing, None)
+        targets = []
+        for begin in range(0, len(labels), recipe.mix_batch):
+            part = slice(begin, begin + recipe.mix_batch)
+            group = (start + begin) // recipe.mix_batch
+            drawn = mix.draw_mix(recipe, self._size, self._seed, epoch, group)
+            mix.mix_images(pixels[part], drawn)
+            targets.append(mix.soft_targets(labels[part], classes, recipe.label_smoothing, drawn))
+        return torch.cat(targets)
+
+
+def evaluation_batches(
+    split: Split, size: int, evaluation: Evaluation, batch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images of ``split`` in order: float32 [b, 3, size, size] normalised, and labels int64 [b].
+
+    The last batch may be smaller. One centre crop an image (see ``crop.evaluation_view``).
+    """
+    normalise = _normaliser(split.mean, split.std)
+    for begin in range(0, len(split), batch):
+        indices = range(begin, min(begin + batch, len(split)))
+        views = [
+            crop.evaluation_view(split.image(index), size, evaluation.crop, evaluation.interpolation)
+            for index in indices
+        ]
+        yield normalise(torch.stack(views)), torch.from_numpy(split.labels[indices.start : indices.stop])
+
+
+def _normaliser(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor], Tensor]:
+    """uint8 [B, 3, H, W] -> float32, (value / 255 - mean) / std as one multiplication and one addition."""
+    scale = torch.tensor([1 / (255 * s) for s in std])[:, None, None]
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])[:, None, None]
+    return lambda images: images.float().mul_(scale).add_(shift)
+
+
+def _check_split(recipe: Recipe, world: int) -> None:
+    if recipe.batch % recipe.mix_batch:
+        raise UserError(
+            f"recipe.mix_batch: a divisor of recipe.batch ({recipe.batch}), got {recipe.mix_batch}\n"
+            "  mix_batch is the batch of one GPU in the official code; give one that divides the batch"
+        )
+    if recipe.batch % world:
+        raise UserError(
+            f"recipe.batch: a multiple of the {world} processes, got {recipe.batch}\n"
+            "  use another number of processes"
+        )
+    if mix.is_mixed(recipe) and recipe.batch // world % recipe.mix_batch:
+        raise UserError(
+            f"recipe.mix_batch: a divisor of one process's {recipe.batch // world} images, "
+            f"got {recipe.mix_batch}\n"
+            f"  use at most {recipe.batch // recipe.mix_batch} processes, and a divisor of that number"
+        )

@@ -1,0 +1,221 @@
+"""Training one network: pre-training, distillation and fine-tuning are one loop.
+
+A training is a function of its payload and its inputs: where it is stopped and resumed does not
+change a bit of it (on the CPU).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor
+
+from replicate.engine import models, optim, upstream
+from replicate.engine.checkpoint import (
+    Checkpoints,
+    Snapshot,
+    optimizer_tensors,
+    restore_network,
+    restore_optimizer,
+    weights_bytes,
+    within,
+)
+from replicate.engine.draws import torch_seed
+from replicate.engine.losses import check_token, loss
+from replicate.engine.progress import Progress, Report, Stop
+from replicate.engine.stream import TrainStream
+from replicate.errors import Diverged, JobError, NotAvailable
+from replicate.spec.recipe import Distillation, Recipe
+from replicate.store.atomic import canonical, write_bytes, write_json
+
+AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Stopped(JobError):
+    """The training was asked to stop; a checkpoint of that step is in its folder."""
+
+
+class Training:
+    """A network in training: everything that changes from step to step.
+
+    Errors: `NotAvailable` for mixed precision without a GPU, `UserError` for a network that does not
+    suit the method or the weights it starts from.
+    """
+
+    def __init__(self, payload: Mapping[str, Any], inputs: Mapping[str, Path]) -> None:
+        # Through JSON, since the strict models take no list for a tuple.
+        self.recipe = Recipe.model_validate_json(canonical(payload["recipe"]))
+        self.distillation: Distillation | None = None
+        if payload["distillation"] is not None:
+            self.distillation = Distillation.model_validate_json(canonical(payload["distillation"]))
+        self.seed: int = payload["seed"]
+        self.size: int = payload["size"]
+        self.device = models.best_device()
+        if self.recipe.precision != "fp32" and self.device.type != "cuda":
+            raise NotAvailable(
+                f"recipe.precision: '{self.recipe.precision}' needs a GPU, got device '{self.device.type}'\n"
+                "  set precision = 'fp32', or run it where torch finds a GPU"
+            )
+        data = upstream.data_set(inputs)
+        self.stream = TrainStream(data, self.recipe, self.size, self.seed)
+        self.steps: int = self.stream.steps_per_epoch
+
+        network = models.build(payload["model"], self.size, data.classes, self.recipe, self.seed)
+        check_token(models.has_distillation_head(network), self.distillation)
+        if "init" in inputs:
+            start = upstream.payload_of(inputs["init"])
+            other_data = start["inputs"]["data"] != payload["inputs"]["data"]
+            weights = inputs["init"] / upstream.WEIGHTS["last"]
+            models.load_weights(network, weights, resize=True, new_heads=other_data)
+        self.network = network.to(self.device).train(self.recipe.train_mode)
+        self.format = _memory_format(payload["model"])
+        self.teacher: torch.nn.Module | None = None
+        self.teacher_format = torch.contiguous_format
+        if self.distillation is not None:
+            self.teacher = upstream.network(inputs["teacher"], self.size, data.classes).to(self.device)
+            self.teacher_format = _memory_format(upstream.payload_of(inputs["teacher"])["model"])
+
+        self.optimizer = optim.optimizer(self.network, self.recipe)
+        self.scaler = torch.amp.GradScaler("cuda") if self.recipe.precision == "fp16" else None
+        self.ema = ModelEmaV3(self.network, decay=self.recipe.ema) if self.recipe.ema > 0 else None
+        self.images = 0
+        self.loss_sum = 0.0
+        self.curve: list[dict[str, Any]] = []
+
+    def step(self, epoch: int, step: int) -> float:
+        """One optimiser step. Returns its loss; where that is not finite, the weights stay as they were."""
+        batch = self.stream.batch(epoch, step)
+        images = batch.images.to(self.device, non_blocking=True, memory_format=self.format)
+        targets = batch.targets.to(self.device, non_blocking=True)
+        # Drop path and dropout draw from torch's own generator: keyed, so that a restart changes nothing.
+        torch.default_generator.manual_seed(seed := torch_seed(self.seed, "drop path", epoch, step))
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        with self._autocast():
+            teacher = self._teach(images)
+            value = loss(models.heads(self.network, images), targets, teacher, self.distillation)
+        number = value.item()
+        if not math.isfinite(number):
+            return number
+        if self.scaler is None:
+            value.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        else:
+            self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema is not None:
+            self.ema.update(self.network)
+        self.images += len(images)
+        self.loss_sum += number
+        return number
+
+    def finite(self) -> bool:
+        tensors = (tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point())
+        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+    def end_epoch(self, epoch: int) -> None:
+        """Adds the epoch's line to the curve: its rate, mean loss over the steps, images seen so far."""
+        mean = self.loss_sum / self.steps
+        lr = optim.rate(self.recipe, epoch)
+        self.curve.append({"epoch": epoch, "lr": lr, "loss": mean, "images": self.images})
+        self.loss_sum = 0.0
+
+    def snapshot(self, position: int) -> Snapshot:
+        parts = {"model": self.network.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
+        if self.ema is not None:
+            parts["ema"] = self.ema.module.state_dict()
+        state = {
+            "images": self.images,
+            "loss_sum": self.loss_sum,
+            "curve": self.curve,
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+        }
+        tensors = {f"{part}/{name}": value for part, named in parts.items() for name, value in named.items()}
+        return Snapshot(position, tensors, state)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        restore_network(self.network, within(snapshot.tensors, "model"))
+        restore_optimizer(self.optimizer, within(snapshot.tensors, "optimizer"))
+        if self.ema is not None:
+            restore_network(self.ema.module, within(snapshot.tensors, "ema"))
+        if self.scaler is not None:
+            self.scaler.load_state_dict(snapshot.state["scaler"])
+        self.images = snapshot.state["images"]
+        self.loss_sum = snapshot.state["loss_sum"]
+        self.curve = list(snapshot.state["curve"])
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.recipe.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, AUTOCAST[self.recipe.precision])
+
+    @torch.no_grad()
+    def _teach(self, images: Tensor) -> Tensor | None:
+        if self.teacher is None:
+            return None
+        return models.joint(self.teacher, images.contiguous(memory_format=self.teacher_format))
+
+
+def train(
+    payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
+) -> dict[str, Any]:
+    """Run a train job: ``model.safetensors``, ``curve.json`` and, with an EMA, ``ema.safetensors``.
+
+    report: gets ``{"epoch", "epochs", "step", "steps", "loss"}``, epoch and step counted from 1.
+    stop: asked after each step; True writes a checkpoint there and raises `Stopped`.
+    Resumes from the newest intact checkpoint in ``folder``; without a fault they are removed at the end.
+    Returns the last epoch's mean loss, and epochs, images and parameters.
+    Errors: `Diverged`, those of `Training`, and `OSError` when the weights cannot be written.
+    """
+    training = Training(payload, inputs)
+    checkpoints = Checkpoints(folder, payload)
+    start = 0
+    if (snapshot := checkpoints.newest()) is not None:
+        training.restore(snapshot)
+        start = snapshot.position
+    epochs, steps = training.recipe.epochs, training.steps
+    progress = Progress(report)
+    for position in range(start, epochs * steps):
+        epoch, step = divmod(position, steps)
+        if step == 0 or position == start:
+            optim.set_rate(training.optimizer, optim.rate(training.recipe, epoch))
+        value = training.step(epoch, step)
+        epoch_done = step == steps - 1
+        if not math.isfinite(value) or (epoch_done and not training.finite()):
+            what = "weights that are not finite" if math.isfinite(value) else "a loss that is not finite"
+            raise Diverged(
+                f"train: {what} in epoch {epoch + 1} of {epochs}, step {step + 1} of {steps}: loss {value}\n"
+                f"  last good checkpoint: {checkpoints.last or 'none'}"
+            )
+        if epoch_done:
+            training.end_epoch(epoch)
+        fields = {"epoch": epoch + 1, "epochs": epochs, "step": step + 1, "steps": steps, "loss": value}
+        progress(fields, always=position == epochs * steps - 1)
+        if stop():
+            checkpoints.save(training.snapshot(position + 1))
+            raise Stopped(f"train: stopped after epoch {epoch + 1}, step {step + 1}: {checkpoints.last}")
+        if epoch_done and checkpoints.due():
+            checkpoints.save(training.snapshot(position + 1))
+    write_bytes(folder / upstream.WEIGHTS["last"], weights_bytes(training.network.state_dict()))
+    if training.ema is not None:
+        write_bytes(folder / upstream.WEIGHTS["ema"], weights_bytes(training.ema.module.state_dict()))
+    write_json(folder / "curve.json", training.curve)
+    checkpoints.clear()
+    return {
+        "loss": training.curve[-1]["loss"],
+        "epochs": epochs,
+        "images": training.images,
+        "parameters": models.parameter_count(training.network),
+    }
+
+
+def _memory_format(model: Mapping[str, Any]) -> torch.memory_format:
+    return torch.channels_last if model["channels_last"] else torch.contiguous_format

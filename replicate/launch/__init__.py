@@ -1,0 +1,1 @@
+"""Launch: brings a graph forward."""

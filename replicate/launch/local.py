@@ -1,0 +1,203 @@
+"""Runs a graph on this machine, in worker processes that have torch and timm loaded before the first job.
+
+Importing torch and timm costs about 10 CPU-seconds, so it is done once, in multiprocessing's fork server;
+a job then starts in a few hundredths of a second (a fork), and runs in a process of its own with one thread.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
+
+from replicate.launch import worker
+from replicate.plan.graph import Graph
+from replicate.plan.job import Job
+from replicate.store.store import FAILURE, Store
+
+PRELOAD = "replicate.engine.run"
+LOST_RETRIES = 2
+_POLL = 0.2
+_OUTCOMES = {code: outcome for outcome, code in worker.EXIT_CODES.items()}
+
+
+class Listener(Protocol):
+    """Is told what happens; nothing depends on what it does."""
+
+    def started(self, job: Job) -> None: ...
+    def progressed(self, job: Job, progress: Mapping[str, Any]) -> None: ...
+    def finished(self, job: Job, seconds: float) -> None: ...
+    def failed(self, job: Job, reason: str) -> None: ...
+    def said(self, message: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Outcome:
+    """``failed`` maps keys to reasons; ``blocked`` are the jobs that wait for a failed one."""
+
+    done: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    blocked: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class LocalRun:
+    """Brings the jobs of ``graph`` that ``store`` lacks into being.
+
+    ``retry`` also tries jobs again whose failure would come again by itself (a divergence).
+    """
+
+    graph: Graph
+    store: Store
+    provenance: Mapping[str, Any]
+    workers: int
+    listener: Listener
+    retry: bool = False
+    _waiting: dict[str, Job] = field(default_factory=dict)
+    _running: dict[str, tuple[BaseProcess, float]] = field(default_factory=dict)
+    _elsewhere: dict[str, Job] = field(default_factory=dict)
+    _lost: dict[str, int] = field(default_factory=dict)
+    _outcome: Outcome = field(default_factory=Outcome)
+
+    def run(self) -> Outcome:
+        """Returns when nothing is left that can be done. Ctrl-C stops the workers, then raises."""
+        self._sort_out()
+        if not self._waiting and not self._elsewhere:
+            return self._outcome
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([PRELOAD])
+        urgency = self.graph.urgency()
+        try:
+            while self._waiting or self._running or self._elsewhere:
+                for job in sorted(self._ready(), key=lambda job: -urgency[job.key]):
+                    if len(self._running) < self.workers:
+                        self._start(job, context)
+                self._look()
+                self._block()
+        except BaseException:
+            self._stop()
+            raise
+        return self._outcome
+
+    def _sort_out(self) -> None:
+        for job in self.graph:
+            state = self.store.state(job.key)
+            if state == "done":
+                continue
+            failure = self.store.failure(job.key)
+            if state == "damaged":
+                self.listener.said(f"{self.store.damage[job.key]}; computing it again")
+                self.store.set_aside(job.key)
+            elif state == "failed" and not failure.get("retry", True) and not self.retry:
+                self._outcome.failed[job.key] = f"{failure['kind']}: {failure['message']}"
+                continue
+            self._waiting[job.key] = job
+        self._block()
+
+    def _ready(self) -> list[Job]:
+        return [
+            job
+            for job in self._waiting.values()
+            if all(self.store.result(key) is not None for key in job.inputs.values())
+        ]
+
+    def _start(self, job: Job, context: Any) -> None:
+        del self._waiting[job.key]
+        process = context.Process(
+            target=worker.main, args=(str(self.store.root), job, dict(self.provenance)), name=job.key
+        )
+        process.start()
+        self._running[job.key] = (process, time.monotonic())
+        self.listener.started(job)
+
+    def _look(self) -> None:
+        sentinels = [process.sentinel for process, _ in self._running.values()]
+        if sentinels:
+            connection.wait(sentinels, timeout=_POLL)
+        else:
+            time.sleep(_POLL)
+        for key, (process, started) in list(self._running.items()):
+            if process.is_alive():
+                self.listener.progressed(self.graph.jobs[key], self.store.progress(key))
+            else:
+                process.join()
+                del self._running[key]
+                self._settle(self.graph.jobs[key], process.exitcode, time.monotonic() - started)
+        for key, job in list(self._elsewhere.items()):
+            self.store.forget(key)
+            state = self.store.state(key)
+            if state != "running":
+                del self._elsewhere[key]
+                if state == "done":
+                    self._finish(job, 0.0)
+                else:
+                    self._waiting[key] = job
+
+    def _settle(self, job: Job, code: int | None, seconds: float) -> None:
+        self.store.forget(job.key)
+        outcome = _OUTCOMES.get(code if code is not None else -1)
+        if outcome == "busy":
+            self.listener.said(f"{job.key} is being computed by another process; waiting for it")
+            self._elsewhere[job.key] = job
+        elif outcome == "done" and self.store.result(job.key) is not None:
+            self._finish(job, seconds)
+        elif outcome == "input damaged":
+            self._redo_inputs(job)
+        elif outcome == "failed":
+            failure = self.store.failure(job.key)
+            self._fail(job, f"{failure.get('kind', 'error')}: {failure.get('message', 'see its log')}")
+        else:
+            self._try_again(job, code)
+
+    def _finish(self, job: Job, seconds: float) -> None:
+        self._outcome.done.append(job.key)
+        self.listener.finished(job, seconds)
+
+    def _fail(self, job: Job, reason: str) -> None:
+        self._outcome.failed[job.key] = reason
+        self.listener.failed(job, reason)
+
+    def _try_again(self, job: Job, code: int | None) -> None:
+        self._lost[job.key] = self._lost.get(job.key, 0) + 1
+        how = f"its process was killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        if self._lost[job.key] > LOST_RETRIES:
+            self._fail(job, f"lost {self._lost[job.key]} times: {how}")
+        else:
+            self.listener.said(f"{job.key} was lost ({how}); it goes on from its last checkpoint")
+            self._waiting[job.key] = job
+
+    def _redo_inputs(self, job: Job) -> None:
+        for key in job.inputs.values():
+            self.store.forget(key)
+            if self.store.result(key) is None:
+                self.listener.said(f"{self.store.damage.get(key, key + ': gone')}; computing it again")
+                self.store.set_aside(key)
+                self._waiting[key] = self.graph.jobs[key]
+        self._waiting[job.key] = job
+
+    def _block(self) -> None:
+        """Whatever waits for a failed job cannot run; the rest goes on."""
+        for job in self.graph:
+            stuck = [*self._outcome.failed, *self._outcome.blocked]
+            if job.key in self._waiting and any(key in stuck for key in job.inputs.values()):
+                del self._waiting[job.key]
+                self._outcome.blocked.append(job.key)
+
+    def _stop(self) -> None:
+        """Workers write a checkpoint at SIGTERM; one that does not end within 10 s is killed."""
+        for process, _ in self._running.values():
+            process.terminate()
+        deadline = time.monotonic() + 10
+        for process, _ in self._running.values():
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+        for key in self._running:
+            with suppress(OSError):
+                (self.store.folder(key) / FAILURE).unlink(missing_ok=True)

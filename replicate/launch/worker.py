@@ -1,0 +1,131 @@
+"""Performs one job: claim, run, commit. The same wherever the job runs."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any, Literal
+
+from replicate.errors import Diverged, NotAvailable, StoreFault
+from replicate.plan.job import Job
+from replicate.store import claim
+from replicate.store.atomic import write_json
+from replicate.store.result import JOB, commit_result
+from replicate.store.store import FAILURE, LOG, PROGRESS, Store, remove_scratch
+
+Outcome = Literal["done", "failed", "busy", "input damaged", "stopped"]
+
+EXIT_CODES: Mapping[Outcome, int] = {"done": 0, "failed": 1, "busy": 75, "input damaged": 76, "stopped": 77}
+"""How a worker process says its outcome; any other code is a process that died."""
+
+_NOT_ARTEFACTS = (JOB, FAILURE, PROGRESS, LOG)
+
+
+def main(root: str, job: Job, provenance: Mapping[str, Any]) -> None:
+    """Entry of a worker process. Stops cleanly at SIGTERM, at once when the calling process is gone."""
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    # Ctrl-C reaches the whole process group; what follows from it is decided by the caller alone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    outcome = perform(Store(Path(root)), job, provenance, stopping.is_set)
+    sys.exit(EXIT_CODES[outcome])
+
+
+def perform(store: Store, job: Job, provenance: Mapping[str, Any], stop: Any) -> Outcome:
+    """Bring the result of ``job`` into being, unless it is there or somebody else is at it."""
+    folder = store.prepare(job)
+    if not claim.acquire(folder):
+        return "busy"
+    try:
+        if store.state(job.key) == "done":
+            return "done"
+        if any(store.result(key) is None for key in job.inputs.values()):
+            return "input damaged"
+        store.forget(job.key)
+        with suppress(FileNotFoundError):
+            (folder / FAILURE).unlink()
+        return _run(store, job, folder, provenance, stop)
+    finally:
+        claim.release(folder)
+
+
+def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, Any], stop: Any) -> Outcome:
+    # torch is heavy: whoever only plans or looks must not pay for it (a preloaded worker has it already).
+    from replicate.engine.run import execute
+    from replicate.engine.train import Stopped
+
+    started, cpu = time.monotonic(), time.process_time()
+    inputs = {role: store.folder(key) for role, key in job.inputs.items()}
+
+    def report(fields: Mapping[str, Any]) -> None:
+        with suppress(OSError):
+            write_json(folder / PROGRESS, dict(fields))
+
+    with (folder / LOG).open("a", encoding="utf-8", buffering=1) as log:
+        try:
+            with redirect_stdout(log), redirect_stderr(log):
+                summary = execute(job.payload, inputs, folder, report, stop)
+            remove_scratch(folder)
+            cost = {
+                "wall_seconds": round(time.monotonic() - started, 3),
+                "cpu_seconds": round(time.process_time() - cpu, 3),
+                # Linux counts kilobytes.
+                "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            }
+            commit_result(folder, job.key, _artefacts(folder), summary, cost, provenance)
+        except Stopped:
+            return "stopped"
+        except Exception as error:
+            _note_failure(folder, error, log)
+            return "failed"
+    return "done"
+
+
+def _artefacts(folder: Path) -> list[str]:
+    return [
+        path.name
+        for path in folder.iterdir()
+        if path.is_file() and path.name not in _NOT_ARTEFACTS and not path.name.startswith(".")
+    ]
+
+
+def _note_failure(folder: Path, error: Exception, log: io.TextIOBase) -> None:
+    traceback.print_exception(error, file=log)
+    kind, retry = failure_kind(error)
+    with suppress(OSError):
+        write_json(folder / FAILURE, {"kind": kind, "message": str(error), "retry": retry})
+
+
+def failure_kind(error: Exception) -> tuple[str, bool]:
+    """A word for what happened, and whether the next call should try again on its own."""
+    if isinstance(error, Diverged):
+        # Randomness is keyed: the same numbers would come again.
+        return "diverged", False
+    if isinstance(error, NotAvailable):
+        return "not available", True
+    if isinstance(error, StoreFault):
+        return "damaged input", True
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "disk full", True
+    if isinstance(error, MemoryError):
+        return "out of memory", True
+    return "error", True
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(EXIT_CODES["stopped"])

@@ -1,0 +1,1 @@
+"""Plan: cells to one graph of jobs."""

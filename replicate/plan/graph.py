@@ -1,0 +1,54 @@
+"""The one graph of jobs behind all tables: nothing is in it twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from replicate.plan.job import Job
+
+
+@dataclass(slots=True)
+class Graph:
+    """Jobs by key, in the order they were added: inputs before what reads them."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+
+    def add(self, job: Job) -> Job:
+        """Add ``job`` unless it is there. Its inputs must have been added before it."""
+        known = self.jobs.get(job.key)
+        if known is not None:
+            return known
+        missing = [key for key in job.inputs.values() if key not in self.jobs]
+        if missing:
+            raise ValueError(f"{job.key} reads {missing[0]}, which is not in the graph")
+        self.jobs[job.key] = job
+        return job
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self.jobs.values())
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def needed_for(self, keys: Iterable[str]) -> Graph:
+        """The part of the graph that ``keys`` rest on, in the same order."""
+        wanted: set[str] = set()
+        stack = list(keys)
+        while stack:
+            key = stack.pop()
+            if key not in wanted:
+                wanted.add(key)
+                stack.extend(self.jobs[key].inputs.values())
+        return Graph({key: job for key, job in self.jobs.items() if key in wanted})
+
+    def urgency(self) -> Mapping[str, float]:
+        """Seconds from the start of each job to the end of the longest chain that waits for it.
+
+        Starting the most urgent first keeps all workers busy to the end (critical-path scheduling).
+        """
+        urgency = {job.key: job.seconds for job in self}
+        for job in reversed(list(self)):
+            for key in job.inputs.values():
+                urgency[key] = max(urgency[key], self.jobs[key].seconds + urgency[job.key])
+        return urgency

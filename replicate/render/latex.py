@@ -1,0 +1,214 @@
+r"""A table as a LaTeX ``tabular``, to be ``\input`` in an author's own ``table`` environment.
+
+The file holds the tabular alone. Caption, legend and footnotes follow as comment lines, ready to be
+uncommented: where they go is the author's choice, and an ``\input`` must not print what nobody asked for.
+
+Number columns are ``c``, and their numbers are padded with ``\phantom`` to one width. With ``r``, a spanner
+wider than its columns gives all the slack to the last one and the numbers drift away from their headers;
+padded and centred, the decimal points stay in line however wide the column becomes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from replicate.collect.table import Cell, Column, Row, Table
+from replicate.render import layout, wording
+from replicate.render.layout import Variant
+from replicate.render.symbols import comment, definitions, escape
+
+_NUMBER = re.compile(r"([−+-]?)(\d+)(\.\d+)?")
+
+
+def render(table: Table, variant: Variant = "paper") -> str:
+    body = "\n".join(_tabular(table, variant)) + "\n"
+    after = "".join(f"{line}\n" for line in _below(table, variant))
+    before = "\n".join([*_about(table), *definitions(body + after)])
+    return f"{before}\n{body}{after}"
+
+
+def footnotes(table: Table, variant: Variant) -> list[str]:
+    """Legend and notes, one TeX paragraph each."""
+    where = _place(table)
+    lines = []
+    if marks := wording.legend_line(table, variant):
+        lines.append(escape(f"{marks}.", f"{where}: legend"))
+    for note in table.notes:
+        mark = rf"\textsuperscript{{{escape(note.mark, f'{where}: note mark')}}}" if note.mark else ""
+        lines.append(f"{mark}{escape(wording.note_text(note), f'{where}: note {note.mark}')}")
+    return lines
+
+
+def caption(table: Table, variant: Variant) -> str:
+    return escape(wording.caption(table, variant), f"{_place(table)}: caption")
+
+
+def _place(table: Table) -> str:
+    return table.spec or f"table {table.id}"
+
+
+def _about(table: Table) -> list[str]:
+    lines = [f"{wording.title(table)} ({table.id}) of {table.source}, scale {table.scale}"]
+    lines += [f"BANNER: {table.banner}"] if table.banner else []
+    lines += [
+        r"needs \usepackage{booktabs,multirow,amssymb}",
+        f"spec {table.spec}",
+        f"digest {table.digest}",
+    ]
+    return [comment(line) for line in lines]
+
+
+def _below(table: Table, variant: Variant) -> list[str]:
+    lines = ["caption and notes, to be uncommented:", rf"\caption{{{caption(table, variant)}}}"]
+    lines += [rf"\par\smallskip{{\footnotesize {line}\par}}" for line in footnotes(table, variant)]
+    return [comment(line) for line in lines]
+
+
+class _Block:
+    """The TeX columns of one table column: one, or here | paper | difference."""
+
+    def __init__(self, table: Table, column: Column, variant: Variant) -> None:
+        self.table, self.column = table, column
+        cells = [table.cell(row.key, column.key) for row in table.rows]
+        self.heads: tuple[str, ...] = ("",)
+        if variant == "compare" and not column.text:
+            paper = "paper" + (wording.OTHER_EXPERIMENT if table.banner else "")
+            self.heads = ("here", paper) if table.banner else ("here", paper, "Δ")
+        self._here = _width(cell.shown or cell.paper_shown for cell in cells)
+        self._paper = _width(cell.paper_shown for cell in cells)
+        self._difference = _width(cell.difference_shown for cell in cells)
+
+    @property
+    def alignment(self) -> str:
+        return {1: "c", 2: "c@{~~}c", 3: "c@{~~}c@{~~}c"}[len(self.heads)]
+
+    def fields(self, cell: Cell) -> list[str]:
+        where = f"{_place(self.table)}: row {cell.row}, column {cell.column}"
+        fields = [self._ours(cell, where)]
+        if len(self.heads) > 1:
+            paper = _padded(cell.paper_shown or layout.ABSENT, self._paper, where)
+            fields.append(rf"\textbf{{{paper}}}" if cell.paper_bold else paper)
+        if len(self.heads) > 2:
+            fields.append(self._compared(cell, where))
+        return fields
+
+    def _ours(self, cell: Cell, where: str) -> str:
+        face = layout.face(cell)
+        tex = escape(face, where) if self.column.text else _padded(face, self._here, where)
+        if layout.is_bold(cell):
+            tex = rf"\textbf{{{tex}}}"
+        if len(self.heads) > 1 and cell.shown and cell.error_shown:
+            tex += rf"{{\scriptsize\,$\pm$\,{escape(cell.error_shown, where)}}}"
+        mark = wording.origin_mark(self.table, cell)
+        return tex + (rf"\rlap{{\textsuperscript{{{escape(mark, where)}}}}}" if mark else "")
+
+    def _compared(self, cell: Cell, where: str) -> str:
+        tex = _padded(cell.difference_shown, self._difference, where) if cell.difference_shown else ""
+        mark = wording.verdict_mark(self.table, cell)
+        return tex + (rf"\,{{\scriptsize {escape(mark, where)}}}" if mark else "")
+
+
+def _width(texts: Iterable[str]) -> tuple[int, int, int]:
+    """Most characters of sign, integer part and decimals (with the point) among the numbers of ``texts``."""
+    parts = [match.groups("") for text in texts if (match := _NUMBER.fullmatch(text))]
+    return (
+        max((len(sign) for sign, _, _ in parts), default=0),
+        max((len(whole) for _, whole, _ in parts), default=0),
+        max((len(rest) for _, _, rest in parts), default=0),
+    )
+
+
+def _padded(text: str, width: tuple[int, int, int], where: str) -> str:
+    """``text`` as TeX, as wide as the widest number of its column; brackets and words stay as they are."""
+    bare = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
+    match = _NUMBER.fullmatch(bare)
+    if not match:
+        return escape(text, where)
+    sign, whole, rest = match.groups("")
+    left = ("-" if width[0] > len(sign) else "") + "0" * (width[1] - len(whole))
+    missing = width[2] - len(rest)
+    right = "" if missing == 0 else "0" * missing if rest else "." + "0" * (missing - 1)
+    before = rf"\phantom{{{left.replace('-', '$-$')}}}" if left else ""
+    after = rf"\phantom{{{right}}}" if right else ""
+    return before + _minus(text, where) + after
+
+
+def _minus(text: str, where: str) -> str:
+    return escape(text.replace("-", "−"), where)
+
+
+def _tabular(table: Table, variant: Variant) -> list[str]:
+    blocks = [_Block(table, column, variant) for column in table.columns]
+    grouped = any(row.group for row in table.rows)
+    lead = "ll" if grouped else "l"
+    lines = [rf"\begin{{tabular}}{{{lead}{''.join(block.alignment for block in blocks)}}}", r"\toprule"]
+    lines += _header(table, blocks, len(lead))
+    lines.append(r"\midrule")
+    starts = {span.first: span for span in layout.row_spans(table.rows)}
+    for index, row in enumerate(table.rows):
+        if row.rule and index:
+            lines.append(r"\midrule")
+        fields = [_label(table, row)]
+        if grouped:
+            span = starts.get(index)
+            where = f"{_place(table)}: row {row.key}: group"
+            text = escape(span.text, where) if span else ""
+            fields.insert(
+                0, rf"\multirow{{{span.count}}}{{*}}{{{text}}}" if span and span.count > 1 else text
+            )
+        fields += [field for block in blocks for field in block.fields(table.cell(row.key, block.column.key))]
+        lines.append(_line(fields))
+    return [*lines, r"\bottomrule", r"\end{tabular}%"]
+
+
+def _label(table: Table, row: Row) -> str:
+    where = f"{_place(table)}: row {row.key}: label"
+    return escape(row.label, where) + _superscript(layout.row_marks(table, row), where)
+
+
+def _superscript(text: str, where: str) -> str:
+    return rf"\textsuperscript{{{escape(text, where)}}}" if text else ""
+
+
+def _header(table: Table, blocks: Sequence[_Block], lead: int) -> list[str]:
+    where = _place(table)
+    starts = [lead + 1]
+    for block in blocks:
+        starts.append(starts[-1] + len(block.heads))
+
+    def spanned(first: int, count: int, text: str) -> str:
+        width = starts[first + count] - starts[first]
+        return rf"\multicolumn{{{width}}}{{c}}{{{text}}}" if width > 1 else text
+
+    def rules(pieces: Iterable[tuple[int, int]]) -> str:
+        return " ".join(rf"\cmidrule(lr){{{starts[first]}-{starts[first + n] - 1}}}" for first, n in pieces)
+
+    blank = [""] * lead
+    lines: list[str] = []
+    groups = layout.column_spans(table.columns)
+    if any(group.text for group in groups):
+        texts = [spanned(g.first, g.count, escape(g.text, f"{where}: column group")) for g in groups]
+        lines += [_line([*blank, *texts]), rules((g.first, g.count) for g in groups if g.text)]
+    corner = [*blank[1:], escape(table.corner, f"{where}: corner")]
+    headers = []
+    for index, block in enumerate(blocks):
+        place = f"{where}: column {block.column.key}: header"
+        marks = _superscript(layout.column_marks(table, block.column), place)
+        headers.append(spanned(index, 1, escape(block.column.header, place) + marks))
+    wide = [index for index, block in enumerate(blocks) if len(block.heads) > 1]
+    if not wide:
+        return [*lines, _line([*corner, *headers])]
+    heads = [
+        rf"{{\scriptsize {escape(head, where)}}}" if head else "" for block in blocks for head in block.heads
+    ]
+    # A one-column header belongs to the last line, beside "here" and "paper".
+    upper = [header if index in wide else "" for index, header in enumerate(headers)]
+    for index in range(len(blocks)):
+        if index not in wide:
+            heads[starts[index] - lead - 1] = headers[index]
+    return [*lines, _line([*blank, *upper]), rules((index, 1) for index in wide), _line([*corner, *heads])]
+
+
+def _line(fields: Iterable[str]) -> str:
+    return " & ".join(fields) + r" \\"

@@ -1,0 +1,143 @@
+"""One table as a document of its own, and its PDF.
+
+The page is as wide as the table needs: TeX measures the tabular first, then sets the paper. So a comparison
+of many columns neither overflows nor has to be shrunk until it cannot be read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from replicate.collect.table import Table
+from replicate.errors import NotAvailable, UserError
+from replicate.render import latex, wording
+from replicate.render.layout import Variant
+from replicate.render.symbols import definitions, escape
+from replicate.store.atomic import write_bytes
+
+_PREAMBLE = r"""\documentclass[10pt]{article}
+\usepackage{booktabs,multirow,amssymb}
+\pdfinfoomitdate=1 \pdftrailerid{} \pdfsuppressptexinfo=-1
+\makeatletter\providecommand*{\CT@arc@}{}\makeatother % booktabs needs it, and defines it at \begin{document}
+\pagestyle{empty}
+\setlength{\parindent}{0pt}"""
+
+# A4 with margins of 1 in: 159.2 mm of text. Claims and notes get at least 5 in under the table.
+_PAGE = r"""\setlength{\textwidth}{159.2mm}
+\ifdim\wd\measured>\textwidth \setlength{\textwidth}{\wd\measured}\fi
+\setlength{\textheight}{246mm}
+\ifdim\dimexpr\ht\measured+\dp\measured+5in>\textheight
+  \setlength{\textheight}{\dimexpr\ht\measured+\dp\measured+5in}\fi
+\setlength{\oddsidemargin}{0pt}
+\setlength{\topmargin}{0pt}\setlength{\headheight}{0pt}\setlength{\headsep}{0pt}
+\setlength{\pdfpagewidth}{\dimexpr\textwidth+2in}
+\setlength{\pdfpageheight}{\dimexpr\textheight+2in}"""
+
+_OPTIONS = ("-interaction=nonstopmode", "-halt-on-error", "-file-line-error", "-no-shell-escape")
+
+# The date makes the bytes repeatable, the long lines make the log readable; "p" (paranoid) keeps TeX from
+# reading or writing outside its folder and its own trees.
+_SETTINGS = {
+    "SOURCE_DATE_EPOCH": "0",
+    "FORCE_SOURCE_DATE": "1",
+    "max_print_line": "1000",
+    "openin_any": "p",
+    "openout_any": "p",
+}
+
+_PACKAGES = "texlive-latex-base texlive-latex-recommended texlive-latex-extra"
+
+
+def wrap(tex: str, table: Table, variant: Variant = "paper") -> str:
+    """A document around ``tex``, the tabular of ``table``: caption above, legend, notes and claims below."""
+    where = table.spec or f"table {table.id}"
+    head = escape(wording.title(table), where)
+    outside = [
+        r"\begin{center}",
+        rf"\parbox{{\textwidth}}{{\textbf{{{head}:}} {latex.caption(table, variant)}}}\par",
+        r"\medskip\usebox{\measured}\par",
+        r"\end{center}",
+        *(rf"{{\footnotesize {line}\par}}" for line in latex.footnotes(table, variant)),
+        *_claims(table, where),
+    ]
+    inside = [line for line in tex.splitlines() if not line.startswith(r"\providecommand")]
+    lines = [
+        _PREAMBLE,
+        *definitions("\n".join([*inside, *outside])),
+        r"\newsavebox{\measured}",
+        r"\begin{lrbox}{\measured}\normalfont\normalsize",
+        *inside,
+        r"\end{lrbox}",
+        _PAGE,
+        r"\begin{document}",
+        *outside,
+        r"\end{document}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def render(table: Table, variant: Variant = "paper") -> str:
+    return wrap(latex.render(table, variant), table, variant)
+
+
+def _claims(table: Table, where: str) -> list[str]:
+    if not table.claims:
+        return []
+    paper = "paper" + (wording.OTHER_EXPERIMENT if table.banner else "")
+    lines = [
+        r"\bigskip\begin{center}\small",
+        r"\begin{tabular}{@{}l@{~~}llll@{}}",
+        r"\toprule",
+        rf" & claim of the paper & {escape(paper, where)} & here & margin here \\",
+        r"\midrule",
+    ]
+    for number, claim in enumerate(table.claims, 1):
+        place = f"{where}: claim {number}"
+        sides = (wording.claim_paper(claim), wording.claim_here(claim), wording.claim_margin(claim))
+        texts = [escape(field, place) for field in (wording.CLAIM_MARKS[claim.verdict], claim.text, *sides)]
+        texts[1] = rf"\parbox[t]{{.42\textwidth}}{{\raggedright {texts[1]}\strut}}"
+        lines.append(rf"{' & '.join(texts)} \\")
+    return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{center}"]
+
+
+def pdf(tex_path: Path, target: Path | None = None) -> Path:
+    """Run pdflatex; the PDF lies beside ``tex_path``, or at ``target``. Same text, same bytes."""
+    program = shutil.which("pdflatex")
+    if program is None:
+        raise NotAvailable(
+            "pdf: pdflatex is not on the PATH\n"
+            f"  on Debian and Ubuntu: apt-get install --no-install-recommends {_PACKAGES}\n"
+            "  or write the other formats; the .tex files need no TeX to be written"
+        )
+    target = target or tex_path.with_suffix(".pdf")
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copyfile(tex_path, Path(folder, "table.tex"))
+        done = subprocess.run(
+            [program, *_OPTIONS, "table.tex"],
+            cwd=folder,
+            env={**os.environ, **_SETTINGS},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        made = Path(folder, "table.pdf")
+        if done.returncode != 0 or not made.is_file():
+            raise UserError(_failure(tex_path, done.stdout.decode(errors="replace")))
+        write_bytes(target, made.read_bytes())
+    return target
+
+
+def _failure(tex_path: Path, log: str) -> str:
+    found = re.search(r"^(?:\./)?table\.tex:(\d+): (.*)$", log, flags=re.MULTILINE)
+    if found:
+        line, message = int(found[1]), found[2]
+        source = tex_path.read_text().splitlines()[line - 1 : line]
+        first = f"{tex_path}:{line}: pdflatex stopped, got {message}"
+        return "\n".join([first, *(f"  {text}" for text in source)])
+    last = [line for line in log.splitlines() if line.strip()][-3:]
+    return "\n".join([f"{tex_path}: pdflatex stopped", *(f"  {line}" for line in last)])

@@ -1,0 +1,237 @@
+"""A table in the terminal, laid out like the paper's: rules, spanners, and a comparison line by line.
+
+rich has no spanners, so lines are padded here; it still measures, colours and knows the terminal.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import IO, TYPE_CHECKING
+
+from replicate.collect.table import Cell, Column, Table
+from replicate.render import layout, wording
+from replicate.render.layout import Variant
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+PIPE_WIDTH = 100
+"""Columns where the output is not a terminal: a log or a pager must not wrap at 80."""
+
+_GAP = 2
+_LABEL_WIDTH = 34
+_CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
+_RAISED = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
+_STYLES = {"✓": "green", "✗": "red", "?": "yellow", "○": "bright_black", "◐": "yellow", "⚠": "bold red"}
+
+
+def console(file: IO[str] | None = None) -> Console:
+    """A console for tables: no colour and a fixed width where ``file`` (standard output) is no terminal."""
+    from rich.console import Console
+
+    screen = Console(file=file, highlight=False)
+    if screen.is_terminal:
+        return screen
+    return Console(file=file, highlight=False, no_color=True, width=PIPE_WIDTH)
+
+
+def render(table: Table, variant: Variant = "paper") -> str:
+    """The same lines as plain text."""
+    out = io.StringIO()
+    show(table, console(out), variant)
+    return out.getvalue()
+
+
+def show(table: Table, console: Console, variant: Variant = "paper") -> None:
+    """Print ``table``; columns that do not fit go into further blocks, each with the row labels."""
+
+    def paragraph(text: str, style: str = "", hang: str = "") -> None:
+        for line in textwrap.wrap(text, console.width, subsequent_indent=hang):
+            _print(console, _text((line, style)))
+
+    if table.banner:
+        paragraph(f"! {table.banner}", "bold yellow", "  ")
+        console.print()
+    paragraph(f"{wording.title(table)}. {wording.caption(table, variant)}")
+    for columns in _blocks(table, variant, console.width):
+        console.print()
+        for line in _grid(table, columns, variant):
+            _print(console, line)
+    console.print()
+    if marks := wording.legend_line(table, variant):
+        paragraph(marks, "dim")
+    for note in table.notes:
+        paragraph(f"{_raised(note.mark)} {wording.note_text(note)}".strip(), "dim", "  ")
+    _claims(table, console)
+
+
+def _raised(marks: str) -> str:
+    return marks.translate(_RAISED)
+
+
+def _text(*parts: tuple[str, str]) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(*((text.translate(_CONTROLS), style) for text, style in parts))
+
+
+def _print(console: Console, line: Text) -> None:
+    line.rstrip()
+    console.print(line, no_wrap=True, overflow="ignore", crop=False)
+
+
+def _lines(table: Table, cell: Cell, column: Column, variant: Variant) -> list[tuple[str, str]]:
+    """The lines of one cell with their styles: ours, then the paper's value, then the difference."""
+    face = layout.face(cell)
+    style = "bold" if layout.is_bold(cell) else "" if column.text else _STYLES.get(face, "")
+    style = "dim" if cell.state == "paper-only" else style
+    face += wording.origin_mark(table, cell)
+    if column.text:
+        return [(face, style)]
+    if (
+        cell.state != "paper-only"
+        and not wording.origin_mark(table, cell)
+        and _tailed(table, column, variant)
+    ):
+        face += " "
+    if variant == "paper":
+        return [(face, style)]
+    lines = [(face, style), (f"[{cell.paper_shown}]" if cell.paper_shown else "", "dim")]
+    if not table.banner:
+        mark = wording.verdict_mark(table, cell)
+        lines.append((f"{cell.difference_shown} {mark}".strip(), _STYLES.get(mark, "dim")))
+    return lines
+
+
+def _tailed(table: Table, column: Column, variant: Variant) -> bool:
+    """Whether something stands right of a digit in this column: a bracket or a mark; then all make room."""
+    cells = [table.cell(row.key, column.key) for row in table.rows]
+    return variant == "compare" or any(
+        c.state == "paper-only" or wording.origin_mark(table, c) for c in cells
+    )
+
+
+def _names(table: Table, variant: Variant) -> list[str]:
+    if variant == "paper":
+        return []
+    return [f"paper{wording.OTHER_EXPERIMENT}"] if table.banner else ["paper", "difference"]
+
+
+def _width(table: Table, column: Column, variant: Variant) -> int:
+    from rich.cells import cell_len
+
+    texts = [column.header + _raised(layout.column_marks(table, column))]
+    for row in table.rows:
+        texts += [text for text, _ in _lines(table, table.cell(row.key, column.key), column, variant)]
+    return max(map(cell_len, texts))
+
+
+def _labels(table: Table) -> list[list[str]]:
+    """The wrapped label of each row, indented under its group where there are groups."""
+    indent = "  " if any(row.group for row in table.rows) else ""
+    labels = []
+    for row in table.rows:
+        text = indent + row.label + _raised(layout.row_marks(table, row))
+        labels.append(textwrap.wrap(text, _LABEL_WIDTH, subsequent_indent=indent + "  ") or [""])
+    return labels
+
+
+def _label_width(table: Table) -> int:
+    from rich.cells import cell_len
+
+    groups = [row.group for row in table.rows]
+    return max(map(cell_len, [table.corner, *groups, *(line for label in _labels(table) for line in label)]))
+
+
+def _blocks(table: Table, variant: Variant, width: int) -> list[list[Column]]:
+    blocks: list[list[Column]] = [[]]
+    used = label = _label_width(table)
+    for column in table.columns:
+        need = _GAP + _width(table, column, variant)
+        if used + need > width and blocks[-1]:
+            blocks.append([])
+            used = label
+        blocks[-1].append(column)
+        used += need
+    return blocks
+
+
+def _pad(text: str, width: int, where: str) -> str:
+    from rich.cells import cell_len
+
+    room = max(0, width - cell_len(text))
+    left = {"left": 0, "right": room, "centre": room // 2}[where]
+    return " " * left + text + " " * (room - left)
+
+
+def _grid(table: Table, columns: Sequence[Column], variant: Variant) -> Iterable[Text]:
+    label = _label_width(table)
+    spans = layout.column_spans(columns)
+    widths = [_width(table, column, variant) for column in columns]
+    for span in spans:
+        # A spanner wider than its columns widens them all alike, so that none drifts away from its header.
+        taken = sum(widths[span.first : span.first + span.count]) + _GAP * (span.count - 1)
+        extra = max(0, len(span.text) - taken)
+        for place in range(span.count):
+            widths[span.first + place] += extra * (place + 1) // span.count - extra * place // span.count
+    gap = " " * _GAP
+    total = label + sum(widths) + _GAP * len(widths)
+    yield _text(("━" * total, ""))
+    if any(span.text for span in spans):
+        upper, rule = " " * label, " " * label
+        for span in spans:
+            wide = sum(widths[span.first : span.first + span.count]) + _GAP * (span.count - 1)
+            upper += gap + _pad(span.text, wide, "centre")
+            rule += gap + ("─" if span.text else " ") * wide
+        yield _text((upper, ""))
+        yield _text((rule, "dim"))
+    heads = [column.header + _raised(layout.column_marks(table, column)) for column in columns]
+    sides = ["centre" if column.text else "right" for column in columns]
+    fields = [_pad(head, width, side) for head, width, side in zip(heads, widths, sides, strict=True)]
+    yield _text((gap.join([_pad(table.corner, label, "left"), *fields]), ""))
+    yield _text(("─" * total, ""))
+    starts = {span.first: span.text for span in layout.row_spans(table.rows)}
+    names = _names(table, variant)
+    for index, (row, wrapped) in enumerate(zip(table.rows, _labels(table), strict=True)):
+        if row.rule and index:
+            yield _text(("─" * total, "dim"))
+        if starts.get(index):
+            yield _text((starts[index], ""))
+        cells = [_lines(table, table.cell(row.key, column.key), column, variant) for column in columns]
+        indent = "    " if row.group else "  "
+        left = [(line, "") for line in wrapped] + [(indent + name, "dim") for name in names]
+        # The numbers stand beside the last line of a wrapped label.
+        skip = len(wrapped) - 1
+        for number, (text, style) in enumerate(left):
+            parts = [(_pad(text, label, "left"), style)]
+            for lines, width, side in zip(cells, widths, sides, strict=True):
+                face, look = lines[number - skip] if 0 <= number - skip < len(lines) else ("", "")
+                parts += [(gap, ""), (_pad(face, width, side), look)]
+            yield _text(*parts)
+    yield _text(("━" * total, ""))
+
+
+def _claims(table: Table, console: Console) -> None:
+    if not table.claims:
+        return
+    paper = f"paper{wording.OTHER_EXPERIMENT}" if table.banner else "paper"
+    known = [wording.claim_paper(claim) for claim in table.claims]
+    here = [f"{wording.claim_here(claim)} {wording.claim_margin(claim)}".strip() for claim in table.claims]
+    known_width = max(len(text) for text in [paper, *known])
+    here_width = max(len(text) for text in ["here", *here])
+    wide = max(24, console.width - known_width - here_width - 2 - 2 * _GAP)
+    gap = " " * _GAP
+    console.print()
+    title = _pad("The paper's claims", wide + 2, "left")
+    _print(console, _text((title, "bold"), (gap + _pad(paper, known_width, "left") + gap + "here", "")))
+    for claim, theirs, ours in zip(table.claims, known, here, strict=True):
+        mark = wording.CLAIM_MARKS[claim.verdict]
+        first, *rest = textwrap.wrap(claim.text, wide) or [""]
+        style = _STYLES[mark]
+        side = [(gap + _pad(theirs, known_width, "left"), "dim"), (gap + ours, style)]
+        _print(console, _text((f"{mark} ", style), (_pad(first, wide, "left"), ""), *side))
+        for line in rest:
+            _print(console, _text((f"  {line}", "")))

@@ -1,0 +1,129 @@
+"""The sentences around a table: title, caption, legend, verdicts. The same words in every format.
+
+A table with a banner is another experiment than the paper's. Then no cell is judged against the paper, and no
+format says that a number or a claim was confirmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from replicate.collect.table import MARK_MEANINGS, Cell, Claim, ClaimVerdict, Note, Table, Verdict
+from replicate.render.layout import Variant, face
+
+OTHER_EXPERIMENT = "†"
+RELEASED = "‡"
+
+VERDICT_MARKS: Mapping[Verdict, str] = {"replicated": "✓", "not replicated": "✗", "undecided": "?"}
+CLAIM_MARKS: Mapping[ClaimVerdict, str] = {"holds": "✓", "fails": "✗", "undecided": "?", "not run": "○"}
+
+_OTHER_MEANING = "another experiment: the paper's networks and data, for orientation only"
+_VERDICT_MEANINGS = {
+    "✓": "within the tolerance of the paper's value",
+    "✗": "outside it",
+    "?": "undecided: the interval straddles its edge",
+}
+
+
+def title(table: Table) -> str:
+    return f"Table {table.number}" if table.number is not None else "Numbers in the text"
+
+
+def verdict(table: Table, cell: Cell) -> Verdict:
+    """The verdict that may be printed: under a banner a value is never compared with the paper's."""
+    if table.banner and cell.verdict != "not run":
+        return "not compared"
+    return cell.verdict
+
+
+def verdict_mark(table: Table, cell: Cell) -> str:
+    return VERDICT_MARKS.get(verdict(table, cell), "")
+
+
+def claim_here(claim: Claim) -> str:
+    """Our side of a claim, for example ``fails (reversed)``."""
+    return f"{claim.verdict} (reversed)" if claim.reversed else claim.verdict
+
+
+def claim_paper(claim: Claim) -> str:
+    """The paper's side, judged by the same rule on the printed numbers."""
+    return (
+        f"{claim.paper_verdict} ({claim.paper_margin_shown})"
+        if claim.paper_margin_shown
+        else claim.paper_verdict
+    )
+
+
+def claim_margin(claim: Claim) -> str:
+    if not claim.margin_shown:
+        return ""
+    return f"{claim.margin_shown} ± {claim.error_shown}" if claim.error_shown else claim.margin_shown
+
+
+def note_text(note: Note) -> str:
+    return f"{_sentence(note.text)} See {note.see}." if note.see else note.text
+
+
+def has_errors(table: Table, variant: Variant) -> bool:
+    """Whether a ± is printed anywhere: beside the claims always, beside the cells in a comparison."""
+    cells = variant == "compare" and any(cell.error_shown for cell in table.cells.values())
+    return cells or any(claim.error_shown for claim in table.claims)
+
+
+def mixed_origin(table: Table) -> bool:
+    return {cell.origin for cell in table.cells.values()} >= {"trained here", "released weights"}
+
+
+def origin_mark(table: Table, cell: Cell) -> str:
+    """Marks the exception only: where all numbers have one origin, the caption says it once."""
+    return RELEASED if cell.origin == "released weights" and mixed_origin(table) else ""
+
+
+def caption(table: Table, variant: Variant) -> str:
+    """The caption after ``Table N:``: the banner, where the numbers come from, n and the meaning of ±."""
+    parts = [_sentence(table.caption)]
+    if table.banner:
+        parts.append(_sentence(table.banner))
+    origins = sorted({cell.origin for cell in table.cells.values() if cell.state == "done"}, reverse=True)
+    if origins:
+        parts.append(f"Numbers: {' and '.join(origins)}; {_seeds(table)}.")
+    if has_errors(table, variant):
+        parts.append("± is one standard error.")
+    return " ".join(part for part in parts if part)
+
+
+def legend(table: Table, variant: Variant) -> list[tuple[str, str]]:
+    """The marks that occur in this table, with their meanings."""
+    cells = list(table.cells.values())
+    faces = {face(cell) for cell in cells}
+    found = [(mark, text) for mark, text in MARK_MEANINGS.items() if mark in faces]
+    if any(cell.state == "paper-only" for cell in cells):
+        found.append(("[ ]", MARK_MEANINGS["[ ]"]))
+    if mixed_origin(table):
+        found.append((RELEASED, "released weights (unmarked: trained here)"))
+    if variant == "compare":
+        marks = {verdict_mark(table, cell) for cell in cells}
+        found += [(mark, text) for mark, text in _VERDICT_MEANINGS.items() if mark in marks]
+        if table.banner:
+            found.append((OTHER_EXPERIMENT, _OTHER_MEANING))
+    return found
+
+
+def legend_line(table: Table, variant: Variant) -> str:
+    return "; ".join(f"{mark} {meaning}" for mark, meaning in legend(table, variant))
+
+
+def _seeds(table: Table) -> str:
+    count = len(table.seeds)
+    if count == 1:
+        return f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}1 seed ({table.seeds[0]})"
+    return (
+        f"mean of n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{count} seeds ({', '.join(map(str, table.seeds))})"
+        if count
+        else "no seeds"
+    )
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())
+    return text if not text or text[-1] in ".!?" else f"{text}."

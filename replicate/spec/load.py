@@ -1,0 +1,199 @@
+"""Reads the folder of specs; every fault of every file is reported together, with its place."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from replicate.errors import Fault, SpecError, UnknownName, UserError, suggestion
+from replicate.spec.crosscheck import check_runs, check_table
+from replicate.spec.run import RunsFile
+from replicate.spec.scale import Scale
+from replicate.spec.table import TableSpec
+
+M = TypeVar("M", bound=BaseModel)
+
+NOT_TABLES = ("runs.toml",)
+
+
+@dataclass(frozen=True, slots=True)
+class Specs:
+    """Everything under tables/, read at one scale. ``files`` maps a table id to its path."""
+
+    folder: Path
+    tables: Mapping[str, TableSpec]
+    files: Mapping[str, Path]
+    runs: RunsFile
+    scale: Scale
+
+    def table(self, table_id: str) -> TableSpec:
+        if table_id not in self.tables:
+            raise UnknownName("table", table_id, self.tables)
+        return self.tables[table_id]
+
+
+def load(folder: Path, scale: str) -> Specs:
+    """Read and check ``folder`` at ``scale``. Raises SpecError with all faults, UserError without any table."""
+    paths = sorted(path for path in folder.glob("*.toml") if path.name not in NOT_TABLES)
+    if not paths:
+        raise UserError(
+            f"{_short(folder)}: no table specs, got a folder without *.toml files\n"
+            "  expected one file a table beside runs.toml; name another folder with --tables DIR"
+        )
+    faults: list[Fault] = []
+    bound = _scale(folder, scale, faults)
+    runs = _read(folder / "runs.toml", RunsFile, faults)
+    specs = {path: _read(path, TableSpec, faults) for path in paths}
+    if runs is not None:
+        faults += check_runs(_short(folder / "runs.toml"), runs, bound)
+    tables: dict[str, TableSpec] = {}
+    files: dict[str, Path] = {}
+    for path, spec in specs.items():
+        if spec is None:
+            continue
+        table_id = spec.table.id
+        if table_id in tables:
+            faults.append(
+                Fault(f"{_short(path)}: table.id", f"'{table_id}' is taken by {_short(files[table_id])}")
+            )
+        tables[table_id], files[table_id] = spec, path
+        if runs is not None:
+            faults += check_table(_short(path), spec, runs)
+    if faults or runs is None or bound is None:
+        raise SpecError(sorted(set(faults)))
+    return Specs(folder, tables, files, runs, bound)
+
+
+def scales(folder: Path) -> list[str]:
+    return sorted(path.stem for path in (folder / "scales").glob("*.toml"))
+
+
+def _scale(folder: Path, name: str, faults: list[Fault]) -> Scale | None:
+    path = folder / "scales" / f"{name}.toml"
+    if not path.is_file():
+        raise UnknownName("scale", name, scales(folder))
+    raw = _toml(path, faults)
+    base_name = raw.get("extends") if raw else None
+    if raw and isinstance(base_name, str):
+        base_path = path.with_name(f"{base_name}.toml")
+        if not base_path.is_file():
+            faults.append(
+                Fault(
+                    f"{_short(path)}: extends",
+                    f"there is no scale '{base_name}'",
+                    tuple(suggestion(base_name, scales(folder), plural="scales")),
+                )
+            )
+            return None
+        raw = _merged(_toml(base_path, faults) or {}, raw)
+    return _validated(path, Scale, raw, faults) if raw is not None else None
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Tables merge two levels down: a data set, model or recipe is replaced field by field only in ``recipes``."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if key == "recipes" and isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = {name: {**old.get(name, {}), **value.get(name, {})} for name in {**old, **value}}
+        elif isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = {**old, **value}
+        else:
+            merged[key] = value
+    return merged
+
+
+def _toml(path: Path, faults: list[Fault]) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        faults.append(Fault(_short(path), f"not TOML: {error}"))
+    except UnicodeDecodeError as error:
+        faults.append(Fault(_short(path), f"not UTF-8: {error.reason} at byte {error.start}"))
+    except OSError as error:
+        faults.append(Fault(_short(path), f"cannot be read: {error.strerror}"))
+    return None
+
+
+def _read(path: Path, model: type[M], faults: list[Fault]) -> M | None:
+    raw = _toml(path, faults)
+    return None if raw is None else _validated(path, model, raw, faults)
+
+
+def _validated(path: Path, model: type[M], raw: dict[str, Any], faults: list[Fault]) -> M | None:
+    try:
+        # Strict mode refuses a list where a tuple is meant; TOML has lists only.
+        return model.model_validate(_tuples(raw))
+    except ValidationError as error:
+        for one in error.errors(include_url=False):
+            faults.append(_fault(path, model, dict(one)))
+        return None
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value
+
+
+def _fault(path: Path, model: type[BaseModel], error: dict[str, Any]) -> Fault:
+    loc = error["loc"]
+    where = f"{_short(path)}: {_dotted(loc)}"
+    kind, got = error["type"], error.get("input")
+    if kind == "extra_forbidden":
+        known = _fields_at(model, loc[:-1])
+        return Fault(where, f"unknown key '{loc[-1]}'", tuple(suggestion(str(loc[-1]), known, plural="keys")))
+    if kind == "missing":
+        return Fault(where, "this key is required")
+    message = str(error["msg"]).removeprefix("Input ").removeprefix("Value error, ")
+    shown = "" if isinstance(got, dict | tuple) else f", got {got!r}"
+    return Fault(where, f"{message}{shown}")
+
+
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in loc:
+        plain = isinstance(part, str) and part.replace("_", "").replace("-", "").isalnum()
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if plain else f'."{part}"'
+    return text.lstrip(".")
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Field names allowed at ``loc``: walks the JSON schema, which knows about nesting, lists and unions."""
+    schema = model.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in loc:
+        node = _resolve(schema, node)
+        if isinstance(part, int):
+            node = node.get("items", {})
+        elif part in node.get("properties", {}):
+            node = node["properties"][part]
+        elif isinstance(node.get("additionalProperties"), dict):
+            node = node["additionalProperties"]
+        elif "discriminator" in node:
+            node = {"$ref": node["discriminator"]["mapping"].get(part, "#")}
+    return sorted(_resolve(schema, node).get("properties", {}))
+
+
+def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    for option in node.get("anyOf", ()):
+        if option.get("type") != "null":
+            node = option
+    while "$ref" in node:
+        found: Any = schema
+        for step in node["$ref"].lstrip("#/").split("/"):
+            found = found[step] if step else found
+        node = found
+    return node
+
+
+def _short(path: Path) -> str:
+    """The path as a user would type it: from its parent folder on."""
+    return f"{path.parent.name}/{path.name}" if path.parent.name else str(path)

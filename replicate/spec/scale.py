@@ -1,0 +1,81 @@
+"""A scale: what the logical names of the specs are bound to (tables/scales/*.toml)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from replicate.spec.recipe import Count, NonNegative, Positive, Strict
+
+
+class ShapesData(Strict):
+    """Generated images of ten kinds of shapes; ``size`` is the edge they are drawn at, in pixels."""
+
+    source: Literal["shapes"]
+    version: Count
+    classes: Literal[10]
+    size: Count
+    train: Count
+    test: Count
+    seed: Annotated[int, Field(ge=0)]
+
+
+class DigitsData(Strict):
+    """scikit-learn's 1,797 handwritten digits (8 x 8), enlarged to ``size``."""
+
+    source: Literal["digits"]
+    version: Count
+    classes: Literal[10]
+    size: Count
+    train: Count
+    test: Count
+    seed: Annotated[int, Field(ge=0)]
+
+
+class FolderData(Strict):
+    """Folders of JPEG files, one a class, under ``$REPLICATE_DATA/<name>/{train,val}``."""
+
+    source: Literal["imagefolder"]
+    name: str
+    classes: Count
+    train: Count
+    test: Count
+
+
+class Model(Strict):
+    """A timm model. ``timm_distilled`` is its twin with a distillation token, None where there is none."""
+
+    timm: str
+    timm_distilled: str | None = None
+    args: dict[str, Any] = {}
+    resizable: bool = False
+    """True where the resolution is an argument of the model (``img_size``), as for a ViT."""
+    pos_embed_std: Positive | None = None
+    channels_last: bool = False
+    seconds: dict[str, Positive] = {}
+    """Cost of one training image by the paper's resolution: seconds of one ``processor`` of the scale."""
+
+
+class Scale(Strict):
+    """One file of tables/scales/. ``extends`` names a scale whose entries this one changes."""
+
+    id: str
+    extends: str | None = None
+    title: str
+    banner: str = ""
+    """Not empty: these numbers are another experiment than the paper's, and nothing is compared with it."""
+    processor: str
+    """What a second of ``seconds`` is a second of, such as ``CPU core`` or ``V100``."""
+    seed_sd: NonNegative
+    """Standard deviation of a top-1 accuracy (in points) between seeds, for intervals where one seed was run."""
+    seed_sd_source: str
+    data: dict[str, Annotated[ShapesData | DigitsData | FolderData, Field(discriminator="source")]]
+    resolutions: dict[str, Count]
+    models: dict[str, Model]
+    recipes: dict[str, dict[str, Any]] = {}
+    """Fields of runs.toml's recipes that have another value at this scale."""
+    job_seconds: NonNegative = 0.0
+    """What starting a job and writing its result costs on top."""
+    predict_share: Positive = 0.3
+    """Cost of evaluating an image as a share of training on it."""

@@ -1,0 +1,1 @@
+"""Store: one folder per job key."""
