@@ -156,6 +156,8 @@ class Table:
     seeds: tuple[int, ...]
     claims: tuple[Claim, ...] = ()
     notes: tuple[Note, ...] = ()
+    references: tuple[Row, ...] = ()
+    """Numbers that claims need and the table does not print: the cell of each is at ``("@", key)``."""
     spec: str = ""
     """Path of the spec, relative to the repository."""
     digest: str = ""

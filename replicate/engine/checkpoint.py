@@ -60,10 +60,10 @@ def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> No
     for flat, value in tensors.items():
         number, name = flat.split("/")
         like = parameters[int(number)]
-        if value.shape == like.shape:
-            # A file knows no memory format, and the fused kernels pair elements by address.
-            value = torch.empty_like(like, requires_grad=False).copy_(value)
-        state.setdefault(int(number), {})[name] = value
+        # A file knows no memory format, and the fused kernels pair elements by address. Always a copy:
+        # what safetensors gives lies in the mapped file, which is going to be removed.
+        target = torch.empty_like(like if value.shape == like.shape else value, requires_grad=False)
+        state.setdefault(int(number), {})[name] = target.copy_(value)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -1,6 +1,7 @@
 """Crops: RandomResizedCrop for training, resize and centre crop for evaluation, both on uint8 images.
 
-Resizing is antialiased bicubic (or bilinear), which torch does on uint8 as Pillow does, up to one level.
+Resizing is antialiased bicubic (or bilinear). torch does it on uint8 as Pillow does, with coarser weights:
+at most two levels apart, even on white noise.
 """
 
 from __future__ import annotations

@@ -143,9 +143,7 @@ def _save(path: Path, array: NDArray[Any]) -> None:
         np.save(file, array)
 
 
-def _open(
-    folder: Path, part: str, data: dict[str, Any], mean: Sequence[float], std: Sequence[float]
-) -> ArraySplit:
+def _open(folder: Path, part: str, data: dict[str, Any], mean: Sequence[float], std: Sequence[float]) -> ArraySplit:
     images = np.load(folder / f"{part}_images.npy", mmap_mode="r")
     labels = np.load(folder / f"{part}_labels.npy")
     wanted = (data[part], 3, data["size"], data["size"])

@@ -27,9 +27,7 @@ def split_digits(seed: int, train: int, test: int, size: int) -> tuple[Arrays, A
     """
     images, labels = _read()
     if train + test > len(labels):
-        raise UserError(
-            f"data.train + data.test: at most {len(labels)} digits, got {train} + {test}\n  ask for fewer"
-        )
+        raise UserError(f"data.train + data.test: at most {len(labels)} digits, got {train} + {test}\n  ask for fewer")
     order = generator(seed, "digits split", 0).permutation(len(labels))
     grey = torch.from_numpy(images)[:, None] * (255 / 16)
     large = interpolate(grey, size=(size, size), mode="bicubic", align_corners=False)
@@ -43,9 +41,7 @@ def _read() -> tuple[NDArray[np.float32], NDArray[np.int16]]:
     # Found, not imported: `import sklearn` costs 4 s.
     spec = importlib.util.find_spec("sklearn")
     if spec is None or spec.origin is None:
-        raise NotAvailable(
-            "data.source: 'digits' needs scikit-learn, got none\n  pip install -r requirements.txt"
-        )
+        raise NotAvailable("data.source: 'digits' needs scikit-learn, got none\n  pip install -r requirements.txt")
     with gzip.open(Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.float32)
     return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int16)

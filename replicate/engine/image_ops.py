@@ -124,11 +124,13 @@ def shift_rows(images: Images, shift: Floats, fill: Sequence[int]) -> Images:
     Points outside the image take the colour ``fill``.
     """
     n, _, height, width = images.shape
-    x = np.arange(width) + 0.5 + shift[:, :, None]
-    column, right = _split(x)
+    first, right = _split(shift[:, :, None] + 0.5)
+    # One fraction a row, so a row's taps are one stretch of it, read at four offsets.
+    stretch = np.clip(first + np.arange(-1, width + 2), 0, width - 1)
     start = (np.arange(n * height) * width).reshape(n, height, 1)
-    values = _cubic(_values(images, start + _neighbours(column, width)), right)
-    return _finish(values, (x >= 0) & (x < width), fill)
+    pixels = _values(images, start + stretch)
+    x = np.arange(width) + 0.5 + shift[:, :, None]
+    return _finish(_cubic([pixels[..., tap : tap + width] for tap in range(4)], right), (x >= 0) & (x < width), fill)
 
 
 def rotate(images: Images, degrees: Floats, fill: Sequence[int]) -> Images:
@@ -145,7 +147,8 @@ def rotate(images: Images, degrees: Floats, fill: Sequence[int]) -> Images:
     rows = (start + _neighbours(row, height)) * width
     index = _neighbours(column, width)[:, None] + rows
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return _finish(_cubic(_cubic(_values(images, index), right), below), inside, fill)
+    lines = _cubic(_values(images, index).swapaxes(0, 1), right)
+    return _finish(_cubic(lines.swapaxes(0, 1), below), inside, fill)
 
 
 def _offset(images: Images) -> NDArray[np.intp]:
@@ -185,9 +188,9 @@ def _values(images: Images, index: NDArray[np.intp]) -> NDArray[np.float32]:
     return planes.take(index, axis=1).astype(np.float32)
 
 
-def _cubic(taps: NDArray[np.float32], d: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Geometry.c's BICUBIC (a = -1) over axis 1, in its order of operations: flat areas stay exactly flat."""
-    v1, v2, v3, v4 = (taps[:, tap] for tap in range(4))
+def _cubic(taps: Sequence[NDArray[np.float32]] | NDArray[np.float32], d: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Geometry.c's BICUBIC (a = -1), in its order of operations: flat areas come out exactly flat."""
+    v1, v2, v3, v4 = taps
     left, right = v1 - v2, v3 - v4
     value: NDArray[np.float32] = (-left - right) * d
     value += 2 * left + right

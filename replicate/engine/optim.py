@@ -54,7 +54,8 @@ def rate(recipe: Recipe, epoch: int) -> float:
     carrier = SGD([torch.zeros(1)], lr=recipe.lr * recipe.batch / recipe.lr_batch)
     schedule = CosineLRScheduler(
         carrier,
-        t_initial=recipe.epochs,
+        # Of a single epoch timm warns that the schedule has no effect; the rate of epoch 0 is the same.
+        t_initial=max(recipe.epochs, 2),
         lr_min=recipe.min_lr,
         warmup_t=recipe.warmup_epochs,
         warmup_lr_init=recipe.warmup_lr,

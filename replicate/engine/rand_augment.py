@@ -87,9 +87,7 @@ def rand_augment(images: Tensor, policy: Policy, draws: Column, fill: Sequence[i
         apply_layer(images.numpy(), chosen[:, layer], levels[:, layer], signs[:, layer], fill)
 
 
-def apply_layer(
-    images: Images, chosen: NDArray[np.int64], levels: Column, signs: Column, fill: Sequence[int]
-) -> None:
+def apply_layer(images: Images, chosen: NDArray[np.int64], levels: Column, signs: Column, fill: Sequence[int]) -> None:
     """Apply to each image [B, 3, S, S] the operation that ``chosen`` [B] indexes, in place.
 
     ``len(OPERATIONS)`` chooses none.
@@ -109,9 +107,7 @@ def apply_layer(
         elif name in SHIFTS:
             along_y = name in ALONG_Y
             upright = members.swapaxes(2, 3) if along_y else members
-            shifts.append(
-                (group, upright, SHIFTS[name](level, sign, images.shape[3]), [along_y] * len(group))
-            )
+            shifts.append((group, upright, SHIFTS[name](level, sign, images.shape[3]), [along_y] * len(group)))
         else:
             images[group] = OTHERS[name](members, level, sign, fill)
     # Tables are looked up together, and shifts done together: two passes instead of twelve.

@@ -6,13 +6,14 @@ It tests the pipeline; nothing in it was tuned towards a claim of the paper.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from replicate.engine.draws import generator, uniforms
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Rendered = tuple[NDArray[np.uint8], NDArray[np.int16]]
 
 CENTRAL = 0.875
@@ -39,7 +40,7 @@ def _box(x: Array, y: Array, half_width: float, half_height: float) -> NDArray[n
 def _bars(across: Array, along: Array) -> NDArray[np.bool_]:
     """Three bars of width .28, .28 apart, in a square of half-edge .7."""
     inside = _box(across, along, 0.7, 0.7)
-    return inside & (np.mod(across + np.float32(0.7), np.float32(0.56)) <= 0.28)
+    return np.asarray(inside & (np.mod(across + np.float32(0.7), np.float32(0.56)) <= 0.28))
 
 
 def _plus(x: Array, y: Array) -> NDArray[np.bool_]:
@@ -79,9 +80,7 @@ def render_split(seed: int, split: str, count: int, size: int) -> Rendered:
             chunk = members[begin : begin + CHUNK]
             noise = np.stack(
                 [
-                    generator(seed, f"shapes noise {split}", 0, int(i)).standard_normal(
-                        (3, size, size), np.float32
-                    )
+                    generator(seed, f"shapes noise {split}", 0, int(i)).standard_normal((3, size, size), np.float32)
                     for i in chunk
                 ]
             )

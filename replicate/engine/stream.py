@@ -139,9 +139,7 @@ class TrainStream:
         return torch.cat(targets)
 
 
-def evaluation_batches(
-    split: Split, size: int, evaluation: Evaluation, batch: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def evaluation_batches(split: Split, size: int, evaluation: Evaluation, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """All images of ``split`` in order: float32 [b, 3, size, size] normalised, and labels int64 [b].
 
     The last batch may be smaller. One centre crop an image (see ``crop.evaluation_view``).
@@ -171,8 +169,7 @@ def _check_split(recipe: Recipe, world: int) -> None:
         )
     if recipe.batch % world:
         raise UserError(
-            f"recipe.batch: a multiple of the {world} processes, got {recipe.batch}\n"
-            "  use another number of processes"
+            f"recipe.batch: a multiple of the {world} processes, got {recipe.batch}\n  use another number of processes"
         )
     if mix.is_mixed(recipe) and recipe.batch // world % recipe.mix_batch:
         raise UserError(

@@ -81,9 +81,7 @@ def _cells(spec: TableSpec, expander: Expander, seeds: Sequence[int]) -> list[Ce
             jobs = tuple(expander.predict(run, seed) for seed in seeds) if run else ()
             head, metric = row.head or table.head or "class", row.metric or table.metric
             paper = row.paper.get(column.key)
-            cells.append(
-                CellPlan(table.id, row.key, column.key, metric, head, run, paper, table.source, jobs)
-            )
+            cells.append(CellPlan(table.id, row.key, column.key, metric, head, run, paper, table.source, jobs))
     for reference in spec.references:
         jobs = tuple(expander.predict(reference.run, seed) for seed in seeds[:1])
         cells.append(

@@ -143,9 +143,7 @@ def _facts(table: Table, cell: Cell) -> list[str]:
     difference = f"difference {cell.difference_shown}" if cell.difference_shown else ""
     judged = [cell.origin, wording.verdict(table, cell), cell.reason]
     facts = [f"here {layout.face(cell)}", paper, difference, *counts, error, *judged]
-    return list(
-        dict.fromkeys(fact for fact in facts if fact)
-    )  # a cell that was not run has that as verdict too
+    return list(dict.fromkeys(fact for fact in facts if fact))  # a cell that was not run has that as verdict too
 
 
 def _footnotes(table: Table, variant: Variant) -> list[str]:

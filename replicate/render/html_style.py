@@ -23,7 +23,7 @@ caption { text-align: left; padding-bottom: .8rem; }
 th, td { padding: .25rem .7rem; text-align: center; white-space: nowrap; font-weight: normal; }
 td b { font-weight: 700; }
 thead th { vertical-align: bottom; }
-thead tr:last-child > * { padding-bottom: .45rem; }
+thead tr:last-child > *, thead .label { padding-bottom: .45rem; }
 tbody tr:first-child > *, tr.rule > * { border-top: 1px solid var(--ink); }
 .spanner span { display: block; border-bottom: 1px solid var(--line); padding-bottom: .15rem; }
 .label, .group { text-align: left; }

@@ -29,9 +29,7 @@ def render(table: Table) -> str:
         "unit": table.unit,
         "columns": [_column(column) for column in table.columns],
         "rows": [_row(row) for row in table.rows],
-        "cells": [
-            _cell(table, table.cell(row.key, column.key)) for row in table.rows for column in table.columns
-        ],
+        "cells": [_cell(table, table.cell(row.key, column.key)) for row in table.rows for column in table.columns],
         "claims": [_claim(claim) for claim in table.claims],
         "notes": [_note(note) for note in table.notes],
     }

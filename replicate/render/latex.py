@@ -154,9 +154,7 @@ def _tabular(table: Table, variant: Variant) -> list[str]:
             span = starts.get(index)
             where = f"{_place(table)}: row {row.key}: group"
             text = escape(span.text, where) if span else ""
-            fields.insert(
-                0, rf"\multirow{{{span.count}}}{{*}}{{{text}}}" if span and span.count > 1 else text
-            )
+            fields.insert(0, rf"\multirow{{{span.count}}}{{*}}{{{text}}}" if span and span.count > 1 else text)
         fields += [field for block in blocks for field in block.fields(table.cell(row.key, block.column.key))]
         lines.append(_line(fields))
     return [*lines, r"\bottomrule", r"\end{tabular}%"]
@@ -199,9 +197,7 @@ def _header(table: Table, blocks: Sequence[_Block], lead: int) -> list[str]:
     wide = [index for index, block in enumerate(blocks) if len(block.heads) > 1]
     if not wide:
         return [*lines, _line([*corner, *headers])]
-    heads = [
-        rf"{{\scriptsize {escape(head, where)}}}" if head else "" for block in blocks for head in block.heads
-    ]
+    heads = [rf"{{\scriptsize {escape(head, where)}}}" if head else "" for block in blocks for head in block.heads]
     # A one-column header belongs to the last line, beside "here" and "paper".
     upper = [header if index in wide else "" for index, header in enumerate(headers)]
     for index in range(len(blocks)):

@@ -100,7 +100,7 @@ def _claims(table: Table, where: str) -> list[str]:
         place = f"{where}: claim {number}"
         sides = (wording.claim_paper(claim), wording.claim_here(claim), wording.claim_margin(claim))
         texts = [escape(field, place) for field in (wording.CLAIM_MARKS[claim.verdict], claim.text, *sides)]
-        texts[1] = rf"\parbox[t]{{.42\textwidth}}{{\raggedright {texts[1]}\strut}}"
+        texts[1] = rf"\parbox[t]{{.5\textwidth}}{{\raggedright {texts[1]}\strut}}"
         lines.append(rf"{' & '.join(texts)} \\")
     return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{center}"]
 

@@ -14,14 +14,14 @@ from replicate.errors import UserError
 
 MACROS: Mapping[str, str] = {
     r"\distilled": (
-        r"{\unitlength=.1em\begin{picture}(9.5,7)(-1,0)\linethickness{.03em}"
-        r"\qbezier(0,2.2)(0,4.4)(2.3,4.4)\qbezier(2.3,0)(0,0)(0,2.2)\qbezier(4.6,2.2)(4.6,0)(2.3,0)"
-        r"\qbezier(1.6,4.3)(1.4,6.6)(3.4,6.4)\qbezier(3.4,6.4)(4.2,6.3)(8.4,2.2)\qbezier(3.2,4.3)(3.4,4.8)(7.6,1.4)"
-        r"\end{picture}}"
+        r"{\unitlength=.1em\begin{picture}(7,7.4)(-.4,.3)\linethickness{.04em}"
+        r"\put(2.1,7.2){\line(1,0){2.2}}\put(2.5,4.8){\line(0,1){2.4}}\put(3.9,4.8){\line(0,1){2.4}}"
+        r"\qbezier(2.5,4.8)(1.45,2.8)(.4,.8)\qbezier(3.9,4.8)(4.95,2.8)(6,.8)"
+        r"\put(.3,.8){\line(1,0){5.8}}\put(1.5,2.6){\line(1,0){3.4}}\end{picture}}"
     ),
     r"\xmark": r"\ensuremath{\times}",
 }
-"""Emitted with ``\\providecommand`` where used, so that an author's own icon wins over this alembic."""
+"""Emitted with ``\\providecommand`` where used, so that an author's own icon wins over this flask."""
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -104,8 +104,7 @@ _GREEK_NAMES = (
     " Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
 )
 _GREEK = {
-    letter: f"\\{name}"
-    for letter, name in zip("αβγδζηθικλμνξπρστυχψωΓΔΘΛΞΠΣΥΦΨΩ", _GREEK_NAMES.split(), strict=True)
+    letter: f"\\{name}" for letter, name in zip("αβγδζηθικλμνξπρστυχψωΓΔΘΛΞΠΣΥΦΨΩ", _GREEK_NAMES.split(), strict=True)
 }
 
 _ACCENTS = {

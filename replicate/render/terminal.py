@@ -55,7 +55,7 @@ def show(table: Table, console: Console, variant: Variant = "paper") -> None:
     if table.banner:
         paragraph(f"! {table.banner}", "bold yellow", "  ")
         console.print()
-    paragraph(f"{wording.title(table)}. {wording.caption(table, variant)}")
+    paragraph(f"{wording.title(table)}. {wording.caption(table, variant, banner=False)}")
     for columns in _blocks(table, variant, console.width):
         console.print()
         for line in _grid(table, columns, variant):
@@ -91,11 +91,7 @@ def _lines(table: Table, cell: Cell, column: Column, variant: Variant) -> list[t
     face += wording.origin_mark(table, cell)
     if column.text:
         return [(face, style)]
-    if (
-        cell.state != "paper-only"
-        and not wording.origin_mark(table, cell)
-        and _tailed(table, column, variant)
-    ):
+    if cell.state != "paper-only" and not wording.origin_mark(table, cell) and _tailed(table, column, variant):
         face += " "
     if variant == "paper":
         return [(face, style)]
@@ -109,9 +105,7 @@ def _lines(table: Table, cell: Cell, column: Column, variant: Variant) -> list[t
 def _tailed(table: Table, column: Column, variant: Variant) -> bool:
     """Whether something stands right of a digit in this column: a bracket or a mark; then all make room."""
     cells = [table.cell(row.key, column.key) for row in table.rows]
-    return variant == "compare" or any(
-        c.state == "paper-only" or wording.origin_mark(table, c) for c in cells
-    )
+    return variant == "compare" or any(c.state == "paper-only" or wording.origin_mark(table, c) for c in cells)
 
 
 def _names(table: Table, variant: Variant) -> list[str]:
@@ -146,16 +140,26 @@ def _label_width(table: Table) -> int:
     return max(map(cell_len, [table.corner, *groups, *(line for label in _labels(table) for line in label)]))
 
 
+def _widths(table: Table, columns: Sequence[Column], variant: Variant) -> list[int]:
+    """The width of each column; a spanner wider than its columns widens them all alike."""
+    widths = [_width(table, column, variant) for column in columns]
+    for span in layout.column_spans(columns):
+        taken = sum(widths[span.first : span.first + span.count]) + _GAP * (span.count - 1)
+        extra = max(0, len(span.text) - taken)
+        for place in range(span.count):
+            widths[span.first + place] += extra * (place + 1) // span.count - extra * place // span.count
+    return widths
+
+
 def _blocks(table: Table, variant: Variant, width: int) -> list[list[Column]]:
     blocks: list[list[Column]] = [[]]
-    used = label = _label_width(table)
+    label = _label_width(table)
     for column in table.columns:
-        need = _GAP + _width(table, column, variant)
-        if used + need > width and blocks[-1]:
-            blocks.append([])
-            used = label
-        blocks[-1].append(column)
-        used += need
+        wider = [*blocks[-1], column]
+        if blocks[-1] and label + sum(_GAP + need for need in _widths(table, wider, variant)) > width:
+            blocks.append([column])
+        else:
+            blocks[-1] = wider
     return blocks
 
 
@@ -170,13 +174,7 @@ def _pad(text: str, width: int, where: str) -> str:
 def _grid(table: Table, columns: Sequence[Column], variant: Variant) -> Iterable[Text]:
     label = _label_width(table)
     spans = layout.column_spans(columns)
-    widths = [_width(table, column, variant) for column in columns]
-    for span in spans:
-        # A spanner wider than its columns widens them all alike, so that none drifts away from its header.
-        taken = sum(widths[span.first : span.first + span.count]) + _GAP * (span.count - 1)
-        extra = max(0, len(span.text) - taken)
-        for place in range(span.count):
-            widths[span.first + place] += extra * (place + 1) // span.count - extra * place // span.count
+    widths = _widths(table, columns, variant)
     gap = " " * _GAP
     total = label + sum(widths) + _GAP * len(widths)
     yield _text(("━" * total, ""))
@@ -222,7 +220,7 @@ def _claims(table: Table, console: Console) -> None:
     here = [f"{wording.claim_here(claim)} {wording.claim_margin(claim)}".strip() for claim in table.claims]
     known_width = max(len(text) for text in [paper, *known])
     here_width = max(len(text) for text in ["here", *here])
-    wide = max(24, console.width - known_width - here_width - 2 - 2 * _GAP)
+    wide = max(16, console.width - known_width - here_width - 2 - 2 * _GAP)
     gap = " " * _GAP
     console.print()
     title = _pad("The paper's claims", wide + 2, "left")

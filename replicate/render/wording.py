@@ -47,11 +47,7 @@ def claim_here(claim: Claim) -> str:
 
 def claim_paper(claim: Claim) -> str:
     """The paper's side, judged by the same rule on the printed numbers."""
-    return (
-        f"{claim.paper_verdict} ({claim.paper_margin_shown})"
-        if claim.paper_margin_shown
-        else claim.paper_verdict
-    )
+    return f"{claim.paper_verdict} ({claim.paper_margin_shown})" if claim.paper_margin_shown else claim.paper_verdict
 
 
 def claim_margin(claim: Claim) -> str:
@@ -79,10 +75,13 @@ def origin_mark(table: Table, cell: Cell) -> str:
     return RELEASED if cell.origin == "released weights" and mixed_origin(table) else ""
 
 
-def caption(table: Table, variant: Variant) -> str:
-    """The caption after ``Table N:``: the banner, where the numbers come from, n and the meaning of ±."""
+def caption(table: Table, variant: Variant, *, banner: bool = True) -> str:
+    """The caption after ``Table N:``: the banner, where the numbers come from, n and the meaning of ±.
+
+    ``banner=False`` where the banner stands directly above and cannot be cut off.
+    """
     parts = [_sentence(table.caption)]
-    if table.banner:
+    if banner and table.banner:
         parts.append(_sentence(table.banner))
     origins = sorted({cell.origin for cell in table.cells.values() if cell.state == "done"}, reverse=True)
     if origins:
@@ -104,8 +103,8 @@ def legend(table: Table, variant: Variant) -> list[tuple[str, str]]:
     if variant == "compare":
         marks = {verdict_mark(table, cell) for cell in cells}
         found += [(mark, text) for mark, text in _VERDICT_MEANINGS.items() if mark in marks]
-        if table.banner:
-            found.append((OTHER_EXPERIMENT, _OTHER_MEANING))
+    if table.banner and (variant == "compare" or table.claims):
+        found.append((OTHER_EXPERIMENT, _OTHER_MEANING))
     return found
 
 

@@ -53,9 +53,7 @@ def _runs(file: str, spec: RunsFile, scale: Scale | None) -> Iterator[Fault]:
         )
         for field, other in (("init", run.init), ("teacher", run.teacher)):
             if other is not None:
-                yield from _unknown(
-                    f"{where}.{field}", "runs", other, spec.runs, f"there is no run '{other}'"
-                )
+                yield from _unknown(f"{where}.{field}", "runs", other, spec.runs, f"there is no run '{other}'")
         if run.distillation is not None:
             yield from _unknown(
                 f"{where}.distillation",
@@ -111,9 +109,7 @@ def _bound(where: str, run: RunSpec, scale: Scale) -> Iterator[Fault]:
     yield from _unknown(f"{where}.model", "models", run.model, scale.models, f"{at} the model '{run.model}'")
     yield from _unknown(f"{where}.data", "data sets", run.data, scale.data, f"{at} the data set '{run.data}'")
     size = str(run.resolution)
-    yield from _unknown(
-        f"{where}.resolution", "resolutions", size, scale.resolutions, f"{at} the resolution {size}"
-    )
+    yield from _unknown(f"{where}.resolution", "resolutions", size, scale.resolutions, f"{at} the resolution {size}")
 
 
 def _layout(file: str, spec: TableSpec) -> Iterator[Fault]:
@@ -135,8 +131,8 @@ def _layout(file: str, spec: TableSpec) -> Iterator[Fault]:
     if "default" not in spec.table.tolerance:
         yield Fault(f"{file}: table.tolerance.default", "this key is required")
     for index, row in enumerate(spec.rows):
-        for field, keys, known in (("paper", row.paper, numbers), ("text", row.text, words)):
-            for key in keys:
+        for field, given, known in (("paper", set(row.paper), numbers), ("text", set(row.text), words)):
+            for key in sorted(given):
                 yield from _unknown(
                     f"{file}: rows[{index}].{field}.{key}",
                     "columns",
@@ -147,11 +143,11 @@ def _layout(file: str, spec: TableSpec) -> Iterator[Fault]:
                     else f"column '{key}' holds " + ("words" if key in words else "numbers"),
                 )
     for index, note in enumerate(spec.notes):
-        for field, keys, known in (
+        for field, named, known in (
             ("rows", note.rows, [row.key for row in spec.rows]),
             ("columns", note.columns, numbers + words),
         ):
-            for key in keys:
+            for key in named:
                 yield from _unknown(
                     f"{file}: notes[{index}].{field}",
                     field,

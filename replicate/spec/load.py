@@ -58,9 +58,7 @@ def load(folder: Path, scale: str) -> Specs:
             continue
         table_id = spec.table.id
         if table_id in tables:
-            faults.append(
-                Fault(f"{_short(path)}: table.id", f"'{table_id}' is taken by {_short(files[table_id])}")
-            )
+            faults.append(Fault(f"{_short(path)}: table.id", f"'{table_id}' is taken by {_short(files[table_id])}"))
         tables[table_id], files[table_id] = spec, path
         if runs is not None:
             faults += check_table(_short(path), spec, runs)

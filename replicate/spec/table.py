@@ -67,8 +67,8 @@ class ReferenceSpec(Strict):
     run: str
     head: Head = "class"
     metric: Metric | None = None
-    paper: Number
-    source: str
+    paper: Number | None = None
+    source: str = ""
 
 
 class ClaimSpec(Strict):

@@ -44,9 +44,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def canonical(value: Any) -> bytes:
     """The one byte string of a JSON value: what keys and checksums are computed from."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def sha256_of(path: Path) -> str:

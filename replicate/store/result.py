@@ -45,16 +45,17 @@ def commit_result(
     provenance: Mapping[str, Any],
 ) -> None:
     """Make the result of ``key`` exist: hash ``files`` of ``folder`` and rename ``result.json`` into place."""
+    hashes = {name: sha256_of(folder / name) for name in sorted(files)}
     body = {
         "schema": SCHEMA,
         "key": key,
         "summary": dict(summary),
-        "files": {name: sha256_of(folder / name) for name in sorted(files)},
+        "files": hashes,
         "cost": dict(cost),
         "provenance": dict(provenance),
     }
     write_json(folder / RESULT, body | {"digest": sha256(canonical(body)).hexdigest()})
-    _stamp(folder, list(body["files"]))
+    _stamp(folder, list(hashes))
 
 
 def read_result(folder: Path, key: str) -> Result | None:

@@ -139,7 +139,10 @@ def _json(path: Path) -> Mapping[str, Any]:
 def _unusable(root: Path, error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         free = shutil.disk_usage(root).free // 1_000_000
-        return f"{root}: the disk is full, got {free} MB free\n  make room, or name another folder with --results DIR"
+        return (
+            f"{root}: results cannot be written, got a full disk ({free} MB free)\n"
+            "  make room, or name another folder with --results DIR"
+        )
     return (
         f"{root}: results cannot be written, got '{error.strerror}'\n"
         "  name a folder that you may write with --results DIR"

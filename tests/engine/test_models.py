@@ -15,9 +15,10 @@ pytestmark = pytest.mark.torch
 
 RECIPE = Recipe(
     optimizer="adamw", lr=1e-3, lr_batch=64, weight_decay=0.05, momentum=0.9, batch=64, mix_batch=64,
-    epochs=1, warmup_epochs=0, warmup_lr=0.0, min_lr=0.0, repeats=1, crop_scale=(0.5, 1.0), crop_ratio=(1.0, 1.0),
-    flip=0.5, rand_augment="", color_jitter=0.0, erase=0.0, mixup=0.0, cutmix=0.0, mix_prob=0.0, mix_switch=0.0,
-    label_smoothing=0.0, drop_path=0.3, dropout=0.2, train_mode=True, ema=0.0, precision="fp32",
+    epochs=1, warmup_epochs=0, warmup_lr=0.0, min_lr=0.0, repeats=1, crop_scale=(0.5, 1.0),
+    crop_ratio=(1.0, 1.0), flip=0.5, rand_augment="", color_jitter=0.0, erase=0.0, mixup=0.0, cutmix=0.0,
+    mix_prob=0.0, mix_switch=0.0, label_smoothing=0.0, drop_path=0.3, dropout=0.2, train_mode=True, ema=0.0,
+    precision="fp32",
 )  # fmt: skip
 
 
@@ -136,7 +137,7 @@ def test_another_size_resamples_the_patch_part_only(tmp_path, distilled, prefix)
     models.load_weights(large, stored(small, tmp_path / "w.safetensors"), resize=True)
     assert torch.equal(large.pos_embed[:, :prefix], small.pos_embed[:, :prefix])
     grid = large.pos_embed[0, prefix:, 0].reshape(8, 8)
-    # Half-pixel centres (align_corners False): new pixel j lies at (j + .5) / 2 - .5, so 3 at 1.25, 0 at -.25.
+    # Half-pixel centres (align_corners False): new pixel j lies at (j + .5) / 2 - .5: 3 at 1.25, 0 at -.25.
     # The bicubic kernel with a = -.75, at 1.25 .25 .75 1.75: -.10546875 .87890625 .26171875 -.03515625.
     assert grid[3, 3].item() == pytest.approx(0.87890625 + 2 * 0.26171875 - 3 * 0.03515625, abs=1e-5)
     # Pixels 0 0 0 1 at 1.75 .75 .25 1.25, the border repeated.

@@ -1,0 +1,85 @@
+"""The command line: parsing and printing only. ``main`` turns every error into one message and an exit code.
+
+0 done, 1 a job failed, 2 the user's mistake, 3 not finished yet, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from replicate.errors import ReplicateError
+
+COMMANDS = {
+    "table": "bring a table up to date, show it, write its files",
+    "plan": "what would run and why; changes nothing",
+    "status": "the table with a mark per cell, and the jobs behind it",
+    "explain": "everything one number rests on",
+    "run": "run single jobs by key, or redo them and compare",
+    "list": "the tables there are, with their state",
+    "check": "validate every spec without running anything",
+    "completion": "print the completion script of a shell",
+}
+"""In the order of ``--help``. Each is a module of this folder, imported only when it is called: ``--help`` and
+completion must answer at once."""
+
+DONE, FAILED, MISTAKE, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"replicate.cli.{cmd_name}_command").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from replicate.errors import UnknownName
+
+            raise UnknownName("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="deit-replicate")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Replicate the tables of the DeiT paper (arXiv:2012.12877), number by number.
+
+    Start with: python -m replicate table --id distillation_ablation
+    """
+
+
+def main() -> None:
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        code = cli.main(arguments, prog_name="python -m replicate", standalone_mode=False)
+    except ReplicateError as error:
+        if debug:
+            raise
+        click.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # `| head` has read enough; a flush at exit would complain again.
+        sys.stdout = None
+        code = DONE
+    sys.exit(code or DONE)

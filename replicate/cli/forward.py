@@ -1,0 +1,38 @@
+"""Brings the jobs behind some tables forward on this machine, with progress."""
+
+from __future__ import annotations
+
+import sys
+
+from replicate.cli.progress import Bars, Estimate, Lines
+from replicate.cli.workspace import Workspace
+from replicate.errors import NotAvailable
+from replicate.launch.local import LocalRun, Outcome
+from replicate.plan.graph import Graph
+from replicate.spec.scale import FolderData, Scale
+from replicate.store.provenance import provenance
+from replicate.store.store import Store
+
+
+def bring_forward(workspace: Workspace, graph: Graph, store: Store, scale: Scale, retry: bool) -> Outcome:
+    """Run what is missing of ``graph``. Raises StoreUnusable or NotAvailable before anything is started."""
+    todo = {job.key: job.seconds for job in graph if store.state(job.key) != "done"}
+    if not todo:
+        return Outcome()
+    _check_possible(scale)
+    store.check_writable()
+    estimate = Estimate(workspace.workers, dict(todo))
+    # With --json, standard output belongs to the program that reads it.
+    bars = sys.stderr.isatty() and sys.stdout.isatty() and not workspace.json
+    listener = Bars(estimate, len(todo)) if bars else Lines(estimate, len(todo), quiet=workspace.json)
+    with listener:
+        run = LocalRun(graph, store, provenance(workspace.root), workspace.workers, listener, retry)
+        return run.run()
+
+
+def _check_possible(scale: Scale) -> None:
+    if any(isinstance(data, FolderData) for data in scale.data.values()):
+        raise NotAvailable(
+            f"scale '{scale.id}': its networks are trained on a GPU cluster, which is not available yet\n"
+            "  plan, status and table --no-run work; train at --scale mini"
+        )

@@ -1,0 +1,72 @@
+"""``status``: the table with a mark per cell, and the jobs behind it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import click
+
+from replicate.cli import DONE, FAILED, UNFINISHED
+from replicate.cli.progress import share_of
+from replicate.cli.workspace import Workspace, table_id_option, with_workspace
+from replicate.collect.finish import Finisher
+from replicate.render import terminal
+from replicate.store.store import Store
+
+MARKS = {"done": "●", "running": "◐", "failed": "⚠", "damaged": "⚠", "absent": "○"}
+
+
+@click.command(name="status")
+@table_id_option(required=False)
+@with_workspace
+def command(workspace: Workspace, table_id: str | None) -> int:
+    """Show a table (or all of them) with a mark per cell, and the jobs behind it. Runs nothing.
+
+    Exit code: 0 all done, 1 a job failed, 3 not finished yet.
+    """
+    specs = workspace.specs()
+    names = [table_id] if table_id else sorted(specs.tables)
+    plan = workspace.plan(names, specs)
+    store = workspace.store()
+    finisher = Finisher(plan, store)
+    states = {job.key: store.state(job.key) for job in plan.graph}
+    if workspace.json:
+        jobs = [
+            {
+                "key": key,
+                "state": state,
+                "progress": round(share_of(store.progress(key)), 3),
+                "failure": dict(store.failure(key)) or None,
+            }
+            for key, state in states.items()
+        ]
+        click.echo(json.dumps({"scale": specs.scale.id, "jobs": jobs, "damage": store.damage}, indent=1))
+    else:
+        for name in names:
+            terminal.show(finisher.finish(name), terminal.console())
+            click.echo()
+        width = max(len(key) for key in states)
+        for key, state in states.items():
+            click.echo(f"{MARKS[state]} {key:<{width}}  {_detail(store, key, state)}".rstrip())
+        counts = Counter(states.values())
+        click.echo(
+            "\n" + ", ".join(f"{count} {'not run' if name == 'absent' else name}" for name, count in counts.items())
+        )
+    if any(state in ("failed", "damaged") for state in states.values()):
+        return FAILED
+    return DONE if all(state == "done" for state in states.values()) else UNFINISHED
+
+
+def _detail(store: Store, key: str, state: str) -> str:
+    if state == "done":
+        result = store.result(key)
+        return f"{result.cost['wall_seconds']:.1f} s" if result else ""
+    if state == "running":
+        progress = store.progress(key)
+        loss = f", loss {progress['loss']:.3f}" if "loss" in progress else ""
+        return f"running, {share_of(progress):.0%}{loss}"
+    if state == "failed":
+        failure = store.failure(key)
+        return f"{failure.get('kind', 'error')}: {failure.get('message', '')}"
+    return store.damage.get(key, "")

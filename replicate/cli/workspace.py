@@ -1,0 +1,131 @@
+"""The options that all commands share, and what they lead to: specs, a store, a plan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from replicate.errors import UserError
+from replicate.plan.cells import Plan, plan_tables
+from replicate.spec.load import Specs, load
+from replicate.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where things are, and what was asked for."""
+
+    root: Path
+    tables: Path
+    results: Path
+    out: Path
+    scale: str
+    seeds: tuple[int, ...]
+    workers: int
+    json: bool
+
+    def specs(self) -> Specs:
+        if not self.tables.is_dir():
+            raise UserError(f"{self.tables}: no such folder\n  name the folder of the specs with --tables DIR")
+        return load(self.tables, self.scale)
+
+    def plan(self, tables: Sequence[str], specs: Specs | None = None) -> Plan:
+        return plan_tables(specs or self.specs(), tables, self.seeds)
+
+    def store(self) -> Store:
+        return Store(self.results)
+
+    def shown(self, path: Path) -> str:
+        """As short as it can be typed from here."""
+        try:
+            return str(path.relative_to(Path.cwd()))
+        except ValueError:
+            return str(path)
+
+
+class Seeds(click.ParamType[tuple[int, ...]]):
+    name = "LIST"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        try:
+            seeds = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"seeds, got '{value}'; expected whole numbers with commas between, such as 0,1,2", param, ctx)
+        if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+            self.fail(f"seeds, got '{value}'; each must be 0 or more and stand once", param, ctx)
+        return seeds
+
+
+def repository() -> Path:
+    """The folder with the specs: the nearest one from here upwards, else the one this package lies in."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "tables" / "runs.toml").is_file():
+            return folder
+    return Path(__file__).resolve().parents[2]
+
+
+def complete_table(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    folder = ctx.params.get("tables") or repository() / "tables"
+    names = sorted(path.stem for path in Path(folder).glob("*.toml") if path.name != "runs.toml")
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def complete_scale(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    folder = ctx.params.get("tables") or repository() / "tables"
+    names = sorted(path.stem for path in (Path(folder) / "scales").glob("*.toml"))
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the shared options to a command, which gets a Workspace in their place."""
+    folder = click.Path(file_okay=False, path_type=Path)
+
+    @click.option("--scale", default="mini", show_default=True, shell_complete=complete_scale, help="mini or paper.")
+    @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds, such as 0,1,2.")
+    @click.option("--workers", type=click.IntRange(1, 256), default=None, help="Jobs at once.  [default: cores]")
+    @click.option("--results", type=folder, default=None, help="Stored results.  [default: results]")
+    @click.option("--out", type=folder, default=None, help="Rendered files.  [default: out]")
+    @click.option("--tables", type=folder, default=None, help="Specs.  [default: tables]")
+    @click.option("--json", is_flag=True, help="Print JSON for programs.")
+    @wraps(function)
+    def wrapped(
+        scale: str,
+        seeds: tuple[int, ...],
+        workers: int | None,
+        results: Path | None,
+        out: Path | None,
+        tables: Path | None,
+        json: bool,
+        **rest: Any,
+    ) -> Any:
+        root = repository()
+        workspace = Workspace(
+            root=root,
+            tables=tables or root / "tables",
+            results=results or root / "results",
+            out=out or root / "out",
+            scale=scale,
+            seeds=seeds,
+            workers=workers or cores(),
+            json=json,
+        )
+        return function(workspace, **rest)
+
+    return wrapped
+
+
+def table_id_option(required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "--id", "table_id", required=required, shell_complete=complete_table, metavar="ID", help="Which table."
+    )

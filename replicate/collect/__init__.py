@@ -1,0 +1,1 @@
+"""Collect: stored results to finished tables, without torch."""

@@ -1,0 +1,50 @@
+"""Numbers to verdicts: the rules, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from replicate.collect.statistics import Z
+from replicate.collect.table import ClaimVerdict, Verdict
+
+Relation = Literal["above", "not-below", "about"]
+
+_DUST = 1e-9
+"""Binary noise of a difference of decimals: 83.1 - 83.0 must count as 0.1."""
+
+
+def cell_verdict(difference: float, tolerance: float, half_unit: float, error: float | None) -> tuple[Verdict, str]:
+    """Does our value agree with the printed one?
+
+    difference: ours minus the paper's. half_unit: grace for the paper's own rounding. error: standard error over
+    seeds, None with one seed; the test images are the paper's, so their draw does not enter.
+    """
+    allowed = tolerance + half_unit + _DUST
+    half = 0.0 if error is None else Z * error
+    seeds = "one seed, no interval" if error is None else f"95 % interval ±{half:.2f}"
+    why = f"{difference:+.2f} against ±{tolerance:g} allowed ({seeds})"
+    if abs(difference) + half <= allowed:
+        return "replicated", why
+    if abs(difference) - half > allowed:
+        return "not replicated", why
+    return "undecided", why
+
+
+def margin_verdict(relation: Relation, margin: float, error: float, within: float) -> ClaimVerdict:
+    """Does a margin (left minus right) with its standard error bear out the relation? By its 95 % interval."""
+    low, high = margin - Z * error, margin + Z * error
+    if relation == "above":
+        return "holds" if low > _DUST else "fails" if high <= _DUST else "undecided"
+    if relation == "not-below":
+        return "holds" if low >= -within - _DUST else "fails" if high < -within - _DUST else "undecided"
+    if low >= -within - _DUST and high <= within + _DUST:
+        return "holds"
+    return "fails" if low > within + _DUST or high < -within - _DUST else "undecided"
+
+
+def claim_verdict(mean: ClaimVerdict, single: list[ClaimVerdict]) -> tuple[ClaimVerdict, str]:
+    """A claim about several cells: the mean margin decides, unless a single comparison clearly contradicts it."""
+    against = single.count("fails")
+    if mean == "holds" and against:
+        return "undecided", f"holds on the mean, but {against} of {len(single)} comparisons clearly fail"
+    return mean, f"{single.count('holds')} of {len(single)} comparisons hold by themselves, {against} fail"

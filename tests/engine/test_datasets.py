@@ -1,0 +1,282 @@
+"""The data job and the data sets it makes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from PIL import Image  # noqa: E402
+
+from replicate.engine.data import STATISTICS, make_data, open_data  # noqa: E402
+from replicate.engine.shapes import CENTRAL, SHAPES, render_split  # noqa: E402
+from replicate.errors import NotAvailable, StoreFault, UnknownName, UserError  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+SHAPES_48: dict[str, Any] = {
+    "source": "shapes", "version": 1, "classes": 10, "size": 48, "train": 120, "test": 60, "seed": 1234,
+}  # fmt: skip
+DIGITS: dict[str, Any] = {
+    "source": "digits", "version": 1, "classes": 10, "size": 32, "train": 1200, "test": 597, "seed": 1,
+}  # fmt: skip
+FOLDER: dict[str, Any] = {"source": "imagefolder", "version": 1, "name": "pets", "classes": 2}
+
+
+# --- shapes
+
+
+def test_shapes_are_made_and_opened(tmp_path: Path) -> None:
+    make_data(SHAPES_48, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy",
+    }  # fmt: skip
+    assert np.load(tmp_path / "train_labels.npy").dtype == np.int16
+    data = open_data(SHAPES_48, tmp_path)
+    assert (len(data.train), len(data.test), data.classes) == (120, 60, 10)
+    image = data.train.image(7)
+    assert image.dtype == torch.uint8
+    assert image.shape == (3, 48, 48)
+    np.testing.assert_array_equal(image.numpy(), np.load(tmp_path / "train_images.npy")[7])
+    image.zero_()  # a copy: the stored array is not touched
+    assert data.train.image(7).any()
+    assert data.test.labels.dtype == np.int64
+
+
+def test_shapes_are_balanced_and_shuffled() -> None:
+    _, labels = render_split(0, "train", 200, 16)
+    assert np.bincount(labels).tolist() == [20] * 10
+    blocks = labels.reshape(20, 10)
+    assert len({tuple(block) for block in blocks}) > 15
+
+
+def test_an_image_does_not_depend_on_the_others() -> None:
+    few, many = render_split(3, "test", 20, 32), render_split(3, "test", 130, 32)
+    np.testing.assert_array_equal(few[0], many[0][:20])
+    np.testing.assert_array_equal(few[1], many[1][:20])
+
+
+def test_splits_and_seeds_differ() -> None:
+    train, test, other = (render_split(*key, 10, 32)[0] for key in ((0, "train"), (0, "test"), (1, "train")))
+    assert not np.array_equal(train, test)
+    assert not np.array_equal(train, other)
+
+
+def test_objects_are_light_and_survive_evaluations_crop() -> None:
+    size = 64
+    images, _ = render_split(5, "train", 300, size)
+    # Clutter ends at .5 and background at .3 (noise .05): above .5 + 4 * .05 is the object alone.
+    light = images.max(axis=1) > 0.72 * 255
+    margin = int(size * (1 - CENTRAL) / 2)
+    rim = light.copy()
+    rim[:, margin : size - margin, margin : size - margin] = False
+    assert not rim.any()
+    assert (light.sum(axis=(1, 2)) > 0).mean() > 0.9
+
+
+def test_classes_can_be_told_apart_by_their_mean_picture() -> None:
+    train, labels = render_split(0, "train", 600, 24)
+    test, truth = render_split(0, "test", 300, 24)
+
+    def light(images: np.ndarray) -> np.ndarray:
+        # The bar and the noise are darker than the objects.
+        return (images.max(axis=1) > 0.5 * 255).reshape(len(images), -1).astype(float)
+
+    means = np.stack([light(train)[labels == k].mean(0) for k in range(10)])
+    distance = ((light(test)[:, None] - means) ** 2).sum(-1)
+    assert (distance.argmin(1) == truth).mean() > 0.5  # chance is .1
+
+
+def test_statistics_describe_the_images() -> None:
+    images, _ = render_split(1234, "train", 500, 48)
+    mean, std = STATISTICS["shapes"]
+    np.testing.assert_allclose(images.mean(axis=(0, 2, 3)) / 255, mean, atol=0.02)
+    np.testing.assert_allclose(images.std(axis=(0, 2, 3)) / 255, std, atol=0.02)
+    assert len(SHAPES) == 10
+
+
+def test_damaged_shapes_are_refused(tmp_path: Path) -> None:
+    make_data(SHAPES_48, tmp_path)
+    with pytest.raises(StoreFault, match="train images uint8"):
+        open_data(SHAPES_48 | {"size": 32}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"source": "shape"}, UnknownName, "did you mean 'shapes'"),
+        ({"version": 2}, UserError, "data.version: 1"),
+        ({"classes": 12}, UserError, "data.classes: 10"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(
+    tmp_path: Path, change: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        make_data(SHAPES_48 | change, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# --- digits
+
+
+def test_digits_are_real_and_split_once(tmp_path: Path) -> None:
+    make_data(DIGITS, tmp_path)
+    data = open_data(DIGITS, tmp_path)
+    images, labels = np.load(tmp_path / "train_images.npy"), np.load(tmp_path / "train_labels.npy")
+    test = np.load(tmp_path / "test_images.npy")
+    assert images.shape == (1200, 3, 32, 32)
+    assert test.shape == (597, 3, 32, 32)
+    assert (images[:, 0] == images[:, 2]).all()
+    # The file holds 178, 182, 177, 183, 181, 182, 181, 179, 174 and 180 of the ten digits.
+    both = np.concatenate([labels, data.test.labels])
+    assert np.bincount(both).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert np.bincount(labels).min() > 90
+    # Few of the 8 x 8 digits occur twice, so nearly no test image is among the training images.
+    seen = {image.tobytes() for image in images}
+    assert sum(image.tobytes() in seen for image in test) < 5
+    mean, std = STATISTICS["digits"]
+    np.testing.assert_allclose(images.mean() / 255, mean[0], atol=0.02)
+    np.testing.assert_allclose(images.std() / 255, std[0], atol=0.02)
+
+
+def test_digits_split_by_seed(tmp_path: Path) -> None:
+    small = DIGITS | {"size": 8, "train": 100, "test": 50}
+    found = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        (tmp_path / name).mkdir()
+        make_data(small | {"seed": seed}, tmp_path / name)
+        found.append((tmp_path / name / "train_images.npy").read_bytes())
+    assert found[0] == found[1] != found[2]
+
+
+def test_digits_are_found_without_importing_sklearn(tmp_path: Path) -> None:
+    loaded = "sklearn" in sys.modules
+    make_data(DIGITS | {"size": 8}, tmp_path)
+    assert ("sklearn" in sys.modules) == loaded
+
+
+def test_digits_need_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(NotAvailable, match="needs scikit-learn"):
+        make_data(DIGITS, tmp_path)
+
+
+def test_there_are_1797_digits(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at most 1797 digits, got 1200 \\+ 598"):
+        make_data(DIGITS | {"test": 598}, tmp_path)
+
+
+# --- imagefolder
+
+
+def write_jpeg(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (20, 12)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path, "JPEG", quality=95)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two classes, three training and two validation images, beside a file that is no image."""
+    root = tmp_path / "datasets"
+    for part, names in (("train", ["n2/b.JPEG", "n10/c.jpg", "n2/a.JPEG"]), ("val", ["n10/x.JPEG", "n2/y.JPEG"])):
+        for name in names:
+            write_jpeg(root / "pets" / part / name, (200, 30, 60) if "n2" in name else (10, 220, 90))
+    (root / "pets" / "train" / "n2" / "notes.txt").write_text("not an image")
+    monkeypatch.setenv("REPLICATE_DATA", str(root))
+    return root
+
+
+def test_folder_is_read_as_torchvision_reads_it(root: Path, tmp_path: Path) -> None:
+    from torchvision.datasets import ImageFolder
+
+    make_data(FOLDER, tmp_path)
+    data = open_data(FOLDER, tmp_path)
+    # As strings 'n10' comes before 'n2'; inside a class the files are sorted.
+    assert data.train.labels.tolist() == [0, 1, 1]
+    assert data.test.labels.tolist() == [0, 1]
+    assert (data.mean, data.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    theirs = ImageFolder(str(root / "pets" / "train"))
+    for i in range(3):
+        image, label = theirs[i]
+        np.testing.assert_array_equal(data.train.image(i).numpy(), np.asarray(image).transpose(2, 0, 1))
+        assert label == data.train.labels[i]
+    assert data.train.image(0).shape == (3, 12, 20)
+
+
+def test_fingerprint_names_the_files_and_no_place(root: Path, tmp_path: Path) -> None:
+    make_data(FOLDER, tmp_path)
+    text = (tmp_path / "index.json").read_text()
+    index = json.loads(text)
+    assert index["train"]["classes"] == ["n10", "n2"]
+    assert index["train"]["counts"] == [1, 2]
+    assert len(index["test"]["sha256"]) == 64
+    assert str(root) not in text
+
+
+def test_a_changed_folder_is_noticed(root: Path, tmp_path: Path) -> None:
+    make_data(FOLDER, tmp_path)
+    (root / "pets" / "val" / "n2" / "y.JPEG").rename(root / "pets" / "val" / "n2" / "z.JPEG")
+    with pytest.raises(UserError, match=r"val: the 2 files that .* recorded, got other ones"):
+        open_data(FOLDER, tmp_path)
+
+
+def test_greyscale_and_cmyk_become_rgb(root: Path, tmp_path: Path) -> None:
+    for mode in ("L", "CMYK"):
+        Image.new(mode, (5, 4)).save(root / "pets" / "train" / "n2" / f"{mode}.jpg")
+    make_data(FOLDER, tmp_path)
+    train = open_data(FOLDER, tmp_path).train
+    assert {tuple(train.image(i).shape) for i in range(5)} == {(3, 4, 5), (3, 12, 20)}
+
+
+@pytest.mark.parametrize("damage", ["cut", "text"])
+def test_a_corrupted_image_is_named(root: Path, tmp_path: Path, damage: str) -> None:
+    path = root / "pets" / "train" / "n10" / "c.jpg"
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"<html>not found</html>")
+    make_data(FOLDER, tmp_path)
+    with pytest.raises(UserError, match=r"c\.jpg: an image, got .*\n  copy the file again"):
+        open_data(FOLDER, tmp_path).train.image(0)
+
+
+def test_unset_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REPLICATE_DATA", raising=False)
+    with pytest.raises(UserError, match=r"^REPLICATE_DATA: .* got nothing .*\n  export REPLICATE_DATA="):
+        make_data(FOLDER, tmp_path)
+
+
+def test_missing_folder(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the folder of data set 'birds', got nothing there"):
+        make_data(FOLDER | {"name": "birds"}, tmp_path)
+
+
+def test_val_that_is_not_sorted_into_classes(root: Path, tmp_path: Path) -> None:
+    for name in ("n10/x.JPEG", "n2/y.JPEG"):
+        path = root / "pets" / "val" / name
+        path.rename(root / "pets" / "val" / path.name)
+        path.parent.rmdir()
+    with pytest.raises(UserError, match=r"val: one folder per class, got 2 loose images\n  move each"):
+        make_data(FOLDER, tmp_path)
+
+
+def test_every_fault_of_a_folder_is_reported_at_once(root: Path, tmp_path: Path) -> None:
+    (root / "pets" / "val" / "n2" / "y.JPEG").unlink()
+    with pytest.raises(UserError) as raised:
+        make_data(FOLDER | {"classes": 3}, tmp_path)
+    text = str(raised.value)
+    assert text.count("3 class folders, got 2 (n10 .. n2)") == 2
+    assert f"{root / 'pets' / 'val' / 'n2'}: at least one image, got none" in text
+
+
+def test_train_and_val_must_name_the_same_classes(root: Path, tmp_path: Path) -> None:
+    (root / "pets" / "val" / "n2").rename(root / "pets" / "val" / "n3")
+    with pytest.raises(UserError, match="got n2, n3 in one only"):
+        make_data(FOLDER, tmp_path)

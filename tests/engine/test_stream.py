@@ -1,0 +1,224 @@
+"""Batches: the same bytes whatever the order of calls, the number of processes or of threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paper_recipe import recipe
+
+torch = pytest.importorskip("torch")
+
+from PIL import Image  # noqa: E402
+from torchvision import transforms  # noqa: E402
+
+from replicate.engine.data import ArraySplit, DataSet  # noqa: E402
+from replicate.engine.shapes import render_split  # noqa: E402
+from replicate.engine.stream import Batch, TrainStream, evaluation_batches  # noqa: E402
+from replicate.errors import UserError  # noqa: E402
+from replicate.spec.recipe import Evaluation  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+MEAN, STD = (0.3, 0.25, 0.2), (0.2, 0.25, 0.3)
+PLAIN: dict[str, Any] = {
+    "rand_augment": "", "color_jitter": 0.0, "erase": 0.0, "mixup": 0.0, "cutmix": 0.0, "flip": 0.0,
+    "crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "label_smoothing": 0.0,
+}  # fmt: skip
+
+
+def data_set(count: int = 256, size: int = 24) -> DataSet:
+    splits = [ArraySplit(*render_split(0, part, count, size), MEAN, STD) for part in ("train", "test")]
+    return DataSet(*splits, 10, MEAN, STD)
+
+
+DATA = data_set()
+
+
+def equal(a: Batch, b: Batch) -> bool:
+    return all(torch.equal(x, y) for x, y in ((a.images, b.images), (a.targets, b.targets), (a.labels, b.labels)))
+
+
+def joined(parts: list[Batch]) -> Batch:
+    return Batch(*(torch.cat([getattr(p, name) for p in parts]) for name in ("images", "targets", "labels")))
+
+
+def test_shapes_and_types() -> None:
+    stream = TrainStream(DATA, recipe(), 16, 0)
+    assert stream.steps_per_epoch == 4
+    batch = stream.batch(0, 3)
+    assert batch.images.shape == (64, 3, 16, 16)
+    assert batch.images.dtype == batch.targets.dtype == torch.float32
+    assert batch.targets.shape == (64, 10)
+    torch.testing.assert_close(batch.targets.sum(1), torch.ones(64))
+    assert batch.labels.dtype == torch.int64
+    assert batch.images.isfinite().all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    world=st.sampled_from([1, 2, 4, 8]),
+    calls=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=4),
+    seed=st.integers(0, 3),
+    augment=st.sampled_from(["rand-m9-mstd0.5-inc1", ""]),
+)
+def test_any_split_and_order_of_calls_gives_the_same_bytes(
+    world: int, calls: list[tuple[int, int]], seed: int, augment: str
+) -> None:
+    chosen = recipe(mix_batch=8, rand_augment=augment)
+    ranks = [TrainStream(DATA, chosen, 16, seed, rank, world) for rank in range(world)]
+    for call in calls:
+        alone = TrainStream(DATA, chosen, 16, seed).batch(*call)
+        assert equal(joined([rank.batch(*call) for rank in ranks]), alone)
+
+
+@settings(max_examples=10, deadline=None)
+@given(world=st.sampled_from([1, 2, 4, 16, 64]), step=st.integers(0, 3))
+def test_without_mixing_slices_may_be_smaller_than_a_mix_group(world: int, step: int) -> None:
+    chosen = recipe(mixup=0.0, cutmix=0.0)
+    parts = [TrainStream(DATA, chosen, 16, 0, rank, world).batch(1, step) for rank in range(world)]
+    assert equal(joined(parts), TrainStream(DATA, chosen, 16, 0).batch(1, step))
+
+
+def test_threads_change_nothing() -> None:
+    one, three = TrainStream(DATA, recipe(), 16, 0), TrainStream(DATA, recipe(), 16, 0, workers=3)
+    assert equal(one.batch(2, 1), three.batch(2, 1))
+
+
+def test_seed_epoch_and_step_change_everything() -> None:
+    batches = [TrainStream(DATA, recipe(), 16, seed).batch(e, s) for seed, e, s in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))]  # fmt: skip
+    for i, first in enumerate(batches):
+        for second in batches[:i]:
+            assert (first.images == second.images).float().mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "world", "text"),
+    [
+        ({"mix_batch": 48}, 1, r"recipe\.mix_batch: a divisor of recipe\.batch \(64\), got 48"),
+        ({}, 3, r"recipe\.batch: a multiple of the 3 processes, got 64"),
+        ({"mix_batch": 32}, 4, r"recipe\.mix_batch: a divisor of one process's 16 images, got 32\n  use at most 2"),
+        ({"batch": 512}, 1, r"recipe\.batch: at most 256, the images of an epoch, got 512"),
+        ({"rand_augment": "augmix-m3"}, 1, r"recipe\.rand_augment = 'augmix-m3'"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(change: dict[str, Any], world: int, text: str) -> None:
+    with pytest.raises(UserError, match=text):
+        TrainStream(DATA, recipe(mix_batch=64) if not change else recipe(**change), 16, 0, 0, world)
+
+
+def test_incomplete_batch_is_dropped() -> None:
+    data = data_set(600, 8)  # cut to 512 samples: five batches of 96, and 32 dropped
+    stream = TrainStream(data, recipe(batch=96, mix_batch=48), 8, 0)
+    assert stream.steps_per_epoch == 5
+    assert stream.batch(0, 4).images.shape[0] == 96
+
+
+def test_plain_recipe_is_normalised_images_and_one_hot_labels() -> None:
+    stream = TrainStream(DATA, recipe(**PLAIN, repeats=1), 24, 0)
+    pixels = {}
+    for i in range(256):
+        image = DATA.train.image(i).double() / 255
+        normal = (image - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+        pixels[i] = normal.float()
+    table = torch.stack([pixels[i] for i in range(256)]).flatten(1)
+    seen = []
+    for step in range(4):
+        batch = stream.batch(0, step)
+        nearest = torch.cdist(batch.images.flatten(1), table).argmin(1)
+        torch.testing.assert_close(batch.images.flatten(1), table[nearest], atol=2e-6, rtol=0)
+        assert batch.labels.tolist() == DATA.train.labels[nearest.numpy()].tolist()
+        assert torch.equal(batch.targets, torch.eye(10)[batch.labels])
+        seen += nearest.tolist()
+    assert sorted(seen) == list(range(256))
+
+
+def test_repeats_land_in_different_mix_groups() -> None:
+    """Three copies of an image, dealt round robin to four groups: never two in one."""
+    stream = TrainStream(DATA, recipe(**PLAIN, mix_batch=16), 24, 0)
+    groups = stream.batch(0, 0).images.view(4, 16, -1)
+    for group in groups:
+        assert len({row.numpy().tobytes() for row in group}) == 16
+    assert len({row.numpy().tobytes() for row in groups.flatten(0, 1)}) == 22  # ceil(64 / 3)
+
+
+def test_flip_probability() -> None:
+    never = TrainStream(DATA, recipe(**PLAIN), 24, 0)
+    often = TrainStream(DATA, recipe(**(PLAIN | {"flip": 0.3})), 24, 0)
+    flipped = 0
+    for epoch in range(5):
+        for step in range(4):
+            a, b = never.batch(epoch, step).images, often.batch(epoch, step).images
+            mirrored = (a.flip(3) == b).flatten(1).all(1)
+            assert (mirrored | (a == b).flatten(1).all(1)).all()
+            flipped += int(mirrored.sum())
+    assert flipped / 1280 == pytest.approx(0.3, abs=0.045)  # 3.5 standard errors
+
+
+def test_jitter_is_active_only_without_rand_augment() -> None:
+    def images(**change: Any) -> torch.Tensor:
+        return TrainStream(DATA, recipe(**(PLAIN | change)), 24, 0).batch(0, 0).images
+
+    plain = images()
+    assert not torch.equal(images(color_jitter=0.4), plain)
+    on = {"rand_augment": "rand-m9-mstd0.5-inc1"}
+    assert torch.equal(images(**on, color_jitter=0.4), images(**on))
+    assert not torch.equal(images(**on), plain)
+
+
+def test_erasing_follows_rand_augment_and_precedes_mixing() -> None:
+    plain = TrainStream(DATA, recipe(**PLAIN), 24, 0).batch(0, 0).images
+    erased = TrainStream(DATA, recipe(**(PLAIN | {"erase": 0.5})), 24, 0).batch(0, 0).images
+    changed = (plain != erased).any(1)
+    share = changed.flatten(1).float().mean(1)
+    assert 16 <= int((share > 0).sum()) <= 48
+    noise = erased[(plain != erased)]
+    assert noise.mean().abs() < 0.05  # normal noise on normalised images
+    assert noise.std() == pytest.approx(1.0, abs=0.05)
+    # Mixup halves what erasing did, so it came after: mixed = lam * x + (1 - lam) * reversed x.
+    mixed = TrainStream(DATA, recipe(**(PLAIN | {"erase": 0.5, "mixup": 0.8})), 24, 0).batch(0, 0)
+    lam = mixed.targets[0].max() if mixed.labels[0] != mixed.labels[-1] else None
+    rest = mixed.images - erased.flip(0)
+    scale = (rest * (erased - erased.flip(0))).sum() / ((erased - erased.flip(0)) ** 2).sum()
+    torch.testing.assert_close(mixed.images, scale * erased + (1 - scale) * erased.flip(0), atol=1e-4, rtol=0)
+    if lam is not None:
+        assert max(float(scale), 1 - float(scale)) == pytest.approx(float(lam), abs=1e-4)
+
+
+def test_every_mix_group_has_a_draw_of_its_own() -> None:
+    batch = TrainStream(DATA, recipe(mix_batch=8, label_smoothing=0.0), 16, 0).batch(0, 0)
+    shares = {round(float(group.max(1).values.min()), 5) for group in batch.targets.view(8, 8, 10)}
+    assert len(shares) >= 7
+
+
+# --- evaluation
+
+
+def test_evaluation_is_torchvisions_in_order() -> None:
+    evaluation = Evaluation(crop=0.875, interpolation="bicubic", weights="last")
+    batches = list(evaluation_batches(DATA.test, 16, evaluation, 100))
+    assert [len(images) for images, _ in batches] == [100, 100, 56]
+    assert torch.cat([labels for _, labels in batches]).tolist() == DATA.test.labels.tolist()
+    steps = transforms.Compose(
+        [
+            transforms.Resize(18, transforms.InterpolationMode.BICUBIC),  # int(16 / .875)
+            transforms.CenterCrop(16),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+    images = torch.cat([images for images, _ in batches])
+    for i in (0, 101, 255):
+        wanted = steps(Image.fromarray(DATA.test.image(i).permute(1, 2, 0).numpy()))
+        # One level is 1 / 255 / .2 = .0196.
+        assert (images[i] - wanted).abs().max() < 0.021
+
+
+def test_evaluation_at_crop_one_is_the_whole_image() -> None:
+    evaluation = Evaluation(crop=1.0, interpolation="bilinear", weights="last")
+    images, _ = next(evaluation_batches(DATA.test, 24, evaluation, 4))
+    pixels = images * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    np.testing.assert_allclose(pixels[2].numpy() * 255, DATA.test.image(2).numpy(), atol=1e-3)

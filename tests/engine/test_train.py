@@ -1,0 +1,466 @@
+import errno
+import json
+import logging
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from safetensors.torch import load, load_file  # noqa: E402
+
+from replicate.engine import checkpoint, models, train  # noqa: E402
+from replicate.engine.data import make_data  # noqa: E402
+from replicate.errors import Diverged, NotAvailable, StoreFault, UserError  # noqa: E402
+from replicate.spec.recipe import Distillation, Recipe  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+SIZE, IMAGES, BATCH, EPOCHS = 16, 96, 32, 2
+STEPS = IMAGES // BATCH
+TOTAL = STEPS * EPOCHS
+
+
+def recipe(**fields):
+    base = {
+        "optimizer": "adamw", "lr": 3e-3, "lr_batch": BATCH, "weight_decay": 0.05, "momentum": 0.9,
+        "batch": BATCH, "mix_batch": BATCH, "epochs": EPOCHS, "warmup_epochs": 1, "warmup_lr": 1e-3,
+        "min_lr": 1e-5, "repeats": 1, "crop_scale": (0.7, 1.0), "crop_ratio": (0.9, 1.1), "flip": 0.5,
+        "rand_augment": "", "color_jitter": 0.0, "erase": 0.5, "mixup": 0.8, "cutmix": 1.0, "mix_prob": 1.0,
+        "mix_switch": 0.5, "label_smoothing": 0.1, "drop_path": 0.3, "dropout": 0.0, "train_mode": True,
+        "ema": 0.0, "precision": "fp32",
+    }  # fmt: skip
+    return json.loads(Recipe(**(base | fields)).model_dump_json())
+
+
+def method(**fields):
+    base = {"method": "hard", "token": False, "weight": 0.5, "tau": 3.0, "reduction": "batchmean"}
+    return json.loads(Distillation(**(base | fields)).model_dump_json())
+
+
+def vit(distilled=False, **fields):
+    return {
+        "name": "v", "timm": "deit_tiny_distilled_patch16_224" if distilled else "deit_tiny_patch16_224",
+        "args": {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}, "resizable": True,
+        "pos_embed_std": 0.1, "channels_last": False,
+    } | fields  # fmt: skip
+
+
+CONVNET = {
+    "name": "c", "timm": "regnety_002", "resizable": False, "pos_embed_std": None, "channels_last": True,
+    "args": {"depth": 4, "w0": 16, "wa": 12.0, "wm": 1.5, "stem_width": 8, "group_size": 8},
+}  # fmt: skip
+
+
+class Job:
+    """A train job beside its inputs, run as often as a test likes."""
+
+    def __init__(self, folder, inputs, **payload):
+        folder.mkdir(exist_ok=True)
+        self.folder, self.inputs, self.reports = folder, inputs, []
+        names = {name: path.name for name, path in inputs.items()}
+        base = {"kind": "train", "seed": 3, "size": SIZE, "model": vit(), "recipe": recipe()}
+        self.payload = base | {"distillation": None, "inputs": names} | payload
+        (folder / "job.json").write_text(json.dumps({"key": folder.name, "payload": self.payload}))
+
+    def run(self, stop=lambda: False, report=None):
+        return train.train(self.payload, self.inputs, self.folder, report or self.reports.append, stop)
+
+    def stop(self, after):
+        """Run and stop after so many steps; the message."""
+        calls = iter(range(1, after + 1))
+        with pytest.raises(train.Stopped) as caught:
+            self.run(lambda: next(calls) == after)
+        return str(caught.value)
+
+    def files(self):
+        return {path.name: path.read_bytes() for path in self.folder.iterdir() if path.name != "job.json"}
+
+    def checkpoints(self):
+        return sorted(self.folder.glob("checkpoint-*"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    digits = {"source": "digits", "version": 1, "classes": 10, "size": SIZE, "seed": 1}
+    digits |= {"train": IMAGES, "test": 20}
+    make_data(digits, folder)
+    (folder / "job.json").write_text(json.dumps({"key": "d", "payload": {"kind": "data", "data": digits}}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(data, tmp_path_factory):
+    job = Job(tmp_path_factory.mktemp("teacher"), {"data": data}, model=CONVNET)
+    job.run()
+    return job.folder
+
+
+VARIANTS = {
+    "adamw, token, EMA": {"model": vit(True), "recipe": recipe(ema=0.9), "distillation": method(token=True)},
+    "sgd, soft": {
+        "recipe": recipe(optimizer="sgd", lr=0.05),
+        "distillation": method(method="soft", weight=0.1),
+    },
+    "convnet": {"model": CONVNET, "recipe": recipe(ema=0.5)},
+    "dropout": {"recipe": recipe(dropout=0.2)},
+}
+
+
+@pytest.fixture(scope="module")
+def whole(data, teacher, tmp_path_factory):
+    """The files of every variant, trained without interruption."""
+    root = tmp_path_factory.mktemp("whole")
+    found = {}
+    for number, (name, fields) in enumerate(VARIANTS.items()):
+        job = Job(root / str(number), inputs_for(fields, data, teacher), **fields)
+        job.run()
+        found[name] = job.files()
+    return found
+
+
+def inputs_for(fields, data, teacher):
+    return {"data": data, "teacher": teacher} if "distillation" in fields else {"data": data}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_training_leaves_its_artefacts_only(whole, variant):
+    ema = ["ema.safetensors"] if VARIANTS[variant].get("recipe", {}).get("ema") else []
+    assert sorted(whole[variant]) == ["curve.json", *ema, "model.safetensors"]
+
+
+@pytest.mark.parametrize("after", range(1, TOTAL + 1))
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_stopped_anywhere_and_resumed_is_bit_for_bit_the_same(
+    data, teacher, whole, tmp_path, variant, after
+):
+    fields = VARIANTS[variant]
+    job = Job(tmp_path / "job", inputs_for(fields, data, teacher), **fields)
+    job.stop(after)
+    job.run()
+    assert job.files() == whole[variant]
+
+
+@settings(max_examples=6, deadline=None)
+@given(after=st.lists(st.integers(1, 2), min_size=2, max_size=3))
+def test_stopped_many_times(data, teacher, whole, tmp_path_factory, after):
+    fields = VARIANTS["adamw, token, EMA"]
+    job = Job(tmp_path_factory.mktemp("job"), inputs_for(fields, data, teacher), **fields)
+    for steps in after:
+        # The six steps may be over before.
+        if steps <= TOTAL - sum(int(path.stem[-9:]) for path in job.checkpoints()[-1:]):
+            job.stop(steps)
+    job.run()
+    assert job.files() == whole["adamw, token, EMA"]
+
+
+class Killed(Exception):
+    pass
+
+
+def run_killed(job, after):
+    """Run until ``after`` steps are done, then leave without a word."""
+    calls = iter(range(1, after + 1))
+
+    def stop():
+        if next(calls) == after:
+            raise Killed
+        return False
+
+    with pytest.raises(Killed):
+        job.run(stop)
+
+
+def test_killed_in_an_epoch_it_resumes_at_the_end_of_the_last(data, whole, tmp_path, monkeypatch):
+    monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
+    job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
+    run_killed(job, STEPS + 2)
+    assert [path.name for path in job.checkpoints()] == [f"checkpoint-{STEPS:09d}.safetensors"]
+    job.reports.clear()
+    job.run()
+    assert job.reports[0]["epoch"] == 2
+    assert job.reports[0]["step"] == 1
+    assert job.files() == whole["dropout"]
+
+
+def test_no_checkpoint_before_its_seconds_have_passed(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "3600")
+    job = Job(tmp_path / "job", {"data": data})
+    run_killed(job, STEPS + 1)
+    assert job.checkpoints() == []
+
+
+@pytest.mark.parametrize("damage", ["byte", "cut", "empty", "renamed"])
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before(data, whole, tmp_path, caplog, damage):
+    job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
+    job.stop(2)
+    job.stop(2)
+    old, new = job.checkpoints()
+    content = new.read_bytes()
+    middle = len(content) // 2
+    damaged = {
+        "byte": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "cut": content[:-9],
+        "empty": b"",
+        "renamed": content.replace(b"position", b"positiom"),
+    }
+    new.write_bytes(damaged[damage])
+    with caplog.at_level(logging.WARNING):
+        job.run()
+    assert f"{new}: skipped" in caplog.text
+    assert old.name not in caplog.text
+    assert job.files() == whole["dropout"]
+
+
+def test_a_checkpoint_of_another_payload_is_not_resumed(data, whole, tmp_path, caplog):
+    other = Job(tmp_path / "job", {"data": data}, seed=4, **VARIANTS["dropout"])
+    other.stop(2)
+    job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
+    job.run()
+    assert "another payload" in caplog.text
+    assert job.files() == whole["dropout"]
+
+
+def failing(code, after=0):
+    calls = []
+    real = checkpoint.write_bytes
+
+    def write(path, content):
+        calls.append(path)
+        if len(calls) > after:
+            raise OSError(code, "made up", str(path))
+        real(path, content)
+
+    return write
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_costs_checkpoints_and_nothing_else(data, whole, tmp_path, monkeypatch, caplog, code):
+    monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
+    monkeypatch.setattr(checkpoint, "write_bytes", failing(code))
+    job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
+    job.run()
+    assert "not written" in caplog.text
+    assert job.files() == whole["dropout"]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(data, whole, tmp_path, monkeypatch):
+    job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
+    with monkeypatch.context() as patch:
+        patch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
+        patch.setattr(checkpoint, "write_bytes", failing(errno.ENOSPC, after=1))
+        assert f"checkpoint-{STEPS:09d}" in job.stop(TOTAL - 1)
+    job.run()
+    assert job.files() == whole["dropout"]
+
+
+def test_another_failure_to_write_a_checkpoint_is_not_hidden(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "write_bytes", failing(errno.EIO))
+    with pytest.raises(OSError, match="made up"):
+        Job(tmp_path / "job", {"data": data}).run(lambda: True)
+
+
+def test_a_full_disk_for_the_final_weights_is_an_error_and_keeps_the_checkpoint(
+    data, whole, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
+    job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "write_bytes", failing(errno.ENOSPC))
+        with pytest.raises(OSError, match="made up"):
+            job.run()
+    assert job.checkpoints()[-1].name == f"checkpoint-{TOTAL:09d}.safetensors"
+    job.run()
+    assert job.files() == whole["dropout"]
+
+
+def test_two_checkpoints_at_most_and_no_leftovers(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
+    job = Job(tmp_path / "job", {"data": data}, recipe=recipe(epochs=5))
+    (job.folder / ".checkpoint-000000001.safetensors.x.tmp").write_bytes(b"of a killed process")
+    most = []
+    job.run(lambda: most.append(len(job.checkpoints())))
+    assert max(most) == 2
+    assert not list(job.folder.glob("*checkpoint-*"))
+
+
+def test_a_loss_that_is_not_finite(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
+    job = Job(tmp_path / "job", {"data": data})
+    real, calls = train.loss, []
+
+    def broken(*arguments):
+        calls.append(1)
+        return real(*arguments) * (float("nan") if len(calls) == STEPS + 2 else 1.0)
+
+    monkeypatch.setattr(train, "loss", broken)
+    with pytest.raises(Diverged, match="epoch 2 of 2, step 2 of 3: loss nan") as caught:
+        job.run()
+    assert str(job.checkpoints()[-1]) in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_found_at_the_end_of_the_epoch(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
+    job = Job(tmp_path / "job", {"data": data})
+    real = train.Training.step
+
+    def broken(self, epoch, step):
+        value = real(self, epoch, step)
+        with torch.no_grad():
+            self.network.head.bias[3] = float("inf")
+        return value
+
+    monkeypatch.setattr(train.Training, "step", broken)
+    # The loss of step 2 would be infinite, too: one step an epoch shows the check of the weights.
+    job.payload["recipe"] = recipe(batch=IMAGES, mix_batch=IMAGES)
+    with pytest.raises(Diverged, match="weights that are not finite in epoch 1 of 2, step 1 of 1") as caught:
+        job.run()
+    assert "last good checkpoint: none" in str(caught.value)
+    assert job.checkpoints() == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="mixed precision is available here")
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_mixed_precision_needs_a_gpu(data, tmp_path, precision):
+    job = Job(tmp_path / "job", {"data": data}, recipe=recipe(precision=precision))
+    with pytest.raises(NotAvailable, match=f"recipe.precision: '{precision}' needs a GPU"):
+        job.run()
+
+
+def test_the_curve(data, tmp_path):
+    job = Job(tmp_path / "job", {"data": data}, recipe=recipe(epochs=4))
+    values = []
+    real = job.reports.append
+    summary = job.run(report=lambda fields: (values.append(fields), real(fields)))
+    curve = json.loads((job.folder / "curve.json").read_text())
+    assert [line["epoch"] for line in curve] == [0, 1, 2, 3]
+    assert [line["images"] for line in curve] == [96, 192, 288, 384]
+    # Warm-up of one epoch: 1e-3 twice; then the cosine of 1/4 and 2/4 of pi from 3e-3 to 1e-5
+    expected = [1e-3, 1e-3, 1e-5 + 2.99e-3 * 0.8535533906, (3e-3 + 1e-5) / 2]
+    assert [line["lr"] for line in curve] == pytest.approx(expected, rel=1e-9)
+    assert summary["loss"] == curve[-1]["loss"]
+    assert summary["images"] == 384
+    assert values[-1]["epoch"] == values[-1]["epochs"] == 4
+    assert values[-1]["step"] == values[-1]["steps"] == STEPS
+
+
+def test_the_curves_loss_is_the_mean_of_the_steps_even_of_a_stopped_epoch(data, tmp_path, monkeypatch):
+    job = Job(tmp_path / "job", {"data": data})
+    values = []
+    real = train.Training.step
+    monkeypatch.setattr(train.Training, "step", lambda *a: values.append(real(*a)) or values[-1])
+    job.stop(2)
+    job.run()
+    curve = json.loads((job.folder / "curve.json").read_text())
+    assert [line["loss"] for line in curve] == [sum(values[:3]) / 3, sum(values[3:]) / 3]
+
+
+def test_it_learns(data, tmp_path):
+    plain = recipe(epochs=16, erase=0.0, mixup=0.0, cutmix=0.0, label_smoothing=0.0, drop_path=0.0, flip=0.0)
+    plain |= {"crop_scale": [1.0, 1.0], "lr": 1e-2}
+    job = Job(tmp_path / "job", {"data": data}, recipe=plain)
+    # log(10) = 2.3 is chance
+    assert job.run()["loss"] < 1.5
+
+
+def test_the_teacher_sees_the_students_images_in_evaluation_mode(data, teacher, tmp_path, monkeypatch):
+    job = Job(tmp_path / "job", {"data": data, "teacher": teacher}, distillation=method())
+    training = train.Training(job.payload, job.inputs)
+    seen = {}
+    heads = models.heads
+
+    def spy(network, images):
+        seen[network is training.teacher] = images.clone(), network.training, torch.is_grad_enabled()
+        return heads(network, images)
+
+    monkeypatch.setattr(models, "heads", spy)
+    before = {name: tensor.clone() for name, tensor in training.teacher.state_dict().items()}
+    training.step(1, 2)
+    batch = training.stream.batch(1, 2)
+    assert torch.equal(seen[True][0], batch.images)
+    assert torch.equal(seen[False][0], batch.images)
+    assert (seen[True][1:], seen[False][1:]) == ((False, False), (True, True))
+    after = training.teacher.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def trained(data, folder, **fields):
+    job = Job(folder, {"data": data}, **fields)
+    job.run()
+    return job.files()["model.safetensors"]
+
+
+def test_training_in_evaluation_mode_has_no_drop_path(data, tmp_path):
+    without = trained(data, tmp_path / "a", recipe=recipe(drop_path=0.0))
+    assert trained(data, tmp_path / "b", recipe=recipe(drop_path=0.3, train_mode=False)) == without
+    assert trained(data, tmp_path / "c", recipe=recipe(drop_path=0.3)) != without
+
+
+def test_drop_path_is_keyed_by_the_step(data, tmp_path):
+    training = train.Training(Job(tmp_path / "job", {"data": data}).payload, {"data": data})
+    state = training.snapshot(0)
+    state = checkpoint.Snapshot(0, {name: t.clone() for name, t in state.tensors.items()}, dict(state.state))
+    first = training.step(0, 1)
+    training.restore(state)
+    torch.rand(100)
+    assert training.step(0, 1) == first
+
+
+def test_the_average_of_the_weights(data, tmp_path):
+    job = Job(tmp_path / "job", {"data": data}, recipe=recipe(ema=0.75))
+    training = train.Training(job.payload, job.inputs)
+    expected = training.network.head.weight.detach().clone()
+    for step in range(STEPS):
+        training.step(0, step)
+        expected = 0.75 * expected + 0.25 * training.network.head.weight.detach()
+    assert torch.allclose(training.ema.module.head.weight, expected, atol=1e-7)
+    assert not torch.equal(training.ema.module.head.weight, training.network.head.weight)
+
+
+def test_fine_tuning_starts_from_the_weights_at_another_size(data, tmp_path):
+    first = Job(tmp_path / "first", {"data": data})
+    first.run()
+    job = Job(tmp_path / "job", {"data": data, "init": first.folder}, size=32)
+    training = train.Training(job.payload, job.inputs)
+    start = load_file(first.folder / "model.safetensors")
+    assert torch.equal(training.network.head.weight, start["head.weight"])
+    assert training.network.pos_embed.shape == (1, 17, 16)
+    assert torch.equal(training.network.pos_embed[:, :1], start["pos_embed"][:, :1])
+    assert training.optimizer.state_dict()["state"] == {}
+
+
+@pytest.mark.parametrize(("same_data", "allowed"), [(False, True), (True, False)])
+def test_new_heads_only_for_other_data(data, tmp_path, same_data, allowed):
+    first = Job(tmp_path / "first", {"data": data})
+    first.run()
+    weights = load((first.folder / "model.safetensors").read_bytes())
+    weights |= {"head.weight": torch.ones(7, 16), "head.bias": torch.ones(7)}
+    (first.folder / "model.safetensors").write_bytes(checkpoint.weights_bytes(weights))
+    if not same_data:
+        first.payload["inputs"]["data"] = "another"
+        (first.folder / "job.json").write_text(json.dumps({"payload": first.payload}))
+    job = Job(tmp_path / "job", {"data": data, "init": first.folder})
+    if allowed:
+        network = train.Training(job.payload, job.inputs).network
+        assert network.head.weight.shape == (10, 16)
+        assert torch.equal(network.norm.weight, weights["norm.weight"])
+    else:
+        with pytest.raises(UserError, match=r"head\.weight"):
+            train.Training(job.payload, job.inputs)
+
+
+def test_a_token_without_its_head_is_refused_before_the_first_step(data, teacher, tmp_path):
+    inputs = {"data": data, "teacher": teacher}
+    job = Job(tmp_path / "job", inputs, model=vit(False), distillation=method(token=True))
+    with pytest.raises(UserError, match="distillation token"):
+        train.Training(job.payload, job.inputs)
+
+
+def test_a_teacher_without_weights_is_a_fault_of_the_store(data, tmp_path):
+    teacher = Job(tmp_path / "teacher", {"data": data}, model=CONVNET)
+    job = Job(tmp_path / "job", {"data": data, "teacher": teacher.folder}, distillation=method())
+    with pytest.raises(StoreFault, match=r"model\.safetensors"):
+        job.run()

@@ -1,0 +1,323 @@
+"""Every format against its golden file, and the promises that hold in all of them.
+
+``UPDATE_GOLDEN=1 pytest tests/render`` rewrites the files; read the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from replicate.collect.table import Cell, Column, Row, Table
+from replicate.errors import NotAvailable, UnknownName, UserError
+from replicate.render import (
+    csv_file,
+    formats,
+    html_page,
+    json_file,
+    latex,
+    layout,
+    markdown,
+    standalone,
+    terminal,
+    wording,
+)
+from replicate.render.formats import FORMATS
+from replicate.render.layout import Variant
+
+from .samples import HOSTILE, HOSTILE_TEXT, MINI, NUMBERS, SAMPLES, STATES, TABLE3
+
+GOLDEN = Path(__file__).parent / "golden"
+VARIANTS: tuple[Variant, ...] = ("paper", "compare")
+STATE_CELLS = [("none", "b_384"), ("soft", "b_384"), ("hard", "b_384"), ("both", "b_384")]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("kind", sorted(FORMATS))
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_golden(name: str, kind: str, variant: Variant) -> None:
+    found = FORMATS[kind].render(SAMPLES[name], variant)
+    path = GOLDEN / f"{name}-{variant}{FORMATS[kind].suffix}"
+    if not FORMATS[kind].varies:
+        path = GOLDEN / f"{name}{FORMATS[kind].suffix}"
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(found)
+    assert found == path.read_text()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("kind", sorted(FORMATS))
+def test_a_banner_is_printed_and_nothing_is_confirmed(kind: str, variant: Variant) -> None:
+    cells = {key: replace(cell, verdict="replicated") for key, cell in MINI.cells.items()}
+    for table in (MINI, replace(MINI, cells=cells)):
+        text = FORMATS[kind].render(table, variant).lower()
+        assert "replicated" not in text
+        assert "reproduced" not in text
+        # CSV has no line to spare for a banner: there each cell says so.
+        assert ("not compared" if kind == "csv" else "says nothing about imagenet") in " ".join(text.split())
+
+
+def test_without_a_banner_the_verdicts_are_printed() -> None:
+    assert "replicated" in csv_file.render(TABLE3)
+    assert '"verdict": "not replicated"' in json_file.render(TABLE3)
+    assert "−0.4 ✗" in terminal.render(TABLE3, "compare")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_states_differ_and_are_never_blank(variant: Variant) -> None:
+    faces = [layout.face(STATES.cell(*key)) for key in STATE_CELLS]
+    assert faces == ["○", "◐", "⚠", "[84.5]"]
+    for text in (markdown.render(STATES, variant), html_page.render(STATES, variant), terminal.render(STATES, variant)):
+        for face in faces:
+            assert face in text.replace("\\", "")
+    tex = latex.render(STATES, variant)
+    for mark in (r"\ensuremath{\circ}", r"\ensuremath{\circleddash}", r"\ensuremath{\blacktriangle}", "[84.5]"):
+        assert mark in tex.split(r"\end{tabular}")[0]
+
+
+def test_a_value_of_the_paper_wins_no_bold() -> None:
+    cell = replace(TABLE3.cell("both", "b_384"), state="paper-only", shown="", bold=True)
+    table = replace(TABLE3, cells={**TABLE3.cells, ("both", "b_384"): cell})
+    assert "[84.5]" in latex.render(table)
+    assert r"\textbf{[84.5]}" not in latex.render(table)
+
+
+def test_the_legend_names_the_marks_that_occur_and_no_others() -> None:
+    assert [mark for mark, _ in wording.legend(STATES, "paper")] == ["○", "◐", "⚠", "[ ]", "‡"]
+    assert [mark for mark, _ in wording.legend(TABLE3, "compare")] == ["✓", "✗", "?"]
+    assert [mark for mark, _ in wording.legend(MINI, "compare")] == ["†"]
+    assert wording.legend(TABLE3, "paper") == []
+
+
+def test_caption_says_banner_origin_seeds_and_error() -> None:
+    assert wording.caption(MINI, "compare").replace("\xa0", " ") == (
+        "Distillation on ImageNet with DeiT, 300 epochs of pre-training. Mini scale: small networks on generated"
+        " 32-pixel images. It shows that the pipeline works, and says nothing about ImageNet. Numbers: trained"
+        " here; mean of n = 2 seeds (0, 1). ± is one standard error."
+    )
+
+
+def test_latex_has_the_layout_of_the_paper() -> None:
+    lines = latex.render(TABLE3).splitlines()
+    assert lines[1] == r"% needs \usepackage{booktabs,multirow,amssymb}"
+    assert r"\begin{tabular}{lcccccc}" in lines
+    assert r" & \multicolumn{2}{c}{supervision} & \multicolumn{4}{c}{ImageNet top-1 (\%)} \\" in lines
+    assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-7}" in lines
+    assert lines.count(r"\midrule") == 2
+    assert (
+        r"DeiT\distilled{}: distil. embedding & \ensuremath{\checkmark} & hard"
+        r" & \textbf{74.6} & \textbf{81.2} & 83.1 & 84.4 \\"
+    ) in lines
+
+
+def test_latex_compares_without_differences_under_a_banner() -> None:
+    assert r"\cmidrule(lr){4-6} \cmidrule(lr){7-9} \cmidrule(lr){10-12} \cmidrule(lr){13-15}" in latex.render(
+        TABLE3, "compare"
+    )
+    mini = latex.render(MINI, "compare")
+    assert r"\cmidrule(lr){4-5} \cmidrule(lr){6-7} \cmidrule(lr){8-9} \cmidrule(lr){10-11}" in mini
+    assert r"paper\ensuremath{\dagger}" in mini
+    assert r"\Delta" not in mini
+
+
+def _narrow(values: tuple[str, ...]) -> Table:
+    cells = {(f"r{n}", "x"): Cell(f"r{n}", "x", "done", value) for n, value in enumerate(values)}
+    rows = tuple(Row(f"r{n}", f"row {n}") for n in range(len(values)))
+    return replace(TABLE3, columns=(Column("x", "im/s"),), rows=rows, cells=cells, notes=(), claims=())
+
+
+def test_numbers_of_a_column_are_padded_to_one_width() -> None:
+    tex = latex.render(_narrow(("4458.4", "96.9", "292", "86M")))
+    assert "row 0 & 4458.4 \\\\" in tex
+    assert r"row 1 & \phantom{00}96.9 \\" in tex
+    assert r"row 2 & \phantom{0}292\phantom{.0} \\" in tex
+    assert r"row 3 & 86M \\" in tex
+
+
+def test_row_groups_span_their_rows() -> None:
+    tex = latex.render(STATES)
+    assert r"\multirow{3}{*}{no token} & DeiT -- no distillation" in tex
+    assert tex.count(r"\multirow") == 2
+    assert '<th scope="rowgroup" class="group" rowspan="3">no token</th>' in html_page.render(STATES)
+
+
+def test_an_unprintable_character_names_its_cell() -> None:
+    cell = replace(TABLE3.cell("soft", "teacher"), shown="sof☃t")
+    table = replace(TABLE3, cells={**TABLE3.cells, ("soft", "teacher"): cell})
+    with pytest.raises(UserError, match=r"distillation_ablation\.toml: row soft, column teacher: .*SNOWMAN"):
+        latex.render(table)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_hostile_text_runs_in_no_format(variant: Variant) -> None:
+    for tex in (latex.render(HOSTILE, variant), standalone.render(HOSTILE, variant)):
+        code = [line for line in tex.splitlines() if not line.startswith("%")]
+        assert not any(r"\input" in line for line in code)
+    assert "<script" not in html_page.render(HOSTILE, variant)
+    text = markdown.render(HOSTILE, variant)
+    assert "<script" not in text
+    grids = [[line for line in block.splitlines() if line.startswith("|")] for block in text.split("\n\n")]
+    for grid in grids:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in grid}) <= 1, "an unescaped pipe adds a column"
+
+
+def test_csv_is_one_harmless_line_a_cell() -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_file.render(HOSTILE))))
+    assert len(rows) == 36
+    assert rows[0]["row_label"] == "'=" + HOSTILE_TEXT
+    assert csv_file.render(TABLE3).splitlines()[0] == (
+        "table,row,row_label,column,column_label,state,value,shown,error,spread,n_seeds,correct,images,paper,"
+        "difference,origin,verdict,reason,jobs"
+    )
+    mini = {(row["row"], row["column"]): row for row in csv.DictReader(io.StringIO(csv_file.render(MINI)))}
+    assert mini["hard", "ti_224"]["correct"] == "1351;1377"
+    assert mini["hard", "ti_224"]["images"] == "2000;2000"
+    assert mini["hard", "ti_224"]["value"] == "68.2"
+    assert "\r" not in csv_file.render(TABLE3)
+
+
+def test_csv_reads_differences_as_numbers_and_texts_as_text() -> None:
+    cell = replace(TABLE3.cell("soft", "teacher"), shown="-soft")
+    table = replace(TABLE3, cells={**TABLE3.cells, ("soft", "teacher"): cell})
+    rows = {(row["row"], row["column"]): row for row in csv.DictReader(io.StringIO(csv_file.render(table)))}
+    assert float(rows["hard", "b_224"]["difference"]) == -0.4
+    assert rows["soft", "teacher"]["shown"] == "'-soft"
+
+
+def test_json_holds_exact_values_and_both_sides_of_a_claim() -> None:
+    text = json_file.render(MINI)
+    assert text.endswith("}\n")
+    assert "⚗" in text
+    document = json.loads(text)
+    assert (document["schema"], document["id"], document["number"]) == (1, "distillation_ablation", 3)
+    cell = next(c for c in document["cells"] if (c["row"], c["column"]) == ("hard", "ti_224"))
+    assert (cell["value"], cell["exact"], cell["paper"], cell["difference"]) == (68.2, "341/5", 74.3, None)
+    assert [(s["seed"], s["correct"], s["images"], s["exact"]) for s in cell["seeds"]] == [
+        (0, 1351, 2000, "1351/20"),
+        (1, 1377, 2000, "1377/20"),
+    ]
+    assert (document["claims"][1]["paper_verdict"], document["claims"][1]["verdict"]) == ("holds", "fails")
+    whole = json.loads(json_file.render(TABLE3))["cells"]
+    hard = next(c for c in whole if (c["row"], c["column"]) == ("hard", "b_224"))
+    assert (hard["difference"], hard["correct"], hard["images"]) == (-0.4, 41300, 50000)
+
+
+class _Tags(HTMLParser):
+    VOID = frozenset({"meta", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.widths: list[int] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [f"{name}={value}" for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.widths.append(0)
+        if tag in ("td", "th"):
+            self.widths[-1] += int(dict(attrs).get("colspan") or 1)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_html_is_well_formed_and_needs_nothing_from_outside(name: str) -> None:
+    tags = _Tags()
+    page = html_page.render(SAMPLES[name], "compare")
+    tags.feed(page)
+    assert tags.open == []
+    assert tags.addresses == []
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_html_cells_tell_what_they_rest_on() -> None:
+    page = html_page.render(MINI)
+    assert page.count('colspan="4"') == 1
+    assert (
+        'title="here 68.2 · paper 74.3 · seed 0: 1351/2000 · seed 1: 1377/2000 · standard error 1.0 · trained here'
+        ' · not compared · another experiment than the paper&#x27;s"'
+    ) in page
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_terminal_fits_80_columns_without_colour(variant: Variant) -> None:
+    for table in (TABLE3, MINI, STATES):
+        out = io.StringIO()
+        terminal.show(table, Console(file=out, width=80, no_color=True), variant)
+        lines = out.getvalue().splitlines()
+        assert "\x1b" not in out.getvalue()
+        assert max(map(len, lines)) <= 80
+        # One block: the label column and all six columns stand side by side.
+        assert sum("method ↓" in line for line in lines) == 1
+
+
+def test_terminal_splits_a_table_that_is_too_wide() -> None:
+    out = io.StringIO()
+    terminal.show(TABLE3, Console(file=out, width=60, no_color=True))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 60
+    heads = [line.split() for line in lines if line.startswith("method ↓")]
+    assert heads == [
+        ["method", "↓", "label", "teacher"],
+        ["method", "↓", "Ti", "224", "S", "224", "B", "224", "B↑384ᵇ"],
+    ]
+    assert sum("distil. embedding" in line for line in lines) == 2
+
+
+def test_terminal_shows_colour_and_bold_where_there_is_a_terminal() -> None:
+    out = io.StringIO()
+    terminal.show(TABLE3, Console(file=out, width=100, force_terminal=True, color_system="standard"), "compare")
+    assert "\x1b[31m−0.4 ✗" in out.getvalue()
+    assert re.search(r"\x1b\[1m *74\.6", out.getvalue())
+
+
+def test_terminal_passes_no_escape_sequence_of_a_label() -> None:
+    rows = (replace(TABLE3.rows[0], label="\x1b[2Jevil"), *TABLE3.rows[1:])
+    assert "\x1b" not in terminal.render(replace(TABLE3, rows=rows))
+
+
+def test_terminal_says_reversed() -> None:
+    line = next(line for line in terminal.render(MINI).splitlines() if line.startswith("✗"))
+    assert [part.strip() for part in line.split("  ")][-2:] == ["holds (+0.2)", "fails (reversed) −4.8 ± 0.6"]
+
+
+def test_write_names_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    assert formats.write(TABLE3, folder, ["tex", "csv", "tex"], "compare") == [
+        folder / "distillation_ablation-compare.tex",
+        folder / "distillation_ablation.csv",
+    ]
+    assert (folder / "distillation_ablation.csv").read_text() == csv_file.render(TABLE3)
+    with pytest.raises(UnknownName, match="did you mean 'html'"):
+        formats.write(TABLE3, folder, ["htm"])
+
+
+def test_every_number_is_in_every_format() -> None:
+    for kind in FORMATS.values():
+        text = kind.render(TABLE3, "paper")
+        for row in TABLE3.rows:
+            for column in NUMBERS:
+                assert TABLE3.cell(row.key, column).shown in text
+
+
+def test_without_pdflatex_the_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = tmp_path / "table.tex"
+    path.write_text("")
+    with pytest.raises(NotAvailable, match="texlive-latex-extra"):
+        standalone.pdf(path)
