@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from replicate.engine.data import DataSet, Split
 from replicate.engine.draws import generator, uniforms
 from replicate.errors import UserError
 from replicate.spec.recipe import Evaluation, Recipe
+
+CHUNK = 8
+"""Images that one thread decodes and augments at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class TrainStream:
 
     Args:
         rank, world: this process, and how many share a global batch of ``recipe.batch`` images.
-        workers: threads that decode and crop; worth it for images on disk, not for small arrays.
+        workers: threads that decode and augment; worth it for images on disk, not for small arrays.
 
     Raises UserError where the batch cannot be split so, or is larger than the data.
     """
@@ -71,27 +75,17 @@ class TrainStream:
 
     def batch(self, epoch: int, step: int) -> Batch:
         """This process's slice of global batch ``step`` (0 to ``steps_per_epoch`` - 1) of ``epoch``."""
-        recipe = self._recipe
-        start = step * recipe.batch + self._slice.start
+        start = step * self._recipe.batch + self._slice.start
         chosen = self._images_of(epoch, step)[self._slice.start : self._slice.stop]
+        if self._pool is None:
+            pixels = self._augmented(chosen, epoch, start)
+        else:
+            begins = range(0, len(chosen), CHUNK)
+            chunks = self._pool.map(
+                lambda begin: self._augmented(chosen[begin : begin + CHUNK], epoch, start + begin), begins
+            )
+            pixels = torch.cat(list(chunks))
         labels = torch.from_numpy(self._data.train.labels[chosen])
-
-        images = self._cropped(chosen, epoch, start)
-        if self._policy is not None:
-            draws = self._draws("rand-augment", epoch, start, self._policy.width)
-            rand_augment.rand_augment(images, self._policy, draws, self._fill)
-        elif recipe.color_jitter > 0:
-            draws = self._draws("color-jitter", epoch, start, color_jitter.WIDTH)
-            color_jitter.color_jitter(images, recipe.color_jitter, draws)
-
-        pixels = self._normalise(images)
-        if recipe.erase > 0:
-
-            def noise(index: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-                rng = generator(self._seed, "erase-noise", epoch, start + index)
-                return rng.standard_normal(shape, np.float32)
-
-            erase.erase(pixels, self._draws("erase", epoch, start, erase.WIDTH), recipe.erase, noise)
         targets = self._mixed(pixels, labels, epoch, start)
         return Batch(pixels, targets, labels)
 
@@ -104,25 +98,38 @@ class TrainStream:
         batch = self._order[1][step * size : (step + 1) * size]
         return sampling.deal(batch, size // self._recipe.mix_batch)
 
-    def _draws(self, stream: str, epoch: int, start: int, width: int) -> NDArray[np.float64]:
-        return uniforms(self._seed, stream, epoch, start, start + len(self._slice), width)
+    def _augmented(self, chosen: NDArray[np.int64], epoch: int, start: int) -> Tensor:
+        """The images ``chosen`` at the positions from ``start`` on, all but mixed: float32 [n, 3, S, S]."""
+        recipe = self._recipe
 
-    def _cropped(self, chosen: NDArray[np.int64], epoch: int, start: int) -> Tensor:
-        """Decode, crop, resize and flip: uint8 [b, 3, S, S]."""
-        recipe, size, train = self._recipe, self._size, self._data.train
-        draws = self._draws("crop", epoch, start, crop.WIDTH).tolist()
+        def draws(stream: str, width: int) -> NDArray[np.float64]:
+            return uniforms(self._seed, stream, epoch, start, start + len(chosen), width)
 
-        def cropped(place: int) -> Tensor:
-            image = train.image(int(chosen[place]))
-            height, width = image.shape[1:]
-            box = crop.random_box(height, width, recipe.crop_scale, recipe.crop_ratio, draws[place])
-            return crop.crop_resized(image, box, size)
+        def noise(index: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+            return generator(self._seed, "erase noise", epoch, start + index).standard_normal(shape, np.float32)
 
-        places = range(len(chosen))
-        images = torch.stack(list(self._pool.map(cropped, places) if self._pool else map(cropped, places)))
-        flipped = np.flatnonzero(self._draws("flip", epoch, start, 1)[:, 0] < recipe.flip)
+        images = self._cropped(chosen, draws("crop", crop.WIDTH))
+        flipped = np.flatnonzero(draws("flip", 1)[:, 0] < recipe.flip)
         images[flipped] = images[flipped].flip(3)
-        return images
+        if self._policy is not None:
+            rand_augment.rand_augment(images, self._policy, draws("rand augment", self._policy.width), self._fill)
+        elif recipe.color_jitter > 0:
+            color_jitter.color_jitter(images, recipe.color_jitter, draws("color jitter", color_jitter.WIDTH))
+        pixels = self._normalise(images)
+        if recipe.erase > 0:
+            erase.erase(pixels, draws("erase", erase.WIDTH), recipe.erase, noise)
+        return pixels
+
+    def _cropped(self, chosen: NDArray[np.int64], draws: NDArray[np.float64]) -> Tensor:
+        """Decode, crop and resize: uint8 [n, 3, S, S]."""
+        recipe = self._recipe
+        images = []
+        for index, row in zip(chosen.tolist(), draws.tolist(), strict=True):
+            image = self._data.train.image(index)
+            height, width = image.shape[1:]
+            box = crop.random_box(height, width, recipe.crop_scale, recipe.crop_ratio, row)
+            images.append(crop.crop_resized(image, box, self._size))
+        return torch.stack(images)
 
     def _mixed(self, pixels: Tensor, labels: Tensor, epoch: int, start: int) -> Tensor:
         """Mix the images in place; the targets."""
@@ -139,19 +146,24 @@ class TrainStream:
         return torch.cat(targets)
 
 
-def evaluation_batches(split: Split, size: int, evaluation: Evaluation, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+def evaluation_batches(
+    split: Split, size: int, evaluation: Evaluation, batch: int, workers: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
     """All images of ``split`` in order: float32 [b, 3, size, size] normalised, and labels int64 [b].
 
-    The last batch may be smaller. One centre crop an image (see ``crop.evaluation_view``).
+    The last batch may be smaller. One centre crop an image (see ``crop.evaluation_view``); ``workers``
+    threads decode and crop.
     """
     normalise = _normaliser(split.mean, split.std)
-    for begin in range(0, len(split), batch):
-        indices = range(begin, min(begin + batch, len(split)))
-        views = [
-            crop.evaluation_view(split.image(index), size, evaluation.crop, evaluation.interpolation)
-            for index in indices
-        ]
-        yield normalise(torch.stack(views)), torch.from_numpy(split.labels[indices.start : indices.stop])
+
+    def view(index: int) -> Tensor:
+        return crop.evaluation_view(split.image(index), size, evaluation.crop, evaluation.interpolation)
+
+    with ThreadPoolExecutor(workers) if workers else nullcontext() as pool:
+        for begin in range(0, len(split), batch):
+            indices = range(begin, min(begin + batch, len(split)))
+            views = list(pool.map(view, indices) if pool else map(view, indices))
+            yield normalise(torch.stack(views)), torch.from_numpy(split.labels[indices.start : indices.stop])
 
 
 def _normaliser(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor], Tensor]:

@@ -94,7 +94,7 @@ class Training:
         images = batch.images.to(self.device, non_blocking=True, memory_format=self.format)
         targets = batch.targets.to(self.device, non_blocking=True)
         # Drop path and dropout draw from torch's own generator: keyed, so that a restart changes nothing.
-        (seed := torch_seed(self.seed, "drop path", epoch, step))
+        torch.default_generator.manual_seed(seed := torch_seed(self.seed, "drop path", epoch, step))
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         with self._autocast():

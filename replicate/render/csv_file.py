@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
-from replicate.collect.table import Cell, Table
+from replicate.collect.table import Column, Row, Table
 from replicate.render import wording
 
 FIELDS = (
     "table", "row", "row_label", "column", "column_label", "state", "value", "shown", "error", "spread",
     "n_seeds", "correct", "images", "paper", "difference", "origin", "verdict", "reason", "jobs",
 )  # fmt: skip
+
+
+_NUMBER = re.compile(r"[-+−]?\d+(\.\d+)?")
 
 
 def render(table: Table) -> str:
@@ -21,30 +25,20 @@ def render(table: Table) -> str:
     writer.writerow(FIELDS)
     for row in table.rows:
         for column in table.columns:
-            cell = table.cell(row.key, column.key)
-            words = {"row_label": row.label, "column_label": column.header, **_words(table, cell)}
-            fields = _numbers(cell) | {name: _harmless(text) for name, text in words.items()}
-            writer.writerow([fields[name] for name in FIELDS])
+            fields = _fields(table, row, column)
+            writer.writerow([_harmless(fields[name]) for name in FIELDS])
     return out.getvalue()
 
 
-def _words(table: Table, cell: Cell) -> dict[str, str]:
-    words = {
-        "table": table.id,
-        "row": cell.row,
-        "column": cell.column,
-        "state": cell.state,
-        "origin": cell.origin,
-        "verdict": wording.verdict(table, cell),
-        "reason": cell.reason,
-        "jobs": ";".join(cell.jobs),
-    }
-    # What a number column prints starts with a sign now and then: "-0.2" is a number, not a formula.
-    return words if cell.state != "text" else words | {"shown": cell.shown}
-
-
-def _numbers(cell: Cell) -> dict[str, str]:
+def _fields(table: Table, row: Row, column: Column) -> dict[str, str]:
+    cell = table.cell(row.key, column.key)
     return {
+        "table": table.id,
+        "row": row.key,
+        "row_label": row.label,
+        "column": column.key,
+        "column_label": column.header,
+        "state": cell.state,
         "value": "" if cell.value is None else repr(float(cell.value)),
         "shown": cell.shown,
         "error": "" if cell.error is None else repr(cell.error),
@@ -54,9 +48,17 @@ def _numbers(cell: Cell) -> dict[str, str]:
         "images": ";".join(str(seed.images) for seed in cell.seeds if seed.images is not None),
         "paper": cell.paper or "",
         "difference": cell.difference_shown.replace("−", "-"),
+        "origin": cell.origin,
+        "verdict": wording.verdict(table, cell),
+        "reason": cell.reason,
+        "jobs": ";".join(cell.jobs),
     }
 
 
 def _harmless(text: str) -> str:
-    """A spreadsheet runs a field that starts like a formula; a leading apostrophe makes it text."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """A spreadsheet runs a field that starts like a formula; a leading apostrophe makes it text.
+
+    A signed number is no formula and stays one.
+    """
+    formula = text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if formula else text

@@ -174,7 +174,7 @@ def _claims(table: Table) -> list[str]:
         mark = wording.CLAIM_MARKS[claim.verdict]
         reason = f' title="{escape(claim.reason)}"' if claim.reason else ""
         rows.append(
-            f'<tr{reason}><th scope="row">{escape(claim.text)}</th>'
+            f'<tr{reason}><th scope="row">{escape(wording.claim_text(claim))}</th>'
             f"<td>{escape(wording.claim_paper(claim))}</td>"
             f'<td><i class="{_CLASSES[mark]}">{mark}</i> {escape(wording.claim_here(claim))}</td>'
             f"<td>{escape(wording.claim_margin(claim))}</td></tr>"

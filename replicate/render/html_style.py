@@ -14,6 +14,7 @@ STYLE = """\
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 60rem; margin: 0 auto; padding: 2rem 1rem; }
+caption, .banner, .notes, footer { overflow-wrap: anywhere; }
 .banner { margin: 0 0 1.5rem; padding: .7rem 1rem; background: var(--warn-page);
   border-left: 4px solid var(--warn-line); font-weight: 600; }
 .scroll { overflow-x: auto; }

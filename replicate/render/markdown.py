@@ -97,7 +97,7 @@ def _claims(table: Table) -> str:
     lines = []
     for claim in table.claims:
         here = f"{wording.CLAIM_MARKS[claim.verdict]} {wording.claim_here(claim)}"
-        sides = (claim.text, wording.claim_paper(claim), here, wording.claim_margin(claim))
+        sides = (wording.claim_text(claim), wording.claim_paper(claim), here, wording.claim_margin(claim))
         lines.append([escape(side) for side in sides])
     return _table(["claim", paper, "here", "margin ± se"], lines, [False, False, False, True])
 

@@ -99,7 +99,9 @@ def _claims(table: Table, where: str) -> list[str]:
     for number, claim in enumerate(table.claims, 1):
         place = f"{where}: claim {number}"
         sides = (wording.claim_paper(claim), wording.claim_here(claim), wording.claim_margin(claim))
-        texts = [escape(field, place) for field in (wording.CLAIM_MARKS[claim.verdict], claim.text, *sides)]
+        texts = [
+            escape(field, place) for field in (wording.CLAIM_MARKS[claim.verdict], wording.claim_text(claim), *sides)
+        ]
         texts[1] = rf"\parbox[t]{{.5\textwidth}}{{\raggedright {texts[1]}\strut}}"
         lines.append(rf"{' & '.join(texts)} \\")
     return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{center}"]

@@ -40,6 +40,10 @@ def verdict_mark(table: Table, cell: Cell) -> str:
     return VERDICT_MARKS.get(verdict(table, cell), "")
 
 
+def claim_text(claim: Claim) -> str:
+    return f"{claim.text} ({claim.see})" if claim.see else claim.text
+
+
 def claim_here(claim: Claim) -> str:
     """Our side of a claim, for example ``fails (reversed)``."""
     return f"{claim.verdict} (reversed)" if claim.reversed else claim.verdict

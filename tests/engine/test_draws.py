@@ -22,9 +22,7 @@ pytestmark = pytest.mark.torch
     cut=st.integers(0, 40),
     width=st.integers(1, 9),
 )
-def test_any_split_gives_the_same_rows(
-    seed: int, epoch: int, start: int, length: int, cut: int, width: int
-) -> None:
+def test_any_split_gives_the_same_rows(seed: int, epoch: int, start: int, length: int, cut: int, width: int) -> None:
     cut = min(cut, length)
     whole = uniforms(seed, "crop", epoch, start, start + length, width)
     left = uniforms(seed, "crop", epoch, start, start + cut, width)
@@ -55,9 +53,7 @@ def test_draws_are_uniform() -> None:
 
 def test_the_numbers_never_change() -> None:
     """Golden: another number here silently makes every stored result irreproducible."""
-    np.testing.assert_array_equal(
-        uniforms(0, "golden", 3, 5, 6, 2), [[0.2819676141771229, 0.6871317767610288]]
-    )
+    np.testing.assert_array_equal(uniforms(0, "golden", 3, 5, 6, 2), [[0.2819676141771229, 0.6871317767610288]])
     assert generator(0, "golden", 3, 5).random() == 0.7939848217949081
     assert torch_seed(0, "golden", 3, 5) == 4208417597304072789
 

@@ -40,8 +40,9 @@ def test_mixup_is_timms(lam: float, smoothing: float) -> None:
 @pytest.mark.parametrize("size", [15, 16])
 def test_cutmix_is_timms(lam: float, centre: tuple[int, int], size: int) -> None:
     theirs = timm_mixup.Mixup(0.0, 1.0, label_smoothing=0.1, num_classes=5)
-    with mock.patch("numpy.random.beta", return_value=lam), mock.patch(
-        "numpy.random.randint", side_effect=list(centre)
+    with (
+        mock.patch("numpy.random.beta", return_value=lam),
+        mock.patch("numpy.random.randint", side_effect=list(centre)),
     ):
         images, targets = theirs(pictures(size), LABELS)
     mine, drawn = pictures(size), cutmix(lam, size, *centre)

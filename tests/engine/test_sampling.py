@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 
-from replicate.engine.sampling import deal, epoch_length, epoch_order, rank_positions  # noqa: E402
+from replicate.engine.sampling import deal, epoch_length, epoch_order, rank_positions
 
 pytestmark = pytest.mark.torch
 

@@ -89,7 +89,8 @@ def test_threads_change_nothing() -> None:
 
 
 def test_seed_epoch_and_step_change_everything() -> None:
-    batches = [TrainStream(DATA, recipe(), 16, seed).batch(e, s) for seed, e, s in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))]  # fmt: skip
+    keys = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
+    batches = [TrainStream(DATA, recipe(), 16, seed).batch(epoch, step) for seed, epoch, step in keys]
     for i, first in enumerate(batches):
         for second in batches[:i]:
             assert (first.images == second.images).float().mean() < 0.1
@@ -178,7 +179,7 @@ def test_erasing_follows_rand_augment_and_precedes_mixing() -> None:
     noise = erased[(plain != erased)]
     assert noise.mean().abs() < 0.05  # normal noise on normalised images
     assert noise.std() == pytest.approx(1.0, abs=0.05)
-    # Mixup halves what erasing did, so it came after: mixed = lam * x + (1 - lam) * reversed x.
+    # The noise of both partners is in the mixed image, weighted: mixing came after erasing.
     mixed = TrainStream(DATA, recipe(**(PLAIN | {"erase": 0.5, "mixup": 0.8})), 24, 0).batch(0, 0)
     lam = mixed.targets[0].max() if mixed.labels[0] != mixed.labels[-1] else None
     rest = mixed.images - erased.flip(0)
@@ -201,6 +202,8 @@ def test_evaluation_is_torchvisions_in_order() -> None:
     evaluation = Evaluation(crop=0.875, interpolation="bicubic", weights="last")
     batches = list(evaluation_batches(DATA.test, 16, evaluation, 100))
     assert [len(images) for images, _ in batches] == [100, 100, 56]
+    threads = evaluation_batches(DATA.test, 16, evaluation, 100, workers=3)
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(batches, threads, strict=True))
     assert torch.cat([labels for _, labels in batches]).tolist() == DATA.test.labels.tolist()
     steps = transforms.Compose(
         [
