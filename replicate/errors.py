@@ -5,7 +5,9 @@
     │   ├── SpecError              faults of tables/*.toml, all of them together
     │   ├── UnknownName            a table, row, column or job that does not exist
     │   ├── NotAvailable           known, but not possible here (no torch, no ImageNet)
-    │   └── StoreUnusable          the results folder cannot be written
+    │   ├── StoreUnusable          the results folder cannot be written
+    │   ├── ClusterRefused         Slurm will not run what a profile asks for
+    │   └── ClusterDown            Slurm does not answer
     ├── StoreFault                 a stored result is damaged
     └── JobError                   a job ended without a result
         └── Diverged               a loss or a weight stopped being finite
@@ -33,6 +35,14 @@ class NotAvailable(UserError):
 
 
 class StoreUnusable(UserError):
+    pass
+
+
+class ClusterRefused(UserError):
+    pass
+
+
+class ClusterDown(UserError):
     pass
 
 

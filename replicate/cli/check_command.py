@@ -9,13 +9,14 @@ import click
 from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, with_workspace
 from replicate.errors import Fault, SpecError
-from replicate.spec.load import load, scales
 
 
 @click.command(name="check")
 @with_workspace
 def command(workspace: Workspace) -> int:
     """Validate every spec at every scale. All faults are reported together; exit code 2 if there are any."""
+    from replicate.spec.load import load, scales
+
     names = scales(workspace.tables) or [workspace.scale]
     faults: dict[Fault, None] = {}
     for name in names:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, complete_table, with_workspace
-from replicate.collect.finish import Finisher
-from replicate.collect.table import Cell
 from replicate.errors import UnknownName
-from replicate.plan.job import Job
-from replicate.render import wording
-from replicate.spec.load import Specs
-from replicate.store.store import Store
+
+if TYPE_CHECKING:
+    from replicate.collect.table import Cell
+    from replicate.plan.job import Job
+    from replicate.spec.load import Specs
+    from replicate.store.store import Store
 
 
 def _complete_place(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -43,6 +43,9 @@ def command(workspace: Workspace, table_id: str, row: str, column: str) -> int:
 
     A reference of the table, such as the teacher, is ROW '@' and its key as COLUMN.
     """
+    from replicate.collect.finish import Finisher
+    from replicate.render import wording
+
     specs = workspace.specs()
     spec = specs.table(table_id)
     if row == "@":
@@ -135,6 +138,7 @@ def _show_job(workspace: Workspace, specs: Specs, store: Store, job: Job, fact: 
         for name, digest in fact["files"].items():
             click.echo(f"  file        {workspace.shown(store.folder(job.key) / name)}  sha256 {digest[:16]}")
     options = "" if specs.scale.id == "mini" else f" --scale {specs.scale.id}"
+    options += f" --seeds {job.seed}" if job.seed else ""
     click.echo(f"  alone       python -m replicate run {job.key} --again{options}")
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Never
 
 from replicate.cli.progress import Bars, Estimate, Lines
 from replicate.cli.workspace import Workspace
@@ -25,9 +29,23 @@ def bring_forward(workspace: Workspace, graph: Graph, store: Store, scale: Scale
     # With --json, standard output belongs to the program that reads it.
     bars = sys.stderr.isatty() and sys.stdout.isatty() and not workspace.json
     listener = Bars(estimate, len(todo)) if bars else Lines(estimate, len(todo), quiet=workspace.json)
-    with listener:
+    with listener, _terminable():
         run = LocalRun(graph, store, provenance(workspace.root), workspace.workers, listener, retry)
         return run.run()
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM (timeout, a container that is stopped) does as Ctrl-C: workers write a checkpoint and end."""
+
+    def stop(*_: object) -> Never:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_possible(scale: Scale) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import click
 
 from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, with_workspace
-from replicate.collect.finish import Finisher
-from replicate.collect.table import Table
+
+if TYPE_CHECKING:
+    from replicate.collect.table import Table
 
 
 @click.command(name="list")
 @with_workspace
 def command(workspace: Workspace) -> int:
     """List the tables there are, with the state of their cells."""
+    from replicate.collect.finish import Finisher
+
     specs = workspace.specs()
     names = sorted(specs.tables, key=lambda name: (specs.tables[name].table.number or 99, name))
     finisher = Finisher(workspace.plan(names, specs), workspace.store())

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from replicate.cli import DONE
 from replicate.cli.progress import duration
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
-from replicate.plan.job import Job
-from replicate.store.store import State, Store
+
+if TYPE_CHECKING:
+    from replicate.plan.job import Job
+    from replicate.store.store import State, Store
 
 MEGABYTES = {"data": 22.0, "train": 0.8, "predict": 0.1}
 """Stored by one job of each kind at mini scale (measured: `du -sm results/*`), for the estimate of disk."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from replicate.plan.job import Job
-
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from replicate.plan.job import Job
 
 
 @dataclass(slots=True)
@@ -46,10 +46,10 @@ def duration(seconds: float) -> str:
 
 def share_of(progress: Mapping[str, Any]) -> float:
     steps, step = progress.get("steps"), progress.get("step")
-    epochs, epoch = progress.get("epochs", 1), progress.get("epoch", 0)
+    epochs, epoch = progress.get("epochs", 1), progress.get("epoch", 1)
     if not steps or step is None:
         return 0.0
-    return float(min(1.0, (epoch + step / steps) / epochs))
+    return float(min(1.0, (epoch - 1 + step / steps) / epochs))
 
 
 @dataclass(slots=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from replicate.cli import DONE, FAILED
-from replicate.cli.forward import bring_forward
 from replicate.cli.workspace import Workspace, with_workspace
 from replicate.errors import UnknownName
-from replicate.store.result import Result
+
+if TYPE_CHECKING:
+    from replicate.store.result import Result
 
 
 @click.command(name="run")
@@ -24,6 +26,8 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
     With --again a finished job is redone alone, and its new files are compared with the old ones, which stay
     under results/.aside. Exit code: 0 done (and identical), 1 failed or different.
     """
+    from replicate.cli.forward import bring_forward
+
     specs = workspace.specs()
     plan = workspace.plan(sorted(specs.tables), specs)
     for key in keys:

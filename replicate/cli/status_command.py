@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import click
 
 from replicate.cli import DONE, FAILED, UNFINISHED
 from replicate.cli.progress import share_of
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
-from replicate.collect.finish import Finisher
-from replicate.render import terminal
-from replicate.store.store import Store
+
+if TYPE_CHECKING:
+    from replicate.store.store import Store
 
 MARKS = {"done": "●", "running": "◐", "failed": "⚠", "damaged": "⚠", "absent": "○"}
 
@@ -25,6 +26,9 @@ def command(workspace: Workspace, table_id: str | None) -> int:
 
     Exit code: 0 all done, 1 a job failed, 3 not finished yet.
     """
+    from replicate.collect.finish import Finisher
+    from replicate.render import terminal
+
     specs = workspace.specs()
     names = [table_id] if table_id else sorted(specs.tables)
     plan = workspace.plan(names, specs)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from replicate.cli import DONE, FAILED, UNFINISHED
-from replicate.cli.forward import bring_forward
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
-from replicate.collect.finish import Finisher
-from replicate.collect.table import Table
-from replicate.launch.local import Outcome
-from replicate.render import formats, json_file, terminal
+from replicate.errors import UserError
+
+if TYPE_CHECKING:
+    from replicate.collect.table import Table
 
 DEFAULT = ("tex", "md", "csv", "html", "json")
 
@@ -29,11 +29,15 @@ def command(workspace: Workspace, table_id: str, no_run: bool, retry: bool, comp
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
+    from replicate.cli.forward import bring_forward
+    from replicate.collect.finish import Finisher
+    from replicate.render import json_file, terminal
+
     specs = workspace.specs()
     specs.table(table_id)
     plan = workspace.plan([table_id], specs)
     store = workspace.store()
-    outcome = Outcome() if no_run else bring_forward(workspace, plan.graph, store, specs.scale, retry)
+    failures = {} if no_run else bring_forward(workspace, plan.graph, store, specs.scale, retry).failed
     table = Finisher(plan, store).finish(table_id)
     paths = _write(workspace, table, pdf)
     if workspace.json:
@@ -41,17 +45,27 @@ def command(workspace: Workspace, table_id: str, no_run: bool, retry: bool, comp
     else:
         terminal.show(table, terminal.console(), "compare" if compare else "paper")
         click.echo()
-        for key, reason in outcome.failed.items():
+        for key, reason in failures.items():
             click.echo(f"failed: {key}: {reason}\n  log: {workspace.shown(store.folder(key) / 'log.txt')}", err=True)
         for damage in store.damage.values():
             click.echo(f"damaged: {damage}", err=True)
         click.echo(f"files: {', '.join(workspace.shown(path) for path in paths)}")
-    if outcome.failed:
+    if failures or any(cell.state == "failed" for cell in table.cells.values()):
         return FAILED
     return DONE if table.complete else UNFINISHED
 
 
 def _write(workspace: Workspace, table: Table, pdf: bool) -> list[Path]:
+    from replicate.render import formats
+
     folder = workspace.out / workspace.scale
     wanted = (*DEFAULT, "pdf") if pdf else DEFAULT
-    return [path for variant in ("paper", "compare") for path in formats.write(table, folder, wanted, variant)]
+    try:
+        paths = [path for variant in ("paper", "compare") for path in formats.write(table, folder, wanted, variant)]
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the table cannot be written, got '{error.strerror}'\n"
+            "  name a folder that you may write with --out DIR; results are not touched"
+        ) from error
+    # The formats without variants are written once more the second time.
+    return list(dict.fromkeys(paths))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from replicate.collect.readings import Measured
 from replicate.collect.rounding import exact, half_up, signed
 from replicate.collect.statistics import Z, paired_image_error, seed_error
 from replicate.collect.table import Claim, ClaimVerdict, Comparison
@@ -17,13 +16,7 @@ from replicate.collect.verdict import Relation, claim_verdict, margin_verdict
 from replicate.spec.sides import CellRef, pairs, relation
 from replicate.spec.table import ClaimSpec, TableSpec
 
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A cell as claims need it: by seed, the decisions [N] (correct or not) and the training behind them."""
-
-    correct: Mapping[int, NDArray[np.bool_]]
-    training: Mapping[int, str]
+Sides = list[tuple[Measured, Measured]]
 
 
 def judge(
@@ -32,31 +25,32 @@ def judge(
     paper: Mapping[CellRef, float],
     ours: Mapping[CellRef, Measured],
     seed_sd: float,
+    decimals: int,
 ) -> Claim:
-    """``paper`` and ``ours`` hold the cells that have a value there."""
+    """``paper`` and ``ours`` hold the cells that have a number there."""
     kind = cast(Relation, relation(claim)[0])
     both = pairs(spec, claim)
-    printed = [_paper_margin(paper, left, right) for left, right in both]
+    printed = [_paper_margin(paper, left, right, claim) for left, right in both]
+    measured = [(_side(ours, left), _side(ours, right)) for left, right in both]
     comparisons = []
-    for (left, right), theirs in zip(both, printed, strict=True):
+    for (left, right), theirs, (one, other) in zip(both, printed, measured, strict=True):
         margin = error = None
         single: ClaimVerdict = "not run"
-        if left in ours and right in ours:
-            margin, error = _margin([(ours[left], ours[right])], seed_sd)
+        if one is not None and other is not None:
+            margin, error = _margin([(one, other)], claim, kind, seed_sd)
             single = margin_verdict(kind, margin, error, claim.within)
         shown = None if theirs is None else float(theirs)
         comparisons.append(Comparison(str(left), str(right), margin, error, shown, single))
-    sides = [(ours[left], ours[right]) for left, right in both if left in ours and right in ours]
+    sides = [(one, other) for one, other in measured if one is not None and other is not None]
     margin = error = None
     verdict: ClaimVerdict = "not run"
     reason, reverse = "not all of its cells have a value yet", False
     if len(sides) == len(both):
-        margin, error = _margin(sides, seed_sd)
+        margin, error = _margin(sides, claim, kind, seed_sd)
         mean = margin_verdict(kind, margin, error, claim.within)
         verdict, reason = claim_verdict(mean, [comparison.verdict for comparison in comparisons])
         reverse = kind == "above" and margin + Z * error < 0
     known = [value for value in printed if value is not None]
-    decimals = spec.table.decimals
     return Claim(
         text=claim.text,
         relation=kind,
@@ -65,9 +59,9 @@ def judge(
         comparisons=tuple(comparisons),
         margin=margin,
         error=error,
-        margin_shown="" if margin is None else signed(exact(margin), decimals),
-        error_shown="" if error is None else half_up(exact(error), decimals),
-        paper_margin_shown=signed(sum(known, Fraction()) / len(known), decimals) if known else "",
+        margin_shown="" if margin is None else _shown(kind, exact(margin), claim.factor, decimals),
+        error_shown="" if error is None else half_up(exact(error), 2 if kind == "times" else decimals),
+        paper_margin_shown=_shown(kind, sum(known, Fraction()) / len(known), claim.factor, decimals) if known else "",
         paper_verdict=_paper_verdict(kind, printed, claim.within),
         verdict=verdict,
         reversed=reverse,
@@ -75,10 +69,26 @@ def judge(
     )
 
 
-def _paper_margin(paper: Mapping[CellRef, float], left: CellRef, right: CellRef) -> Fraction | None:
-    if left not in paper or right not in paper:
+def _shown(kind: Relation, margin: Fraction, factor: float, decimals: int) -> str:
+    """A margin with its sign; of a ratio the ratio itself, ``×8.68``."""
+    if kind == "times":
+        return f"×{half_up((margin + 1) * exact(factor), 2)}"
+    return signed(margin, decimals)
+
+
+def _side(ours: Mapping[CellRef, Measured], ref: CellRef) -> Measured | None:
+    if ref.row == "=":
+        return Measured({0: exact(float(ref.column))}, None, 1, {}, error=0.0)
+    found = ours.get(ref)
+    return found if found is not None and found.values else None
+
+
+def _paper_margin(paper: Mapping[CellRef, float], left: CellRef, right: CellRef, claim: ClaimSpec) -> Fraction | None:
+    values = [float(ref.column) if ref.row == "=" else paper.get(ref) for ref in (left, right)]
+    if values[0] is None or values[1] is None:
         return None
-    return exact(paper[left]) - exact(paper[right])
+    one, other = exact(values[0]), exact(values[1])
+    return one / other / exact(claim.factor) - 1 if claim.times else one - other
 
 
 def _paper_verdict(kind: Relation, margins: list[Fraction | None], within: float) -> ClaimVerdict:
@@ -90,21 +100,63 @@ def _paper_verdict(kind: Relation, margins: list[Fraction | None], within: float
     return "holds" if all(verdict == "holds" for verdict in single) else "fails"
 
 
-def _margin(sides: list[tuple[Measured, Measured]], seed_sd: float) -> tuple[float, float]:
-    """Mean margin [%] over comparisons and seeds, and its standard error over images and over seeds."""
-    seeds = sorted(set.intersection(*(set(side.correct) for both in sides for side in both)))
+def _margin(sides: Sides, claim: ClaimSpec, kind: Relation, seed_sd: float) -> tuple[float, float]:
+    """Mean margin over comparisons and seeds with its standard error.
+
+    The margin is left minus right in the table's unit; for ``times`` it is the relative departure of left / right
+    from the factor.
+    """
+    if kind == "times":
+        return _ratio(sides, claim.factor)
+    lengths = {len(hit) for both in sides for side in both for hit in (side.hits or {}).values()}
+    if len(lengths) == 1 and all(side.hits for both in sides for side in both):
+        return _paired(sides, seed_sd)
+    margins = [_mean(left) - _mean(right) for left, right in sides]
+    errors = [_error(side, seed_sd) for both in sides for side in both]
+    return float(np.mean(margins)), float(np.sqrt(np.sum(np.square(errors)))) / len(sides)
+
+
+def _paired(sides: Sides, seed_sd: float) -> tuple[float, float]:
+    """All counts are over the same test images, so each image is compared with itself."""
+    seeds = sorted(set.intersection(*(set(side.hits or {}) for both in sides for side in both)))
+    scale = sides[0][0].scale
     by_seed = []
     weights: dict[str, float] = {}
     for seed in seeds:
-        differences = [
-            left.correct[seed].astype(np.float64) - right.correct[seed].astype(np.float64) for left, right in sides
-        ]
+        differences = [_hits(left, seed) - _hits(right, seed) for left, right in sides]
         by_seed.append(np.mean(differences, axis=0))
     for left, right in sides:
-        weights[left.training[seeds[0]]] = weights.get(left.training[seeds[0]], 0.0) + 1 / len(sides)
-        weights[right.training[seeds[0]]] = weights.get(right.training[seeds[0]], 0.0) - 1 / len(sides)
+        for side, sign in ((left, 1.0), (right, -1.0)):
+            networks = side.networks[seeds[0]]
+            for network in networks:
+                weights[network] = weights.get(network, 0.0) + sign / len(sides) / len(networks)
     images = np.mean(by_seed, axis=0)
-    per_seed = [100.0 * float(difference.mean()) for difference in by_seed]
-    over_images = paired_image_error(images)
-    over_seeds = seed_error(weights, seed_sd, per_seed)
-    return 100.0 * float(images.mean()), float(np.hypot(over_images, over_seeds))
+    per_seed = [scale * float(difference.mean()) for difference in by_seed]
+    over_images = paired_image_error(images, scale)
+    over_seeds = seed_error(weights, seed_sd * scale / 100, per_seed)
+    return scale * float(images.mean()), float(np.hypot(over_images, over_seeds))
+
+
+def _hits(side: Measured, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    assert side.hits is not None
+    return side.hits[seed].astype(np.float64)
+
+
+def _ratio(sides: Sides, factor: float) -> tuple[float, float]:
+    ratios = [_mean(left) / _mean(right) / factor for left, right in sides]
+    relative = [np.hypot((left.error or 0) / _mean(left), (right.error or 0) / _mean(right)) for left, right in sides]
+    error = float(np.sqrt(np.sum(np.square(np.multiply(ratios, relative))))) / len(sides)
+    return float(np.mean(ratios)) - 1.0, error
+
+
+def _mean(side: Measured) -> float:
+    return float(sum(side.values.values(), Fraction()) / len(side.values))
+
+
+def _error(side: Measured, seed_sd: float) -> float:
+    """Standard error of a value by itself: over images and seeds for a count, else as its job states it."""
+    if side.hits is None:
+        return side.error or 0.0
+    over_images = paired_image_error(np.mean([_hits(side, seed) for seed in side.hits], axis=0), side.scale)
+    per_seed = [float(value) for value in side.values.values()]
+    return float(np.hypot(over_images, seed_error({"": 1.0}, seed_sd * side.scale / 100, per_seed)))

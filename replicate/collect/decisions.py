@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +23,15 @@ class Decisions:
     labels: NDArray[np.int16]
     top5: Mapping[str, NDArray[np.int16]]
 
+    def choice(self, head: Head) -> NDArray[np.int16]:
+        """[N]: the class chosen at ``head``; the label itself for ``truth``."""
+        return self.labels if head == "truth" else self.top5[head][:, 0]
+
     def correct(self, head: Head, metric: Metric) -> NDArray[np.bool_]:
         """[N]: was the true class the first choice (``top1``), or among the first five (``top5``)?"""
-        choices = self.top5[head]
         if metric == "top1":
-            return np.asarray(choices[:, 0] == self.labels)
-        return np.asarray((choices == self.labels[:, None]).any(axis=1))
+            return np.asarray(self.choice(head) == self.labels)
+        return np.asarray((self.top5[head] == self.labels[:, None]).any(axis=1))
 
 
 @dataclass(slots=True)
@@ -49,5 +53,5 @@ def _load(result: Result) -> Decisions:
         with np.load(result.path(FILE), allow_pickle=False) as arrays:
             heads = {name: arrays[name] for name in arrays.files if name != "labels"}
             return Decisions(arrays["labels"], heads)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise StoreFault(f"{result.key}/{FILE}: cannot be read ({error})") from error

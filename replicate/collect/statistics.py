@@ -12,10 +12,10 @@ Z = 1.96
 """Half-width of a 95 % interval in standard errors."""
 
 
-def image_error(correct: NDArray[np.bool_]) -> float:
-    """Standard error of an accuracy [%] over another draw of test images: binomial, from [N] decisions."""
-    share = float(correct.mean())
-    return 100.0 * sqrt(share * (1.0 - share) / len(correct))
+def image_error(hits: NDArray[np.bool_], scale: float = 100.0) -> float:
+    """Standard error of a share over another draw of test images: binomial, from [N] decisions."""
+    share = float(hits.mean())
+    return scale * sqrt(share * (1.0 - share) / len(hits))
 
 
 def spread(values: Sequence[float]) -> float | None:
@@ -25,17 +25,17 @@ def spread(values: Sequence[float]) -> float | None:
     return float(np.std(np.asarray(values), ddof=1))
 
 
-def paired_image_error(differences: NDArray[np.float64]) -> float:
-    """Standard error [%] of a margin over another draw of test images.
+def paired_image_error(differences: NDArray[np.float64], scale: float = 100.0) -> float:
+    """Standard error of a margin over another draw of test images; ``scale`` 100 gives percent.
 
     differences: [N], per image the mean over comparisons and seeds of (left correct) - (right correct). Images
     that both sides get right or wrong cancel, so this is far smaller than for two separate test sets.
     """
-    return 100.0 * float(np.std(differences, ddof=1)) / sqrt(len(differences))
+    return scale * float(np.std(differences, ddof=1)) / sqrt(len(differences))
 
 
 def seed_error(weights: Mapping[str, float], known_sd: float, per_seed: Sequence[float]) -> float:
-    """Standard error [%] of a margin over other seeds.
+    """Standard error of a margin over other seeds, in the unit of ``known_sd``.
 
     weights: by training, its share in the margin: two heads of one network cancel, since a better network lifts
     both. known_sd: standard deviation of one accuracy between seeds, as the scale states it. per_seed: the margin

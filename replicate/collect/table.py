@@ -13,7 +13,7 @@ from typing import Literal
 State = Literal["done", "pending", "running", "failed", "paper-only", "text"]
 """``pending``: its jobs have not run. ``paper-only``: nothing here makes it, the paper's value is all there is."""
 
-Origin = Literal["trained here", "released weights", "printed in the paper only", "not run"]
+Origin = Literal["trained here", "measured here", "released weights", "printed in the paper only", "not run"]
 
 Verdict = Literal["replicated", "not replicated", "undecided", "not run", "not compared"]
 """``not compared``: another experiment than the paper's (the mini scale)."""
@@ -118,7 +118,7 @@ class Claim:
     """A sentence of the paper about these numbers, judged on the paper's numbers and on ours, side by side."""
 
     text: str
-    relation: Literal["above", "not-below", "about"]
+    relation: Literal["above", "not-below", "about", "times"]
     within: float
     see: str
     comparisons: tuple[Comparison, ...]

@@ -7,7 +7,7 @@ from typing import Literal
 from replicate.collect.statistics import Z
 from replicate.collect.table import ClaimVerdict, Verdict
 
-Relation = Literal["above", "not-below", "about"]
+Relation = Literal["above", "not-below", "about", "times"]
 
 _DUST = 1e-9
 """Binary noise of a difference of decimals: 83.1 - 83.0 must count as 0.1."""

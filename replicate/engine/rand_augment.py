@@ -1,36 +1,23 @@
-"""RandAugment (arXiv:1909.13719) as timm's ``rand-m9-mstd0.5-inc1`` does it, on a whole batch.
-
-The samples of a batch are grouped by operation: each operation runs once on those that drew it.
-Interpolation is always bicubic and the fill colour is the data's mean: DeiT passes
-``--train-interpolation bicubic`` to timm's create_transform, which hands both to RandAugment.
-"""
+"""RandAugment (arXiv:1909.13719) as timm's ``rand-m9-mstd0.5-inc1`` does it, on a whole batch."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from replicate.engine import image_ops as ops
+from replicate.engine.operations import INCREASING, MAX_LEVEL, NONE, Column, apply_layer, noisy_levels, signs_of
 from replicate.errors import UserError
-
-Images: TypeAlias = NDArray[np.uint8]
-Column: TypeAlias = NDArray[np.float64]
-"""One number an image: levels from 0 to 10, or signs of -1 or 1."""
 
 DRAWS = 4
 """Uniform draws per layer and image: operation, application, magnitude, sign."""
-MAX_LEVEL = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RandAugment:
     """``layers`` operations an image, each applied with ``probability`` at normal(magnitude, deviation)."""
 
     magnitude: int
@@ -43,8 +30,22 @@ class Policy:
         """Uniform draws per image."""
         return DRAWS * self.layers
 
+    def apply(self, images: Tensor, draws: Column, fill: Sequence[int]) -> None:
+        """Augment uint8 [B, 3, S, S] in place by ``draws`` [B, width].
 
-def parse(text: str) -> Policy:
+        ``fill`` is the colour that geometric operations put outside the image. Operations are drawn with
+        replacement.
+        """
+        table = draws.reshape(len(images), self.layers, DRAWS)
+        levels = noisy_levels(np.float64(self.magnitude), self.deviation, table[:, :, 2])
+        signs = signs_of(table[:, :, 3])
+        chosen = (table[:, :, 0] * INCREASING).astype(np.int64)
+        chosen[table[:, :, 1] >= self.probability] = NONE
+        for layer in range(self.layers):
+            apply_layer(images.numpy(), chosen[:, layer], levels[:, layer], signs[:, layer], fill)
+
+
+def parse(text: str) -> RandAugment:
     """Read timm's notation: m (required, 0 to 10), n, mstd and p, with inc1. Raises UserError otherwise."""
     values: dict[str, str] = {}
     head, *sections = text.split("-")
@@ -58,7 +59,7 @@ def parse(text: str) -> Policy:
     if values.get("inc") != "1":
         raise _unreadable(text, "no inc1")
     try:
-        policy = Policy(
+        policy = RandAugment(
             int(values["m"]),
             int(values.get("n", "2")),
             float(values.get("mstd", "0")),
@@ -71,123 +72,8 @@ def parse(text: str) -> Policy:
     return policy
 
 
-def rand_augment(images: Tensor, policy: Policy, draws: Column, fill: Sequence[int]) -> None:
-    """Augment uint8 [B, 3, S, S] in place by ``draws`` [B, policy.width].
-
-    ``fill`` is the colour that geometric operations put outside the image.
-    """
-    table = draws.reshape(len(images), policy.layers, DRAWS)
-    # The inverse normal distribution: one uniform draw, one magnitude. It takes a draw of 0 to -inf.
-    normal = torch.special.ndtri(torch.from_numpy(table[:, :, 2].copy())).clamp(-9, 9).numpy()
-    levels = np.clip(policy.magnitude + policy.deviation * normal, 0, MAX_LEVEL)
-    signs = np.where(table[:, :, 3] < 0.5, -1.0, 1.0)
-    chosen = (table[:, :, 0] * len(OPERATIONS)).astype(np.int64)
-    chosen[table[:, :, 1] >= policy.probability] = len(OPERATIONS)
-    for layer in range(policy.layers):
-        apply_layer(images.numpy(), chosen[:, layer], levels[:, layer], signs[:, layer], fill)
-
-
-def apply_layer(images: Images, chosen: NDArray[np.int64], levels: Column, signs: Column, fill: Sequence[int]) -> None:
-    """Apply to each image [B, 3, S, S] the operation that ``chosen`` [B] indexes, in place.
-
-    ``len(OPERATIONS)`` chooses none.
-    """
-    order = np.argsort(chosen, kind="stable")
-    bounds = np.searchsorted(chosen[order], np.arange(len(OPERATIONS) + 1)).tolist()
-    tables: list[tuple[NDArray[np.intp], Images]] = []
-    shifts: list[tuple[NDArray[np.intp], Images, Column, list[bool]]] = []
-    for index, name in enumerate(OPERATIONS):
-        group = order[bounds[index] : bounds[index + 1]]
-        if not len(group):
-            continue
-        members, level, sign = images[group], levels[group], signs[group]
-        if name in TABLES:
-            made = TABLES[name](members, level, sign)
-            tables.append((group, np.broadcast_to(made, (len(group), 3, ops.LEVELS))))
-        elif name in SHIFTS:
-            along_y = name in ALONG_Y
-            upright = members.swapaxes(2, 3) if along_y else members
-            shifts.append((group, upright, SHIFTS[name](level, sign, images.shape[3]), [along_y] * len(group)))
-        else:
-            images[group] = OTHERS[name](members, level, sign, fill)
-    # Tables are looked up together, and shifts done together: two passes instead of twelve.
-    if tables:
-        group = np.concatenate([entry[0] for entry in tables])
-        images[group] = ops.lookup(images[group], np.concatenate([entry[1] for entry in tables]))
-    if shifts:
-        group, upright, shift, along = (np.concatenate(part) for part in zip(*shifts, strict=True))
-        moved = ops.shift_rows(upright, shift, fill)
-        images[group[~along]] = moved[~along]
-        images[group[along]] = moved[along].swapaxes(2, 3)
-
-
-def _whole(level: Column, most: int) -> NDArray[np.int64]:
-    """Rounded down after division by 10, in timm's order of operations."""
-    return (level / MAX_LEVEL * most).astype(np.int64)
-
-
-def _factor(level: Column, sign: Column) -> Column:
-    """1 is no change; away from it, towards 0.1 or 1.9, is stronger."""
-    return np.maximum(1.0 + sign * (level / MAX_LEVEL * 0.9), 0.1)
-
-
-def _shear(level: Column, sign: Column, size: int) -> Column:
-    return (sign * (level / MAX_LEVEL * 0.3))[:, None] * (np.arange(size) + 0.5)
-
-
-def _translate(level: Column, sign: Column, size: int) -> Column:
-    return np.repeat((sign * (level / MAX_LEVEL * 0.45) * size)[:, None], size, axis=1)
-
-
-OPERATIONS = (
-    "AutoContrast",
-    "Equalize",
-    "Invert",
-    "Rotate",
-    "PosterizeIncreasing",
-    "SolarizeIncreasing",
-    "SolarizeAdd",
-    "ColorIncreasing",
-    "ContrastIncreasing",
-    "BrightnessIncreasing",
-    "SharpnessIncreasing",
-    "ShearX",
-    "ShearY",
-    "TranslateXRel",
-    "TranslateYRel",
-)
-"""timm's _RAND_INCREASING_TRANSFORMS; drawn with replacement."""
-
-TABLES: dict[str, Callable[[Images, Column, Column], Images]] = {
-    "AutoContrast": lambda images, level, sign: ops.autocontrast_tables(images),
-    "Equalize": lambda images, level, sign: ops.equalize_tables(images),
-    "Invert": lambda images, level, sign: ops.invert_tables(len(images)),
-    "PosterizeIncreasing": lambda images, level, sign: ops.posterize_tables(4 - _whole(level, 4)),
-    "SolarizeIncreasing": lambda images, level, sign: ops.solarize_tables(256 - _whole(level, 256)),
-    "SolarizeAdd": lambda images, level, sign: ops.solarize_add_tables(_whole(level, 110)),
-    "ContrastIncreasing": lambda images, level, sign: ops.contrast_tables(images, _factor(level, sign)),
-    "BrightnessIncreasing": lambda images, level, sign: ops.brightness_tables(_factor(level, sign)),
-}
-"""The new value of every old one: (images, levels, signs) -> uint8 [n, 1 or 3, 256]."""
-
-SHIFTS: dict[str, Callable[[Column, Column, int], Column]] = {
-    "ShearX": _shear,
-    "ShearY": _shear,
-    "TranslateXRel": _translate,
-    "TranslateYRel": _translate,
-}
-"""How far to the right each row is sampled: (levels, signs, size) -> pixels, float64 [n, size]."""
-ALONG_Y = ("ShearY", "TranslateYRel")
-
-OTHERS: dict[str, Callable[[Images, Column, Column, Sequence[int]], Images]] = {
-    "Rotate": lambda images, level, sign, fill: ops.rotate(images, sign * (level / MAX_LEVEL * 30), fill),
-    "ColorIncreasing": lambda images, level, sign, fill: ops.color(images, _factor(level, sign)),
-    "SharpnessIncreasing": lambda images, level, sign, fill: ops.sharpness(images, _factor(level, sign)),
-}
-
-
 def _unreadable(text: str, got: str) -> UserError:
     return UserError(
-        f"recipe.rand_augment = '{text}': sections m, n, mstd, p and inc1 after 'rand', got {got}\n"
-        "  write it as in 'rand-m9-mstd0.5-inc1', or leave it empty to switch RandAugment off"
+        f"recipe.auto_augment = '{text}': sections m, n, mstd, p and inc1 after 'rand', got {got}\n"
+        "  write it as in 'rand-m9-mstd0.5-inc1' or 'original-mstd0.5', or leave it empty to switch it off"
     )

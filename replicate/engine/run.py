@@ -54,4 +54,6 @@ def execute(
         raise UnknownName("kind of job", payload["kind"], KINDS)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
+    # fp32 means fp32: cuDNN would round the inputs of convolutions to TF32, which the paper's V100 has not.
+    torch.backends.cudnn.allow_tf32 = False
     return KINDS[payload["kind"]](payload, inputs, folder, report, stop)

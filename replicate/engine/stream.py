@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from replicate.engine import color_jitter, crop, erase, mix, rand_augment, sampling
+from replicate.engine import auto_augment, color_jitter, crop, erase, mix, sampling
 from replicate.engine.data import DataSet, Split
 from replicate.engine.draws import generator, uniforms
 from replicate.errors import UserError
@@ -35,8 +35,8 @@ class Batch:
 class TrainStream:
     """The training batches of one process, by epoch and step, in any order.
 
-    The order of augmentation is DeiT's: random resized crop, flip, RandAugment (or colour jitter where there
-    is none), normalisation, random erasing; then mixup or CutMix. Every draw is keyed by (seed, epoch,
+    The order of augmentation is DeiT's: random resized crop, flip, RandAugment or AutoAugment (colour jitter
+    where there is neither), normalisation, random erasing; then mixup or CutMix. Every draw is keyed by (seed, epoch,
     position in the epoch), so the slices of any number of processes together are the single process's batch,
     bit for bit.
 
@@ -60,7 +60,7 @@ class TrainStream:
         _check_split(recipe, world)
         self._data, self._recipe, self._size, self._seed = data, recipe, size, seed
         self._slice = sampling.rank_positions(recipe.batch, rank, world)
-        self._policy = rand_augment.parse(recipe.rand_augment) if recipe.rand_augment else None
+        self._policy = auto_augment.parse(recipe.auto_augment) if recipe.auto_augment else None
         self._fill = [min(255, round(255 * value)) for value in data.mean]
         self._normalise = _normaliser(data.mean, data.std)
         self._pool = ThreadPoolExecutor(workers) if workers else None
@@ -112,7 +112,8 @@ class TrainStream:
         flipped = np.flatnonzero(draws("flip", 1)[:, 0] < recipe.flip)
         images[flipped] = images[flipped].flip(3)
         if self._policy is not None:
-            rand_augment.rand_augment(images, self._policy, draws("rand augment", self._policy.width), self._fill)
+            # One stream for either policy, named after the first: renaming it would change every training.
+            self._policy.apply(images, draws("rand augment", self._policy.width), self._fill)
         elif recipe.color_jitter > 0:
             color_jitter.color_jitter(images, recipe.color_jitter, draws("color jitter", color_jitter.WIDTH))
         pixels = self._normalise(images)

@@ -7,6 +7,7 @@ change a bit of it (on the CPU).
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -63,7 +64,9 @@ class Training:
                 "  set precision = 'fp32', or run it where torch finds a GPU"
             )
         data = upstream.data_set(inputs)
-        self.stream = TrainStream(data, self.recipe, self.size, self.seed)
+        # A GPU waits for its images; on the CPU other jobs run beside this one.
+        workers = len(os.sched_getaffinity(0)) if self.device.type == "cuda" else 0
+        self.stream = TrainStream(data, self.recipe, self.size, self.seed, workers=workers)
         self.steps: int = self.stream.steps_per_epoch
 
         network = models.build(payload["model"], self.size, data.classes, self.recipe, self.seed)

@@ -7,17 +7,20 @@ a job then starts in a few hundredths of a second (a fork), and runs in a proces
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
+from replicate.errors import StoreFault
 from replicate.launch import worker
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
+from replicate.store import claim
 from replicate.store.store import FAILURE, Store
 
 PRELOAD = "replicate.engine.run"
@@ -69,10 +72,9 @@ class LocalRun:
         self._sort_out()
         if not self._waiting and not self._elsewhere:
             return self._outcome
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([PRELOAD])
         urgency = self.graph.urgency()
         try:
+            context = _preloaded()
             while self._waiting or self._running or self._elsewhere:
                 for job in sorted(self._ready(), key=lambda job: -urgency[job.key]):
                     if len(self._running) < self.workers:
@@ -108,6 +110,11 @@ class LocalRun:
 
     def _start(self, job: Job, context: Any) -> None:
         del self._waiting[job.key]
+        try:
+            self.store.prepare(job)
+        except (OSError, StoreFault) as error:
+            self._fail(job, str(error))
+            return
         process = context.Process(
             target=worker.main, args=(str(self.store.root), job, dict(self.provenance)), name=job.key
         )
@@ -133,8 +140,11 @@ class LocalRun:
             state = self.store.state(key)
             if state != "running":
                 del self._elsewhere[key]
+                failure = self.store.failure(key)
                 if state == "done":
                     self._finish(job, 0.0)
+                elif state == "failed" and not failure.get("retry", True) and not self.retry:
+                    self._fail(job, f"{failure['kind']}: {failure['message']}")
                 else:
                     self._waiting[key] = job
 
@@ -142,17 +152,29 @@ class LocalRun:
         self.store.forget(job.key)
         outcome = _OUTCOMES.get(code if code is not None else -1)
         if outcome == "busy":
-            self.listener.said(f"{job.key} is being computed by another process; waiting for it")
+            self.listener.said(f"{job.key} is being computed by {self._holder(job.key)}; waiting for it")
             self._elsewhere[job.key] = job
         elif outcome == "done" and self.store.result(job.key) is not None:
             self._finish(job, seconds)
         elif outcome == "input damaged":
             self._redo_inputs(job)
+        elif outcome == "disk full":
+            self._fail(job, f"disk full: {self.store.root} has no room; make some and call again, nothing is lost")
+            # Whatever else would be started could not be written either.
+            self._outcome.blocked += self._waiting
+            self._waiting.clear()
         elif outcome == "failed":
             failure = self.store.failure(job.key)
             self._fail(job, f"{failure.get('kind', 'error')}: {failure.get('message', 'see its log')}")
         else:
             self._try_again(job, code)
+
+    def _holder(self, key: str) -> str:
+        owner = claim.holder(self.store.folder(key))
+        if owner is None:
+            return "another process"
+        folder = self.store.folder(key) / claim.CLAIM
+        return f"process {owner.pid} on {owner.host} (if that is gone, remove {folder})"
 
     def _finish(self, job: Job, seconds: float) -> None:
         self._outcome.done.append(job.key)
@@ -201,3 +223,17 @@ class LocalRun:
         for key in self._running:
             with suppress(OSError):
                 (self.store.folder(key) / FAILURE).unlink(missing_ok=True)
+
+
+def _preloaded() -> Any:
+    """The context of worker processes, with its fork server started."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([PRELOAD])
+    # A Ctrl-C reaches the whole process group; while the server imports torch it would print a traceback.
+    # What is blocked here stays blocked in the server and its forks, which are told to stop by SIGTERM.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context

@@ -24,29 +24,51 @@ from replicate.store.atomic import write_json
 from replicate.store.result import JOB, commit_result
 from replicate.store.store import FAILURE, LOG, PROGRESS, Store, remove_scratch
 
-Outcome = Literal["done", "failed", "busy", "input damaged", "stopped"]
+Outcome = Literal["done", "failed", "busy", "input damaged", "stopped", "disk full"]
 
-EXIT_CODES: Mapping[Outcome, int] = {"done": 0, "failed": 1, "busy": 75, "input damaged": 76, "stopped": 77}
-"""How a worker process says its outcome; any other code is a process that died."""
+EXIT_CODES: Mapping[Outcome, int] = {
+    "done": 0,
+    "failed": 1,
+    "busy": 75,
+    "input damaged": 76,
+    "stopped": 77,
+    "disk full": 78,
+}
+"""How a worker process says its outcome; any other code is a process that died. A full disk has its own, since
+no file can say it."""
+
+ORPHAN_SECONDS = 5.0
+"""A worker whose caller is gone has this long to write a checkpoint and give up its claim."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _NOT_ARTEFACTS = (JOB, FAILURE, PROGRESS, LOG)
 
 
 def main(root: str, job: Job, provenance: Mapping[str, Any]) -> None:
-    """Entry of a worker process. Stops cleanly at SIGTERM, at once when the calling process is gone."""
+    """Entry of a worker process. Stops cleanly at SIGTERM, and when the calling process is gone."""
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     # Ctrl-C reaches the whole process group; what follows from it is decided by the caller alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=_die_with_parent, args=(stopping,), daemon=True).start()
     outcome = perform(Store(Path(root)), job, provenance, stopping.is_set)
     sys.exit(EXIT_CODES[outcome])
 
 
 def perform(store: Store, job: Job, provenance: Mapping[str, Any], stop: Any) -> Outcome:
     """Bring the result of ``job`` into being, unless it is there or somebody else is at it."""
+    try:
+        return _perform(store, job, provenance, stop)
+    except OSError as error:
+        if not _is_full(error):
+            raise
+        return "disk full"
+
+
+def _perform(store: Store, job: Job, provenance: Mapping[str, Any], stop: Any) -> Outcome:
     folder = store.prepare(job)
-    if not claim.acquire(folder):
+    if not claim.acquire(folder, store.gone):
         return "busy"
     try:
         if store.state(job.key) == "done":
@@ -89,7 +111,7 @@ def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, Any], st
             return "stopped"
         except Exception as error:
             _note_failure(folder, error, log)
-            return "failed"
+            return "disk full" if _is_full(error) else "failed"
     return "done"
 
 
@@ -102,8 +124,9 @@ def _artefacts(folder: Path) -> list[str]:
 
 
 def _note_failure(folder: Path, error: Exception, log: io.TextIOBase) -> None:
-    traceback.print_exception(error, file=log)
     kind, retry = failure_kind(error)
+    with suppress(OSError):
+        traceback.print_exception(error, file=log)
     with suppress(OSError):
         write_json(folder / FAILURE, {"kind": kind, "message": str(error), "retry": retry})
 
@@ -117,15 +140,23 @@ def failure_kind(error: Exception) -> tuple[str, bool]:
         return "not available", True
     if isinstance(error, StoreFault):
         return "damaged input", True
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if _is_full(error):
         return "disk full", True
     if isinstance(error, MemoryError):
         return "out of memory", True
     return "error", True
 
 
-def _die_with_parent() -> None:
+def _is_full(error: BaseException) -> bool:
+    # numpy's tofile reports a short write without an error number.
+    short = isinstance(error, OSError) and error.errno is None and " requested and " in str(error)
+    return short or (isinstance(error, OSError) and error.errno in _FULL)
+
+
+def _die_with_parent(stopping: threading.Event) -> None:
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
+        stopping.set()
+        time.sleep(ORPHAN_SECONDS)
         os._exit(EXIT_CODES["stopped"])

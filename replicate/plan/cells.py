@@ -8,27 +8,33 @@ from dataclasses import dataclass, field
 from replicate.plan.expand import Expander
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
-from replicate.spec.crosscheck import run_name
 from replicate.spec.load import Specs
-from replicate.spec.table import Head, Metric, TableSpec
+from replicate.spec.reading import Read, read_of
+from replicate.spec.table import ColumnSpec, Printed, TableSpec
 
 
 @dataclass(frozen=True, slots=True)
 class CellPlan:
-    """A number of a table: ``metric`` of the network ``run``, read at ``head``, one job a seed.
+    """A number of a table and where it comes from.
 
-    ``row`` is ``@`` for a reference that only claims use. ``jobs`` is empty where nothing here makes the number.
+    ``row`` is ``@`` for a reference that only claims use. ``read`` is None where nothing here makes the number.
+    ``jobs`` are read for the value, one a seed (one in all where seeds make no difference); ``others`` likewise
+    for the second network of a disagreement, or the corrected labels.
     """
 
     table: str
     row: str
     column: str
-    metric: Metric
-    head: Head
-    run: str | None
-    paper: float | None
+    read: Read | None
+    paper: Printed | None
     paper_source: str
     jobs: tuple[Job, ...] = ()
+    others: tuple[Job, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of all jobs the number is read from, each once."""
+        return tuple(dict.fromkeys(job.key for job in (*self.jobs, *self.others)))
 
 
 @dataclass(slots=True)
@@ -37,8 +43,12 @@ class Plan:
 
     specs: Specs
     seeds: tuple[int, ...]
+    expander: Expander
     cells: dict[str, list[CellPlan]] = field(default_factory=dict)
-    graph: Graph = field(default_factory=Graph)
+
+    @property
+    def graph(self) -> Graph:
+        return self.expander.graph
 
     def cell(self, table: str, row: str, column: str) -> CellPlan:
         for cell in self.cells[table]:
@@ -47,54 +57,65 @@ class Plan:
         raise KeyError((table, row, column))
 
     def served(self) -> dict[str, int]:
-        """How many printed cells rest on each job, directly or through others."""
-        readers: dict[str, int] = dict.fromkeys(self.graph.jobs, 0)
-        direct: dict[str, set[tuple[str, str, str]]] = {key: set() for key in self.graph.jobs}
+        """How many cells rest on each job, directly or through others."""
+        readers: dict[str, set[tuple[str, str, str]]] = {key: set() for key in self.graph.jobs}
         for cells in self.cells.values():
             for cell in cells:
-                for job in cell.jobs:
-                    direct[job.key].add((cell.table, cell.row, cell.column))
+                for key in cell.keys:
+                    readers[key].add((cell.table, cell.row, cell.column))
         for job in reversed(list(self.graph)):
-            readers[job.key] = len(direct[job.key])
             for key in job.inputs.values():
-                direct[key] |= direct[job.key]
-        return readers
+                readers[key] |= readers[job.key]
+        return {key: len(cells) for key, cells in readers.items()}
 
 
 def plan_tables(specs: Specs, tables: Sequence[str], seeds: Sequence[int]) -> Plan:
     """Plan the cells of ``tables`` for ``seeds``."""
-    expander = Expander(specs)
-    plan = Plan(specs, tuple(seeds), graph=expander.graph)
+    plan = Plan(specs, tuple(seeds), Expander(specs))
     for table_id in tables:
-        plan.cells[table_id] = _cells(specs.table(table_id), expander, seeds)
+        plan.cells[table_id] = _cells(specs.table(table_id), plan)
     return plan
 
 
-def _cells(spec: TableSpec, expander: Expander, seeds: Sequence[int]) -> list[CellPlan]:
+def _cells(spec: TableSpec, plan: Plan) -> list[CellPlan]:
     table = spec.table
     cells = []
     for row in spec.rows:
+        source = row.source or table.source
         for column in table.columns:
-            if column.text:
-                continue
-            run = run_name(row, column.run)
-            jobs = tuple(expander.predict(run, seed) for seed in seeds) if run else ()
-            head, metric = row.head or table.head or "class", row.metric or table.metric
-            paper = row.paper.get(column.key)
-            cells.append(CellPlan(table.id, row.key, column.key, metric, head, run, paper, table.source, jobs))
+            if not column.text:
+                read = read_of(table, row, column)
+                cells.append(_cell(plan, row.key, column, read, row.paper.get(column.key), source, table.id))
     for reference in spec.references:
-        jobs = tuple(expander.predict(reference.run, seed) for seed in seeds[:1])
-        cells.append(
-            CellPlan(
-                table.id,
-                "@",
-                reference.key,
-                reference.metric or table.metric,
-                reference.head,
-                reference.run,
-                reference.paper,
-                reference.source,
-                jobs,
-            )
-        )
+        read = read_of(table, reference)
+        column = ColumnSpec(key=reference.key, header=reference.label)
+        cells.append(_cell(plan, "@", column, read, reference.paper, reference.source, table.id))
     return cells
+
+
+def _cell(
+    plan: Plan, row: str, column: ColumnSpec, read: Read | None, paper: Printed | None, source: str, table: str
+) -> CellPlan:
+    jobs, others = _jobs(plan.expander, read, plan.seeds) if read else ((), ())
+    return CellPlan(table, row, column.key, read, paper, source, jobs, others)
+
+
+def _jobs(expander: Expander, read: Read, seeds: Sequence[int]) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
+    """The jobs of a reading: ``(jobs, others)`` as CellPlan says."""
+    if read.metric == "recipe":
+        return (), ()
+    if read.metric == "data":
+        assert read.on is not None
+        return (expander.data(read.on),), ()
+    assert read.run is not None
+    if read.metric in ("throughput", "ratio", "architecture"):
+        return (expander.measure(read.run),), ()
+    if read.metric == "similarity":
+        return tuple(expander.probe(read.run, seed) for seed in seeds), ()
+    if read.metric == "real":
+        assert read.on is not None
+        return tuple(expander.predict(read.run, seed) for seed in seeds), (expander.data(read.on),)
+    jobs = tuple(expander.predict(read.run, seed, read.on) for seed in seeds)
+    if read.against is None:
+        return jobs, ()
+    return jobs, tuple(expander.predict(read.against[0], seed, read.on) for seed in seeds)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from replicate.store.atomic import canonical
 
-Kind = Literal["data", "train", "predict"]
+Kind = Literal["data", "train", "predict", "measure", "probe"]
 
 NEUTRAL: Mapping[str, Any] = {}
 """Fields that came later, dotted from the payload's root, with the value that means "as before".

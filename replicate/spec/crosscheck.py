@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
 
 from replicate.errors import Fault, suggestion
+from replicate.spec.reading import FIELDS, Read, heads_of, read_of
 from replicate.spec.recipe import Recipe
 from replicate.spec.run import RunsFile, RunSpec
 from replicate.spec.scale import Scale
 from replicate.spec.sides import UnknownSide, pairs
-from replicate.spec.table import Head, RowSpec, TableSpec
-
-TOKEN_HEADS: tuple[Head, ...] = ("class", "distillation", "softmax-sum", "logit-mean")
+from replicate.spec.table import TableSpec
 
 
 def check_runs(file: str, spec: RunsFile, scale: Scale | None) -> list[Fault]:
     return list(_runs(file, spec, scale))
 
 
-def check_table(file: str, spec: TableSpec, runs: RunsFile) -> list[Fault]:
-    return [*_layout(file, spec), *_cells(file, spec, runs), *_claims(file, spec)]
-
-
-def heads_of(run: RunSpec, runs: RunsFile) -> tuple[Head, ...]:
-    """The heads that a network can be read at."""
-    how = runs.distillation.get(run.distillation) if run.distillation else None
-    return TOKEN_HEADS if how is not None and how.token else ("class",)
-
-
-def run_name(row: RowSpec, column_run: str | None) -> str | None:
-    """The run behind a cell: the row's, with the column's in place of ``{column}``; or the column's alone."""
-    if row.run is None:
-        return column_run
-    if "{column}" not in row.run:
-        return row.run
-    return None if column_run is None else row.run.replace("{column}", column_run)
+def check_table(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> list[Fault]:
+    return [*_layout(file, spec), *_cells(file, spec, runs, scale), *_claims(file, spec)]
 
 
 def _unknown(where: str, what: str, name: str, known: Iterable[str], fault: str) -> Iterator[Fault]:
@@ -62,13 +46,18 @@ def _runs(file: str, spec: RunsFile, scale: Scale | None) -> Iterator[Fault]:
                 spec.distillation,
                 f"there is no distillation '{run.distillation}'",
             )
-        if (run.teacher is None) != (run.distillation is None):
-            yield Fault(where, "'teacher' and 'distillation' are given together or not at all")
+        how = spec.distillation.get(run.distillation) if run.distillation else None
+        if run.teacher is not None and run.distillation is None:
+            yield Fault(where, "'teacher' needs 'distillation': how the student learns from it")
+        if how is not None and (run.teacher is None) != (how.method == "label"):
+            yield Fault(
+                where, f"the distillation '{run.distillation}' {'takes no' if run.teacher else 'needs a'} teacher"
+            )
         yield from _circle(where, name, spec)
         if run.recipe in spec.recipes:
             yield from _changes(f"{where}.change", spec.recipes[run.recipe], run.change)
         if scale is not None:
-            yield from _bound(where, run, scale)
+            yield from _bound(where, run, scale, needs_token=how is not None and how.token)
     if scale is not None:
         for name, change in scale.recipes.items():
             where = f"scales/{scale.id}.toml: recipes.{name}"
@@ -94,19 +83,28 @@ def _changes(where: str, recipe: Recipe, change: dict[str, object]) -> Iterator[
 
 def _circle(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
     for field in ("init", "teacher"):
-        seen = [name]
-        at: str | None = getattr(spec.runs[name], field)
-        while at is not None and at in spec.runs and at not in seen:
-            seen.append(at)
-            at = spec.runs[at].init or spec.runs[at].teacher
-        if at == name:
-            path = " -> ".join([*seen, name])
-            yield Fault(f"{where}.{field}", f"the run starts from itself: {path}")
+        first = getattr(spec.runs[name], field)
+        paths, seen = [[name, first]] if first in spec.runs else [], set()
+        while paths:
+            path = paths.pop()
+            if path[-1] == name:
+                yield Fault(f"{where}.{field}", f"the run starts from itself: {' -> '.join(path)}")
+                break
+            if path[-1] not in seen:
+                seen.add(path[-1])
+                at = spec.runs[path[-1]]
+                paths += [[*path, other] for other in (at.teacher, at.init) if other in spec.runs]
 
 
-def _bound(where: str, run: RunSpec, scale: Scale) -> Iterator[Fault]:
+def _bound(where: str, run: RunSpec, scale: Scale, needs_token: bool) -> Iterator[Fault]:
     at = f"the scale '{scale.id}' does not bind"
     yield from _unknown(f"{where}.model", "models", run.model, scale.models, f"{at} the model '{run.model}'")
+    if needs_token and run.model in scale.models and scale.models[run.model].timm_distilled is None:
+        yield Fault(
+            f"{where}.distillation",
+            f"the model '{run.model}' has no distillation token at the scale '{scale.id}'",
+            ("name its twin with a token there as 'timm_distilled', or use a distillation without token",),
+        )
     yield from _unknown(f"{where}.data", "data sets", run.data, scale.data, f"{at} the data set '{run.data}'")
     size = str(run.resolution)
     yield from _unknown(f"{where}.resolution", "resolutions", size, scale.resolutions, f"{at} the resolution {size}")
@@ -157,32 +155,44 @@ def _layout(file: str, spec: TableSpec) -> Iterator[Fault]:
                 )
 
 
-def _cells(file: str, spec: TableSpec, runs: RunsFile) -> Iterator[Fault]:
+def _cells(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> Iterator[Fault]:
     for index, row in enumerate(spec.rows):
         for column in spec.table.columns:
-            if column.text:
-                continue
-            name = run_name(row, column.run)
-            if name is None:
-                continue
-            head = row.head or spec.table.head or "class"
-            yield from _head(f"{file}: rows[{index}]", f"cell {row.key}.{column.key}", name, head, runs)
+            read = None if column.text else read_of(spec.table, row, column)
+            if read is not None:
+                yield from _read(f"{file}: rows[{index}]", f"cell {row.key}.{column.key}", read, runs, scale)
     for index, reference in enumerate(spec.references):
+        read = read_of(spec.table, reference)
         where = f"{file}: references[{index}]"
-        yield from _head(where, f"reference {reference.key}", reference.run, reference.head, runs)
+        if read is None:
+            yield Fault(where, "names nothing to be read: 'run' and 'metric' are needed")
+        else:
+            yield from _read(where, f"reference {reference.key}", read, runs, scale)
 
 
-def _head(where: str, what: str, name: str, head: Head, runs: RunsFile) -> Iterator[Fault]:
-    if name not in runs.runs:
-        yield from _unknown(f"{where}.run", "runs", name, runs.runs, f"{what}: there is no run '{name}'")
-        return
-    known: Sequence[Head] = heads_of(runs.runs[name], runs)
-    if head not in known:
-        yield Fault(
-            f"{where}.head",
-            f"{what}: the network of run '{name}' has no head '{head}'",
-            (f"heads: {', '.join(known)}", "only runs with a distillation token have the other heads"),
-        )
+def _read(where: str, what: str, read: Read, runs: RunsFile, scale: Scale | None) -> Iterator[Fault]:
+    for name, head in ((read.run, read.head), read.against or (None, read.head)):
+        if name is None:
+            continue
+        if name not in runs.runs:
+            yield from _unknown(f"{where}.run", "runs", name, runs.runs, f"{what}: there is no run '{name}'")
+        elif head != "truth" and head not in heads_of(runs.runs[name], runs):
+            known = heads_of(runs.runs[name], runs)
+            yield Fault(
+                f"{where}.head",
+                f"{what}: the network of run '{name}' has no head '{head}'",
+                (f"heads: {', '.join(known)}", "only runs with a distillation token have the other heads"),
+            )
+    fields = FIELDS.get(read.metric, ())
+    layer = read.metric == "similarity" and (read.field or "").isdigit()
+    if fields and not layer and read.field not in fields:
+        fault = f"{what}: the metric '{read.metric}' needs a field" + (f", got '{read.field}'" if read.field else "")
+        yield Fault(f"{where}.field", fault, tuple(suggestion(read.field or "", fields, plural="fields")))
+    if read.metric in ("real", "data") and read.on is None:
+        yield Fault(f"{where}.on", f"{what}: the metric '{read.metric}' needs the data set it is about")
+    if read.on is not None and scale is not None:
+        fault = f"{what}: the scale '{scale.id}' does not bind the data set '{read.on}'"
+        yield from _unknown(f"{where}.on", "data sets", read.on, scale.data, fault)
 
 
 def _claims(file: str, spec: TableSpec) -> Iterator[Fault]:

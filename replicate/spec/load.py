@@ -42,7 +42,7 @@ def load(folder: Path, scale: str) -> Specs:
     paths = sorted(path for path in folder.glob("*.toml") if path.name not in NOT_TABLES)
     if not paths:
         raise UserError(
-            f"{_short(folder)}: no table specs, got a folder without *.toml files\n"
+            f"{shown_path(folder)}: no table specs, got a folder without *.toml files\n"
             "  expected one file a table beside runs.toml; name another folder with --tables DIR"
         )
     faults: list[Fault] = []
@@ -50,7 +50,7 @@ def load(folder: Path, scale: str) -> Specs:
     runs = _read(folder / "runs.toml", RunsFile, faults)
     specs = {path: _read(path, TableSpec, faults) for path in paths}
     if runs is not None:
-        faults += check_runs(_short(folder / "runs.toml"), runs, bound)
+        faults += check_runs(shown_path(folder / "runs.toml"), runs, bound)
     tables: dict[str, TableSpec] = {}
     files: dict[str, Path] = {}
     for path, spec in specs.items():
@@ -58,10 +58,12 @@ def load(folder: Path, scale: str) -> Specs:
             continue
         table_id = spec.table.id
         if table_id in tables:
-            faults.append(Fault(f"{_short(path)}: table.id", f"'{table_id}' is taken by {_short(files[table_id])}"))
+            faults.append(
+                Fault(f"{shown_path(path)}: table.id", f"'{table_id}' is taken by {shown_path(files[table_id])}")
+            )
         tables[table_id], files[table_id] = spec, path
         if runs is not None:
-            faults += check_table(_short(path), spec, runs)
+            faults += check_table(shown_path(path), spec, runs, bound)
     if faults or runs is None or bound is None:
         raise SpecError(sorted(set(faults)))
     return Specs(folder, tables, files, runs, bound)
@@ -75,21 +77,24 @@ def _scale(folder: Path, name: str, faults: list[Fault]) -> Scale | None:
     path = folder / "scales" / f"{name}.toml"
     if not path.is_file():
         raise UnknownName("scale", name, scales(folder))
-    raw = _toml(path, faults)
+    raw = read_toml(path, faults)
     base_name = raw.get("extends") if raw else None
     if raw and isinstance(base_name, str):
         base_path = path.with_name(f"{base_name}.toml")
         if not base_path.is_file():
             faults.append(
                 Fault(
-                    f"{_short(path)}: extends",
+                    f"{shown_path(path)}: extends",
                     f"there is no scale '{base_name}'",
                     tuple(suggestion(base_name, scales(folder), plural="scales")),
                 )
             )
             return None
-        raw = _merged(_toml(base_path, faults) or {}, raw)
-    return _validated(path, Scale, raw, faults) if raw is not None else None
+        raw = _merged(read_toml(base_path, faults) or {}, raw)
+    found = validated(path, Scale, raw, faults) if raw is not None else None
+    if found is not None and found.id != name:
+        faults.append(Fault(f"{shown_path(path)}: id", f"must be the name of the file, '{name}', got '{found.id}'"))
+    return found
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -106,24 +111,26 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _toml(path: Path, faults: list[Fault]) -> dict[str, Any] | None:
+def read_toml(path: Path, faults: list[Fault]) -> dict[str, Any] | None:
+    """The file as it stands, or None with a fault added to ``faults``."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        faults.append(Fault(_short(path), f"not TOML: {error}"))
+        faults.append(Fault(shown_path(path), f"not TOML: {error}"))
     except UnicodeDecodeError as error:
-        faults.append(Fault(_short(path), f"not UTF-8: {error.reason} at byte {error.start}"))
+        faults.append(Fault(shown_path(path), f"not UTF-8: {error.reason} at byte {error.start}"))
     except OSError as error:
-        faults.append(Fault(_short(path), f"cannot be read: {error.strerror}"))
+        faults.append(Fault(shown_path(path), f"cannot be read: {error.strerror}"))
     return None
 
 
 def _read(path: Path, model: type[M], faults: list[Fault]) -> M | None:
-    raw = _toml(path, faults)
-    return None if raw is None else _validated(path, model, raw, faults)
+    raw = read_toml(path, faults)
+    return None if raw is None else validated(path, model, raw, faults)
 
 
-def _validated(path: Path, model: type[M], raw: dict[str, Any], faults: list[Fault]) -> M | None:
+def validated(path: Path, model: type[M], raw: dict[str, Any], faults: list[Fault]) -> M | None:
+    """``raw`` as a ``model``, or None with every fault added to ``faults`` in the house form."""
     try:
         # Strict mode refuses a list where a tuple is meant; TOML has lists only.
         return model.model_validate(_tuples(raw))
@@ -142,8 +149,9 @@ def _tuples(value: Any) -> Any:
 
 
 def _fault(path: Path, model: type[BaseModel], error: dict[str, Any]) -> Fault:
-    loc = error["loc"]
-    where = f"{_short(path)}: {_dotted(loc)}"
+    # pydantic adds a last step "[key]" where a name itself is at fault.
+    loc = error["loc"][:-1] if error["loc"][-1:] == ("[key]",) else error["loc"]
+    where = f"{shown_path(path)}: {_dotted(loc)}"
     kind, got = error["type"], error.get("input")
     if kind == "extra_forbidden":
         known = _fields_at(model, loc[:-1])
@@ -192,6 +200,6 @@ def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
-def _short(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """The path as a user would type it: from its parent folder on."""
     return f"{path.parent.name}/{path.name}" if path.parent.name else str(path)

@@ -46,10 +46,11 @@ class Recipe(Strict):
     crop_scale: tuple[Positive, Positive]
     crop_ratio: tuple[Positive, Positive]
     flip: Probability
-    rand_augment: str
-    """timm's notation, such as ``rand-m9-mstd0.5-inc1``; empty switches it off."""
+    auto_augment: str
+    """timm's notation: ``rand-m9-mstd0.5-inc1``, or AutoAugment's ``original`` or ``v0``, with ``-mstd0.5`` if
+    wanted; empty switches it off."""
     color_jitter: NonNegative
-    """Brightness, contrast and saturation; active only while ``rand_augment`` is empty, as in timm."""
+    """Brightness, contrast and saturation; active only while ``auto_augment`` is empty, as in timm."""
     erase: Probability
     mixup: NonNegative
     cutmix: NonNegative
@@ -71,7 +72,8 @@ class Recipe(Strict):
 class Distillation(Strict):
     """What the student learns from the teacher (paper Section 3.1 and 3.2, Equations 2 and 3)."""
 
-    method: Literal["soft", "hard"]
+    method: Literal["soft", "hard", "label"]
+    """``label``: no teacher; both tokens are taught by the label, the control of Section 4."""
     token: bool
     """True adds the distillation token, whose head learns from the teacher; the class head from the label."""
     weight: Probability

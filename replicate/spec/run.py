@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ class RunSpec(Strict):
     init: str | None = None
     teacher: str | None = None
     distillation: str | None = None
+    weights: Literal["last", "ema"] | None = None
+    """Which weights are evaluated, where it is not what ``[evaluation]`` says (Table 8's EMA row)."""
     change: dict[str, Any] = {}
 
     @property

@@ -57,6 +57,24 @@ class Model(Strict):
     """Cost of one training image by the paper's resolution: seconds of one ``processor`` of the scale."""
 
 
+class Measure(Strict):
+    """How throughput is measured at a scale (paper/recipes.md, "Throughput").
+
+    ``paper``: fp32, the largest of ``batches`` that fits, the mean of ``runs``. ``paired``: ``windows`` of
+    ``window_seconds`` each, interleaved with the model ``reference`` in one process.
+    """
+
+    name: Literal["paper", "paired"]
+    batches: tuple[Count, ...]
+    runs: Count = 30
+    windows: Count = 11
+    window_seconds: Positive = 0.05
+    reference: str | None = None
+    reference_resolution: int = 224
+    job_seconds: NonNegative
+    """Expected cost of one measurement."""
+
+
 class Scale(Strict):
     """One file of tables/scales/. ``extends`` names a scale whose entries this one changes."""
 
@@ -75,6 +93,7 @@ class Scale(Strict):
     models: dict[str, Model]
     recipes: dict[str, dict[str, Any]] = {}
     """Fields of runs.toml's recipes that have another value at this scale."""
+    measure: Measure
     job_seconds: NonNegative = 0.0
     """What starting a job and writing its result costs on top."""
     predict_share: Positive = 0.3

@@ -9,12 +9,14 @@ from replicate.spec.table import ClaimSpec, TableSpec
 
 @dataclass(frozen=True, slots=True, order=True)
 class CellRef:
-    """A cell of the table, or (with ``row == '@'``) one of its references named by ``column``."""
+    """A cell of the table; with ``row == '@'`` a reference, with ``row == '='`` the plain number ``column``."""
 
     row: str
     column: str
 
     def __str__(self) -> str:
+        if self.row == "=":
+            return self.column
         return f"@{self.column}" if self.row == "@" else f"{self.row}.{self.column}"
 
 
@@ -27,14 +29,11 @@ class UnknownSide(ValueError):
 
 
 def relation(claim: ClaimSpec) -> tuple[str, str]:
-    """``("above" | "not-below" | "about", right side)``."""
-    given = [
-        (name, side)
-        for name, side in (("above", claim.above), ("not-below", claim.not_below), ("about", claim.about))
-        if side is not None
-    ]
+    """``("above" | "not-below" | "about" | "times", right side)``."""
+    sides = {"above": claim.above, "not-below": claim.not_below, "about": claim.about, "times": claim.times}
+    given = [(name, side) for name, side in sides.items() if side is not None]
     if len(given) != 1:
-        raise ValueError("a claim has exactly one of: above, not_below, about")
+        raise ValueError("a claim has exactly one of: above, not_below, about, times")
     return given[0]
 
 
@@ -42,9 +41,7 @@ def pairs(table: TableSpec, claim: ClaimSpec) -> list[tuple[CellRef, CellRef]]:
     """Every comparison of ``claim``. Raises UnknownSide (a name that is not there) or ValueError."""
     right = relation(claim)[1]
     sides = (claim.left, right)
-    spread = any("." not in side and not side.startswith("@") for side in sides) or any(
-        side.startswith("*.") for side in sides
-    )
+    spread = any(side.startswith("*.") or not (_is_number(side) or "." in side or side[0] == "@") for side in sides)
     if spread and not claim.where:
         raise ValueError("'where' must list the columns (or, with '*.column', the rows) to compare")
     if not spread:
@@ -55,6 +52,8 @@ def pairs(table: TableSpec, claim: ClaimSpec) -> list[tuple[CellRef, CellRef]]:
 def _ref(table: TableSpec, side: str, place: str) -> CellRef:
     rows = [row.key for row in table.rows]
     columns = [column.key for column in table.table.columns if not column.text]
+    if _is_number(side):
+        return CellRef("=", side)
     if side.startswith("@"):
         return CellRef("@", _known("reference", side[1:], [reference.key for reference in table.references]))
     row, dot, column = side.partition(".")
@@ -69,3 +68,11 @@ def _known(what: str, name: str, known: list[str]) -> str:
     if name not in known:
         raise UnknownSide(what, name, known)
     return name
+
+
+def _is_number(side: str) -> bool:
+    try:
+        float(side)
+    except ValueError:
+        return False
+    return True

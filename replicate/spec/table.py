@@ -9,12 +9,80 @@ from pydantic import Field
 from replicate.spec.recipe import NonNegative, Strict
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-Number = Annotated[float, Field()]
-Metric = Literal["top1", "top5"]
-Head = Literal["class", "distillation", "softmax-sum", "logit-mean"]
+Printed = float | str
+"""A number of the paper; or its text where it printed no plain number, such as ``9/0.5``."""
+
+Head = Literal["class", "distillation", "softmax-sum", "logit-mean", "truth"]
+"""``truth`` is no head: the label itself, for disagreement with the ground truth (Table 4)."""
+
+Metric = Literal[
+    "top1",
+    "top5",
+    "real",
+    "disagreement",
+    "throughput",
+    "ratio",
+    "architecture",
+    "similarity",
+    "data",
+    "recipe",
+]
+"""What a cell reads.
+
+- ``top1``, ``top5`` [%]: share of test images whose label is the first choice, or among the first five.
+- ``real`` [%]: share whose first choice is among the corrected labels of the data set ``on`` (ReaL).
+- ``disagreement`` [share]: of test images for which the networks of row and column choose differently.
+- ``throughput`` [images/s]; ``ratio``: the same relative to the scale's reference network.
+- ``architecture``: the fact ``field`` of the built model (``parameters``, ``embed_dim``, ``heads``, ``layers``).
+- ``similarity``: cosine of the two tokens of a network at ``field`` (``input``, ``last``).
+- ``data``: the fact ``field`` of the data set ``on`` (``train``, ``test``, ``classes``).
+- ``recipe``: the ingredient ``field`` of the recipe that really runs, as text.
+"""
 
 
-class TableHead(Strict):
+class Reading(Strict):
+    """What a cell reads. A row overrides its column, which overrides the table.
+
+    ``run``: the network; ``{column}`` in a row's stands for the column's. ``on``: another data set than the run's.
+    """
+
+    run: str | None = None
+    head: Head | None = None
+    metric: Metric | None = None
+    on: str | None = None
+    field: str | None = None
+
+
+class ColumnSpec(Reading):
+    """One column; ``text`` columns hold words."""
+
+    key: Name
+    header: str
+    group: str = ""
+    text: bool = False
+    unit: str | None = None
+    decimals: Annotated[int, Field(ge=0, le=6)] | None = None
+    factor: float = 1.0
+    """The printed number is the measured one times this: 1e-6 for millions of parameters."""
+    bold: Literal["none", "max", "min"] | None = None
+
+
+class RowSpec(Reading):
+    """One row. ``paper`` holds the printed values by column; a column left out is a dash there."""
+
+    key: Name
+    label: str
+    rule: bool = False
+    group: str = ""
+    text: dict[str, str] = {}
+    paper: dict[str, Printed] = {}
+    source: str | None = None
+    """Where the paper took this row from, if not from its own networks."""
+    not_run: str | None = None
+    """Why nothing here makes the accuracies of this row; its columns of other metrics are still made."""
+
+
+class TableHead(Reading):
     """The ``[table]`` block."""
 
     id: Name
@@ -22,52 +90,22 @@ class TableHead(Strict):
     source: str
     """Version of the paper that every ``paper`` value was copied from."""
     caption: str
-    metric: Metric
     unit: str = "%"
     decimals: Annotated[int, Field(ge=0, le=6)] = 1
-    bold: Literal["none", "column-max", "column-min"] = "none"
+    bold: Literal["none", "max", "min"] = "none"
     corner: str = ""
-    head: Head | None = None
-    """Which head answers where neither row nor column says so; networks without a token have ``class`` only."""
     tolerance: dict[str, NonNegative]
     """Largest difference from the paper that counts as replicated: ``default``, or by column key."""
     tolerance_reason: str
     columns: tuple[ColumnSpec, ...] = Field(min_length=1)
 
 
-class ColumnSpec(Strict):
-    """One column. ``run`` fills the ``{column}`` of the rows' run names; ``text`` columns hold words."""
-
-    key: Name
-    header: str
-    group: str = ""
-    text: bool = False
-    run: str | None = None
-
-
-class RowSpec(Strict):
-    """One row. ``paper`` holds the printed values, as numbers, by column; a column left out is a dash there."""
-
-    key: Name
-    label: str
-    run: str | None = None
-    head: Head | None = None
-    metric: Metric | None = None
-    rule: bool = False
-    group: str = ""
-    text: dict[str, str] = {}
-    paper: dict[str, Number] = {}
-
-
-class ReferenceSpec(Strict):
+class ReferenceSpec(Reading):
     """A number that claims need and the table does not print, such as the accuracy of the teacher."""
 
     key: Name
     label: str
-    run: str
-    head: Head = "class"
-    metric: Metric | None = None
-    paper: Number | None = None
+    paper: float | None = None
     source: str = ""
 
 
@@ -75,7 +113,7 @@ class ClaimSpec(Strict):
     """A sentence of the paper, as comparisons of cells.
 
     A side is ``row`` (one comparison for each column in ``where``), ``row.column``, ``*.column`` (one comparison
-    for each row in ``where``), or ``@reference``.
+    for each row in ``where``), ``@reference``, or a plain number.
     """
 
     text: str
@@ -86,6 +124,9 @@ class ClaimSpec(Strict):
     """The paper says left is at least as good as this; ``within`` is how much worse still counts."""
     about: str | None = None
     """The paper says left and this agree to ``within``."""
+    times: str | None = None
+    """The paper says left is ``factor`` times this; ``within`` is the relative error that still counts."""
+    factor: Annotated[float, Field(gt=0.0)] = 1.0
     within: NonNegative = 0.0
     where: tuple[str, ...] = ()
     see: str = ""
@@ -108,6 +149,3 @@ class TableSpec(Strict):
     references: tuple[ReferenceSpec, ...] = ()
     claims: tuple[ClaimSpec, ...] = ()
     notes: tuple[NoteSpec, ...] = ()
-
-
-TableHead.model_rebuild()

@@ -1,13 +1,18 @@
-"""Who computes a job: an atomic mkdir, so that two callers never compute the same key, and which heals itself."""
+"""Who computes a job: a folder renamed into place, so that two callers never compute the same key.
+
+It heals itself: a claim whose process is gone is removed by the next caller.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,26 +20,43 @@ from pathlib import Path
 from replicate.store.atomic import write_json
 
 CLAIM = "claim"
-_GRACE = 10.0
-"""Seconds a claim may stand without saying whose it is: between mkdir and the writing of its owner."""
+TASK, RESTART = "REPLICATE_TASK", "REPLICATE_RESTART"
+"""Environment of a process that a scheduler started: its task and how often that was started before."""
+_GRACE = 60.0
+"""Seconds after which a caller that was removing a dead claim is taken for gone itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """``started`` tells a process from a later one with the same pid (clock ticks since boot, Linux)."""
+    """``started`` tells a process from a later one with the same pid (clock ticks since boot, Linux).
+
+    ``task`` names it to a scheduler (empty: none started it), ``restart`` counts the lives before this one.
+    ``job`` is the scheduler's number, for people: numbers are used again after a scheduler lost its state.
+    """
 
     host: str
     pid: int
     started: int
+    task: str = ""
+    restart: int = 0
+    job: str = ""
 
     @classmethod
     def here(cls) -> Owner:
-        return cls(socket.gethostname(), os.getpid(), _started(os.getpid()))
+        pid, environ = os.getpid(), os.environ
+        restart = int(environ.get(RESTART, "0"))
+        return cls(_host(), pid, _started(pid), environ.get(TASK, ""), restart, environ.get("SLURM_JOB_ID", ""))
 
-    def alive(self) -> bool:
-        """False only when the owner is known to be gone: on another host nobody here can tell."""
-        if self.host != socket.gethostname():
-            return True
+    def alive(self, gone: Gone | None = None) -> bool:
+        """False only when the owner is known to be gone.
+
+        On another host nobody here can tell, but ``gone`` may know: it is asked about owners that have a task.
+        """
+        if self.task and self.task == os.environ.get(TASK) and self.restart < int(os.environ.get(RESTART, "0")):
+            # A scheduler starts a task again only when its life before is over (or cut off: see `is_mine`).
+            return False
+        if self.host != _host():
+            return not (self.task and gone is not None and gone(self))
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -44,44 +66,87 @@ class Owner:
         return _started(self.pid) == self.started
 
 
-def acquire(folder: Path) -> bool:
+Gone = Callable[[Owner], bool]
+"""True where the scheduler is sure that an owner's process has ended; False where it runs or nobody knows."""
+
+
+def acquire(folder: Path, gone: Gone | None = None) -> bool:
     """Claim the job in ``folder`` for this process. False while another process that is alive has it."""
     claim = folder / CLAIM
     for _ in range(2):
-        try:
-            claim.mkdir()
-        except FileExistsError:
-            if holder_alive(folder) or not _break(claim):
-                return False
-        else:
-            write_json(claim / "owner.json", asdict(Owner.here()))
+        if _place(claim):
             return True
+        if holder_alive(folder, gone) or not _break(claim, gone):
+            return False
     return False
 
 
-def release(folder: Path) -> None:
-    _discard(folder / CLAIM)
-
-
-def holder_alive(folder: Path) -> bool:
-    """Is somebody at work on the job in ``folder``?"""
-    claim = folder / CLAIM
+def _place(claim: Path) -> bool:
+    """False where another claim stands: renaming onto a folder with something in it fails."""
+    made = claim.with_name(f".{CLAIM}-{uuid.uuid4().hex}")
+    made.mkdir()
     try:
-        age = time.time() - claim.stat().st_mtime
-    except FileNotFoundError:
-        return False
+        write_json(made / "owner.json", asdict(Owner.here()))
+        made.rename(claim)
+    except OSError as error:
+        shutil.rmtree(made, ignore_errors=True)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def release(folder: Path) -> None:
+    """Give up the claim, unless it was taken from this process meanwhile."""
+    claim = folder / CLAIM
     owner = _owner(claim)
-    return age < _GRACE if owner is None else owner.alive()
+    if owner is None or owner == Owner.here():
+        _discard(claim)
+
+
+def holder(folder: Path) -> Owner | None:
+    """Whose the job in ``folder`` is; None where nobody has it."""
+    return _owner(folder / CLAIM)
+
+
+def holder_alive(folder: Path, gone: Gone | None = None) -> bool:
+    """Is somebody at work on the job in ``folder``?"""
+    owner = _owner(folder / CLAIM)
+    # A claim comes with its owner in it: one without a readable owner is damaged, not new.
+    return owner is not None and owner.alive(gone)
 
 
 def _owner(claim: Path) -> Owner | None:
     try:
-        return Owner(**json.loads((claim / "owner.json").read_text()))
+        found = Owner(**json.loads((claim / "owner.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
+    return found if isinstance(found.pid, int) and found.pid > 0 else None
 
 
-def _break(claim: Path) -> bool:
+def _age(path: Path) -> float:
+    """Seconds, by the file system's own clock: that of a node may be an hour off. Raises FileNotFoundError."""
+    try:
+        now = file_clock(path.parent)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # Read-only or full: this machine's clock is all there is.
+        now = time.time()
+    return now - path.stat().st_mtime
+
+
+def file_clock(folder: Path) -> float:
+    """What time it is to the file system of ``folder``, in seconds; it is asked by making a file."""
+    probe = folder / f".clock-{uuid.uuid4().hex}"
+    try:
+        probe.touch(exist_ok=False)
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _break(claim: Path, gone: Gone | None) -> bool:
     """Remove a dead claim. Only one process may: the mkdir inside the claim decides who."""
     try:
         (claim / "breaking").mkdir()
@@ -89,11 +154,11 @@ def _break(claim: Path) -> bool:
         return True
     except FileExistsError:
         with suppress(OSError):
-            if time.time() - (claim / "breaking").stat().st_mtime > 6 * _GRACE:
+            if _age(claim / "breaking") > _GRACE:
                 (claim / "breaking").rmdir()
         return False
     owner = _owner(claim)
-    if owner is not None and owner.alive():
+    if owner is not None and owner.alive(gone):
         # The dead claim was replaced by a living one between looking and breaking.
         with suppress(OSError):
             (claim / "breaking").rmdir()
@@ -110,9 +175,16 @@ def _discard(claim: Path) -> None:
         shutil.rmtree(grave, ignore_errors=True)
 
 
+def _host() -> str:
+    # Several nodes of a testbed share one machine; to Slurm they are as apart as any.
+    return (os.environ.get(TASK) and os.environ.get("SLURMD_NODENAME")) or socket.gethostname()
+
+
 def _started(pid: int) -> int:
     try:
-        # Field 22, counted after the command, which may hold blanks and brackets (man 5 proc).
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        # Fields 3 and 22, counted after the command, which may hold blanks and brackets (man 5 proc).
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # A zombie has ended; in a container nobody may ever collect it.
+        return -1 if fields[0] in "ZX" else int(fields[19])
     except (OSError, ValueError, IndexError):
         return 0

@@ -27,10 +27,14 @@ State = Literal["done", "running", "failed", "damaged", "absent"]
 
 @dataclass(slots=True)
 class Store:
-    """``damage`` collects what was found wrong with stored results, so that it can be said once."""
+    """``damage`` collects what was found wrong with stored results, so that it can be said once.
+
+    ``gone``: see `replicate.store.claim.Gone`; without it a claim made on another host counts as alive.
+    """
 
     root: Path
     damage: dict[str, str] = field(default_factory=dict)
+    gone: claim.Gone | None = None
     _results: dict[str, Result] = field(default_factory=dict)
 
     def folder(self, key: str) -> Path:
@@ -54,7 +58,7 @@ class Store:
         if self.result(key) is not None:
             return "done"
         folder = self.folder(key)
-        if claim.holder_alive(folder):
+        if claim.holder_alive(folder, self.gone):
             return "running"
         if key in self.damage:
             return "damaged"
@@ -93,15 +97,24 @@ class Store:
         return folder
 
     def set_aside(self, key: str) -> Path | None:
-        """Move the result of ``key`` to ``<root>/.aside/``, so that the job counts as not run."""
+        """Move the result of ``key`` to ``<root>/.aside/``, so that the job counts as not run.
+
+        None, and nothing moved, where there is no folder or another process is at work in it.
+        """
         folder = self.folder(key)
         self.forget(key)
-        if not folder.exists():
+        # Under a claim: two callers that find the same damage must not move each other's new work away.
+        try:
+            if not claim.acquire(folder):
+                return None
+        except FileNotFoundError:
             return None
         aside = self.root / ".aside"
         aside.mkdir(exist_ok=True)
-        target = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=aside))
-        return folder.rename(target / key)
+        target = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=aside)) / key
+        folder.rename(target)
+        claim.release(target)
+        return target
 
     def keys(self) -> list[str]:
         """Keys of all finished jobs."""
@@ -126,6 +139,10 @@ def remove_scratch(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     for name in (PROGRESS, FAILURE):
         (folder / name).unlink(missing_ok=True)
+    # Of a process that was killed while writing. job.json is written by callers too, who do not hold the claim.
+    for path in folder.glob(".*.tmp"):
+        if not path.name.startswith(f".{JOB}."):
+            path.unlink(missing_ok=True)
 
 
 def _json(path: Path) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ def recipe(**change: Any) -> Recipe:
         "crop_scale": (0.08, 1.0),
         "crop_ratio": (3 / 4, 4 / 3),
         "flip": 0.5,
-        "rand_augment": "rand-m9-mstd0.5-inc1",
+        "auto_augment": "rand-m9-mstd0.5-inc1",
         "color_jitter": 0.4,
         "erase": 0.25,
         "mixup": 0.8,

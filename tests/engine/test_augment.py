@@ -18,7 +18,7 @@ from torchvision import transforms  # noqa: E402
 from torchvision.transforms import functional as tv  # noqa: E402
 
 from replicate.engine import color_jitter as jitter  # noqa: E402
-from replicate.engine import crop, image_ops, rand_augment  # noqa: E402
+from replicate.engine import auto_augment, crop, image_ops, operations, rand_augment  # noqa: E402
 from replicate.engine.erase import WIDTH, erase, erase_box  # noqa: E402
 from replicate.errors import UserError  # noqa: E402
 
@@ -27,6 +27,9 @@ pytestmark = pytest.mark.torch
 FILL = (124, 116, 104)  # round(255 * ImageNet's mean)
 LEVELS = (0.0, 2.7, 6.1, 8.6, 9.3, 10.0)
 POINT = {"AutoContrast", "Equalize", "Invert", "PosterizeIncreasing", "SolarizeIncreasing", "SolarizeAdd"}
+POINT |= {"Posterize", "PosterizeOriginal", "Solarize"}
+AUTO = ["Posterize", "PosterizeOriginal", "Solarize", "Color", "Contrast", "Brightness", "Sharpness"]
+BLACK = {("PosterizeIncreasing", 10.0), ("Posterize", 0.0)}  # 0 bits: see test_posterize_to_no_bits
 
 
 def pictures(size: int = 32) -> np.ndarray:
@@ -57,21 +60,22 @@ def timm_apply(name: str, image: np.ndarray, level: float, sign: int) -> np.ndar
 def ours(name: str, images: np.ndarray, level: float, sign: int) -> np.ndarray:
     n = len(images)
     out = images.copy()
-    chosen = np.full(n, rand_augment.OPERATIONS.index(name))
-    rand_augment.apply_layer(out, chosen, np.full(n, level), np.full(n, float(sign)), FILL)
+    chosen = np.full(n, operations.OPERATIONS.index(name))
+    operations.apply_layer(out, chosen, np.full(n, level), np.full(n, float(sign)), FILL)
     return out
 
 
 def test_operations_are_those_of_timm_in_its_order() -> None:
-    assert list(rand_augment.OPERATIONS) == timm_ra._RAND_INCREASING_TRANSFORMS
+    assert list(operations.OPERATIONS[: operations.INCREASING]) == timm_ra._RAND_INCREASING_TRANSFORMS
+    assert list(operations.OPERATIONS[operations.INCREASING :]) == AUTO
 
 
-@pytest.mark.parametrize("name", timm_ra._RAND_INCREASING_TRANSFORMS)
+@pytest.mark.parametrize("name", [*timm_ra._RAND_INCREASING_TRANSFORMS, *AUTO])
 def test_each_operation_is_timms(name: str) -> None:
     images = pictures()
     for level in LEVELS:
-        if name == "PosterizeIncreasing" and level == 10.0:
-            continue  # 0 bits: Pillow 13 raises; see test_posterize_to_no_bits
+        if (name, level) in BLACK:
+            continue
         for sign in (-1, 1):
             result = ours(name, images, level, sign)
             for picture, image in zip(result, images, strict=True):
@@ -87,7 +91,7 @@ def test_each_operation_is_timms(name: str) -> None:
 
 def test_operations_change_the_picture() -> None:
     images = pictures()
-    for name in rand_augment.OPERATIONS:
+    for name in operations.OPERATIONS:
         changed = [not np.array_equal(ours(name, images, 9.0, sign), images) for sign in (-1, 1)]
         assert any(changed), name
 
@@ -103,16 +107,16 @@ def test_a_mixed_batch_is_each_image_alone() -> None:
     rng = np.random.default_rng(1)
     images = np.concatenate([pictures()] * 8)
     n = len(images)
-    chosen = rng.integers(0, len(rand_augment.OPERATIONS) + 1, n)
+    chosen = rng.integers(0, len(operations.OPERATIONS) + 1, n)
     levels, signs = rng.uniform(5, 10, n), rng.choice([-1.0, 1.0], n)
     together = images.copy()
-    rand_augment.apply_layer(together, chosen, levels, signs, FILL)
+    operations.apply_layer(together, chosen, levels, signs, FILL)
     for i in range(n):
         alone = images[i : i + 1].copy()
         part = slice(i, i + 1)
-        rand_augment.apply_layer(alone, chosen[part], levels[part], signs[part], FILL)
+        operations.apply_layer(alone, chosen[part], levels[part], signs[part], FILL)
         np.testing.assert_array_equal(alone[0], together[i])
-    untouched = chosen == len(rand_augment.OPERATIONS)
+    untouched = chosen == len(operations.OPERATIONS)
     assert untouched.any()
     np.testing.assert_array_equal(together[untouched], images[untouched])
 
@@ -123,7 +127,7 @@ def test_draws_choose_operation_application_magnitude_and_sign() -> None:
     # Layer 1: operation 3 of 15 is Rotate, applied (.2 < .5), magnitude 9 + .5 * 0, sign -1. Layer 2: .9 >= .5.
     draws = np.array([[3.5 / 15, 0.2, 0.5, 0.1, 0.0, 0.9, 0.5, 0.5]])
     result = torch.from_numpy(image.copy())
-    rand_augment.rand_augment(result, policy, draws, FILL)
+    policy.apply(result, draws, FILL)
     wanted = timm_apply("Rotate", image[0], 9.0, -1).astype(int)
     assert np.abs(result[0].numpy().astype(int) - wanted).max() <= 1
 
@@ -134,8 +138,9 @@ def test_magnitude_is_normal_and_clipped() -> None:
     draws = np.random.default_rng(2).random((20000, 4))
     draws[0, 2] = 0.0
     with mock.patch.object(rand_augment, "apply_layer", lambda *args: seen.extend(args[1:4])):
-        rand_augment.rand_augment(torch.zeros((20000, 3, 1, 1), dtype=torch.uint8), policy, draws, FILL)
+        policy.apply(torch.zeros((20000, 3, 1, 1), dtype=torch.uint8), draws, FILL)
     chosen, levels, signs = seen
+    chosen = np.where(chosen == operations.NONE, 15, chosen)
     # P(N(9, .5) >= 10) = P(Z >= 2) = .02275; its standard error at 20000 is .001.
     assert np.mean(levels == 10.0) == pytest.approx(0.02275, abs=0.004)
     assert np.median(levels) == pytest.approx(9.0, abs=0.02)
@@ -161,25 +166,24 @@ def test_ours_survives_where_timm_raises() -> None:
         many_times()
     policy = rand_augment.parse("rand-m9-mstd0.5-inc1")
     batch = torch.from_numpy(np.broadcast_to(pictures(8)[0], (5000, 3, 8, 8)).copy())
-    rand_augment.rand_augment(batch, policy, np.random.default_rng(0).random((5000, 8)), FILL)
+    policy.apply(batch, np.random.default_rng(0).random((5000, 8)), FILL)
     assert (batch.amax(dim=(1, 2, 3)) == 0).any()  # a black one among them: the trap was met
 
 
 @pytest.mark.parametrize(
     ("text", "policy"),
     [
-        ("rand-m9-mstd0.5-inc1", rand_augment.Policy(9, 2, 0.5, 0.5)),
-        ("rand-m7-n3-p0.8-inc1", rand_augment.Policy(7, 3, 0.0, 0.8)),
+        ("rand-m9-mstd0.5-inc1", rand_augment.RandAugment(9, 2, 0.5, 0.5)),
+        ("rand-m7-n3-p0.8-inc1", rand_augment.RandAugment(7, 3, 0.0, 0.8)),
     ],
 )
-def test_notation(text: str, policy: rand_augment.Policy) -> None:
+def test_notation(text: str, policy: rand_augment.RandAugment) -> None:
     assert rand_augment.parse(text) == policy
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "original-mstd0.5",
         "rand",
         "rand-m9-mstd0.5",
         "rand-m9-inc0",
@@ -191,10 +195,13 @@ def test_notation(text: str, policy: rand_augment.Policy) -> None:
         "rand-m9-p2-inc1",
         "rand-mstd0.5-inc1",
         "rand-m9--inc1",
+        "original-m9",
+        "v0-mstd",
+        "v0r",
     ],
 )
 def test_other_notation_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match=r"recipe\.rand_augment = "):
+    with pytest.raises(UserError, match=r"recipe\.auto_augment = "):
         rand_augment.parse(text)
 
 
@@ -213,10 +220,11 @@ def test_colour_jitter_is_torchvisions() -> None:
                 assert np.abs(ours_.numpy().astype(int) - wanted).max() <= 1
 
 
-def test_jitter_beyond_one_never_goes_below_black() -> None:
+def test_jitter_beyond_one_has_no_negative_factor() -> None:
     images = torch.from_numpy(pictures())
-    jitter.color_jitter(images, 1.5, np.zeros((5, 4)))  # brightness first, factor max(0, 1 - 1.5) = 0
-    assert images.max() == 0
+    # Contrast first, at max(0, 1 - 1.5) = 0: flat grey, which brightness and saturation leave flat.
+    jitter.color_jitter(images, 1.5, np.tile([2.5 / 6, 0.5, 0.0, 0.5], (5, 1)))
+    assert (images == images[:, :, :1, :1]).all()
 
 
 # --- crops
@@ -224,9 +232,11 @@ def test_jitter_beyond_one_never_goes_below_black() -> None:
 
 def test_crop_box_follows_the_drawn_area_and_ratio() -> None:
     draws = [0.5] * crop.WIDTH
+    # Area .54 of 100 x 100, ratio exp(0) = 1: edge sqrt(5400) = 73.48 -> 73; top and left in 0..27.
     draws[-2:] = [0.0, 0.999]
-    # Area .54 of 100 x 100, ratio exp(0) = 1: edge sqrt(5400) = 73.48 -> 73; top 0, left 27 of 0..27.
     assert crop.random_box(100, 100, (0.08, 1.0), (3 / 4, 4 / 3), draws) == (0, 27, 73, 73)
+    draws[-2:] = [0.999, 0.0]
+    assert crop.random_box(100, 100, (0.08, 1.0), (3 / 4, 4 / 3), draws) == (27, 0, 73, 73)
 
 
 def test_crop_falls_back_to_the_centre() -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 RECIPE = Recipe(
     optimizer="adamw", lr=1e-3, lr_batch=64, weight_decay=0.05, momentum=0.9, batch=64, mix_batch=64,
     epochs=1, warmup_epochs=0, warmup_lr=0.0, min_lr=0.0, repeats=1, crop_scale=(0.5, 1.0),
-    crop_ratio=(1.0, 1.0), flip=0.5, rand_augment="", color_jitter=0.0, erase=0.0, mixup=0.0, cutmix=0.0,
+    crop_ratio=(1.0, 1.0), flip=0.5, auto_augment="", color_jitter=0.0, erase=0.0, mixup=0.0, cutmix=0.0,
     mix_prob=0.0, mix_switch=0.0, label_smoothing=0.0, drop_path=0.3, dropout=0.2, train_mode=True, ema=0.0,
     precision="fp32",
 )  # fmt: skip

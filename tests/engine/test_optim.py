@@ -13,7 +13,7 @@ pytestmark = pytest.mark.torch
 PAPER = Recipe(
     optimizer="adamw", lr=5e-4, lr_batch=512, weight_decay=0.05, momentum=0.9, batch=1024, mix_batch=128,
     epochs=300, warmup_epochs=5, warmup_lr=1e-6, min_lr=1e-5, repeats=3, crop_scale=(0.08, 1.0),
-    crop_ratio=(0.75, 4 / 3), flip=0.5, rand_augment="rand-m9-mstd0.5-inc1", color_jitter=0.4, erase=0.25,
+    crop_ratio=(0.75, 4 / 3), flip=0.5, auto_augment="rand-m9-mstd0.5-inc1", color_jitter=0.4, erase=0.25,
     mixup=0.8, cutmix=1.0, mix_prob=1.0, mix_switch=0.5, label_smoothing=0.1, drop_path=0.1, dropout=0.0,
     train_mode=True, ema=0.99996, precision="fp16",
 )  # fmt: skip

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.torch
 
 MEAN, STD = (0.3, 0.25, 0.2), (0.2, 0.25, 0.3)
 PLAIN: dict[str, Any] = {
-    "rand_augment": "", "color_jitter": 0.0, "erase": 0.0, "mixup": 0.0, "cutmix": 0.0, "flip": 0.0,
+    "auto_augment": "", "color_jitter": 0.0, "erase": 0.0, "mixup": 0.0, "cutmix": 0.0, "flip": 0.0,
     "crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "label_smoothing": 0.0,
 }  # fmt: skip
 
@@ -68,7 +68,7 @@ def test_shapes_and_types() -> None:
 def test_any_split_and_order_of_calls_gives_the_same_bytes(
     world: int, calls: list[tuple[int, int]], seed: int, augment: str
 ) -> None:
-    chosen = recipe(mix_batch=8, rand_augment=augment)
+    chosen = recipe(mix_batch=8, auto_augment=augment)
     ranks = [TrainStream(DATA, chosen, 16, seed, rank, world) for rank in range(world)]
     for call in calls:
         alone = TrainStream(DATA, chosen, 16, seed).batch(*call)
@@ -103,7 +103,7 @@ def test_seed_epoch_and_step_change_everything() -> None:
         ({}, 3, r"recipe\.batch: a multiple of the 3 processes, got 64"),
         ({"mix_batch": 32}, 4, r"recipe\.mix_batch: a divisor of one process's 16 images, got 32\n  use at most 2"),
         ({"batch": 512}, 1, r"recipe\.batch: at most 256, the images of an epoch, got 512"),
-        ({"rand_augment": "augmix-m3"}, 1, r"recipe\.rand_augment = 'augmix-m3'"),
+        ({"auto_augment": "augmix-m3"}, 1, r"recipe\.auto_augment = 'augmix-m3'"),
     ],
 )
 def test_what_cannot_be_split_is_refused(change: dict[str, Any], world: int, text: str) -> None:
@@ -165,7 +165,7 @@ def test_jitter_is_active_only_without_rand_augment() -> None:
 
     plain = images()
     assert not torch.equal(images(color_jitter=0.4), plain)
-    on = {"rand_augment": "rand-m9-mstd0.5-inc1"}
+    on = {"auto_augment": "rand-m9-mstd0.5-inc1"}
     assert torch.equal(images(**on, color_jitter=0.4), images(**on))
     assert not torch.equal(images(**on), plain)
 

@@ -28,7 +28,7 @@ def recipe(**fields):
         "optimizer": "adamw", "lr": 3e-3, "lr_batch": BATCH, "weight_decay": 0.05, "momentum": 0.9,
         "batch": BATCH, "mix_batch": BATCH, "epochs": EPOCHS, "warmup_epochs": 1, "warmup_lr": 1e-3,
         "min_lr": 1e-5, "repeats": 1, "crop_scale": (0.7, 1.0), "crop_ratio": (0.9, 1.1), "flip": 0.5,
-        "rand_augment": "", "color_jitter": 0.0, "erase": 0.5, "mixup": 0.8, "cutmix": 1.0, "mix_prob": 1.0,
+        "auto_augment": "", "color_jitter": 0.0, "erase": 0.5, "mixup": 0.8, "cutmix": 1.0, "mix_prob": 1.0,
         "mix_switch": 0.5, "label_smoothing": 0.1, "drop_path": 0.3, "dropout": 0.0, "train_mode": True,
         "ema": 0.0, "precision": "fp32",
     }  # fmt: skip

@@ -1,0 +1,144 @@
+"""One planned cell and what was read for it, to a cell that can be printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from math import sqrt
+
+from replicate.collect.readings import Measured
+from replicate.collect.rounding import exact, half_up, signed
+from replicate.collect.statistics import image_error, spread
+from replicate.collect.table import Cell, SeedValue, State
+from replicate.collect.verdict import cell_verdict
+from replicate.plan.cells import CellPlan
+from replicate.spec.reading import ACCURACIES
+from replicate.spec.scale import Scale
+from replicate.spec.table import ColumnSpec, RowSpec, TableHead
+
+DASH = "–"
+
+
+def outline(table: TableHead, column: ColumnSpec, planned: CellPlan) -> Cell:
+    """The cell without a value: the paper's number and the jobs."""
+    decimals = places(table, column)
+    paper = planned.paper
+    text = paper if isinstance(paper, str) else None if paper is None else half_up(exact(paper), decimals)
+    return Cell(
+        row=planned.row,
+        column=planned.column,
+        state="done",
+        shown="",
+        paper=text,
+        paper_shown=text or "",
+        paper_source=planned.paper_source if text else "",
+        jobs=planned.keys,
+    )
+
+
+def places(table: TableHead, column: ColumnSpec) -> int:
+    return table.decimals if column.decimals is None else column.decimals
+
+
+def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, found: Measured, scale: Scale) -> Cell:
+    """The cell with the value ``found``, compared with the paper's where the two can be."""
+    cell = replace(outline(table, column, planned), origin="trained here")
+    if found.text is not None:
+        return _in_words(cell, found.text, scale)
+    decimals, factor = places(table, column), exact(column.factor)
+    hits = found.hits or {}
+    seeds = tuple(
+        SeedValue(
+            seed,
+            value * factor,
+            int(hits[seed].sum()) if seed in hits else None,
+            len(hits[seed]) if seed in hits else None,
+            planned.keys if len(planned.jobs) == 1 else (job.key,),
+        )
+        for (seed, value), job in zip(found.values.items(), planned.jobs, strict=True)
+    )
+    value = sum((seed.value for seed in seeds), Fraction()) / len(seeds)
+    deviation = spread([float(seed.value) for seed in seeds])
+    error = _error(found, deviation, len(seeds), column.factor)
+    cell = replace(
+        cell,
+        shown=half_up(value, decimals),
+        value=value,
+        error=error,
+        error_shown="" if error is None else half_up(exact(error), decimals),
+        spread=deviation,
+        seeds=seeds,
+        origin="trained here" if planned.read and planned.read.metric in ACCURACIES else "measured here",
+    )
+    return _compared(table, column, cell, planned, found, scale)
+
+
+def _error(found: Measured, deviation: float | None, seeds: int, factor: float) -> float | None:
+    if deviation is not None:
+        return deviation / sqrt(seeds)
+    if found.hits is not None:
+        return image_error(next(iter(found.hits.values())), found.scale)
+    return None if found.error is None else found.error * factor
+
+
+def _in_words(cell: Cell, text: str, scale: Scale) -> Cell:
+    cell = replace(cell, shown=text, origin="measured here")
+    if text == DASH:
+        return replace(cell, verdict="not compared", reason="the network has no such dimension")
+    if scale.banner:
+        return replace(cell, verdict="not compared", reason=_another(scale))
+    if cell.paper is None:
+        return replace(cell, verdict="not compared", reason="the paper gives no value here")
+    same = cell.paper == text
+    return replace(cell, verdict="replicated" if same else "not replicated", reason=f"the paper prints {cell.paper}")
+
+
+def _compared(
+    table: TableHead, column: ColumnSpec, cell: Cell, planned: CellPlan, found: Measured, scale: Scale
+) -> Cell:
+    unsteady = "" if found.steady else "; unsteady: its interval is wider than ±2 %"
+    if planned.read is not None and planned.read.metric in ("throughput", "ratio"):
+        # Images/s of two devices say nothing about each other; ratios between rows do, and claims compare those.
+        reason = f"measured on another device than the paper's{unsteady}"
+        return replace(cell, verdict="not compared", reason=reason)
+    if scale.banner:
+        return replace(cell, verdict="not compared", reason=_another(scale))
+    if not isinstance(planned.paper, float) or cell.value is None:
+        return replace(cell, verdict="not compared", reason="the paper gives no number here")
+    paper = exact(planned.paper)
+    tolerance = table.tolerance.get(cell.column, table.tolerance["default"])
+    error = None
+    if cell.spread is not None:
+        error = max(cell.spread, scale.seed_sd) / sqrt(len(cell.seeds))
+    half_unit = 0.5 * 10 ** -places(table, column)
+    verdict, reason = cell_verdict(float(cell.value - paper), tolerance, half_unit, error)
+    return replace(
+        cell,
+        verdict=verdict,
+        reason=reason,
+        tolerance=f"±{tolerance:g}",
+        difference_shown=signed(cell.value - paper, places(table, column)),
+    )
+
+
+def unfinished(cell: Cell, row: RowSpec | None, states: Mapping[str, State], why: Mapping[str, str]) -> Cell:
+    """A cell without a value. ``states`` are of all jobs it rests on, ``why`` says what is known of some."""
+    if not states:
+        reason = (row.not_run if row else None) or "no run makes this number"
+        if cell.paper is None:
+            return replace(cell, state="text", shown=DASH, reason="a dash in the paper; " + reason)
+        return replace(cell, state="paper-only", origin="printed in the paper only", reason=reason)
+    worst: tuple[State, ...] = ("failed", "running")
+    for state in worst:
+        culprits = [key for key, found in states.items() if found == state]
+        if culprits:
+            return replace(cell, state=state, reason=why[culprits[0]])
+    waiting = [key for key, found in states.items() if found != "done"]
+    known = [why[key] for key in waiting if key in why]
+    reason = known[0] if known else f"{len(waiting)} of its {len(states)} jobs have not run"
+    return replace(cell, state="pending", reason=reason)
+
+
+def _another(scale: Scale) -> str:
+    return f"another experiment than the paper's: {scale.title}"

@@ -1,0 +1,248 @@
+"""A cluster profile: everything that names a partition, an account, a path (slurm/*.toml). Nothing else does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from replicate.errors import Fault, SpecError, UnknownName, UserError
+from replicate.launch.mount import file_system
+from replicate.launch.sbatch import Plain, Sbatch, Value, minutes, one_line
+from replicate.spec.load import read_toml, shown_path, validated
+from replicate.spec.recipe import Count, Strict
+
+KINDS = ("data", "train", "predict", "measure")
+Kind = Literal["data", "train", "predict", "measure"]
+RESUMABLE = ("train",)
+
+SHORTEST_MINUTES = 13
+"""submitit counts a job as timed out after min(0.8 T, T - 10) minutes, so at 10 or less it always has."""
+
+VARIABLE = "REPLICATE_CLUSTER"
+LOCAL = "local"
+"""The name that asks for this machine where a variable or a match would have chosen a cluster."""
+
+_PATH = re.compile(r"/[\w./+,@=:-]*")
+_IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
+
+
+def absolute(value: str) -> str:
+    """Raises ValueError unless ``value`` is an absolute path of signs that neither a shell nor sbatch reads as its own.
+
+    (sbatch replaces ``%`` in the names of logs.)
+    """
+    if not value.startswith("/"):
+        raise ValueError("expected an absolute path (it is read on the nodes, where '~' and '.' are others)")
+    if not _PATH.fullmatch(value) or ".." in PurePosixPath(value).parts:
+        raise ValueError("expected a path of letters, digits and . / + , @ = : - _ only, without '..'")
+    return value
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", value) or value == LOCAL:
+        raise ValueError(f"expected letters, digits, '.', '-' and '_' (and not '{LOCAL}')")
+    return value
+
+
+def _digest(value: str) -> str:
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
+        raise ValueError("expected 'sha256:' and 64 hexadecimal digits")
+    return value
+
+
+Absolute = Annotated[str, AfterValidator(absolute)]
+Line = Annotated[str, AfterValidator(one_line)]
+
+
+class Match(Strict):
+    """Where this profile is chosen by itself: globs of host names, names of clusters."""
+
+    hostnames: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
+
+
+class Paths(Strict):
+    """Absolute, as the nodes see them."""
+
+    shared: Absolute
+    """A folder that this machine and every node mount; results, logs and snapshots of the code live in it."""
+    data: Absolute | None = None
+    """What REPLICATE_DATA is on the nodes: the folder of the image folders."""
+    log: Absolute | None = None
+    """Default: ``<shared>/log``."""
+    slurm_conf: Absolute | None = None
+    """What SLURM_CONF is for sbatch, squeue and sacct, where it is not the site's default."""
+
+
+class Container(Strict):
+    """``image`` is a file (absolute path) or a name that the runtime knows; the digest goes into the record."""
+
+    runtime: Literal["pyxis", "apptainer"]
+    image: Plain
+    digest: Annotated[str, AfterValidator(_digest)] | None = None
+
+
+class Profile(Strict):
+    """One file of slurm/. ``[kinds.KIND]`` changes ``[sbatch]`` option by option."""
+
+    name: Annotated[str, AfterValidator(_name)]
+    match: Match = Match()
+    paths: Paths
+    python: Absolute
+    """The interpreter on the nodes."""
+    setup: tuple[Line, ...] = ()
+    """Shell lines that run on the node before Python, echoed in the log. The one place where a profile is code."""
+    sbatch: Sbatch = Sbatch()
+    kinds: dict[Kind, Sbatch] = {}
+    srun_args: tuple[Line, ...] = ()
+    max_running: Count | None = None
+    """Throttle of an array: ``%N``."""
+    pack: dict[Kind, Count] = {"data": 4, "predict": 8}
+    """How many short jobs share one task; 1 where a kind is not named."""
+    requeue: Annotated[int, Field(ge=0)] = 3
+    """How often one job may be started again after a time limit, a preemption or a lost node."""
+    signal_seconds: Annotated[int, Field(ge=10)] = 90
+    """How long before the time limit a job is told to write its checkpoint."""
+    chain: bool = True
+    """Whether waves are submitted at once with dependencies; False: one wave a call (where a site limits depth)."""
+    lost_after_minutes: Count = 10
+    """Without a sign of life for so long, and unknown to Slurm, a job is lost."""
+    container: Container | None = None
+    group: Plain | None = None
+    """The file group that may read the results; without it they are for the user alone."""
+    wckey: Plain | None = None
+    shared_is_local: bool = False
+    """True on a one-machine testbed only, where every node sees the same local disk."""
+
+    def request(self, kind: str) -> dict[str, Value]:
+        """Options of one job of ``kind``: sbatch's names with underscores -> values, ``time`` in minutes.
+
+        A ``measure`` job has its node to itself unless the profile says otherwise.
+        """
+        own = self.kinds[kind].request() if kind in self.kinds else {}
+        alone: dict[str, Value] = {"exclusive": True} if kind == "measure" else {}
+        return {**alone, **self.sbatch.request(), **own}
+
+    def packed(self, kind: str) -> int:
+        """How many jobs of ``kind`` one task runs, one after the other."""
+        return {str(name): count for name, count in self.pack.items()}.get(kind, 1)
+
+    @property
+    def log(self) -> Path:
+        return Path(self.paths.log or f"{self.paths.shared}/log")
+
+    def client_environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """What sbatch, squeue and sacct are started with: no SBATCH_* or SLURM_* of the caller but SLURM_CONF."""
+        foreign = ("SBATCH_", "SLURM_", "SQUEUE_", "SACCT_", "SRUN_")
+        kept = {name: value for name, value in environ.items() if name == "SLURM_CONF" or not name.startswith(foreign)}
+        if self.paths.slurm_conf:
+            kept["SLURM_CONF"] = self.paths.slurm_conf
+        return kept
+
+
+def load_profile(path: Path) -> Profile:
+    """Read and check one profile. Raises SpecError with every fault of the file."""
+    faults: list[Fault] = []
+    raw = read_toml(path, faults)
+    profile = validated(path, Profile, raw, faults) if raw is not None else None
+    if raw is not None:
+        faults += _check(shown_path(path), path.stem, raw)
+    if faults or profile is None:
+        raise SpecError(sorted(set(faults)))
+    return profile
+
+
+def find_profile(name: str | None, folder: Path, environ: Mapping[str, str], hostname: str) -> Profile | None:
+    """The profile to use, None for this machine: by name, else REPLICATE_CLUSTER, else [match], else none.
+
+    A name with a slash is the path of a file. Raises UnknownName, SpecError, or UserError where two profiles match.
+    """
+    known = {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    name = name or environ.get(VARIABLE) or None
+    if name == LOCAL:
+        return None
+    if name is not None and "/" in name:
+        return load_profile(Path(name))
+    if name is not None:
+        if name not in known:
+            raise UnknownName("cluster", name, [*known, LOCAL])
+        return load_profile(known[name])
+    cluster = environ.get("SLURM_CLUSTER_NAME", "")
+    found = [path for path in known.values() if _matches(path, hostname, cluster)]
+    if len(found) > 1:
+        raise UserError(
+            f"{', '.join(shown_path(path) for path in found)}: match: more than one profile fits {hostname}\n"
+            "  name one with --cluster NAME, or this machine with --cluster local"
+        )
+    return load_profile(found[0]) if found else None
+
+
+def _matches(path: Path, hostname: str, cluster: str) -> bool:
+    # A file that cannot be read is an error here too: going on locally would train on a login node.
+    faults: list[Fault] = []
+    raw = read_toml(path, faults)
+    if raw is None:
+        raise SpecError(faults)
+    match = raw.get("match")
+    if not isinstance(match, dict):
+        return False
+    globs, clusters = match.get("hostnames"), match.get("clusters")
+    by_host = isinstance(globs, list) and any(isinstance(glob, str) and fnmatchcase(hostname, glob) for glob in globs)
+    return by_host or (bool(cluster) and isinstance(clusters, list) and cluster in clusters)
+
+
+def _check(where: str, stem: str, raw: dict[str, Any]) -> list[Fault]:
+    """Faults that no single field shows, from the raw file, so that they stand beside all others."""
+    faults = _check_times(where, raw)
+    if isinstance(raw.get("name"), str) and raw["name"] != stem:
+        help = f"--cluster looks for slurm/NAME.toml: call the file {raw['name']}.toml or write name = '{stem}'"
+        faults.append(Fault(f"{where}: name", f"expected the file's own name '{stem}', got {raw['name']!r}", (help,)))
+    paths, container = raw.get("paths"), raw.get("container")
+    shared = paths.get("shared") if isinstance(paths, dict) else None
+    if isinstance(shared, str) and shared.startswith("/") and raw.get("shared_is_local") is not True:
+        kind = file_system(Path(shared))
+        reason = kind if kind in _IN_MEMORY else "/tmp is each machine's own" if _in_tmp(shared) else ""
+        if reason:
+            what = f"'{shared}' is not on a shared file system ({reason})"
+            help = "jobs would find no files and leave no log; use a directory all nodes mount"
+            faults.append(Fault(f"{where}: paths.shared", what, (help,)))
+    image = container.get("image") if isinstance(container, dict) else None
+    if isinstance(image, str) and image.startswith("/") and not Path(image).exists():
+        faults.append(
+            Fault(f"{where}: container.image", f"no such image, got '{image}'", ("build it, or name one that exists",))
+        )
+    return faults
+
+
+def _in_tmp(shared: str) -> bool:
+    return any(PurePosixPath(shared).is_relative_to(folder) for folder in ("/tmp", "/var/tmp", "/dev/shm"))
+
+
+def _check_times(where: str, raw: dict[str, Any]) -> list[Fault]:
+    faults, missing = [], []
+    sbatch, kinds = raw.get("sbatch"), raw.get("kinds")
+    common = sbatch.get("time") if isinstance(sbatch, dict) else None
+    for kind in KINDS:
+        own = kinds.get(kind) if isinstance(kinds, dict) else None
+        value = own.get("time", common) if isinstance(own, dict) else common
+        if value is None:
+            missing.append(kind)
+            continue
+        try:
+            limit = minutes(value)
+        except ValueError:
+            continue
+        if kind in RESUMABLE and limit < SHORTEST_MINUTES:
+            place = f"kinds.{kind}.time" if isinstance(own, dict) and "time" in own else "sbatch.time"
+            what = f"a limit of {limit} minutes counts as timed out from the start (submitit), got {value!r}"
+            help = f"{kind} jobs are restarted from checkpoints: use {SHORTEST_MINUTES} minutes or more"
+            faults.append(Fault(f"{where}: {place}", what, (help,)))
+    if missing:
+        help = f"needed for {', '.join(missing)} jobs; without it submitit would ask for 5 minutes"
+        faults.append(Fault(f"{where}: sbatch.time", "this key is required", (help,)))
+    return faults

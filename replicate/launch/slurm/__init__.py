@@ -1,0 +1,1 @@
+"""Slurm: brings a graph forward on a cluster, one idempotent step at a time."""

@@ -1,0 +1,68 @@
+"""What the cell of a row and a column reads: the row's entry, else the column's, else the table's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replicate.spec.recipe import Recipe
+from replicate.spec.run import RunsFile, RunSpec
+from replicate.spec.table import ColumnSpec, Head, Metric, ReferenceSpec, RowSpec, TableHead
+
+TOKEN_HEADS: tuple[Head, ...] = ("class", "distillation", "softmax-sum", "logit-mean")
+ACCURACIES: tuple[Metric, ...] = ("top1", "top5", "real", "disagreement", "similarity")
+"""Metrics of a trained network; the others need no training."""
+
+FIELDS: dict[Metric, tuple[str, ...]] = {
+    "architecture": ("parameters", "embed_dim", "heads", "layers", "size"),
+    "similarity": ("input", "input_with_position", "last"),
+    "data": ("train", "test", "classes"),
+    "recipe": (*sorted(Recipe.model_fields), "gradient_clip", "lr_decay"),
+}
+"""Values of ``field`` by metric; a similarity can also name a layer, counted from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Everything that says what one number is. ``against`` is the other network of a disagreement."""
+
+    metric: Metric
+    run: str | None
+    head: Head
+    on: str | None = None
+    field: str | None = None
+    against: tuple[str, Head] | None = None
+
+
+def read_of(table: TableHead, row: RowSpec | ReferenceSpec, column: ColumnSpec | None = None) -> Read | None:
+    """None where neither names what is to be read: the cell is a dash, or printed in the paper only."""
+    chain = [entry for entry in (row, column, table) if entry is not None]
+    metric = next((entry.metric for entry in chain if entry.metric), None)
+    if metric is None:
+        return None
+    field = next((entry.field for entry in chain if entry.field), None)
+    on = next((entry.on for entry in chain if entry.on), None)
+    if metric == "disagreement":
+        if column is None or row.run is None or column.run is None:
+            return None
+        return Read(metric, row.run, row.head or "class", on, field, (column.run, column.head or "class"))
+    run = _run(row.run, column.run if column else None) or table.run
+    if isinstance(row, RowSpec) and row.not_run and metric in ACCURACIES:
+        return None
+    if run is None and metric != "data":
+        return None
+    head: Head = next((entry.head for entry in chain if entry.head is not None), "class")
+    return Read(metric, run, head, on, field)
+
+
+def _run(row: str | None, column: str | None) -> str | None:
+    if row is None:
+        return column
+    if "{column}" not in row:
+        return row
+    return None if column is None else row.replace("{column}", column)
+
+
+def heads_of(run: RunSpec, runs: RunsFile) -> tuple[Head, ...]:
+    """The heads that a network can be read at."""
+    how = runs.distillation.get(run.distillation) if run.distillation else None
+    return TOKEN_HEADS if how is not None and how.token else ("class",)
