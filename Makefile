@@ -25,7 +25,7 @@ test: env lint      ## everything
 	$(RUN) -m pytest
 
 test-fast: env      ## what needs no torch
-	$(RUN) -m pytest -m "not torch and not latex"
+	$(RUN) -m pytest -m "not torch and not latex and not slurm"
 
 lint: env      ## style and types
 	$(BIN)/ruff check replicate tests benchmarks

@@ -17,9 +17,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), targets)
 
 
-def divergence(
-    student: Tensor, teacher: Tensor, tau: float, reduction: Literal["mean", "batchmean"]
-) -> Tensor:
+def divergence(student: Tensor, teacher: Tensor, tau: float, reduction: Literal["mean", "batchmean"]) -> Tensor:
     """``tau^2 KL(teacher / tau || student / tau)`` of logits [b, K].
 
     reduction: ``batchmean``, the KL per sample of Equation 2; ``mean`` divides by the classes as well,

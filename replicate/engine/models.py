@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from replicate.engine.draws import torch_seed
@@ -21,9 +22,7 @@ from replicate.errors import StoreFault, UnknownName, UserError
 from replicate.spec.recipe import Recipe
 
 
-def build(
-    model: Mapping[str, Any], size: int, classes: int, recipe: Recipe | None = None, seed: int = 0
-) -> nn.Module:
+def build(model: Mapping[str, Any], size: int, classes: int, recipe: Recipe | None = None, seed: int = 0) -> nn.Module:
     """A freshly initialised network on the CPU, in training mode.
 
     model: ``{"name", "timm", "args", "resizable", "pos_embed_std", "channels_last"}`` of a train job.
@@ -83,6 +82,43 @@ def joint(network: nn.Module, images: Tensor) -> Tensor:
 
 def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def architecture(network: nn.Module) -> dict[str, int] | None:
+    """``embed_dim``, ``heads``, ``layers``, ``patch`` and ``size`` (pixels) of a ViT; None for other networks."""
+    if not isinstance(network, VisionTransformer):
+        return None
+    net: Any = network
+    return {
+        "embed_dim": net.embed_dim,
+        "heads": net.blocks[0].attn.num_heads,
+        "layers": len(net.blocks),
+        "patch": net.patch_embed.patch_size[0],
+        "size": net.patch_embed.img_size[0],
+    }
+
+
+def input_tokens(network: nn.Module) -> tuple[Tensor, Tensor]:
+    """The learned class and distillation vectors [2, d], without and with their position embeddings."""
+    net: Any = network
+    tokens = torch.cat([net.cls_token, net.dist_token], dim=1)[0].detach()
+    return tokens, tokens + net.pos_embed[0, :2].detach()
+
+
+def token_states(network: nn.Module, images: Tensor) -> list[Tensor]:
+    """Class and distillation token [b, 2, d] after each block, and after the final norm."""
+    net: Any = network
+    states: list[Tensor] = []
+    hooks = [
+        layer.register_forward_hook(lambda module, args, output: states.append(output[:, :2].clone()))
+        for layer in [*net.blocks, net.norm]
+    ]
+    try:
+        net.forward_features(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return states
 
 
 def load_weights(network: nn.Module, path: Path, *, resize: bool = False, new_heads: bool = False) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from replicate.engine.data import make_data, open_data
+from replicate.engine.measure import measure
 from replicate.engine.predict import predict
+from replicate.engine.probe import probe
 from replicate.engine.progress import Report, Stop
 from replicate.engine.train import train
 from replicate.errors import UnknownName
@@ -36,7 +38,7 @@ def make(
     }
 
 
-KINDS: dict[str, Job] = {"data": make, "train": train, "predict": predict}
+KINDS: dict[str, Job] = {"data": make, "train": train, "predict": predict, "measure": measure, "probe": probe}
 """The function of every kind of job."""
 
 

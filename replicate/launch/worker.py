@@ -45,14 +45,14 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_ARTEFACTS = (JOB, FAILURE, PROGRESS, LOG)
 
 
-def main(root: str, job: Job, provenance: Mapping[str, Any]) -> None:
+def main(root: str, job: Job, provenance: Mapping[str, Any], gone: claim.Gone | None = None) -> None:
     """Entry of a worker process. Stops cleanly at SIGTERM, and when the calling process is gone."""
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     # Ctrl-C reaches the whole process group; what follows from it is decided by the caller alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, args=(stopping,), daemon=True).start()
-    outcome = perform(Store(Path(root)), job, provenance, stopping.is_set)
+    outcome = perform(Store(Path(root), gone=gone), job, provenance, stopping.is_set)
     sys.exit(EXIT_CODES[outcome])
 
 

@@ -50,13 +50,13 @@ class Owner:
     def alive(self, gone: Gone | None = None) -> bool:
         """False only when the owner is known to be gone.
 
-        On another host nobody here can tell, but ``gone`` may know: it is asked about owners that have a task.
+        On another host nobody here can tell, but ``gone`` may know.
         """
         if self.task and self.task == os.environ.get(TASK) and self.restart < int(os.environ.get(RESTART, "0")):
             # A scheduler starts a task again only when its life before is over (or cut off: see `is_mine`).
             return False
         if self.host != _host():
-            return not (self.task and gone is not None and gone(self))
+            return not (gone is not None and gone(self))
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -67,7 +67,7 @@ class Owner:
 
 
 Gone = Callable[[Owner], bool]
-"""True where the scheduler is sure that an owner's process has ended; False where it runs or nobody knows."""
+"""True where it is sure that the process of an owner on another host has ended; False where nobody knows."""
 
 
 def acquire(folder: Path, gone: Gone | None = None) -> bool:

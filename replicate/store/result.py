@@ -73,7 +73,7 @@ def read_result(folder: Path, key: str) -> Result | None:
         body = json.loads(text)
         digest = body.pop("digest")
         intact = digest == sha256(canonical(body)).hexdigest()
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         intact = False
     if not intact:
         raise StoreFault(f"{key}/{RESULT}: cut short or edited (its checksum does not fit)")

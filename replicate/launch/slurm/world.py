@@ -52,10 +52,13 @@ class World:
     _of_key: dict[str, list[tuple[Submission, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        since = {job.key: _retried(self.store, job.key) for job in self.graph}
         for submission in self.submissions:
             for index, keys in submission.tasks.items():
+                row = self.queue.rows.get(Task(submission.name, index))
                 for key in keys:
-                    self._of_key.setdefault(key, []).append((submission, index))
+                    if key in since and (submission.when > since[key] or (row is not None and row.live)):
+                        self._of_key.setdefault(key, []).append((submission, index))
         self.store.gone = self.gone
         for job in self.graph:
             self.views[job.key] = self._view(job)
@@ -63,7 +66,9 @@ class World:
     def gone(self, owner: Owner) -> bool:
         """Whether the life of a task that made a claim is over, by squeue: see `replicate.store.claim.Gone`."""
         task = Task.of(owner.task)
-        row = self.queue.rows.get(task) if task else None
+        if task is None:
+            return False
+        row = self.queue.rows.get(task)
         return row is None or not row.live or row.waiting
 
     def unseen(self) -> list[Submission]:
@@ -115,13 +120,13 @@ class World:
         last = found[-1][0] if found else None
         row = self.queue.rows.get(last) if last else None
         if failure:
-            again = bool(failure.get("retry", True)) and len(found) < TRIES
+            again = bool(failure.get("retry", True)) and self._tries(job.key) < TRIES
             kind = str(failure.get("kind", "error"))
             why = f"{kind}: {failure.get('message', 'see its log')}"
             return self._held(job, View("failed", why, kind, again, row, last))
         if last is None:
             return self._held(job, View("absent"))
-        return self._held(job, self._ended(job, last, row, len(found)))
+        return self._held(job, self._ended(job, last, row, self._tries(job.key)))
 
     def _live(self, job: Job, task: Task, row: Row) -> View:
         if row.waiting:
@@ -179,6 +184,12 @@ class World:
                 return View("blocked", culprit, again=False, row=view.row, task=view.task)
         return view
 
+    def _tries(self, key: str) -> int:
+        """How often ``key`` was submitted in vain; what never started for want of its inputs does not count."""
+        tasks = [Task(submission.name, index) for submission, index in self._of_key.get(key, [])]
+        rows = [self.queue.rows.get(task) for task in tasks]
+        return sum(row is None or row.state != "CANCELLED" for row in rows)
+
     def _silence(self, job: Job) -> float | None:
         """Seconds since ``job`` last wrote its progress, by the file system's clock; None where it never did."""
         folder = self.store.folder(job.key)
@@ -186,3 +197,14 @@ class World:
             return claim.file_clock(self.store.root) - (folder / PROGRESS).stat().st_mtime
         except OSError:
             return None
+
+
+RETRIED = ".retried"
+"""In the folder of a job: everything that was submitted before it was written is forgiven."""
+
+
+def _retried(store: Store, key: str) -> float:
+    try:
+        return (store.folder(key) / RETRIED).stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,218 @@
+"""Throughput of a network: images a second of inference, in fp32, with the conditions it was measured under.
+
+Nothing is trained or loaded: the weights are random, which costs the same. Images a second of different
+devices are never compared (deit#38, deit#189); ratios to a reference measured beside it are.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from replicate.engine import models
+from replicate.engine.conditions import conditions
+from replicate.engine.draws import generator, torch_seed
+from replicate.engine.progress import Progress, Report, Stop
+from replicate.errors import JobError, UnknownName
+from replicate.store.atomic import write_json
+
+STEADY_PERCENT = 2.0
+"""Half-width of the ratio's interval, in per cent of it, above which a measurement is unsteady."""
+RESAMPLES = 2000
+WARM_UP = 3
+"""Batches before the first window of each network: allocation, kernels chosen, caches filled."""
+SHORTEST = 8
+"""Windows below which the quantiles of a bootstrapped median mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Inference for a while: ``wall`` and ``cpu`` (of this process, all its threads) in seconds."""
+
+    images: int
+    wall: float
+    cpu: float
+
+    @property
+    def rate(self) -> float:
+        return self.images / self.wall
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Median of the ratios of paired windows, and its 95 % bootstrap interval."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def half_width_percent(self) -> float:
+        return 100 * (self.high - self.low) / 2 / self.median
+
+    def as_json(self) -> dict[str, float | bool]:
+        width = self.half_width_percent
+        return asdict(self) | {"half_width_percent": width, "steady": width <= STEADY_PERCENT}
+
+
+class Subject:
+    """A network that is measured, in evaluation mode on the device, with one batch of noise as its input."""
+
+    def __init__(self, spec: Mapping[str, Any], batch: int, device: torch.device) -> None:
+        self.device = device
+        self.format = torch.channels_last if spec["model"]["channels_last"] else torch.contiguous_format
+        self.network = models.build(spec["model"], spec["size"], spec["classes"]).eval().to(device)
+        self.images = noise(batch, spec["size"]).to(device, memory_format=self.format)
+
+    def run(self) -> None:
+        with torch.inference_mode():
+            self.network(self.images)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def window(self, seconds: float) -> Window:
+        """Whole batches until ``seconds`` have passed, at least one."""
+        wall, cpu, batches = time.perf_counter(), time.process_time(), 0
+        while True:
+            self.run()
+            batches += 1
+            passed = time.perf_counter() - wall
+            if passed >= seconds:
+                return Window(batches * len(self.images), passed, time.process_time() - cpu)
+
+
+def noise(batch: int, size: int) -> Tensor:
+    """Normal numbers [batch, 3, size, size]: denormal or constant inputs can take another time."""
+    drawn = torch.Generator().manual_seed(torch_seed(0, "measure", 0, 0))
+    return torch.randn((batch, 3, size, size), generator=drawn)
+
+
+def bootstrap(ratios: Sequence[float]) -> Ratio:
+    """Median of ``ratios`` and the 2.5 and 97.5 per cent quantiles of resampled medians.
+
+    The resampling is keyed: equal ratios give an equal interval. Errors: `JobError` for fewer than 8.
+    """
+    if len(ratios) < SHORTEST:
+        raise JobError(f"measure: at least {SHORTEST} windows for an interval, got {len(ratios)}")
+    values: NDArray[np.float64] = np.asarray(ratios, np.float64)
+    chosen = generator(0, "bootstrap", 0).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.quantile(np.median(values[chosen], axis=1), (0.025, 0.975))
+    return Ratio(float(np.median(values)), float(low), float(high))
+
+
+def paper_protocol(
+    spec: Mapping[str, Any], how: Mapping[str, Any], device: torch.device, progress: Progress
+) -> tuple[dict[str, Any], nn.Module]:
+    """Mean of ``runs`` batches of the largest size that fits (Tables 1 and 5: "largest possible batch size").
+
+    On a CPU every size fits, and the largest is taken. Errors: `JobError` where none fits.
+    """
+    tried: list[dict[str, Any]] = []
+    for batch in sorted(how["batches"], reverse=True):
+        try:
+            subject = Subject(spec, batch, device)
+            for _ in range(max(1, how["warmup"])):
+                subject.run()
+            windows = []
+            for run in range(how["runs"]):
+                windows.append(subject.window(0.0))
+                progress({"run": run + 1, "of": how["runs"]})
+        except torch.OutOfMemoryError:
+            tried.append({"batch": batch, "fits": False})
+            # The exception holds the frames that hold the tensors.
+            subject = None  # type: ignore[assignment]
+            gc.collect()
+            torch.cuda.empty_cache()
+            continue
+        tried.append({"batch": batch, "fits": True})
+        mean = sum(window.wall for window in windows) / len(windows)
+        result = {"images_per_second": batch / mean, "ratio": None, "batch": batch, "tried": tried}
+        return result | {"windows": {"network": [asdict(window) for window in windows]}}, subject.network
+    raise JobError(f"measure: a batch that fits on {device}, got none among {sorted(how['batches'], reverse=True)}")
+
+
+def paired_protocol(
+    spec: Mapping[str, Any], how: Mapping[str, Any], device: torch.device, progress: Progress
+) -> tuple[dict[str, Any], nn.Module]:
+    """Windows of the network and of a fixed reference in turn, so that what disturbs one disturbs the other.
+
+    The ratio is of wall times; ``ratio_cpu`` is of the process's CPU times, which do not count what other
+    processes took of the core. The order in a pair alternates, so that a drift cancels.
+    """
+    subject, reference = (Subject(one, how["batch"], device) for one in (spec, how["reference"]))
+    for each in (subject, reference):
+        for _ in range(WARM_UP):
+            each.run()
+    taken: dict[str, list[Window]] = {"network": [], "reference": []}
+    for number in range(how["windows"]):
+        order = [("network", subject), ("reference", reference)]
+        for name, each in order if number % 2 == 0 else order[::-1]:
+            taken[name].append(each.window(how["seconds"]))
+        progress({"window": number + 1, "of": how["windows"]})
+    pairs = list(zip(taken["network"], taken["reference"], strict=True))
+    ratio = bootstrap([own.rate / other.rate for own, other in pairs])
+    by_cpu = bootstrap([own.images / own.cpu / (other.images / other.cpu) for own, other in pairs])
+    result = {
+        "images_per_second": float(np.median([window.rate for window in taken["network"]])),
+        "ratio": ratio.as_json(),
+        "ratio_cpu": by_cpu.as_json(),
+        "batch": how["batch"],
+        "tried": [{"batch": how["batch"], "fits": True}],
+    }
+    windows = {name: [asdict(window) for window in those] for name, those in taken.items()}
+    return result | {"windows": windows}, subject.network
+
+
+Protocol = Callable[[Mapping[str, Any], Mapping[str, Any], torch.device, Progress], tuple[dict[str, Any], nn.Module]]
+PROTOCOLS: dict[str, Protocol] = {"paper": paper_protocol, "paired": paired_protocol}
+
+
+def measure(
+    payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
+) -> dict[str, Any]:
+    """Run a measure job: ``measure.json``, with the time of every window and the conditions.
+
+    Returns ``images_per_second``, ``ratio`` (None under the protocol ``paper``), ``batch``, the exact number
+    of ``parameters``, the ``architecture`` of a ViT (None for others) and the ``device``. All but what was
+    timed is a function of the payload. Errors: `UnknownName` for the protocol, `JobError` as above.
+    """
+    how = payload["protocol"]
+    if how["name"] not in PROTOCOLS:
+        raise UnknownName("protocol", how["name"], PROTOCOLS)
+    device = models.best_device()
+    with exact_fp32():
+        result, network = PROTOCOLS[how["name"]](payload, how, device, Progress(report))
+        facts = {
+            "parameters": models.parameter_count(network),
+            "architecture": models.architecture(network),
+            "conditions": conditions(device) | {"size": payload["size"], "batches_tried": result.pop("tried")},
+        }
+    write_json(folder / "measure.json", {"protocol": how["name"]} | result | facts)
+    summary = {name: result[name] for name in ("images_per_second", "ratio", "batch")}
+    return summary | {
+        "parameters": facts["parameters"],
+        "architecture": facts["architecture"],
+        "device": facts["conditions"]["device"],
+    }
+
+
+@contextmanager
+def exact_fp32() -> Iterator[None]:
+    """fp32 products in fp32 (the paper's V100 has no TF32) and cuDNN's kernels chosen by trial (main.py)."""
+    matmul = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)

@@ -1,0 +1,94 @@
+"""How alike the two tokens of a network are, from the input to the last layer (paper Section 4).
+
+The paper: .06 on average at the input, .93 at the last layer; of two class tokens .999.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from replicate.engine import models, upstream
+from replicate.engine.data import Split
+from replicate.engine.progress import Progress, Report, Stop
+from replicate.engine.stream import evaluation_batches
+from replicate.errors import JobError, UserError
+from replicate.spec.recipe import Evaluation
+from replicate.store.atomic import canonical, write_json
+
+BATCH = 256
+PAPER = Evaluation(crop=0.875, interpolation="bicubic", weights="last")
+"""What the images go through where the payload has no ``evaluation`` of its own."""
+
+
+def probe(
+    payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
+) -> dict[str, Any]:
+    """Run a probe job: ``similarity.json``, which is also the summary.
+
+    ``input`` is the cosine of the two learned vectors before the first layer, which are the same for every
+    image (deit#111), ``input_with_position`` with their position embeddings added. ``layers`` are those after
+    each block and ``last`` after the final norm, means over the first ``payload["images"]`` test images;
+    ``errors`` are the standard errors of these means.
+    Errors: `UserError` for a network without a second token or too many images, `JobError` for a
+    similarity that is not finite.
+    """
+    evaluation = PAPER
+    if "evaluation" in payload:
+        evaluation = Evaluation.model_validate_json(canonical(payload["evaluation"]))
+    data = upstream.data_set(inputs)
+    network = upstream.network(inputs["network"], payload["size"], data.classes, evaluation.weights)
+    if not models.has_distillation_head(network):
+        raise UserError(
+            f"probe: a network with two tokens, got one with a class token only: {inputs['network'].name}\n"
+            "  take a run with a distillation token"
+        )
+    if not 2 <= payload["images"] <= len(data.test):
+        raise UserError(f"probe.images: 2 to {len(data.test)}, the test images, got {payload['images']}")
+    alone, placed = models.input_tokens(network)
+    network = network.to(models.best_device())
+    values = similarities(network, data.test, payload["size"], payload["images"], evaluation, Progress(report))
+    means, errors = values.mean(dim=0).tolist(), (values.std(dim=0) / len(values) ** 0.5).tolist()
+    result = {
+        "input": cosine(alone).item(),
+        "input_with_position": cosine(placed).item(),
+        "layers": means[:-1],
+        "last": means[-1],
+        "errors": {"layers": errors[:-1], "last": errors[-1]},
+        "images": len(values),
+    }
+    write_json(folder / "similarity.json", result)
+    return result
+
+
+def similarities(
+    network: torch.nn.Module, split: Split, size: int, images: int, evaluation: Evaluation, progress: Progress
+) -> Tensor:
+    """Cosines of the two tokens, float64 [images, blocks + 1]: after each block and after the final norm."""
+    device = next(network.parameters()).device
+    parts: list[Tensor] = []
+    done = 0
+    with torch.no_grad():
+        for batch, _ in evaluation_batches(split, size, evaluation, BATCH):
+            batch = batch[: images - done].to(device)
+            states = models.token_states(network, batch)
+            parts.append(torch.stack([cosine(state) for state in states], dim=1).cpu())
+            done += len(batch)
+            progress({"images": done, "of": images})
+            if done == images:
+                break
+    values = torch.cat(parts)
+    if not bool(torch.isfinite(values).all()):
+        raise JobError("probe: cosines that are not finite: a token is zero, or the weights have diverged")
+    return values
+
+
+def cosine(tokens: Tensor) -> Tensor:
+    """Cosine of the first and the second token, [..., 2, d] -> float64 [...]."""
+    first, second = tokens.double().unbind(dim=-2)
+    return cosine_similarity(first, second, dim=-1, eps=0.0)

@@ -1,0 +1,257 @@
+"""What runs on a node: ``python -m replicate.launch.slurm.node SUBMISSION``, one task of an array.
+
+This process only watches. Each job runs in a child, forked when torch is loaded (once, however many jobs the
+task has), so that something is left to say how it died, and to end it when it lost its claim.
+
+Signals: SIGUSR2 (time limit near, or preemption) writes a checkpoint at once and puts the task back into the
+queue with ``scontrol requeue``. That works on every site (requeueing by exit code needs RequeueExit in the
+administrator's slurm.conf), keeps the number that other jobs wait for, and where it fails the next call
+submits the job again. SIGTERM (scancel, preemption, end of time) writes a checkpoint and ends: Slurm knows
+whether to start the task again.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from multiprocessing import connection
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any
+
+from replicate.launch import worker
+from replicate.launch.local import PRELOAD
+from replicate.launch.slurm.attempt import Attempt, begin
+from replicate.launch.slurm.client import Client
+from replicate.launch.slurm.memory import killed_for_memory
+from replicate.launch.slurm.queue import look
+from replicate.launch.slurm.submission import MAP, Task, check_private
+from replicate.errors import ClusterDown, ReplicateError
+from replicate.plan.job import Job
+from replicate.store import claim
+from replicate.store.atomic import write_json
+from replicate.store.claim import RESTART, TASK, Owner
+from replicate.store.provenance import provenance
+from replicate.store.result import JOB
+from replicate.store.store import FAILURE, Store
+
+_LOOK = 2.0
+"""Seconds between two looks at the claim of the running job."""
+_OUTCOMES = {code: outcome for outcome, code in worker.EXIT_CODES.items()}
+
+
+@dataclass(slots=True)
+class Signals:
+    """What this task was told. Asked often, so that the handlers need do nothing but note it."""
+
+    requeue: bool = False
+    end: bool = False
+
+    def listen(self) -> None:
+        signal.signal(signal.SIGUSR2, self._note)
+        signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, number: int, _: Any) -> None:
+        if number == signal.SIGUSR2:
+            self.requeue = True
+        else:
+            self.end = True
+
+    @property
+    def any(self) -> bool:
+        return self.requeue or self.end
+
+
+@dataclass(slots=True)
+class NodeTask:
+    """``body`` is the map of the submission, ``keys`` are this element's jobs."""
+
+    folder: Path
+    body: Mapping[str, Any]
+    keys: list[str]
+    signals: Signals
+    store: Store = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = Store(Path(self.body["store"]), gone=_gone)
+
+    def run(self) -> int:
+        """The exit code: 0 when every job has its result."""
+        restart = int(os.environ.get(RESTART, "0"))
+        if restart > int(self.body["requeue"]):
+            self._give_up(restart)
+            return worker.EXIT_CODES["failed"]
+        missing = [key for key in self.keys if not _visible(self.store, key, 0.0)]
+        if missing:
+            import_module(PRELOAD)
+        outcomes = [self._perform(key) for key in missing if not self.signals.any]
+        left = [key for key in missing if not _visible(self.store, key, 0.0)]
+        if left and self.signals.requeue and not self.signals.end:
+            if restart >= int(self.body["requeue"]):
+                self._give_up(restart)
+            elif _requeue():
+                return 0
+        return worker.EXIT_CODES["stopped"] if self.signals.any and left else max(outcomes, default=0)
+
+    def _perform(self, key: str) -> int:
+        job = self._job(key)
+        for upstream in job.inputs.values():
+            if not _visible(self.store, upstream, float(self.body["visible_seconds"])):
+                print(f"{key}: its input {upstream} has no result; not run", file=sys.stderr)
+                return worker.EXIT_CODES["input damaged"]
+        attempt = begin(self.store.folder(key), self.folder, self._facts())
+        made = {**provenance(Path(self.body["code"])), **self.body["made"], "container": self.body["container"]}
+        process = multiprocessing.get_context("fork").Process(
+            target=_child, args=(str(self.store.root), job, made, attempt), name=key
+        )
+        process.start()
+        code = self._watch(job, process)
+        attempt.end(code)
+        self.store.forget(key)
+        self._explain(key, code)
+        print(f"{key}: {_OUTCOMES.get(code, f'killed by signal {-code}' if code < 0 else f'exit code {code}')}")
+        return abs(code)
+
+    def _watch(self, job: Job, process: ForkProcess) -> int:
+        """Until the child ends. It is told to stop when this task is, and killed when its claim was taken."""
+        folder, held, told = self.store.folder(job.key), False, False
+        while process.is_alive():
+            connection.wait([process.sentinel], timeout=0.2 if self.signals.any and not told else _LOOK)
+            if self.signals.any and not told:
+                process.terminate()
+                told = True
+            owner = claim.holder(folder)
+            mine = owner is not None and owner.pid == process.pid and owner.task == os.environ.get(TASK, "")
+            held = held or mine
+            if held and not mine and owner is not None and process.is_alive():
+                # This node was given up for lost and the job runs elsewhere: two must not write one folder.
+                print(f"{job.key}: taken over by {owner.task or owner.host}; ended here", file=sys.stderr)
+                process.kill()
+        process.join()
+        return process.exitcode if process.exitcode is not None else worker.EXIT_CODES["failed"]
+
+    def _explain(self, key: str, code: int) -> None:
+        """Write down how a job died that could not do so itself."""
+        folder = self.store.folder(key)
+        if code >= 0 or (folder / FAILURE).exists() or self.signals.any or claim.holder_alive(folder):
+            return
+        memory = killed_for_memory()
+        kind = "OOM" if memory else "killed"
+        message = f"its process was killed by signal {-code}" + (f"; {memory}" if memory else "")
+        _note(folder, kind, message, retry=not memory)
+
+    def _give_up(self, restart: int) -> None:
+        for key in self.keys:
+            if not _visible(self.store, key, 0.0):
+                message = f"started again {restart} times, and the profile allows {self.body['requeue']} (requeue)"
+                _note(self.store.folder(key), "restarts used up", message, retry=False)
+
+    def _job(self, key: str) -> Job:
+        path = self.store.folder(key) / JOB
+        _appears(path, float(self.body["visible_seconds"]))
+        body = json.loads(path.read_text(encoding="utf-8"))
+        return Job(key, body["payload"]["kind"], body["payload"], body["inputs"], body["run"], body["seed"])
+
+    def _facts(self) -> dict[str, Any]:
+        shown = ("SLURM_", "CUDA_", "REPLICATE_", "OMP_", "PYTHON", "NCCL_", "SRUN_")
+        return {
+            "task": os.environ.get(TASK, ""),
+            "restart": int(os.environ.get(RESTART, "0")),
+            "job": os.environ.get("SLURM_JOB_ID", ""),
+            "node": os.environ.get("SLURMD_NODENAME", socket.gethostname()),
+            "python": f"{sys.executable} {platform.python_version()}",
+            "setup": self.body["setup"],
+            "code": self.body["code"],
+            "container": self.body["container"],
+            "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(shown)},
+        }
+
+
+def _child(root: str, job: Job, made: Mapping[str, Any], attempt: Attempt) -> None:
+    attempt.redirect()
+    # The watcher passes the signal on as SIGTERM; Slurm may also send its own to every process.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    worker.main(root, job, made, _gone)
+
+
+def _requeue() -> bool:
+    job = os.environ["SLURM_ARRAY_JOB_ID"] + "_" + os.environ["SLURM_ARRAY_TASK_ID"]
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"scontrol requeue {job}: {error}", file=sys.stderr)
+        return False
+    if done.returncode:
+        print(f"scontrol requeue {job}: {done.stderr.strip()}", file=sys.stderr)
+    return done.returncode == 0
+
+
+def _gone(owner: Owner) -> bool:
+    """As `World.gone`, asked from a node: only when another task holds the claim."""
+    task = Task.of(owner.task)
+    if task is None:
+        return False
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SQUEUE_"))}
+    if "SLURM_CONF" in os.environ:
+        kept["SLURM_CONF"] = os.environ["SLURM_CONF"]
+    try:
+        row = look(Client(kept, patience=10)).rows.get(task)
+    except ClusterDown:
+        return False
+    return row is None or not row.live or row.waiting
+
+
+def _visible(store: Store, key: str, seconds: float) -> bool:
+    """Whether ``key`` has a result, or gets one within ``seconds``: a file system may show it late to other nodes."""
+    deadline = time.monotonic() + seconds
+    while store.result(key) is None:
+        if time.monotonic() >= deadline:
+            return False
+        store.forget(key)
+        time.sleep(1.0)
+        with suppress(OSError):
+            # Listing a folder makes NFS ask the server again.
+            os.listdir(store.folder(key))
+    return True
+
+
+def _appears(path: Path, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(1.0)
+        with suppress(OSError):
+            os.listdir(path.parent)
+
+
+def _note(folder: Path, kind: str, message: str, retry: bool) -> None:
+    with suppress(OSError):
+        write_json(folder / FAILURE, {"kind": kind, "message": message, "retry": retry})
+
+
+def main(argument: str) -> int:
+    signals = Signals()
+    signals.listen()
+    folder = Path(argument)
+    _appears(folder / MAP, 60.0)
+    body = json.loads((folder / MAP).read_text(encoding="utf-8"))
+    check_private(folder, group=False)
+    keys = body["tasks"][os.environ["SLURM_ARRAY_TASK_ID"]]
+    return NodeTask(folder, body, keys, signals).run()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1]))
+    except ReplicateError as error:
+        sys.exit(f"error: {error}")

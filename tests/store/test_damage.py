@@ -1,0 +1,150 @@
+"""A stored result that was cut short, edited or lost is found; what only saves time is never trusted for more."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from replicate.errors import StoreFault
+from replicate.store.result import commit_result, read_result
+from replicate.store.store import Store
+
+KEY = "train-x-0123456789ab"
+STAMP = ".verified.json"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / KEY
+    made.mkdir()
+    (made / "decisions.npz").write_bytes(b"PK" + bytes(range(256)) * 20)
+    (made / "model.safetensors").write_bytes(b"w" * 4096)
+    commit_result(made, KEY, ["decisions.npz", "model.safetensors"], {"loss": 1.5}, {"wall_seconds": 2.0}, {})
+    return made
+
+
+def fault(folder: Path) -> str:
+    with pytest.raises(StoreFault) as caught:
+        read_result(folder, KEY)
+    return str(caught.value)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def edit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("name", ["decisions.npz", "model.safetensors"])
+@pytest.mark.parametrize("damage", [cut, edit])
+def test_a_file_cut_short_or_edited(folder: Path, name: str, damage: Callable[[Path], None]) -> None:
+    damage(folder / name)
+    assert fault(folder) == f"{KEY}/{name}: cut short or edited (its checksum does not fit)"
+
+
+@pytest.mark.parametrize("name", ["decisions.npz", "model.safetensors"])
+def test_a_file_that_is_gone(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert fault(folder) == f"{KEY}/{name}: missing"
+
+
+@pytest.mark.parametrize("damage", [cut, edit])
+def test_result_json_cut_short_or_edited(folder: Path, damage: Callable[[Path], None]) -> None:
+    damage(folder / "result.json")
+    assert fault(folder).startswith(f"{KEY}/result.json: c")
+
+
+def test_a_number_edited_in_result_json(folder: Path) -> None:
+    path = folder / "result.json"
+    path.write_text(path.read_text().replace('"loss": 1.5', '"loss": 1.4'))
+    assert fault(folder) == f"{KEY}/result.json: cut short or edited (its checksum does not fit)"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"digest": 1}'])
+def test_result_json_that_is_something_else(folder: Path, text: str) -> None:
+    (folder / "result.json").write_text(text)
+    assert fault(folder) == f"{KEY}/result.json: cut short or edited (its checksum does not fit)"
+
+
+def test_a_result_in_the_folder_of_another_job(folder: Path) -> None:
+    other = folder.rename(folder.with_name("train-y-000000000000"))
+    with pytest.raises(StoreFault, match=f"is of schema 1 and key {KEY}"):
+        read_result(other, other.name)
+
+
+def test_an_edit_that_keeps_the_size_is_found_by_its_time(folder: Path) -> None:
+    assert read_result(folder, KEY)
+    path = folder / "model.safetensors"
+    path.write_bytes(b"v" + path.read_bytes()[1:])
+    assert "model.safetensors: cut short or edited" in fault(folder)
+
+
+def test_the_stamp_only_saves_time(folder: Path) -> None:
+    """Same size and same time of change to the nanosecond is taken for untouched: nobody edits like that by
+    accident, and hashing every file of 100,000 jobs at each call would cost minutes. Without the stamp, or
+    after a copy that sets new times, everything is hashed again and even that is found."""
+    path = folder / "model.safetensors"
+    times = path.stat()
+    path.write_bytes(b"v" + path.read_bytes()[1:])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert read_result(folder, KEY)
+    (folder / STAMP).unlink()
+    assert "model.safetensors: cut short or edited" in fault(folder)
+
+
+def test_touched_files_are_hashed_again_and_stay_good(folder: Path) -> None:
+    os.utime(folder / "model.safetensors")
+    before = (folder / STAMP).read_text()
+    assert read_result(folder, KEY)
+    assert (folder / STAMP).read_text() != before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"model.safetensors": [1, 2]}'])
+def test_a_damaged_stamp_does_no_harm(folder: Path, text: str) -> None:
+    (folder / STAMP).write_text(text)
+    assert read_result(folder, KEY)
+    edit(folder / "model.safetensors")
+    assert fault(folder)
+
+
+def test_the_result_exists_only_with_its_last_file(folder: Path) -> None:
+    (folder / "result.json").unlink()
+    assert read_result(folder, KEY) is None
+    assert Store(folder.parent).state(KEY) == "absent"
+
+
+def test_the_store_notes_damage_once_and_sets_it_aside(folder: Path) -> None:
+    store = Store(folder.parent)
+    edit(folder / "decisions.npz")
+    assert store.result(KEY) is None
+    assert store.state(KEY) == "damaged"
+    assert store.damage == {KEY: f"{KEY}/decisions.npz: cut short or edited (its checksum does not fit)"}
+    aside = store.set_aside(KEY)
+    assert aside is not None
+    assert sorted(path.name for path in aside.iterdir())[-1] == "result.json"
+    assert not (aside / "claim").exists()
+    assert store.state(KEY) == "absent"
+    assert store.damage == {}
+    assert store.set_aside(KEY) is None
+
+
+def test_folders_aside_are_no_results(folder: Path) -> None:
+    store = Store(folder.parent)
+    assert store.keys() == [KEY]
+    store.set_aside(KEY)
+    assert store.keys() == []
+
+
+def test_result_json_says_what_it_is(folder: Path) -> None:
+    body = json.loads((folder / "result.json").read_text())
+    assert body["schema"] == 1
+    assert sorted(body["files"]) == ["decisions.npz", "model.safetensors"]
+    assert all(len(digest) == 64 for digest in [body["digest"], *body["files"].values()])

@@ -1,0 +1,169 @@
+"""No job is computed twice at a time, and no claim outlives who made it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import environment
+
+from replicate.store import claim
+from replicate.store.store import Store
+
+KEYS = 60
+
+
+def race(root: str, barrier: Any) -> None:
+    """Takes each key in turn, as a worker does: claim, look whether it is done, compute, give up the claim."""
+    barrier.wait()
+    for number in range(KEYS):
+        folder = Path(root) / f"job-{number}"
+        folder.mkdir(exist_ok=True)
+        if not claim.acquire(folder):
+            continue
+        if not (folder / "done").exists():
+            (folder / f"computed-by-{os.getpid()}").touch()
+            time.sleep(0.001)
+            (folder / "done").touch()
+        claim.release(folder)
+
+
+def test_racing_processes_compute_nothing_twice(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(3)
+    racers = [context.Process(target=race, args=(str(tmp_path), barrier)) for _ in range(3)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join(60)
+    assert [racer.exitcode for racer in racers] == [0, 0, 0]
+    for number in range(KEYS):
+        folder = tmp_path / f"job-{number}"
+        names = sorted(path.name for path in folder.iterdir())
+        assert len(names) == 2, names
+        assert names[1] == "done"
+
+
+def owner(**changes: object) -> dict[str, Any]:
+    here = claim.Owner.here()
+    return {"host": here.host, "pid": here.pid, "started": here.started} | changes
+
+
+def claimed(folder: Path, body: object) -> Path:
+    (folder / "claim").mkdir()
+    (folder / "claim" / "owner.json").write_text(body if isinstance(body, str) else json.dumps(body))
+    return folder
+
+
+def test_a_claim_is_never_seen_without_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    write = claim.write_json
+
+    def look_first(path: Path, value: object) -> None:
+        seen.append((tmp_path / "claim").exists())
+        write(path, value)
+
+    monkeypatch.setattr(claim, "write_json", look_first)
+    assert claim.acquire(tmp_path)
+    assert seen == [False]
+    assert claim.holder(tmp_path) == claim.Owner.here()
+
+
+def test_a_claim_of_a_living_process_stands(tmp_path: Path) -> None:
+    assert claim.acquire(tmp_path)
+    assert claim.holder_alive(tmp_path)
+    assert not claim.acquire(tmp_path)
+    claim.release(tmp_path)
+    assert not claim.holder_alive(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert claim.acquire(tmp_path)
+
+
+def test_a_killed_owner_is_healed(tmp_path: Path) -> None:
+    code = f"""
+import time
+from pathlib import Path
+from replicate.store import claim
+print(claim.acquire(Path({str(tmp_path)!r})), flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment()) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"True\n"
+        assert not claim.acquire(tmp_path)
+        process.kill()
+        # Not collected yet: a zombie has its number still, and is gone all the same.
+        while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        assert not claim.holder_alive(tmp_path)
+        assert claim.acquire(tmp_path)
+
+
+def test_a_later_process_with_the_same_number_is_another_one(tmp_path: Path) -> None:
+    claimed(tmp_path, owner(started=claim.Owner.here().started - 1))
+    assert not claim.holder_alive(tmp_path)
+    assert claim.acquire(tmp_path)
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "{}", '{"host": "h", "pid": -1, "started": 0}'])
+def test_a_claim_without_a_readable_owner_is_damaged_and_removed(tmp_path: Path, body: str) -> None:
+    claimed(tmp_path, body)
+    assert not claim.holder_alive(tmp_path)
+    assert claim.acquire(tmp_path)
+    assert claim.holder_alive(tmp_path)
+
+
+def test_an_empty_claim_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "claim").mkdir()
+    assert claim.acquire(tmp_path)
+    assert claim.holder(tmp_path) == claim.Owner.here()
+
+
+def test_a_claim_of_another_host_stands_and_says_whose_it_is(tmp_path: Path) -> None:
+    claimed(tmp_path, owner(host="gpu17", pid=1))
+    assert not claim.acquire(tmp_path)
+    found = claim.holder(tmp_path)
+    assert found is not None
+    assert (found.host, found.pid) == ("gpu17", 1)
+
+
+def test_who_breaks_a_claim_that_was_renewed_meanwhile_gives_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between looking and breaking, the dead claim was replaced by that of a living process."""
+    claimed(tmp_path, owner())
+    monkeypatch.setattr(claim, "holder_alive", lambda *_: False)
+    assert not claim.acquire(tmp_path)
+    assert claim.holder(tmp_path) == claim.Owner.here()
+    assert not (tmp_path / "claim" / "breaking").exists()
+
+
+def test_a_breaker_that_was_killed_does_not_block_for_ever(tmp_path: Path) -> None:
+    claimed(tmp_path, owner(started=1))
+    breaking = tmp_path / "claim" / "breaking"
+    breaking.mkdir()
+    assert not claim.acquire(tmp_path)
+    os.utime(breaking, (time.time() - 3600, time.time() - 3600))
+    assert not claim.acquire(tmp_path)
+    assert claim.acquire(tmp_path)
+
+
+def test_a_claim_that_another_process_has_now_is_not_given_up(tmp_path: Path) -> None:
+    claimed(tmp_path, owner(host="gpu17"))
+    claim.release(tmp_path)
+    assert (tmp_path / "claim" / "owner.json").exists()
+
+
+def test_nothing_is_set_aside_under_a_process_at_work(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.folder("job").mkdir()
+    claimed(store.folder("job"), owner(host="gpu17"))
+    assert store.set_aside("job") is None
+    assert store.folder("job").exists()
