@@ -69,7 +69,7 @@ def parse(text: str) -> RandAugment | AutoAugment:
             f"recipe.auto_augment = '{text}': at most mstd after '{name}', got '{rest}'\n"
             f"  write it as in '{name}' or '{name}-mstd0.5'"
         )
-    entries = auto_augment_policy(name)
+    entries = auto_augment_policy(name)  # type: ignore[no-untyped-call]
     return AutoAugment(
         np.array([[OPERATIONS.index(op.name) for op in pair] for pair in entries]),
         np.array([[op.prob for op in pair] for pair in entries]),

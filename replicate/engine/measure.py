@@ -117,28 +117,37 @@ def paper_protocol(
 
     On a CPU every size fits, and the largest is taken. Errors: `JobError` where none fits.
     """
+    sizes = sorted(how["batches"], reverse=True)
     tried: list[dict[str, Any]] = []
-    for batch in sorted(how["batches"], reverse=True):
-        try:
-            subject = Subject(spec, batch, device)
-            for _ in range(max(1, how["warmup"])):
-                subject.run()
-            windows = []
-            for run in range(how["runs"]):
-                windows.append(subject.window(0.0))
-                progress({"run": run + 1, "of": how["runs"]})
-        except torch.OutOfMemoryError:
-            tried.append({"batch": batch, "fits": False})
-            # The exception holds the frames that hold the tensors.
-            subject = None  # type: ignore[assignment]
-            gc.collect()
-            torch.cuda.empty_cache()
-            continue
-        tried.append({"batch": batch, "fits": True})
-        mean = sum(window.wall for window in windows) / len(windows)
-        result = {"images_per_second": batch / mean, "ratio": None, "batch": batch, "tried": tried}
-        return result | {"windows": {"network": [asdict(window) for window in windows]}}, subject.network
-    raise JobError(f"measure: a batch that fits on {device}, got none among {sorted(how['batches'], reverse=True)}")
+    for batch in sizes:
+        measured = _runs(spec, batch, how, device, progress)
+        tried.append({"batch": batch, "fits": measured is not None})
+        if measured is not None:
+            windows, network = measured
+            mean = sum(window.wall for window in windows) / len(windows)
+            result = {"images_per_second": batch / mean, "ratio": None, "batch": batch, "tried": tried}
+            return result | {"windows": {"network": [asdict(window) for window in windows]}}, network
+        # Out here, where the exception no longer holds the frames that hold the tensors.
+        gc.collect()
+        torch.cuda.empty_cache()
+    raise JobError(f"measure: a batch that fits on {device}, got none among {sizes}")
+
+
+def _runs(
+    spec: Mapping[str, Any], batch: int, how: Mapping[str, Any], device: torch.device, progress: Progress
+) -> tuple[list[Window], nn.Module] | None:
+    """``runs`` batches, a window each, after ``warmup`` ones; None where a batch does not fit."""
+    windows: list[Window] = []
+    try:
+        subject = Subject(spec, batch, device)
+        for _ in range(how["warmup"]):
+            subject.run()
+        for run in range(how["runs"]):
+            windows.append(subject.window(0.0))
+            progress({"run": run + 1, "of": how["runs"]})
+    except torch.OutOfMemoryError:
+        return None
+    return windows, subject.network
 
 
 def paired_protocol(
@@ -192,18 +201,14 @@ def measure(
     device = models.best_device()
     with exact_fp32():
         result, network = PROTOCOLS[how["name"]](payload, how, device, Progress(report))
+        seen = conditions(device) | {"size": payload["size"], "batches_tried": result.pop("tried")}
         facts = {
             "parameters": models.parameter_count(network),
             "architecture": models.architecture(network),
-            "conditions": conditions(device) | {"size": payload["size"], "batches_tried": result.pop("tried")},
         }
-    write_json(folder / "measure.json", {"protocol": how["name"]} | result | facts)
+    write_json(folder / "measure.json", {"protocol": how["name"], "conditions": seen} | result | facts)
     summary = {name: result[name] for name in ("images_per_second", "ratio", "batch")}
-    return summary | {
-        "parameters": facts["parameters"],
-        "architecture": facts["architecture"],
-        "device": facts["conditions"]["device"],
-    }
+    return summary | facts | {"device": seen["device"]}
 
 
 @contextmanager

@@ -26,7 +26,7 @@ MAX_LEVEL = 10.0
 def noisy_levels(magnitude: Column | np.float64, deviation: float, draws: Column) -> Column:
     """Normal levels about ``magnitude``, one for each of the uniform ``draws``, kept within 0 to 10."""
     # The inverse normal distribution: one uniform draw, one magnitude. It takes a draw of 0 to -inf.
-    normal = torch.special.ndtri(torch.from_numpy(draws.copy())).clamp(-9, 9).numpy()
+    normal: Column = torch.special.ndtri(torch.from_numpy(draws.copy())).clamp(-9, 9).numpy()
     return np.clip(magnitude + deviation * normal, 0, MAX_LEVEL)
 
 

@@ -112,6 +112,10 @@ class Profile(Strict):
     """Whether waves are submitted at once with dependencies; False: one wave a call (where a site limits depth)."""
     lost_after_minutes: Count = 10
     """Without a sign of life for so long, and unknown to Slurm, a job is lost."""
+    poll_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """How often ``--wait`` asks Slurm; it asks ever less often while nothing changes."""
+    visible_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """How long a file may take to be seen from another machine, before it counts as missing."""
     container: Container | None = None
     group: Plain | None = None
     """The file group that may read the results; without it they are for the user alone."""

@@ -152,6 +152,8 @@ def _footnotes(table: Table, variant: Variant) -> list[str]:
     if variant == "compare":
         kind = "here, below it (the paper)" + ("" if table.banner else ", difference")
         lines.append(f"<p>Each cell: {kind}.</p>")
+    if references := wording.references_line(table):
+        lines.append(f"<p>{escape(references)}.</p>")
     lines += [f"<p>{_sup(note.mark)} {escape(wording.note_text(note))}</p>" for note in table.notes]
     return ['<div class="notes">', *lines, "</div>"] if lines else []
 

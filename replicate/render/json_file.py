@@ -30,6 +30,10 @@ def render(table: Table) -> str:
         "columns": [_column(column) for column in table.columns],
         "rows": [_row(row) for row in table.rows],
         "cells": [_cell(table, table.cell(row.key, column.key)) for row in table.rows for column in table.columns],
+        "references": [
+            {"key": reference.key, "label": reference.label} | _cell(table, table.cell("@", reference.key))
+            for reference in table.references
+        ],
         "claims": [_claim(claim) for claim in table.claims],
         "notes": [_note(note) for note in table.notes],
     }

@@ -34,6 +34,8 @@ def footnotes(table: Table, variant: Variant) -> list[str]:
     lines = []
     if marks := wording.legend_line(table, variant):
         lines.append(escape(f"{marks}.", f"{where}: legend"))
+    if references := wording.references_line(table):
+        lines.append(escape(f"{references}.", f"{where}: references"))
     for note in table.notes:
         mark = rf"\textsuperscript{{{escape(note.mark, f'{where}: note mark')}}}" if note.mark else ""
         lines.append(f"{mark}{escape(wording.note_text(note), f'{where}: note {note.mark}')}")

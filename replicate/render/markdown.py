@@ -30,6 +30,8 @@ def render(table: Table, variant: Variant = "paper") -> str:
     blocks.append(_grid(table, variant))
     if marks := wording.legend_line(table, variant):
         blocks.append(escape(f"{marks}."))
+    if references := wording.references_line(table):
+        blocks.append(escape(f"{references}."))
     if variant == "compare":
         blocks.append("Each cell: here (paper)." if table.banner else "Each cell: here (paper, difference).")
     blocks += [_note(note.mark, wording.note_text(note)) for note in table.notes]

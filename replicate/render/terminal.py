@@ -63,6 +63,8 @@ def show(table: Table, console: Console, variant: Variant = "paper") -> None:
     console.print()
     if marks := wording.legend_line(table, variant):
         paragraph(marks, "dim")
+    if references := wording.references_line(table):
+        paragraph(references, "dim", "  ")
     for note in table.notes:
         paragraph(f"{_raised(note.mark)} {wording.note_text(note)}".strip(), "dim", "  ")
     _claims(table, console)

@@ -95,6 +95,17 @@ def caption(table: Table, variant: Variant, *, banner: bool = True) -> str:
     return " ".join(part for part in parts if part)
 
 
+def references_line(table: Table) -> str:
+    """The numbers that claims use and the table does not print: ``the teacher: 97.9 (paper 82.9)``."""
+    parts = []
+    for reference in table.references:
+        cell = table.cell("@", reference.key)
+        other = OTHER_EXPERIMENT if table.banner else ""
+        paper = f" (paper{other} {cell.paper_shown})" if cell.paper_shown and cell.state != "paper-only" else ""
+        parts.append(f"{reference.label}: {face(cell)}{paper}")
+    return "; ".join(parts)
+
+
 def legend(table: Table, variant: Variant) -> list[tuple[str, str]]:
     """The marks that occur in this table, with their meanings."""
     cells = list(table.cells.values())

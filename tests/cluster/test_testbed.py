@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.testbed import DOWN, NODES, UP, Testbed, boot, wait_for
+from cluster.testbed import DOWN, NODES, UP, Testbed, boot, lives, wait_for
 from replicate.launch.profile import load_profile
 
 
@@ -82,7 +82,7 @@ def test_down_twice_leaves_nothing_and_up_goes_on_where_it_was() -> None:
         other.wait_until(job, ["RUNNING"])
         other.down()
         other.down()
-        assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+        assert not any(lives(pid) for pid in pids)
         other.up()
         assert int(other.submit("true")) > int(job)
     finally:

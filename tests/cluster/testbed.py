@@ -69,7 +69,7 @@ class Testbed:
         """End one daemon and wait until it is gone. ``up()`` starts it again."""
         pid = self.pid(name)
         os.kill(pid, how)
-        wait_for(lambda: not _lives(pid), 20, f"{name} is still there")
+        wait_for(lambda: not lives(pid), 20, f"{name} is still there")
 
     def submit(self, script: str, *options: str) -> str:
         """Job id of ``script`` (shell), submitted with logs in the shared folder."""
@@ -113,7 +113,8 @@ def boot(accounting: bool = True) -> Testbed:
     return testbed
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether there is such a process and it is not a zombie."""
     # A killed daemon whose parent does not reap it stays as a zombie.
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -17,8 +18,8 @@ from timm.data.random_erasing import RandomErasing  # noqa: E402
 from torchvision import transforms  # noqa: E402
 from torchvision.transforms import functional as tv  # noqa: E402
 
-from replicate.engine import color_jitter as jitter  # noqa: E402
 from replicate.engine import auto_augment, crop, image_ops, operations, rand_augment  # noqa: E402
+from replicate.engine import color_jitter as jitter  # noqa: E402
 from replicate.engine.erase import WIDTH, erase, erase_box  # noqa: E402
 from replicate.errors import UserError  # noqa: E402
 
@@ -202,7 +203,81 @@ def test_notation(text: str, policy: rand_augment.RandAugment) -> None:
 )
 def test_other_notation_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"recipe\.auto_augment = "):
-        rand_augment.parse(text)
+        auto_augment.parse(text)
+
+
+# --- AutoAugment
+
+
+@pytest.mark.parametrize("name", ["original", "v0"])
+def test_every_sub_policy_is_timms(name: str) -> None:
+    """Every picture meets every sub-policy, each operation applied wherever its probability is not 0."""
+    policy = auto_augment.parse(name)
+    hparams = {"img_mean": FILL, "interpolation": Image.Resampling.BICUBIC}
+    assert policy.width == 7
+    for number, pair in enumerate(timm_ra.auto_augment_policy(name, hparams)):
+        for picture in pictures():
+            # Sub-policy; then application, magnitude and sign (+1) of both operations.
+            draws = np.array([[(number + 0.5) / 25, 0.001, 0.5, 0.9, 0.001, 0.5, 0.9]])
+            result = torch.from_numpy(picture[None].copy())
+            policy.apply(result, draws, FILL)
+            if (name, number) == ("v0", 22):
+                assert result.max() == 0  # Posterize to 0 bits, then Solarize above 256; Pillow 13 raises
+                continue
+            wanted = pil(picture)
+            for op in pair:
+                if op.prob > 0:
+                    op.prob = 1.0
+                    with mock.patch.object(timm_ra, "_randomly_negate", lambda v: v):
+                        wanted = op(wanted)
+            error = np.abs(result[0].numpy().astype(int) - np.asarray(wanted).transpose(2, 0, 1))
+            # A level that is off by one before Equalize, Solarize or AutoContrast may be further off after it.
+            assert np.mean(error > 1) < 0.03, (number, pair)
+
+
+@pytest.mark.parametrize(
+    ("draw", "name", "pair"),
+    # The first and the last sub-policy of each, from arXiv:1805.09501 (Table 9) and the TPU EfficientNet code.
+    [
+        (0.0, "original", [("PosterizeOriginal", 0.4, 8.0), ("Rotate", 0.6, 9.0)]),
+        (0.999, "original", [("Equalize", 0.8, 8.0), ("Equalize", 0.6, 3.0)]),
+        (0.0, "v0", [("Equalize", 0.8, 1.0), ("ShearY", 0.8, 4.0)]),
+        (0.999, "v0", [("Color", 0.8, 6.0), ("Rotate", 0.4, 5.0)]),
+    ],
+)
+def test_one_draw_chooses_the_sub_policy(draw: float, name: str, pair: list[tuple[str, float, float]]) -> None:
+    policy = auto_augment.parse(name)
+    for below in (True, False):
+        seen: list[tuple[int, float]] = []
+        draws = [draw]
+        for _, probability, _ in pair:
+            draws += [probability - 0.01 if below else probability, 0.5, 0.5]
+
+        def record(images: Any, chosen: Any, levels: Any, *rest: Any, seen: Any = seen) -> None:
+            seen.append((chosen[0], levels[0]))
+
+        with mock.patch.object(auto_augment, "apply_layer", record):
+            policy.apply(torch.zeros((1, 3, 4, 4), dtype=torch.uint8), np.array([draws]), FILL)
+        names = [operations.OPERATIONS.index(op) if below else operations.NONE for op, _, _ in pair]
+        assert seen == list(zip(names, [level for _, _, level in pair], strict=True))
+
+
+def test_auto_augment_magnitudes_are_normal_and_clipped() -> None:
+    policy = auto_augment.parse("original-mstd0.5")
+    seen: list[np.ndarray] = []
+    draws = np.random.default_rng(2).random((20000, 7))
+    draws[:, 0] = 0.0  # Posterize at 8, then Rotate at 9
+    with mock.patch.object(auto_augment, "apply_layer", lambda *args: seen.append(args[2])):
+        policy.apply(torch.zeros((20000, 3, 1, 1), dtype=torch.uint8), draws, FILL)
+    assert np.mean(seen[0]) == pytest.approx(8.0, abs=0.02)
+    assert np.std(seen[0]) == pytest.approx(0.5, abs=0.02)
+    assert np.mean(seen[1] == 10.0) == pytest.approx(0.02275, abs=0.004)  # P(Z >= 2)
+
+
+def test_either_notation_is_read() -> None:
+    assert auto_augment.parse("rand-m9-mstd0.5-inc1") == rand_augment.RandAugment(9, 2, 0.5, 0.5)
+    assert auto_augment.parse("v0").deviation == 0.0
+    assert auto_augment.parse("v0-mstd0.25").deviation == 0.25
 
 
 def test_colour_jitter_is_torchvisions() -> None:

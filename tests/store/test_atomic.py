@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,9 @@ def test_a_writer_killed_in_the_middle_leaves_the_old_file(tmp_path: Path) -> No
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "table.tex"
     write_text(path, "old")
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
+    with suppress(ZeroDivisionError), replacing(path) as temporary:
         temporary.write_text("half of the n")
-        raise RuntimeError
+        raise ZeroDivisionError
     assert [other.name for other in tmp_path.iterdir()] == ["table.tex"]
     assert path.read_text() == "old"
 

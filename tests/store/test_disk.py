@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def table(replicate: Call, results: Path, tmp_path: Path, *more: str) -> tuple[i
 
 def fill_up(folder: Path) -> Path:
     path = folder / "ballast"
-    with pytest.raises(OSError, match="No space left"), path.open("wb", buffering=0) as file:
+    with suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
             file.write(b"\0" * 65536)
     return path

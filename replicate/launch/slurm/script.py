@@ -24,7 +24,7 @@ from replicate.store.claim import RESTART, TASK
 ENTRY = "replicate.launch.slurm.node"
 
 
-class _Executor(SlurmExecutor):  # type: ignore[misc]
+class _Executor(SlurmExecutor):
     @property
     def _submitit_command_str(self) -> str:
         return f"{self.python} -u -m {ENTRY} {shlex.quote(str(self.folder))}"

@@ -1,0 +1,25 @@
+"""The same bytes with any number of workers and callers, and nothing computed twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+JOBS = 10
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_any_number_of_workers_gives_the_same_bytes(world: Any, undisturbed: Any, workers: int) -> None:
+    done = world.table(workers=workers)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{JOBS} jobs to run; loading torch (once)\n")
+    assert (world.decisions(), world.weights()) == undisturbed
+    assert len(world.decisions()) == 4
+    assert world.claims() == []
+    again = world.table()
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "jobs to run" not in again.stdout
