@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import ROOT, TABLE, Call
+from stage import ROOT, TABLE, Call
 
 LAYERS = ("spec", "plan", "store", "engine", "launch", "collect", "render", "cli")
 

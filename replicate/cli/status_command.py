@@ -13,6 +13,7 @@ from replicate.cli.progress import share_of
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
 
 if TYPE_CHECKING:
+    from replicate.plan.cells import Plan
     from replicate.store.store import Store
 
 MARKS = {"done": "●", "running": "◐", "failed": "⚠", "damaged": "⚠", "absent": "○"}
@@ -24,6 +25,8 @@ MARKS = {"done": "●", "running": "◐", "failed": "⚠", "damaged": "⚠", "ab
 def command(workspace: Workspace, table_id: str | None) -> int:
     """Show a table (or all of them) with a mark per cell, and the jobs behind it. Runs nothing.
 
+    With --cluster Slurm is asked once what is queued.
+
     Exit code: 0 all done, 1 a job failed, 3 not finished yet.
     """
     from replicate.collect.finish import Finisher
@@ -33,6 +36,8 @@ def command(workspace: Workspace, table_id: str | None) -> int:
     names = [table_id] if table_id else sorted(specs.tables)
     plan = workspace.plan(names, specs)
     store = workspace.store()
+    if workspace.profile is not None:
+        return _on_cluster(workspace, plan, store, names)
     finisher = Finisher(plan, store)
     states = {job.key: store.state(job.key) for job in plan.graph}
     if workspace.json:
@@ -60,6 +65,42 @@ def command(workspace: Workspace, table_id: str | None) -> int:
     if any(state in ("failed", "damaged") for state in states.values()):
         return FAILED
     return DONE if all(state == "done" for state in states.values()) else UNFINISHED
+
+
+def _on_cluster(workspace: Workspace, plan: Plan, store: Store, names: list[str]) -> int:
+    from replicate.cli import cluster
+    from replicate.collect.finish import Finisher
+    from replicate.launch.slurm.step import look
+    from replicate.render import terminal
+
+    world = look(plan.graph, store, cluster.profile_of(workspace))
+    if workspace.json:
+        jobs = [
+            {
+                "key": key,
+                "state": view.state,
+                "why": view.why,
+                "class": view.kind,
+                "job": view.row.id if view.row else None,
+                "progress": round(share_of(store.progress(key)), 3),
+            }
+            for key, view in world.views.items()
+        ]
+        answer = {"scale": plan.specs.scale.id, "accounting": world.queue.accounting, "jobs": jobs}
+        click.echo(json.dumps(answer | {"damage": store.damage}, indent=1))
+    else:
+        finisher = Finisher(plan, store, cluster.elsewhere(world))
+        for name in names:
+            terminal.show(finisher.finish(name), terminal.console())
+            click.echo()
+        width = max(len(key) for key in world.views)
+        for key, view in world.views.items():
+            mark = cluster.MARKS.get(view.state, "○")
+            click.echo(f"{mark} {key:<{width}}  {cluster.line(key, view, store)}".rstrip())
+        click.echo(f"\n{cluster.summary(world)}")
+    if cluster.failures(world):
+        return FAILED
+    return DONE if all(view.state == "done" for view in world.views.values()) else UNFINISHED
 
 
 def _detail(store: Store, key: str, state: str) -> str:

@@ -12,7 +12,9 @@ from replicate.cli.workspace import Workspace, table_id_option, with_workspace
 from replicate.errors import UserError
 
 if TYPE_CHECKING:
-    from replicate.collect.table import Table
+    from collections.abc import Mapping
+
+    from replicate.collect.table import State, Table
 
 DEFAULT = ("tex", "md", "csv", "html", "json")
 
@@ -23,9 +25,14 @@ DEFAULT = ("tex", "md", "csv", "html", "json")
 @click.option("--retry", is_flag=True, help="Also run again what diverged.")
 @click.option("--compare", is_flag=True, help="Show the paper's number beside each of ours.")
 @click.option("--pdf", is_flag=True, help="Also typeset the table with pdflatex.")
+@click.option("--wait", is_flag=True, help="With --cluster: stay until nothing is queued any more.")
 @with_workspace
-def command(workspace: Workspace, table_id: str, no_run: bool, retry: bool, compare: bool, pdf: bool) -> int:
+def command(
+    workspace: Workspace, table_id: str, no_run: bool, retry: bool, compare: bool, pdf: bool, wait: bool
+) -> int:
     """Bring a table up to date (running what is missing), show it, write its files.
+
+    With --cluster what is missing is submitted, and the table shown as it stands; the same command goes on later.
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
@@ -37,8 +44,20 @@ def command(workspace: Workspace, table_id: str, no_run: bool, retry: bool, comp
     specs.table(table_id)
     plan = workspace.plan([table_id], specs)
     store = workspace.store()
-    failures = {} if no_run else bring_forward(workspace, plan.graph, store, specs.scale, retry).failed
-    table = Finisher(plan, store).finish(table_id)
+    failures: Mapping[str, str] = {}
+    elsewhere: Mapping[str, tuple[State, str]] = {}
+    if no_run:
+        pass
+    elif workspace.profile is not None:
+        from replicate.cli import cluster
+
+        world = cluster.forward(workspace, plan.graph, store, [table_id], retry, wait).world
+        failures, elsewhere = cluster.failures(world), cluster.elsewhere(world)
+        if not workspace.json:
+            click.echo(f"{cluster.summary(world)}\n")
+    else:
+        failures = bring_forward(workspace, plan.graph, store, specs.scale, retry).failed
+    table = Finisher(plan, store, elsewhere).finish(table_id)
     paths = _write(workspace, table, pdf)
     if workspace.json:
         click.echo(json_file.render(table), nl=False)
@@ -49,6 +68,8 @@ def command(workspace: Workspace, table_id: str, no_run: bool, retry: bool, comp
             click.echo(f"failed: {key}: {reason}\n  log: {workspace.shown(store.folder(key) / 'log.txt')}", err=True)
         for damage in store.damage.values():
             click.echo(f"damaged: {damage}", err=True)
+        if workspace.profile is not None and not table.complete:
+            click.echo(f"not finished yet; go on with: table --id {table_id} --cluster {workspace.profile.name}")
         click.echo(f"files: {', '.join(workspace.shown(path) for path in paths)}")
     if failures or any(cell.state == "failed" for cell in table.cells.values()):
         return FAILED

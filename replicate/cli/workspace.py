@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -17,6 +18,7 @@ from replicate.errors import UserError
 # Whatever pydantic, numpy or rich stand behind is imported when a command runs: the help of a command and
 # completion must answer at once (0.05 s, against 0.3 s with all of them).
 if TYPE_CHECKING:
+    from replicate.launch.profile import Profile
     from replicate.plan.cells import Plan
     from replicate.spec.load import Specs
     from replicate.store.store import Store
@@ -34,6 +36,8 @@ class Workspace:
     seeds: tuple[int, ...]
     workers: int
     json: bool
+    profile: Profile | None = None
+    """Of the cluster to use; None is this machine."""
 
     def specs(self) -> Specs:
         from replicate.spec.load import load
@@ -107,6 +111,7 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--results", type=folder, default=None, help="Stored results.  [default: results]")
     @click.option("--out", type=folder, default=None, help="Rendered files.  [default: out]")
     @click.option("--tables", type=folder, default=None, help="Specs.  [default: tables]")
+    @click.option("--cluster", default=None, metavar="NAME", help="Profile slurm/NAME.toml.  [default: this machine]")
     @click.option("--json", is_flag=True, help="Print JSON for programs.")
     @wraps(function)
     def wrapped(
@@ -116,23 +121,33 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
         results: Path | None,
         out: Path | None,
         tables: Path | None,
+        cluster: str | None,
         json: bool,
         **rest: Any,
     ) -> Any:
         root = repository()
+        profile = _profile(cluster, root)
+        shared = Path(profile.paths.shared) if profile else root
         workspace = Workspace(
             root=root,
             tables=tables or root / "tables",
-            results=results or root / "results",
+            results=(results or shared / "results").absolute() if profile else results or root / "results",
             out=out or root / "out",
             scale=scale,
             seeds=seeds,
             workers=workers or cores(),
             json=json,
+            profile=profile,
         )
         return function(workspace, **rest)
 
     return wrapped
+
+
+def _profile(name: str | None, root: Path) -> Profile | None:
+    from replicate.launch.profile import find_profile
+
+    return find_profile(name, root / "slurm", os.environ, socket.gethostname())
 
 
 def table_id_option(required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

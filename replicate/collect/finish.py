@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
@@ -22,6 +23,8 @@ class Finisher:
 
     plan: Plan
     store: Store
+    elsewhere: Mapping[str, tuple[State, str]] = field(default_factory=dict)
+    """What a scheduler says of jobs without a result: the state for their cells, and why."""
     _readings: Readings = field(init=False)
     _states: dict[str, State] = field(default_factory=dict)
 
@@ -82,12 +85,16 @@ class Finisher:
         return judge(spec, claim, paper, measured, seed_sd, decimals)
 
     def _state(self, key: str) -> State:
+        if key in self.elsewhere:
+            return self.elsewhere[key][0]
         if key not in self._states:
             found = self.store.state(key)
             self._states[key] = found if found in ("done", "running", "failed") else "pending"
         return self._states[key]
 
     def _why(self, key: str, state: State) -> str:
+        if key in self.elsewhere:
+            return f"{key}: {self.elsewhere[key][1]}"
         if state == "running":
             return f"{key} is running"
         failure = self.store.failure(key)

@@ -160,17 +160,18 @@ def _cells(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> I
         for column in spec.table.columns:
             read = None if column.text else read_of(spec.table, row, column)
             if read is not None:
-                yield from _read(f"{file}: rows[{index}]", f"cell {row.key}.{column.key}", read, runs, scale)
+                yield from check_read(f"{file}: rows[{index}]", f"cell {row.key}.{column.key}", read, runs, scale)
     for index, reference in enumerate(spec.references):
         read = read_of(spec.table, reference)
         where = f"{file}: references[{index}]"
         if read is None:
             yield Fault(where, "names nothing to be read: 'run' and 'metric' are needed")
         else:
-            yield from _read(where, f"reference {reference.key}", read, runs, scale)
+            yield from check_read(where, f"reference {reference.key}", read, runs, scale)
 
 
-def _read(where: str, what: str, read: Read, runs: RunsFile, scale: Scale | None) -> Iterator[Fault]:
+def check_read(where: str, what: str, read: Read, runs: RunsFile, scale: Scale | None) -> Iterator[Fault]:
+    """Faults of one reading: its run, head, field and data set."""
     for name, head in ((read.run, read.head), read.against or (None, read.head)):
         if name is None:
             continue

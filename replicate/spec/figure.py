@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from replicate.spec.recipe import NonNegative, Positive, Strict
+from replicate.spec.recipe import Positive, Strict
 from replicate.spec.table import ColumnSpec, Metric, Name, Reading, RowSpec, TableHead, TableSpec
 
 Place = Annotated[str, Field(pattern=r"^[a-z0-9_]+/(@|[a-z0-9_]+)/[a-z0-9_]+$")]
@@ -161,8 +161,6 @@ class IdentityPanel(Strict):
     log: bool = False
     relative_to_rows: dict[str, str] = {}
     """By table, the row that its numbers are divided by (images/s)."""
-    band: NonNegative | None = None
-    """Half-width of the tolerance band where the cells' own differ; None takes the widest of the cells."""
 
 
 class Identity(Strict):
@@ -208,6 +206,15 @@ class FigureSpec(Strict):
             for number, series in enumerate(panel.series):
                 found += [(f"{at}.series[{number}].points[{i}]", point) for i, point in enumerate(series.points)]
             found += [(f"{at}.levels[{number}]", level) for number, level in enumerate(panel.levels)]
+        return found
+
+    def places(self) -> list[str]:
+        """The cells of `points`, in the same order; a point that is no cell has its own in `own_table`."""
+        found: list[str] = []
+        own = 0
+        for _, point in self.points():
+            found.append(point.cell or f"{self.own_id}/p{own}/{OWN_COLUMN}")
+            own += point.cell is None
         return found
 
     def own_table(self) -> TableSpec | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from replicate.errors import Fault, SpecError, UnknownName, UserError, suggestion
 from replicate.spec.crosscheck import check_runs, check_table
+from replicate.spec.figure import FigureSpec
+from replicate.spec.figure_check import check_figure
 from replicate.spec.run import RunsFile
 from replicate.spec.scale import Scale
 from replicate.spec.table import TableSpec
@@ -19,22 +21,34 @@ from replicate.spec.table import TableSpec
 M = TypeVar("M", bound=BaseModel)
 
 NOT_TABLES = ("runs.toml",)
+FIGURES = "figures"
+"""The folder of the figures' specs, beside that of the tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Specs:
-    """Everything under tables/, read at one scale. ``files`` maps a table id to its path."""
+    """Everything under tables/ and figures/, read at one scale.
+
+    ``files`` maps a table id to its path, ``figure_files`` a figure id.
+    """
 
     folder: Path
     tables: Mapping[str, TableSpec]
     files: Mapping[str, Path]
     runs: RunsFile
     scale: Scale
+    figures: Mapping[str, FigureSpec] = field(default_factory=dict)
+    figure_files: Mapping[str, Path] = field(default_factory=dict)
 
     def table(self, table_id: str) -> TableSpec:
         if table_id not in self.tables:
             raise UnknownName("table", table_id, self.tables)
         return self.tables[table_id]
+
+    def figure(self, figure_id: str) -> FigureSpec:
+        if figure_id not in self.figures:
+            raise UnknownName("figure", figure_id, self.figures)
+        return self.figures[figure_id]
 
 
 def load(folder: Path, scale: str) -> Specs:
@@ -64,9 +78,31 @@ def load(folder: Path, scale: str) -> Specs:
         tables[table_id], files[table_id] = spec, path
         if runs is not None:
             faults += check_table(shown_path(path), spec, runs, bound)
+    figures, figure_files = _figures(folder.parent / FIGURES, tables, runs, bound, faults)
     if faults or runs is None or bound is None:
         raise SpecError(sorted(set(faults)))
-    return Specs(folder, tables, files, runs, bound)
+    return Specs(folder, tables, files, runs, bound, figures, figure_files)
+
+
+def _figures(
+    folder: Path, tables: Mapping[str, TableSpec], runs: RunsFile | None, scale: Scale | None, faults: list[Fault]
+) -> tuple[dict[str, FigureSpec], dict[str, Path]]:
+    """The figures beside the tables; a folder without any is fine."""
+    figures: dict[str, FigureSpec] = {}
+    files: dict[str, Path] = {}
+    # What a figure names cannot be looked up in tables that were not read.
+    complete = not faults
+    for path in sorted(folder.glob("*.toml")):
+        spec = _read(path, FigureSpec, faults)
+        if spec is None:
+            continue
+        if spec.figure.id in figures:
+            taken = shown_path(files[spec.figure.id])
+            faults.append(Fault(f"{shown_path(path)}: figure.id", f"'{spec.figure.id}' is taken by {taken}"))
+        figures[spec.figure.id], files[spec.figure.id] = spec, path
+        if complete and runs is not None:
+            faults += check_figure(shown_path(path), spec, tables, runs, scale)
+    return figures, files
 
 
 def scales(folder: Path) -> list[str]:

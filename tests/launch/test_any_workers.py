@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from world import World
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -13,7 +14,7 @@ JOBS = 10
 
 
 @pytest.mark.parametrize("workers", [2, 4])
-def test_any_number_of_workers_gives_the_same_bytes(world: Any, undisturbed: Any, workers: int) -> None:
+def test_any_number_of_workers_gives_the_same_bytes(world: World, undisturbed: Any, workers: int) -> None:
     done = world.table(workers=workers)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{JOBS} jobs to run; loading torch (once)\n")

@@ -200,6 +200,8 @@ MINI_BOLD = {("hard", "ti_224"), ("hard", "s_224"), ("soft", "b_224"), ("hard", 
 def _mini(cell: Cell) -> Cell:
     if cell.state == "text":
         return cell
+    if cell.row == "@":
+        return replace(cell, shown="98.9", value=Fraction(1978, 20), verdict="not compared")
     shown = MINI_OURS[cell.row][NUMBERS.index(cell.column)]
     correct = int(Fraction(shown) * 20)
     seeds = tuple(

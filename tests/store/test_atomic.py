@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import environment
+from stage import environment
 
 from replicate.store.atomic import canonical, replacing, write_bytes, write_json, write_text
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import TABLE, Call
+from stage import TABLE, Call
 
 from replicate.errors import StoreUnusable
 from replicate.store.store import Store

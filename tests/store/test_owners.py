@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import environment
+from stage import environment
 
 from replicate.store import claim
 from replicate.store.store import Store

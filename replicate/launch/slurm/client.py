@@ -65,7 +65,9 @@ class Client:
             if answer.code == 0 and not _ABSENT.search(answer.err):
                 return answer.out
             if not _ABSENT.search(answer.err) or time.monotonic() > deadline:
-                raise ClusterDown(f"{command[0]}: {answer.said}\n  nothing was changed; the same command can be repeated")
+                raise ClusterDown(
+                    f"{command[0]}: {answer.said}\n  nothing was changed; the same command can be repeated"
+                )
             time.sleep(2)
 
     def limits(self) -> Mapping[str, str]:

@@ -41,7 +41,7 @@ REASONS: Mapping[str, str] = {
     "Priority": "jobs of higher priority are before it",
     "Resources": "it is next, and waits until enough is free",
     "Dependency": "it waits for the jobs it reads from",
-    "DependencyNeverSatisfied": "a job it reads from failed; it will be cancelled, and submitted again once that is done",
+    "DependencyNeverSatisfied": "a job it reads from failed: it will be cancelled, and submitted again with that",
     "BeginTime": "it was put back into the queue and may start again after a short pause (about two minutes)",
     "JobArrayTaskLimit": "as many of its wave run as the profile's max_running allows",
     "QOSMaxJobsPerUserLimit": "you run as many jobs as the QOS allows",

@@ -30,6 +30,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
+from replicate.errors import ClusterDown, ReplicateError
 from replicate.launch import worker
 from replicate.launch.local import PRELOAD
 from replicate.launch.slurm.attempt import Attempt, begin
@@ -37,7 +38,6 @@ from replicate.launch.slurm.client import Client
 from replicate.launch.slurm.memory import killed_for_memory
 from replicate.launch.slurm.queue import look
 from replicate.launch.slurm.submission import MAP, Task, check_private
-from replicate.errors import ClusterDown, ReplicateError
 from replicate.plan.job import Job
 from replicate.store import claim
 from replicate.store.atomic import write_json

@@ -246,8 +246,13 @@ class _Submitter:
                 answer = self.client.call("sbatch", "--test-only", file.name)
             if answer.code != 0:
                 asked = ", ".join(f"{name} = {value}" for name, value in self.profile.request(kind).items())
-                help = (f"asked: {asked}", f"change [kinds.{kind}] or [sbatch]; see: doctor --cluster {self.profile.name}")
-                faults.append(Fault(f"slurm/{self.profile.name}.toml: {kind} jobs", f"sbatch refuses: {answer.said}", help))
+                help = (
+                    f"asked: {asked}",
+                    f"change [kinds.{kind}] or [sbatch]; see: doctor --cluster {self.profile.name}",
+                )
+                faults.append(
+                    Fault(f"slurm/{self.profile.name}.toml: {kind} jobs", f"sbatch refuses: {answer.said}", help)
+                )
         if faults:
             raise ClusterRefused(str(SpecError(faults)))
 

@@ -1,0 +1,62 @@
+"""Calling the command line as a user does, and results folders that no training had to fill."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from replicate.plan.cells import Plan, plan_tables
+from replicate.plan.job import Job
+from replicate.spec.load import load
+from replicate.store.result import commit_result
+from replicate.store.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = "distillation_ablation"
+IMAGES = 200
+
+Call = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Of a command: without what the terminal of whoever runs the tests would change."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
+    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | changes
+
+
+def missing(reason: str) -> None:
+    """Skips the test; fails it where nothing may be skipped."""
+    if os.environ.get("REPLICATE_REQUIRE_ALL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def plan_of(scale: str = "mini", seeds: tuple[int, ...] = (0,)) -> Plan:
+    return plan_tables(load(ROOT / "tables", scale), [TABLE], seeds)
+
+
+def fill(store: Store, job: Job) -> None:
+    """A result as the engine would leave it, in shape: its decisions are drawn from the key."""
+    folder = store.prepare(job)
+    names = ["model.safetensors"]
+    if job.kind == "predict":
+        draw = np.random.default_rng(int(job.key[-12:], 16))
+        labels = draw.integers(0, 10, IMAGES).astype(np.int16)
+        heads = {}
+        for head in ("class", "distillation", "softmax-sum", "logit-mean"):
+            top5 = np.stack([draw.permutation(10)[:5] for _ in range(IMAGES)]).astype(np.int16)
+            right = draw.random(IMAGES) < 0.6
+            top5[right, 0] = labels[right]
+            heads[head] = top5
+        np.savez(folder / "decisions.npz", labels=labels, **heads)
+        names = ["decisions.npz"]
+    else:
+        (folder / names[0]).write_bytes(job.key.encode() * 100)
+    made = {"commit": "unknown", "dirty": None, "python": "3.11", "packages": {}, "processor": "", "system": ""}
+    cost = {"wall_seconds": 1.0, "cpu_seconds": 1.0, "peak_mb": 100.0}
+    commit_result(folder, job.key, names, {"images": IMAGES}, cost, made | {"threads": 1})
