@@ -36,7 +36,7 @@ class Finisher:
         spec = self.plan.specs.table(table_id)
         scale = self.plan.specs.scale
         planned = self.plan.cells[table_id]
-        measured = {CellRef(cell.row, cell.column): found for cell in planned if (found := self._readings.read(cell))}
+        measured = self.measured(table_id)
         cells = {(cell.row, cell.column): self._cell(spec, cell, measured) for cell in planned}
         cells |= _words(spec)
         return Table(
@@ -62,6 +62,11 @@ class Finisher:
             spec=f"tables/{self.plan.specs.files[table_id].name}",
             digest=self._digest(spec, planned),
         )
+
+    def measured(self, table_id: str) -> dict[CellRef, Measured]:
+        """What was read for each cell of the table that has its results."""
+        planned = self.plan.cells[table_id]
+        return {CellRef(cell.row, cell.column): found for cell in planned if (found := self._readings.read(cell))}
 
     def _cell(self, spec: TableSpec, cell: CellPlan, measured: dict[CellRef, Measured]) -> Cell:
         column = _column(spec, cell.column)

@@ -133,7 +133,7 @@ def test_latex_compares_without_differences_under_a_banner() -> None:
 def _narrow(values: tuple[str, ...]) -> Table:
     cells = {(f"r{n}", "x"): Cell(f"r{n}", "x", "done", value) for n, value in enumerate(values)}
     rows = tuple(Row(f"r{n}", f"row {n}") for n in range(len(values)))
-    return replace(TABLE3, columns=(Column("x", "im/s"),), rows=rows, cells=cells, notes=(), claims=())
+    return replace(TABLE3, columns=(Column("x", "im/s"),), rows=rows, cells=cells, notes=(), claims=(), references=())
 
 
 def test_numbers_of_a_column_are_padded_to_one_width() -> None:

@@ -1,0 +1,95 @@
+"""What runs on a node for `doctor`. A copy of this file is started there, so it uses the standard library only.
+
+``python probe.py FOLDER``: reads FOLDER/question.json, writes FOLDER/answer.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from importlib import metadata
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
+
+
+def answer(question: dict) -> dict:  # type: ignore[type-arg]  # plain JSON, and no typing of older Pythons
+    """Who and what this machine is; ``data`` is the folders of images by name, with errors as text."""
+    return {
+        "nonce": question["nonce"],
+        "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+        "time": time.time(),
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "packages": {name: version(name) for name in question["packages"]},
+        "gpus_given": [index for index in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if index],
+        "gpus_seen": gpus(),
+        "data": {name: splits(os.path.join(question["data_root"], name)) for name in question["data"]},
+    }
+
+
+def version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def gpus() -> list[str]:
+    """Names of the GPUs, from nvidia-smi."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout.split("\n")[:-1] if done.returncode == 0 else []
+
+
+def splits(folder: str) -> dict:  # type: ignore[type-arg]
+    """``train`` and ``val``: number of classes and images, and the fingerprint of the list of files.
+
+    The fingerprint is that of `replicate.engine.imagefolder.Listing`.
+    """
+    found = {}
+    for part in ("train", "val"):
+        root = os.path.join(folder, part)
+        try:
+            classes = sorted(name for name in os.listdir(root) if not name.startswith(".") and _is_folder(root, name))
+            files = [
+                f"{name}/{file}"
+                for name in classes
+                for file in os.listdir(os.path.join(root, name))
+                if file.lower().endswith(SUFFIXES)
+            ]
+        except OSError as error:
+            found[part] = {"error": f"{root}: {error.strerror}"}
+            continue
+        digest = hashlib.sha256()
+        for file in sorted(files):
+            digest.update(file.encode() + b"\n")
+        found[part] = {"classes": len(classes), "images": len(files), "sha256": digest.hexdigest()}
+    return found
+
+
+def _is_folder(root: str, name: str) -> bool:
+    return os.path.isdir(os.path.join(root, name))
+
+
+def main(folder: str) -> None:
+    with open(os.path.join(folder, "question.json"), encoding="utf-8") as file:
+        question = json.load(file)
+    target = os.path.join(folder, "answer.json")
+    with open(target + ".new", "w", encoding="utf-8") as file:
+        json.dump(answer(question), file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(target + ".new", target)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
