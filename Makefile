@@ -1,5 +1,5 @@
 # Everything a fresh machine needs: Python 3.11 and make. `make demo` and `make test` do the rest.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := OMP_NUM_THREADS=1 $(BIN)/python
@@ -9,9 +9,9 @@ RUN    := OMP_NUM_THREADS=1 $(BIN)/python
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/.ready: requirements.txt pyproject.toml
+$(VENV)/.ready: requirements.txt requirements-uv.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
@@ -35,6 +35,7 @@ lint: env      ## style and types
 lock: env      ## requirements.txt again from requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header requirements.in -o requirements.txt
+	sed -n '/^uv==/,/^[^ ]*==/{/^uv==/p;/^ *--hash/p}' requirements.txt > requirements-uv.txt
 
 clean:      ## the environment and rendered files; stored results stay
 	rm -rf $(VENV) out build *.egg-info

@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "run single jobs by key, or redo them and compare",
     "list": "the tables there are, with their state",
     "check": "validate every spec without running anything",
+    "doctor": "whether a cluster can do what its profile asks",
     "completion": "print the completion script of a shell",
 }
 """In the order of ``--help``. Each is a module of this folder, imported only when it is called: ``--help`` and

@@ -8,11 +8,14 @@ from functools import cached_property
 from math import hypot
 from typing import Any
 
+from replicate.collect.decisions import DecisionReader
 from replicate.collect.figure import Point, Side
 from replicate.collect.finish import Finisher
+from replicate.collect.readings import Measured
 from replicate.collect.statistics import Z
-from replicate.collect.table import Cell, Row, Table
+from replicate.collect.table import Cell, Table
 from replicate.plan.figures import FigurePlan
+from replicate.spec.sides import CellRef
 from replicate.store.store import Store
 
 
@@ -37,7 +40,9 @@ class Source:
 
     plan: FigurePlan
     store: Store
+    decisions: DecisionReader = field(default_factory=DecisionReader)
     _tables: dict[str, Table] = field(default_factory=dict)
+    _measured: dict[str, dict[CellRef, Measured]] = field(default_factory=dict)
 
     @cached_property
     def finisher(self) -> Finisher:
@@ -48,14 +53,15 @@ class Source:
             self._tables[table_id] = self.finisher.finish(table_id)
         return self._tables[table_id]
 
+    def measured(self, table_id: str) -> dict[CellRef, Measured]:
+        """What the margins between cells of a table are computed from."""
+        if table_id not in self._measured:
+            self._measured[table_id] = self.finisher.measured(table_id)
+        return self._measured[table_id]
+
     def cell(self, place: str) -> Cell:
         table, row, column = place.split("/")
         return self.table(table).cell(row, column)
-
-    def row(self, place: str) -> Row:
-        table, row, column = place.split("/")
-        rows = self.table(table).references if row == "@" else self.table(table).rows
-        return next(one for one in rows if one.key == (column if row == "@" else row))
 
     def value(self, place: str, side: Side, relative_to: str | None = None) -> Value | None:
         """None where that side has no number there, or none to relate it to."""

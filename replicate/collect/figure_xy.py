@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import get_args
 
 from replicate.collect.figure import XY, Axis, Level, Panel, Point, Series, Side, by_side
@@ -44,8 +45,7 @@ def lines(source: Source, spec: Lines, banner: str) -> tuple[Panel, ...]:
     return by_side([_line_panel(source, panel, places) for panel in spec.panels], banner)
 
 
-def _line_panel(source: Source, spec: LinePanel, places: object) -> XY:
-    assert hasattr(places, "__next__")
+def _line_panel(source: Source, spec: LinePanel, places: Iterator[str]) -> XY:
     found: list[Series] = []
     for family, one in enumerate(spec.series):
         at = [(point.x, next(places)) for point in one.points]
@@ -64,12 +64,15 @@ def _line_panel(source: Source, spec: LinePanel, places: object) -> XY:
     return XY(spec.title, axis(spec.x), axis(spec.y), tuple(found), tuple(levels))
 
 
-def identity(source: Source, spec: Identity) -> tuple[Panel, ...]:
-    """A panel for each unit; one family of points a table, so that a table that is off can be seen."""
-    return tuple(_identity_panel(source, panel) for panel in spec.panels)
+def identity(source: Source, spec: Identity, banner: str) -> tuple[Panel, ...]:
+    """A panel for each unit; one family of points a table, so that a table that is off can be seen.
+
+    Under a banner there is no band: the values are of another experiment, and none is judged.
+    """
+    return tuple(_identity_panel(source, panel, banner) for panel in spec.panels)
 
 
-def _identity_panel(source: Source, spec: IdentityPanel) -> XY:
+def _identity_panel(source: Source, spec: IdentityPanel, banner: str) -> XY:
     tables: dict[str, list[Point]] = {}
     tolerances: Counter[float] = Counter()
     for place, planned in source.plan.cells.items():
@@ -95,8 +98,10 @@ def _identity_panel(source: Source, spec: IdentityPanel) -> XY:
     )
     # Of a band with several widths the commonest is drawn: the verdict of each cell uses its own.
     band = tolerances.most_common(1)[0][0] if tolerances and not spec.log else None
-    both = "" if spec.relative_to_rows == {} else ""
-    return XY(both, Axis(f"paper: {spec.label}", spec.log), Axis(f"here: {spec.label}", spec.log), series, (), True, band)
+    if banner:
+        band = None
+    axes = (Axis(f"{side}: {spec.label}", spec.log) for side in ("paper", "here"))
+    return XY("", *axes, series=series, identity=True, band=band)
 
 
 def _heading(source: Source, table_id: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,15 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from replicate.engine.corrected import drawn_labels, read_json_labels
 from replicate.engine.digits import split_digits
-from replicate.engine.imagefolder import FolderSplit, list_splits
-from replicate.engine.shapes import SHAPES, render_split
+from replicate.engine.families import FAMILIES
+from replicate.engine.imagefolder import FolderSplit, Listing, list_splits
+from replicate.engine.shapes import given_labels, render_split
 from replicate.errors import StoreFault, UnknownName, UserError
 from replicate.store.atomic import replacing, write_json
 
-VERSION = 1
+VERSIONS = {"shapes": 2, "digits": 1, "imagefolder": 1, "real": 1, "real-json": 1}
+"""The only version of each source that this release makes."""
+CORRECTED = "real_labels.npy"
+"""Corrected labels of another data set's test images: bool [N, K], any number of right classes an image."""
 STATISTICS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    # Measured on the training images of seed 1234, rounded.
+    # Measured on the training images of seed 1234, rounded. Every generated family is normalised by those of the
+    # ten shapes, as the paper normalises every transfer set by ImageNet's.
     "shapes": ((0.26, 0.26, 0.26), (0.22, 0.22, 0.22)),
     "digits": ((0.31, 0.31, 0.31), (0.36, 0.36, 0.36)),
     # timm's IMAGENET_DEFAULT_MEAN and _STD, which DeiT uses.
@@ -78,36 +84,48 @@ class ArraySplit:
 
 
 def make_data(data: dict[str, Any], folder: Path) -> None:
-    """Run a data job: write the arrays of ``shapes`` or ``digits``, or the fingerprint of an image folder.
+    """Run a data job: write the arrays of ``shapes``, ``digits`` or corrected labels, or a folder's fingerprint.
 
     Raises UserError (UnknownName for the source) where ``data`` asks for something that cannot be had.
     """
     source = _source(data)
     if source == "imagefolder":
         write_json(folder / "index.json", _index(data))
-        return
-    if data["classes"] != len(SHAPES):  # ten digits, too
-        raise UserError(f"data.classes: {len(SHAPES)} for '{source}', got {data['classes']}\n  correct it")
-    seed, size = data["seed"], data["size"]
-    if source == "shapes":
-        splits = [(part, *render_split(seed, part, data[part], size)) for part in ("train", "test")]
+    elif source in ("real", "real-json"):
+        _source(data["of"])
+        labels = drawn_labels(data) if source == "real" else read_json_labels(data)
+        _save(folder / CORRECTED, labels)
     else:
-        train, test = split_digits(seed, data["train"], data["test"], size)
-        splits = [("train", *train), ("test", *test)]
-    for part, images, labels in splits:
-        _save(folder / f"{part}_images.npy", images)
-        _save(folder / f"{part}_labels.npy", labels)
+        for part, images, labels in _shapes(data) if source == "shapes" else _digits(data):
+            _save(folder / f"{part}_images.npy", images)
+            _save(folder / f"{part}_labels.npy", labels)
+
+
+def data_facts(data: dict[str, Any], folder: Path) -> dict[str, int]:
+    """``train``, ``test`` and ``classes`` of what ``make_data(data, folder)`` made.
+
+    Of corrected labels ``test`` counts the images, ``labelled`` those that have a label.
+    """
+    if data["source"] in ("real", "real-json"):
+        labels = np.load(folder / CORRECTED)
+        images, classes = labels.shape
+        return {"train": 0, "test": images, "classes": classes, "labelled": int(labels.any(axis=1).sum())}
+    made = open_data(data, folder)
+    return {"train": len(made.train), "test": len(made.test), "classes": made.classes}
 
 
 def open_data(data: dict[str, Any], folder: Path) -> DataSet:
     """Open the data set that ``make_data(data, folder)`` made.
 
-    Raises UserError where an image folder is missing, or is no longer the one that the data job saw.
+    Raises UserError where an image folder is missing, or is no longer the one that the data job saw, and for
+    corrected labels, which have no images.
     """
     source = _source(data)
+    if source not in STATISTICS:
+        raise UserError(f"data.source: a data set with images, got '{source}'\n  name the one it corrects instead")
     mean, std = STATISTICS[source]
     if source == "imagefolder":
-        train, test = list_splits(data["name"], data["classes"])
+        train, test = _listings(data)
         index = json.loads((folder / "index.json").read_text())
         for part, listing in (("train", train), ("test", test)):
             if listing.fingerprint() != index[part]:
@@ -124,17 +142,54 @@ def open_data(data: dict[str, Any], folder: Path) -> DataSet:
 
 def _source(data: dict[str, Any]) -> str:
     source: str = data["source"]
-    if source not in STATISTICS:
-        raise UnknownName("data source", source, STATISTICS)
-    if data["version"] != VERSION:
+    if source not in VERSIONS:
+        raise UnknownName("data source", source, VERSIONS)
+    if data["version"] != VERSIONS[source]:
         raise UserError(
-            f"data.version: {VERSION}, the only one this release makes, got {data['version']}\n  correct it"
+            f"data.version: {VERSIONS[source]}, the only one of '{source}' that this release makes, "
+            f"got {data['version']}\n  correct it"
         )
     return source
 
 
+def _shapes(data: dict[str, Any]) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.int16]]]:
+    """Both splits; only test labels are wrong, and only training images are long-tailed."""
+    family, classes, seed = data["family"], data["classes"], data["seed"]
+    if family not in FAMILIES:
+        raise UnknownName("family", family, FAMILIES)
+    if classes > len(FAMILIES[family]):
+        raise UserError(f"data.classes: at most {len(FAMILIES[family])} of '{family}', got {classes}\n  ask for fewer")
+    for part in ("train", "test"):
+        images, labels = render_split(
+            seed,
+            part,
+            data[part],
+            data["size"],
+            family=family,
+            classes=classes,
+            noise=data["noise"],
+            radius=tuple(data["radius"]),
+            tail=data["tail"] if part == "train" else 0.0,
+        )
+        if part == "test":
+            labels = given_labels(labels, seed, data["label_noise"], classes)
+        yield part, images, labels
+
+
+def _digits(data: dict[str, Any]) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.int16]]]:
+    if data["classes"] != 10:
+        raise UserError(f"data.classes: 10 for 'digits', got {data['classes']}\n  correct it")
+    train, test = split_digits(data["seed"], data["train"], data["test"], data["size"], data["skip"])
+    yield "train", *train
+    yield "test", *test
+
+
+def _listings(data: dict[str, Any]) -> tuple[Listing, Listing]:
+    return list_splits(data["name"], data["classes"], train=data["train"] > 0)
+
+
 def _index(data: dict[str, Any]) -> dict[str, Any]:
-    train, test = list_splits(data["name"], data["classes"])
+    train, test = _listings(data)
     return {"name": data["name"], "train": train.fingerprint(), "test": test.fingerprint()}
 
 
@@ -144,7 +199,8 @@ def _save(path: Path, array: NDArray[Any]) -> None:
 
 
 def _open(folder: Path, part: str, data: dict[str, Any], mean: Sequence[float], std: Sequence[float]) -> ArraySplit:
-    images = np.load(folder / f"{part}_images.npy", mmap_mode="r")
+    # A file without images cannot be mapped.
+    images = np.load(folder / f"{part}_images.npy", mmap_mode="r" if data[part] else None)
     labels = np.load(folder / f"{part}_labels.npy")
     wanted = (data[part], 3, data["size"], data["size"])
     if images.shape != wanted or images.dtype != np.uint8 or len(labels) != len(images):

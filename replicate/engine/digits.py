@@ -17,18 +17,19 @@ from replicate.errors import NotAvailable, UserError
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int16]]
 
 
-def split_digits(seed: int, train: int, test: int, size: int) -> tuple[Arrays, Arrays]:
+def split_digits(seed: int, train: int, test: int, size: int, skip: int = 0) -> tuple[Arrays, Arrays]:
     """(images, labels) of the train and the test split: uint8 [N, 3, size, size] and int16 [N].
 
-    One permutation, drawn from ``seed``, gives the first ``train`` images to training and the next ``test``
-    to the test. The 8 x 8 grey values are upsampled bicubically and repeated over the channels.
+    One permutation, drawn from ``seed``, gives the first ``train`` images after ``skip`` to training and the
+    next ``test`` to the test: splits of one seed that skip each other's images have none in common. The 8 x 8 grey values are upsampled bicubically and repeated over the channels.
 
     Raises NotAvailable without scikit-learn, UserError when more images are asked for than there are.
     """
     images, labels = _read()
-    if train + test > len(labels):
-        raise UserError(f"data.train + data.test: at most {len(labels)} digits, got {train} + {test}\n  ask for fewer")
-    order = generator(seed, "digits split", 0).permutation(len(labels))
+    if skip + train + test > len(labels):
+        asked = f"{train} + {test}" + (f" after {skip}" if skip else "")
+        raise UserError(f"data.train + data.test: at most {len(labels)} digits, got {asked}\n  ask for fewer")
+    order = generator(seed, "digits split", 0).permutation(len(labels))[skip:]
     grey = torch.from_numpy(images)[:, None] * (255 / 16)
     large = interpolate(grey, size=(size, size), mode="bicubic", align_corners=False)
     rgb = large.round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1).numpy()

@@ -84,18 +84,18 @@ def _flower(petals: int, thin: bool, eye: bool, x: Array, y: Array) -> Mask:
 
 
 def _vehicle(roof: str, wheels: int, windows: int, x: Array, y: Array) -> Mask:
-    """A body with a roof, wheels under it and windows, which are holes."""
+    """A body with a roof, wheels under it and windows, which are holes; its own mirror image, as is due to flips."""
     body = box(x, y - 0.1, 0.9, 0.25)
-    if roof == "front":
-        body |= box(x - 0.4, y + 0.4, 0.35, 0.27)
-    elif roof == "back":
-        body |= box(x + 0.4, y + 0.4, 0.35, 0.27)
+    if roof == "low":
+        body |= box(x, y + 0.25, 0.75, 0.12)
+    elif roof == "cabin":
+        body |= box(x, y + 0.4, 0.35, 0.27)
     elif roof == "whole":
         body |= box(x, y + 0.4, 0.75, 0.27)
     for place in np.linspace(-0.6, 0.6, wheels).tolist():
         body |= _disk(x, y, (place, 0.5), 0.25)
-    for place in (0.0, 0.45)[:windows]:
-        body &= ~box(x - place, y - 0.1, 0.12, 0.12)
+    for place in ((), (0.0,), (-0.4, 0.4))[windows]:
+        body &= ~box(x - place, y - 0.1, 0.13, 0.13)
     return body
 
 
@@ -120,7 +120,7 @@ FAMILIES: dict[str, tuple[Kind, ...]] = {
         Kind(partial(_flower, *chosen)) for chosen in product((3, 4, 5, 6, 7), (False, True), (False, True))
     ),
     "vehicles": tuple(
-        Kind(partial(_vehicle, *chosen)) for chosen in product(("none", "front", "back", "whole"), (2, 3), (0, 1, 2))
+        Kind(partial(_vehicle, *chosen)) for chosen in product(("none", "low", "cabin", "whole"), (2, 3), (0, 1, 2))
     ),
     "creatures": tuple(
         Kind(partial(_creature, *chosen))

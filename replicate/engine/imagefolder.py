@@ -56,20 +56,23 @@ class FolderSplit:
         return decode(self._listing.root / self._listing.files[index])
 
 
-def list_splits(name: str, classes: int) -> tuple[Listing, Listing]:
-    """The train and the validation listing of ``$REPLICATE_DATA/<name>``.
+def list_splits(name: str, classes: int, train: bool = True) -> tuple[Listing, Listing]:
+    """The train and the validation listing of ``$REPLICATE_DATA/<name>``; without ``train`` the first is empty.
 
     Classes are numbered in the order of their folders' names sorted as strings, which for ImageNet's synsets
-    is the order of every released weight. All faults are raised as one UserError.
+    is the order of every released weight; where all names are numbers (ImageNet-V2), in that of the numbers.
+    All faults are raised as one UserError.
     """
-    folder = _root() / name
+    folder = root_folder() / name
     if not folder.is_dir():
         raise UserError(
             f"{folder}: the folder of data set '{name}', got nothing there\n"
             f"  put it (or a link to it) there, or point {VARIABLE} elsewhere"
         )
     faults: list[str] = []
-    listings = [_list(folder / part, classes, faults) for part in ("train", "val")]
+    listings = [_list(folder / part, classes, faults) for part in (("train", "val") if train else ("val",))]
+    if not train and not faults:
+        listings.insert(0, Listing(folder / "train", listings[0].names, (), np.zeros(0, np.int64)))
     if not faults and listings[0].names != listings[1].names:
         odd = sorted(set(listings[0].names) ^ set(listings[1].names))[:5]
         faults.append(
@@ -93,7 +96,8 @@ def decode(path: Path) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _root() -> Path:
+def root_folder() -> Path:
+    """The folder of all image data sets. Raises UserError where ``REPLICATE_DATA`` is not set."""
     value = os.environ.get(VARIABLE)
     if not value:
         raise UserError(
@@ -110,6 +114,8 @@ def _list(folder: Path, classes: int, faults: list[str]) -> Listing:
         return nothing
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    if all(name.isdecimal() for name in names):
+        names.sort(key=int)
     loose = sum(1 for file in os.listdir(folder) if file.lower().endswith(SUFFIXES))
     if not names:
         faults.append(

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from replicate.engine.data import make_data, open_data
+from replicate.engine.data import data_facts, make_data
 from replicate.engine.measure import measure
 from replicate.engine.predict import predict
 from replicate.engine.probe import probe
@@ -25,17 +25,11 @@ Job = Callable[[Mapping[str, Any], Mapping[str, Path], Path, Report, Stop], dict
 def make(
     payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
 ) -> dict[str, Any]:
-    """Run a data job. Returns ``{"train", "test", "classes"}`` and a ``fingerprint`` of the files written."""
+    """Run a data job. Returns `data_facts` and a ``fingerprint`` of the files written."""
     before = set(folder.iterdir())
     make_data(payload["data"], folder)
     files = {path.name: sha256_of(path) for path in set(folder.iterdir()) - before}
-    data = open_data(payload["data"], folder)
-    return {
-        "train": len(data.train),
-        "test": len(data.test),
-        "classes": data.classes,
-        "fingerprint": hashlib.sha256(canonical(files)).hexdigest(),
-    }
+    return data_facts(payload["data"], folder) | {"fingerprint": hashlib.sha256(canonical(files)).hexdigest()}
 
 
 KINDS: dict[str, Job] = {"data": make, "train": train, "predict": predict, "measure": measure, "probe": probe}

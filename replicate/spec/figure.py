@@ -27,6 +27,8 @@ class FigureHead(Strict):
     source: str = ""
     """Where the paper's values that no table holds were taken from."""
     caption: str
+    notes: tuple[str, ...] = ()
+    """Printed small below the drawing."""
 
 
 class AxisSpec(Strict):

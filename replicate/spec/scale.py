@@ -6,41 +6,81 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from replicate.spec.recipe import Count, NonNegative, Positive, Strict
+from replicate.spec.recipe import Count, NonNegative, Positive, Probability, Strict
+
+Size = Annotated[int, Field(ge=0)]
+"""Images of a split; a data set that is only evaluated on has no training images."""
 
 
 class ShapesData(Strict):
-    """Generated images of ten kinds of shapes; ``size`` is the edge they are drawn at, in pixels."""
+    """Generated images (`replicate.engine.families`); ``size`` is the edge they are drawn at, in pixels."""
 
     source: Literal["shapes"]
-    version: Count
-    classes: Literal[10]
+    version: Literal[2]
+    family: Literal["shapes", "coloured", "flowers", "vehicles", "creatures"] = "shapes"
+    classes: Annotated[int, Field(ge=2, le=40)]
     size: Count
-    train: Count
+    train: Size
     test: Count
     seed: Annotated[int, Field(ge=0)]
+    noise: NonNegative = 0.05
+    """Standard deviation of each pixel, where white is 1."""
+    radius: tuple[Positive, Positive] = (0.28, 0.38)
+    """Smallest and largest radius of an object, where the central part of an image has an edge of 1."""
+    label_noise: Probability = 0.0
+    """Share of the test labels that are wrong; training labels never are."""
+    tail: NonNegative = 0.0
+    """Training images of class k in proportion to ``(k + 1) ** -tail``; 0 is equally many."""
 
 
 class DigitsData(Strict):
     """scikit-learn's 1,797 handwritten digits (8 x 8), enlarged to ``size``."""
 
     source: Literal["digits"]
-    version: Count
+    version: Literal[1]
     classes: Literal[10]
     size: Count
-    train: Count
+    train: Size
     test: Count
     seed: Annotated[int, Field(ge=0)]
+    skip: Size = 0
+    """Digits of the seed's order that are left out before the first."""
 
 
 class FolderData(Strict):
     """Folders of JPEG files, one a class, under ``$REPLICATE_DATA/<name>/{train,val}``."""
 
     source: Literal["imagefolder"]
+    version: Literal[1] = 1
     name: str
     classes: Count
-    train: Count
+    train: Size
     test: Count
+
+
+class RealData(Strict):
+    """Corrected labels of the test images of the generated data set ``of`` (the role of ReaL); no images."""
+
+    source: Literal["real"]
+    version: Literal[1] = 1
+    of: str
+    classes: Count
+    dropped: Probability
+    """Share of the images without any right label, which do not count."""
+    seed: Annotated[int, Field(ge=0)]
+
+
+class RealJsonData(Strict):
+    """Published corrected labels, ``$REPLICATE_DATA/<name>/real.json``, of the validation images of ``of``."""
+
+    source: Literal["real-json"]
+    version: Literal[1] = 1
+    name: str
+    of: str
+    classes: Count
+
+
+DataSpec = Annotated[ShapesData | DigitsData | FolderData | RealData | RealJsonData, Field(discriminator="source")]
 
 
 class Model(Strict):
@@ -88,7 +128,7 @@ class Scale(Strict):
     seed_sd: NonNegative
     """Standard deviation of a top-1 accuracy (in points) between seeds, for intervals where one seed was run."""
     seed_sd_source: str
-    data: dict[str, Annotated[ShapesData | DigitsData | FolderData, Field(discriminator="source")]]
+    data: dict[str, DataSpec]
     resolutions: dict[str, Count]
     models: dict[str, Model]
     recipes: dict[str, dict[str, Any]] = {}

@@ -15,18 +15,21 @@ torch = pytest.importorskip("torch")
 from PIL import Image  # noqa: E402
 
 from replicate.engine.data import STATISTICS, make_data, open_data  # noqa: E402
-from replicate.engine.shapes import CENTRAL, SHAPES, render_split  # noqa: E402
+from replicate.engine.families import SHAPES  # noqa: E402
+from replicate.engine.shapes import CENTRAL, render_split  # noqa: E402
 from replicate.errors import NotAvailable, StoreFault, UnknownName, UserError  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
 SHAPES_48: dict[str, Any] = {
-    "source": "shapes", "version": 1, "classes": 10, "size": 48, "train": 120, "test": 60, "seed": 1234,
+    "source": "shapes", "version": 2, "family": "shapes", "classes": 10, "size": 48, "train": 120, "test": 60,
+    "seed": 1234, "noise": 0.05, "radius": [0.28, 0.38], "label_noise": 0.0, "tail": 0.0,
 }  # fmt: skip
 DIGITS: dict[str, Any] = {
     "source": "digits", "version": 1, "classes": 10, "size": 32, "train": 1200, "test": 597, "seed": 1,
+    "skip": 0,
 }  # fmt: skip
-FOLDER: dict[str, Any] = {"source": "imagefolder", "version": 1, "name": "pets", "classes": 2}
+FOLDER: dict[str, Any] = {"source": "imagefolder", "version": 1, "name": "pets", "classes": 2, "train": 3, "test": 2}
 
 
 # --- shapes
@@ -111,8 +114,8 @@ def test_damaged_shapes_are_refused(tmp_path: Path) -> None:
     ("change", "error", "text"),
     [
         ({"source": "shape"}, UnknownName, "did you mean 'shapes'"),
-        ({"version": 2}, UserError, "data.version: 1"),
-        ({"classes": 12}, UserError, "data.classes: 10"),
+        ({"version": 1}, UserError, "data.version: 2"),
+        ({"classes": 12}, UserError, "data.classes: at most 10 of 'shapes'"),
     ],
 )
 def test_what_cannot_be_made_is_refused(

@@ -21,7 +21,16 @@ from replicate.spec.recipe import Evaluation  # noqa: E402
 pytestmark = pytest.mark.torch
 
 TEST_IMAGES = 300
-DIGITS = {"source": "digits", "version": 1, "classes": 10, "size": 16, "train": 40, "test": TEST_IMAGES, "seed": 1}
+DIGITS = {
+    "source": "digits",
+    "version": 1,
+    "classes": 10,
+    "size": 16,
+    "train": 40,
+    "test": TEST_IMAGES,
+    "seed": 1,
+    "skip": 0,
+}
 EVALUATION = {"crop": 0.875, "interpolation": "bicubic", "weights": "last"}
 
 
@@ -163,9 +172,7 @@ def test_a_missing_image_is_an_error(tmp_path, network, data, monkeypatch):
 
 def test_scores_that_are_not_finite_are_an_error(tmp_path, network, data, monkeypatch):
     real = models.heads
-    monkeypatch.setattr(
-        models, "heads", lambda *given: {h: x * float("nan") for h, x in real(*given).items()}
-    )
+    monkeypatch.setattr(models, "heads", lambda *given: {h: x * float("nan") for h, x in real(*given).items()})
     with pytest.raises(JobError, match="head 'class' that are not finite"):
         run(tmp_path / "p", network, data)
 

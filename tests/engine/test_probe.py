@@ -18,7 +18,7 @@ from replicate.errors import JobError, UserError  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-DIGITS = {"source": "digits", "version": 1, "classes": 10, "size": 16, "train": 20, "test": 300, "seed": 1}
+DIGITS = {"source": "digits", "version": 1, "classes": 10, "size": 16, "train": 20, "test": 300, "seed": 1, "skip": 0}
 DEPTH, WIDTH = 2, 4
 
 

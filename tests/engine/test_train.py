@@ -85,7 +85,7 @@ class Job:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    digits = {"source": "digits", "version": 1, "classes": 10, "size": SIZE, "seed": 1}
+    digits = {"source": "digits", "version": 1, "classes": 10, "size": SIZE, "seed": 1, "skip": 0}
     digits |= {"train": IMAGES, "test": 20}
     make_data(digits, folder)
     (folder / "job.json").write_text(json.dumps({"key": "d", "payload": {"kind": "data", "data": digits}}))
@@ -134,9 +134,7 @@ def test_a_training_leaves_its_artefacts_only(whole, variant):
 
 @pytest.mark.parametrize("after", range(1, TOTAL + 1))
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_stopped_anywhere_and_resumed_is_bit_for_bit_the_same(
-    data, teacher, whole, tmp_path, variant, after
-):
+def test_stopped_anywhere_and_resumed_is_bit_for_bit_the_same(data, teacher, whole, tmp_path, variant, after):
     fields = VARIANTS[variant]
     job = Job(tmp_path / "job", inputs_for(fields, data, teacher), **fields)
     job.stop(after)
@@ -263,9 +261,7 @@ def test_another_failure_to_write_a_checkpoint_is_not_hidden(data, tmp_path, mon
         Job(tmp_path / "job", {"data": data}).run(lambda: True)
 
 
-def test_a_full_disk_for_the_final_weights_is_an_error_and_keeps_the_checkpoint(
-    data, whole, tmp_path, monkeypatch
-):
+def test_a_full_disk_for_the_final_weights_is_an_error_and_keeps_the_checkpoint(data, whole, tmp_path, monkeypatch):
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
     job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
     with monkeypatch.context() as patch:

@@ -50,6 +50,10 @@ class World:
     def table(self, *arguments: str, workers: int = 2, **env: str) -> subprocess.CompletedProcess[str]:
         return ended(self.start("table", "--id", "tiny", "--workers", str(workers), *arguments, **env))
 
+    def json_of(self, *arguments: str) -> Any:
+        """What a command that only looks says to programs."""
+        return json.loads(ended(self.start(*arguments, "--json")).stdout)
+
     def json(self) -> Any:
         return json.loads((self.folder / "out" / "tiny" / "tiny.json").read_text())
 

@@ -15,11 +15,12 @@ import subprocess
 import sys
 import time
 from importlib import metadata
+from typing import Any
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 
 
-def answer(question: dict) -> dict:  # type: ignore[type-arg]  # plain JSON, and no typing of older Pythons
+def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Who and what this machine is; ``data`` is the folders of images by name, with errors as text."""
     return {
         "nonce": question["nonce"],
@@ -50,12 +51,12 @@ def gpus() -> list[str]:
     return done.stdout.split("\n")[:-1] if done.returncode == 0 else []
 
 
-def splits(folder: str) -> dict:  # type: ignore[type-arg]
+def splits(folder: str) -> dict[str, dict[str, object]]:
     """``train`` and ``val``: number of classes and images, and the fingerprint of the list of files.
 
     The fingerprint is that of `replicate.engine.imagefolder.Listing`.
     """
-    found = {}
+    found: dict[str, dict[str, object]] = {}
     for part in ("train", "val"):
         root = os.path.join(folder, part)
         try:

@@ -57,7 +57,7 @@ def partitions(client: Client) -> dict[str, Partition]:
 
 
 def examine(profile: Profile, client: Client) -> Iterator[Finding]:
-    """Programs, accounting, limits, preemption, partitions, and every kind's request. Ends early where Slurm is down."""
+    """Programs, accounting, limits, preemption, partitions, and every kind's request. Stops where Slurm is down."""
     missing = [name for name in PROGRAMS if not shutil.which(name, path=client.environment.get("PATH"))]
     if missing:
         yield fail("programs", f"not found: {', '.join(missing)}", "run this on a login node of the cluster")

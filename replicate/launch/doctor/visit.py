@@ -106,7 +106,7 @@ def _submit(profile: Profile, client: Client, folder: Path) -> str | Finding:
     command = f"{srun} {python_command(profile)} {shlex.quote(f'{folder}/probe.py')} {shlex.quote(str(folder))}"
     script = folder / "job.sh"
     script.write_text("\n".join(["#!/bin/bash", "umask 077", *setup, command, ""]), encoding="utf-8")
-    options = [f"--job-name=replicate-doctor", f"--output={folder}/log", f"--chdir={folder}", "--parsable"]
+    options = ["--job-name=replicate-doctor", f"--output={folder}/log", f"--chdir={folder}", "--parsable"]
     if profile.wckey:
         options.append(f"--wckey={profile.wckey}")
     answer = client.call("sbatch", *options, *arguments(request), str(script))

@@ -17,6 +17,7 @@ from pathlib import Path
 from submitit.slurm.slurm import SlurmExecutor, _get_default_parameters
 
 from replicate.errors import ClusterDown, ClusterRefused
+from replicate.launch.container import python_command, srun_arguments
 from replicate.launch.profile import Profile
 from replicate.launch.slurm.client import Client
 from replicate.store.claim import RESTART, TASK
@@ -64,7 +65,7 @@ def text(profile: Profile, request: Request) -> str:
     if request.dependency:
         others["dependency"] = request.dependency
     try:
-        executor = _Executor(request.folder, python=_python(profile))
+        executor = _Executor(request.folder, python=python_command(profile))
         executor.update_parameters(
             **named,
             job_name=request.job_name,
@@ -72,7 +73,7 @@ def text(profile: Profile, request: Request) -> str:
             wckey=profile.wckey,
             signal_delay_s=profile.signal_seconds,
             setup=_setup(profile, request),
-            srun_args=_srun_args(profile),
+            srun_args=srun_arguments(profile),
             additional_parameters=others,
         )
     except RuntimeError as error:
@@ -99,25 +100,6 @@ def _ranges(indices: Sequence[int]) -> str:
         else:
             parts.append([index, index])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
-
-
-def _python(profile: Profile) -> str:
-    python = shlex.quote(profile.python)
-    box = profile.container
-    if box is None or box.runtime == "pyxis":
-        return python
-    binds = [profile.paths.shared, *([profile.paths.data] if profile.paths.data else [])]
-    mounts = " ".join(f"--bind {shlex.quote(path)}" for path in binds)
-    return f"apptainer exec --nv {mounts} {shlex.quote(box.image)} {python}"
-
-
-def _srun_args(profile: Profile) -> list[str]:
-    box = profile.container
-    inside: list[str] = []
-    if box is not None and box.runtime == "pyxis":
-        binds = [profile.paths.shared, *([profile.paths.data] if profile.paths.data else [])]
-        inside = [f"--container-image={box.image}", "--container-mounts=" + ",".join(f"{p}:{p}" for p in binds)]
-    return [*inside, *profile.srun_args]
 
 
 def _setup(profile: Profile, request: Request) -> list[str]:

@@ -1,0 +1,83 @@
+"""``doctor``: whether a cluster can do what its profile asks."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from importlib import util
+
+import click
+
+from replicate.cli import DONE, MISTAKE
+from replicate.cli.workspace import Workspace, with_workspace
+from replicate.errors import UserError
+from replicate.launch.doctor import site, visit
+from replicate.launch.doctor.draft import draft
+from replicate.launch.doctor.finding import Finding, fail, ok
+from replicate.launch.profile import VARIABLE, Profile, find_profile
+from replicate.launch.slurm.client import Client
+from replicate.spec.scale import FolderData
+
+
+@click.command(name="doctor")
+@click.option("--cluster", metavar="NAME", default=None, help="A profile of slurm/, or the path of one.")
+@click.option("--draft", "write_draft", is_flag=True, help="Print a first profile from what the cluster says.")
+@click.option(
+    "--wait",
+    "seconds",
+    type=click.FloatRange(min=0),
+    default=120,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the small job on a node may take to answer; 0: no job.",
+)
+@with_workspace
+def command(workspace: Workspace, cluster: str | None, write_draft: bool, seconds: float) -> int:
+    """Check a cluster against its profile: programs, limits, requests, the shared folder, a node, the images.
+
+    One line a finding: ok, warn (costs time), fail (jobs would not run). Exit code: 0 without a fail, else 2.
+    """
+    if write_draft:
+        client = Client({**os.environ}, patience=0.0)
+        click.echo(draft(cluster, client, socket.gethostname(), os.environ), nl=False)
+        return DONE
+    folder = workspace.root / "slurm"
+    profile = find_profile(cluster, folder, os.environ, socket.gethostname())
+    if profile is None:
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.toml"))) or "none yet"
+        raise UserError(
+            f"doctor: a cluster, got none (no --cluster, no {VARIABLE}, and no profile matches this machine)\n"
+            f"  clusters: {known}\n"
+            "  a first profile: python -m replicate doctor --draft"
+        )
+    scale = workspace.specs().scale
+    data = [entry for entry in scale.data.values() if isinstance(entry, FolderData)]
+    found = []
+    for finding in _findings(profile, data, scale.id, seconds):
+        found.append(finding)
+        if not workspace.json:
+            click.echo(str(finding))
+    counts = Counter(finding.level for finding in found)
+    if workspace.json:
+        entries = [finding.to_dict() for finding in found]
+        click.echo(json.dumps({"cluster": profile.name, "findings": entries}, indent=1, ensure_ascii=False))
+    else:
+        click.echo(f"\n{profile.name}: {counts['ok']} ok, {counts['warn']} warnings, {counts['fail']} failures")
+    return MISTAKE if counts["fail"] else DONE
+
+
+def _findings(profile: Profile, data: list[FolderData], scale: str, seconds: float) -> Iterator[Finding]:
+    client = Client(profile.client_environment(os.environ), patience=0.0)
+    if util.find_spec("submitit") is None:
+        yield fail("submitit", "not installed here", "pip install 'deit-replicate[slurm]'")
+    usable = True
+    for finding in site.examine(profile, client):
+        usable = (usable and finding.subject not in ("programs", "controller")) or finding.level == "ok"
+        yield finding
+    # Without a controller a job cannot be sent, but the folder can still be looked at.
+    yield from visit.examine(profile, client, data, seconds if usable else 0.0)
+    if not data:
+        yield ok("data", f"scale '{scale}' draws its own images")

@@ -1,0 +1,72 @@
+"""Planned figures and stored results to finished figures."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from replicate.collect.figure import Figure, Panel
+from replicate.collect.figure_fields import differences, heatmap
+from replicate.collect.figure_jobs import curves, profile
+from replicate.collect.figure_source import Source
+from replicate.collect.figure_xy import identity, lines, scatter
+from replicate.plan.figures import FigurePlan
+from replicate.store.atomic import canonical
+from replicate.store.store import Store
+
+
+def finish_figure(plan: FigurePlan, store: Store) -> Figure:
+    """The figure as it stands now; values that are not there are counted, not drawn."""
+    source = Source(plan, store)
+    spec, scale = plan.spec, plan.tables.specs.scale
+    panels = _panels(source, scale.banner)
+    cells = [source.cell(place) for place, cell in plan.cells.items() if cell.keys]
+    direct = [store.result(key) is not None for key in plan.direct]
+    missing = [cell.value is None and not cell.shown for cell in cells]
+    only = [source.cell(place).state == "paper-only" for place in plan.cells]
+    return Figure(
+        id=spec.figure.id,
+        number=spec.figure.number,
+        kind=spec.kind,
+        caption=spec.figure.caption,
+        scale=scale.id,
+        banner=scale.banner,
+        panels=panels,
+        wanted=len(cells) + len(direct),
+        pending=sum(missing) + direct.count(False),
+        paper_only=sum(only),
+        seeds=plan.tables.seeds,
+        source=spec.figure.source,
+        notes=tuple(spec.figure.notes),
+        spec=f"figures/{plan.tables.specs.figure_files[spec.figure.id].name}",
+        digest=_digest(plan, store),
+    )
+
+
+def _panels(source: Source, banner: str) -> tuple[Panel, ...]:
+    spec = source.plan.spec
+    if spec.scatter:
+        return scatter(source, spec.scatter, banner)
+    if spec.lines:
+        return lines(source, spec.lines, banner)
+    if spec.heatmap:
+        return heatmap(source, spec.heatmap)
+    if spec.differences:
+        return differences(source, spec.differences)
+    if spec.profile:
+        return profile(source, spec.profile)
+    if spec.curves:
+        return curves(source, spec.curves)
+    assert spec.identity is not None
+    return identity(source, spec.identity, banner)
+
+
+def _digest(plan: FigurePlan, store: Store) -> str:
+    """Changes when the spec, a table it reads or any result behind it does; not with dates or machines."""
+    results = {key: store.result(key) for key in plan.keys}
+    tables = plan.tables.specs.tables
+    body = {
+        "spec": plan.spec.model_dump(mode="json"),
+        "tables": {table_id: tables[table_id].model_dump(mode="json") for table_id in plan.tables.cells},
+        "results": {key: dict(result.files) if result else None for key, result in results.items()},
+    }
+    return sha256(canonical(body)).hexdigest()[:16]

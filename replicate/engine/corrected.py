@@ -1,0 +1,105 @@
+"""Corrected labels of the test images of another data set: the role of ReaL (Beyer et al., arXiv:2006.07159).
+
+ReaL gives each ImageNet validation image the set of all classes that are right, and drops the images for
+which none is. An answer counts as right where it is in the set.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replicate.engine.digits import split_digits
+from replicate.engine.draws import uniforms
+from replicate.engine.imagefolder import list_splits, root_folder
+from replicate.engine.shapes import true_labels
+from replicate.errors import UserError
+
+Corrected = NDArray[np.bool_]
+
+FILE = "real.json"
+NUMBER = re.compile(r"(\d+)\.[A-Za-z]+$")
+"""The number of an image among all of its split, at the end of a name such as ILSVRC2012_val_00000293.JPEG."""
+
+
+def drawn_labels(data: dict[str, Any]) -> Corrected:
+    """What is really in each test image of ``data["of"]``, bool [N, K]: one class each, as one object is drawn.
+
+    A keyed share ``data["dropped"]`` of the images has no label and is left out of the accuracy, as ReaL does.
+    """
+    of = data["of"]
+    if of["source"] == "shapes":
+        labels = true_labels(of["seed"], "test", of["test"], of["classes"])
+    elif of["source"] == "digits":
+        labels = split_digits(of["seed"], of["train"], of["test"], of["size"], of["skip"])[1][1]
+    else:
+        raise UserError(
+            f"data.of: the true labels of 'shapes' and 'digits' are known, got '{of['source']}'\n"
+            "  use the source 'real-json' with published corrections"
+        )
+    corrected = np.zeros((len(labels), _classes(data)), np.bool_)
+    corrected[np.arange(len(labels)), labels] = True
+    dropped = uniforms(data["seed"], "corrected labels dropped", 0, 0, len(labels), 1)[:, 0] < data["dropped"]
+    corrected[dropped] = False
+    return corrected
+
+
+def read_json_labels(data: dict[str, Any]) -> Corrected:
+    """The published corrections, ``$REPLICATE_DATA/<name>/real.json``, in the order of our test images: bool [N, K].
+
+    The file is a list, by the number in the name of an image, of the lists of its right classes. Raises
+    UserError for a file that is missing or no such list, and where numbers and images do not match.
+    """
+    path, classes = root_folder() / data["name"] / FILE, _classes(data)
+    try:
+        lists = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: corrected labels, got {type(error).__name__}: {error}\n"
+            "  download it from https://github.com/google-research/reassessed-imagenet"
+        ) from error
+    if not _is_lists(lists, classes):
+        raise UserError(
+            f"{path}: a list of lists of classes 0 to {classes - 1}, got something else\n  download it again"
+        )
+    _, test = list_splits(data["of"]["name"], data["of"]["classes"], train=False)
+    if len(lists) != len(test.files):
+        raise UserError(
+            f"{path}: one entry for each of the {len(test.files)} images in {test.root}, got {len(lists)}\n"
+            "  take both from the same split"
+        )
+    numbers = [_number(file) for file in test.files]
+    if sorted(numbers) != list(range(1, len(numbers) + 1)):
+        raise UserError(
+            f"{test.root}: files numbered from 1 to {len(numbers)} at the end of their names, got others\n"
+            "  restore the names of the release, such as ILSVRC2012_val_00000001.JPEG"
+        )
+    corrected = np.zeros((len(numbers), classes), np.bool_)
+    for row, number in zip(corrected, numbers, strict=True):
+        row[lists[number - 1]] = True
+    return corrected
+
+
+def _classes(data: dict[str, Any]) -> int:
+    classes: int = data["of"]["classes"]
+    if data["classes"] != classes:
+        raise UserError(
+            f"data.classes: {classes}, those of the data set it corrects, got {data['classes']}\n  correct it"
+        )
+    return classes
+
+
+def _is_lists(value: object, classes: int) -> bool:
+    def fits(item: object) -> bool:
+        return isinstance(item, int) and 0 <= item < classes
+
+    return isinstance(value, list) and all(isinstance(entry, list) and all(map(fits, entry)) for entry in value)
+
+
+def _number(file: str) -> int:
+    match = NUMBER.search(file)
+    return int(match[1]) if match else 0
