@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := OMP_NUM_THREADS=1 $(BIN)/python
 
-.PHONY: help demo test test-fast lint lock clean
+.PHONY: help demo test test-fast lint lock clean cluster-up cluster-down cluster-demo
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,16 @@ env: $(VENV)/.ready      ## the environment, from hash-checked requirements
 
 demo: env      ## Table 3 at mini scale, trained here
 	$(RUN) -m replicate table --id distillation_ablation
+
+# As root the Debian packages are installed where they are missing; else `up` says which they are.
+cluster-up: env      ## a real four-node Slurm on this machine (docs/cluster.md)
+	slurm/testbed/up $(if $(filter 0,$(shell id -u)),--install) --python $(abspath $(BIN)/python)
+
+cluster-down:      ## stop it; its results stay
+	slurm/testbed/down
+
+cluster-demo: cluster-up      ## Table 3 at mini scale through that Slurm
+	$(RUN) -m replicate table --id distillation_ablation --cluster testbed --wait
 
 test: env lint      ## everything
 	$(RUN) -m pytest

@@ -14,11 +14,17 @@ from replicate.errors import ReplicateError
 
 COMMANDS = {
     "table": "bring a table up to date, show it, write its files",
+    "figure": "bring a figure up to date and draw it",
     "plan": "what would run and why; changes nothing",
     "status": "the table with a mark per cell, and the jobs behind it",
     "explain": "everything one number rests on",
     "run": "run single jobs by key, or redo them and compare",
+    "logs": "what the jobs behind a number said",
+    "why": "what a job in Slurm's queue waits for, or how it ended",
+    "cancel": "take jobs out of Slurm's queue",
+    "retry": "submit again what failed on a cluster",
     "list": "the tables there are, with their state",
+    "report": "a static site of everything that is known",
     "check": "validate every spec without running anything",
     "doctor": "whether a cluster can do what its profile asks",
     "completion": "print the completion script of a shell",

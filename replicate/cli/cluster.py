@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,7 @@ from replicate.cli.progress import share_of
 from replicate.cli.workspace import Workspace
 from replicate.errors import UserError
 from replicate.launch.slurm.ending import meaning
+from replicate.launch.slurm.logs import logs
 from replicate.launch.slurm.step import Step, bring_forward_on_cluster, plan_name
 from replicate.launch.slurm.world import View, World
 from replicate.plan.graph import Graph
@@ -91,6 +93,12 @@ def elsewhere(world: World) -> Mapping[str, tuple[State, str]]:
         elif view.state in ("failed", "lost"):
             found[key] = ("pending" if view.again else "failed", view.why)
     return found
+
+
+def log_of(world: World, key: str) -> Path:
+    """The file to read first."""
+    found = logs(world, key)
+    return found[-1] if found else world.store.folder(key) / "log.txt"
 
 
 def line(key: str, view: View, store: Store) -> str:

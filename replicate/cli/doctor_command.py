@@ -17,13 +17,12 @@ from replicate.errors import UserError
 from replicate.launch.doctor import site, visit
 from replicate.launch.doctor.draft import draft
 from replicate.launch.doctor.finding import Finding, fail, ok
-from replicate.launch.profile import VARIABLE, Profile, find_profile
+from replicate.launch.profile import VARIABLE, Profile
 from replicate.launch.slurm.client import Client
 from replicate.spec.scale import FolderData
 
 
 @click.command(name="doctor")
-@click.option("--cluster", metavar="NAME", default=None, help="A profile of slurm/, or the path of one.")
 @click.option("--draft", "write_draft", is_flag=True, help="Print a first profile from what the cluster says.")
 @click.option(
     "--wait",
@@ -35,19 +34,18 @@ from replicate.spec.scale import FolderData
     help="How long the small job on a node may take to answer; 0: no job.",
 )
 @with_workspace
-def command(workspace: Workspace, cluster: str | None, write_draft: bool, seconds: float) -> int:
+def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
     """Check a cluster against its profile: programs, limits, requests, the shared folder, a node, the images.
 
     One line a finding: ok, warn (costs time), fail (jobs would not run). Exit code: 0 without a fail, else 2.
     """
     if write_draft:
         client = Client({**os.environ}, patience=0.0)
-        click.echo(draft(cluster, client, socket.gethostname(), os.environ), nl=False)
+        click.echo(draft(client, socket.gethostname(), os.environ), nl=False)
         return DONE
-    folder = workspace.root / "slurm"
-    profile = find_profile(cluster, folder, os.environ, socket.gethostname())
+    profile = workspace.profile
     if profile is None:
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.toml"))) or "none yet"
+        known = ", ".join(sorted(path.stem for path in (workspace.root / "slurm").glob("*.toml"))) or "none yet"
         raise UserError(
             f"doctor: a cluster, got none (no --cluster, no {VARIABLE}, and no profile matches this machine)\n"
             f"  clusters: {known}\n"

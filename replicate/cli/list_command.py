@@ -22,7 +22,7 @@ def command(workspace: Workspace) -> int:
     from replicate.collect.finish import Finisher
 
     specs = workspace.specs()
-    names = sorted(specs.tables, key=lambda name: (specs.tables[name].table.number or 99, name))
+    names = specs.ordered
     finisher = Finisher(workspace.plan(names, specs), workspace.store())
     tables = [finisher.finish(name) for name in names]
     if workspace.json:

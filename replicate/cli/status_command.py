@@ -33,7 +33,7 @@ def command(workspace: Workspace, table_id: str | None) -> int:
     from replicate.render import terminal
 
     specs = workspace.specs()
-    names = [table_id] if table_id else sorted(specs.tables)
+    names = [table_id] if table_id else specs.ordered
     plan = workspace.plan(names, specs)
     store = workspace.store()
     if workspace.profile is not None:

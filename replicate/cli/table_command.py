@@ -46,6 +46,7 @@ def command(
     store = workspace.store()
     failures: Mapping[str, str] = {}
     elsewhere: Mapping[str, tuple[State, str]] = {}
+    logs: dict[str, Path] = {}
     if no_run:
         pass
     elif workspace.profile is not None:
@@ -53,6 +54,7 @@ def command(
 
         world = cluster.forward(workspace, plan.graph, store, [table_id], retry, wait).world
         failures, elsewhere = cluster.failures(world), cluster.elsewhere(world)
+        logs = {key: cluster.log_of(world, key) for key in failures}
         if not workspace.json:
             click.echo(f"{cluster.summary(world)}\n")
     else:
@@ -65,7 +67,8 @@ def command(
         terminal.show(table, terminal.console(), "compare" if compare else "paper")
         click.echo()
         for key, reason in failures.items():
-            click.echo(f"failed: {key}: {reason}\n  log: {workspace.shown(store.folder(key) / 'log.txt')}", err=True)
+            log = logs.get(key, store.folder(key) / "log.txt")
+            click.echo(f"failed: {key}: {reason}\n  log: {workspace.shown(log)}", err=True)
         for damage in store.damage.values():
             click.echo(f"damaged: {damage}", err=True)
         if workspace.profile is not None and not table.complete:

@@ -15,7 +15,7 @@ from replicate.collect.verdict import cell_verdict
 from replicate.plan.cells import CellPlan
 from replicate.spec.reading import ACCURACIES
 from replicate.spec.scale import Scale
-from replicate.spec.table import ColumnSpec, RowSpec, TableHead
+from replicate.spec.table import ColumnSpec, RowSpec, TableHead, number_of
 
 DASH = "–"
 
@@ -104,9 +104,10 @@ def _compared(
         return replace(cell, verdict="not compared", reason=reason)
     if scale.banner:
         return replace(cell, verdict="not compared", reason=_another(scale))
-    if not isinstance(planned.paper, float) or cell.value is None:
+    printed = number_of(planned.paper)
+    if printed is None or cell.value is None:
         return replace(cell, verdict="not compared", reason="the paper gives no number here")
-    paper = exact(planned.paper)
+    paper = exact(printed)
     tolerance = table.tolerance.get(cell.column, table.tolerance["default"])
     error = None
     if cell.spread is not None:

@@ -6,7 +6,7 @@ The renderers draw this; they compute no value and decide no verdict. Values are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from replicate.collect.table import Origin, Verdict
@@ -62,7 +62,10 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class XY:
-    """Points and lines over two axes. ``identity`` adds the line where both are equal, ``band`` its half-width."""
+    """Points and lines over two axes. ``identity`` adds the line where both are equal, ``band`` its half-width.
+
+    ``dodged``: families stand at the same few places and are drawn a little apart.
+    """
 
     title: str
     x: Axis
@@ -71,6 +74,7 @@ class XY:
     levels: tuple[Level, ...] = ()
     identity: bool = False
     band: float | None = None
+    dodged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,5 +172,5 @@ def by_side(panels: Sequence[XY], banner: str) -> tuple[Panel, ...]:
             levels = tuple(level for level in panel.levels if level.side == side)
             if any(one.points for one in series) or levels or side == "here":
                 heading = f"{panel.title}, {title}" if panel.title else title
-                found.append(XY(heading, panel.x, panel.y, series, levels, panel.identity, panel.band))
+                found.append(replace(panel, title=heading, series=series, levels=levels))
     return tuple(found)

@@ -36,7 +36,7 @@ def _field(table: Table, spec: Heatmap, side: Side, title: str) -> Field:
         title,
         spec.label,
         tuple(row.label for row in table.rows),
-        tuple(column.header for column in columns),
+        spec.names or tuple(column.header for column in columns),
         tuple(values),
         tuple(shown),
     )

@@ -67,7 +67,8 @@ def curves(source: Source, spec: Curves) -> tuple[Panel, ...]:
     That accuracy is all there is of a validation curve: a training never looks at the test images.
     """
     names = [*spec.runs, *([spec.reference] if spec.reference and spec.reference not in spec.runs else [])]
-    losses, rates = [], []
+    losses: list[Series] = []
+    rates: list[Series] = []
     for family, name in enumerate(names):
         reference = name == spec.reference and name not in spec.runs
         found = _curves(source, name)

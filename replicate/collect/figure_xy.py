@@ -19,17 +19,19 @@ def axis(spec: AxisSpec) -> Axis:
 
 def scatter(source: Source, spec: Scatter, banner: str) -> tuple[Panel, ...]:
     """One panel; a point needs both of its values from the same side."""
+    # Where both sides share a panel, the paper's points carry the names: the shapes say which of ours is which.
+    silent = () if banner else ("here",)
     series = tuple(
-        Series(one.label, side, family, _points(source, spec, one, side), one.joined)
+        Series(one.label, side, family, _points(source, spec, one, side, side not in silent), one.joined)
         for side in SIDES
         for family, one in enumerate(spec.series)
     )
     return by_side([XY("", axis(spec.x), axis(spec.y), series)], banner)
 
 
-def _points(source: Source, spec: Scatter, series: ScatterSeries, side: Side) -> tuple[Point, ...]:
+def _points(source: Source, spec: Scatter, series: ScatterSeries, side: Side, named: bool) -> tuple[Point, ...]:
     found = []
-    names = series.names or tuple("" for _ in series.rows)
+    names = series.names if named and series.names else tuple("" for _ in series.rows)
     for row, name in zip(series.rows, names, strict=True):
         across = f"{spec.table}/{row}/{spec.x.column}"
         place = f"{spec.table}/{row}/{series.y or spec.y.column}"
@@ -61,7 +63,7 @@ def _line_panel(source: Source, spec: LinePanel, places: Iterator[str]) -> XY:
             if value is not None:
                 levels.append(Level(level.label, side, value.value))
     found.sort(key=lambda series: SIDES.index(series.side))
-    return XY(spec.title, axis(spec.x), axis(spec.y), tuple(found), tuple(levels))
+    return XY(spec.title, axis(spec.x), axis(spec.y), tuple(found), tuple(levels), dodged=True)
 
 
 def identity(source: Source, spec: Identity, banner: str) -> tuple[Panel, ...]:
@@ -100,8 +102,8 @@ def _identity_panel(source: Source, spec: IdentityPanel, banner: str) -> XY:
     band = tolerances.most_common(1)[0][0] if tolerances and not spec.log else None
     if banner:
         band = None
-    axes = (Axis(f"{side}: {spec.label}", spec.log) for side in ("paper", "here"))
-    return XY("", *axes, series=series, identity=True, band=band)
+    across, up = (Axis(f"{side}: {spec.label}", spec.log) for side in ("paper", "here"))
+    return XY("", across, up, series, identity=True, band=band)
 
 
 def _heading(source: Source, table_id: str) -> str:

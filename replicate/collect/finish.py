@@ -12,7 +12,7 @@ from replicate.collect.readings import Measured, Readings
 from replicate.collect.table import Cell, Claim, Column, Note, Row, State, Table
 from replicate.plan.cells import CellPlan, Plan
 from replicate.spec.sides import CellRef, pairs
-from replicate.spec.table import ClaimSpec, ColumnSpec, TableSpec
+from replicate.spec.table import ClaimSpec, ColumnSpec, TableSpec, number_of
 from replicate.store.atomic import canonical
 from replicate.store.store import Store
 
@@ -83,7 +83,7 @@ class Finisher:
     def _claim(
         self, spec: TableSpec, claim: ClaimSpec, planned: list[CellPlan], measured: dict[CellRef, Measured]
     ) -> Claim:
-        paper = {CellRef(c.row, c.column): c.paper for c in planned if isinstance(c.paper, float)}
+        paper = {CellRef(c.row, c.column): value for c in planned if (value := number_of(c.paper)) is not None}
         seed_sd = self.plan.specs.scale.seed_sd
         columns = {ref.column for both in pairs(spec, claim) for ref in both if ref.row not in "@="}
         decimals = max((places(spec.table, _column(spec, name)) for name in columns), default=spec.table.decimals)

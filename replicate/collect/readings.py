@@ -127,18 +127,17 @@ class Readings:
 
 
 def ingredient(name: str, recipe: Mapping[str, Any]) -> str:
-    """An ingredient of Table 9 as the paper would print it: ``0.0005 × batch/512``, ``9/0.5``, ``✗`` for none."""
+    """An ingredient of Table 9 as the paper would print it: ``0.0005 × batchsize/512``, ``9/0.5``, ``✗`` for none."""
     if name == "lr":
-        return f"{recipe['lr']:g} × batch/{recipe['lr_batch']}"
+        scaled = "" if recipe["lr_batch"] == recipe["batch"] else f" × batchsize/{recipe['lr_batch']}"
+        return f"{recipe['lr']:g}{scaled}"
     if name == "lr_decay":
         return "cosine"
-    if name == "gradient_clip":
-        return "✗"
     value = recipe[name]
     if name == "auto_augment":
         return _policy(value)
-    if name == "repeats":
-        return "✓" if value > 1 else "✗"
+    if name in ("repeats", "clip_norm"):
+        return "✓" if value > (name == "repeats") else "✗"
     if name == "optimizer":
         return {"adamw": "AdamW", "sgd": "SGD"}[value]
     if isinstance(value, bool):
@@ -147,7 +146,10 @@ def ingredient(name: str, recipe: Mapping[str, Any]) -> str:
         return "–".join(f"{item:g}" for item in value)
     if isinstance(value, str):
         return value or "✗"
-    return f"{value:g}" if value else "✗"
+    if not value:
+        return "✗"
+    # A setting that can be a fraction shows it: 1.0, as the paper prints it.
+    return f"{value:.1f}" if isinstance(value, float) and value == int(value) else f"{value:g}"
 
 
 def _policy(value: str) -> str:
@@ -178,9 +180,12 @@ def _statement(metric: str, name: str | None, summary: Mapping[str, Any]) -> tup
         return float(ratio["median"]), (ratio["high"] - ratio["low"]) / 2 / 1.96, bool(ratio["steady"])
     if metric == "similarity":
         key = str(name)
-        value = summary["layers"][int(key) - 1] if key.isdigit() else summary[key]
-        error = summary.get("errors", {}).get(key) if not key.isdigit() else None
-        return float(value), error, True
+        if key.isdigit():
+            layer = int(key) - 1
+            if layer >= len(summary["layers"]):
+                return None, None, True
+            return float(summary["layers"][layer]), summary["errors"]["layers"][layer], True
+        return float(summary[key]), summary.get("errors", {}).get(key), True
     if metric == "architecture":
         value = summary.get(str(name), summary.get("architecture", {}).get(str(name)))
         return None if value is None else float(value), None, True

@@ -93,8 +93,7 @@ def make_data(data: dict[str, Any], folder: Path) -> None:
         write_json(folder / "index.json", _index(data))
     elif source in ("real", "real-json"):
         _source(data["of"])
-        labels = drawn_labels(data) if source == "real" else read_json_labels(data)
-        _save(folder / CORRECTED, labels)
+        _save(folder / CORRECTED, drawn_labels(data) if source == "real" else read_json_labels(data))
     else:
         for part, images, labels in _shapes(data) if source == "shapes" else _digits(data):
             _save(folder / f"{part}_images.npy", images)

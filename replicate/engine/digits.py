@@ -21,7 +21,8 @@ def split_digits(seed: int, train: int, test: int, size: int, skip: int = 0) -> 
     """(images, labels) of the train and the test split: uint8 [N, 3, size, size] and int16 [N].
 
     One permutation, drawn from ``seed``, gives the first ``train`` images after ``skip`` to training and the
-    next ``test`` to the test: splits of one seed that skip each other's images have none in common. The 8 x 8 grey values are upsampled bicubically and repeated over the channels.
+    next ``test`` to the test: splits of one seed that skip each other's images have none in common. The 8 x 8
+    grey values are upsampled bicubically and repeated over the channels.
 
     Raises NotAvailable without scikit-learn, UserError when more images are asked for than there are.
     """

@@ -42,11 +42,11 @@ def loss(
 
     logits: of each head, [b, K], as `models.heads` gives them.
     targets: [b, K], smoothed and mixed; the labels are used by every method (deit#215).
-    teacher: logits [b, K]; None without distillation.
+    teacher: logits [b, K]; None without distillation and for the method ``label``.
 
-    With the token the teacher's term reads the distillation head, without it the class head. Two heads
-    and no teacher are two class tokens with the same target (the paper's control in Section 4): each
-    has half of the loss.
+    With the token the teacher's term reads the distillation head, without it the class head. The method
+    ``label`` makes two class tokens with the same target (the paper's control in Section 4), of which the
+    second has the teacher's share of the loss; without a method each has half.
     """
     check_token("distillation" in logits, distillation)
     label = cross_entropy(logits["class"], targets)
@@ -54,6 +54,9 @@ def loss(
         if "distillation" in logits:
             return 0.5 * label + 0.5 * cross_entropy(logits["distillation"], targets)
         return label
+    if distillation.method == "label":
+        second = cross_entropy(logits["distillation"], targets)
+        return (1 - distillation.weight) * label + distillation.weight * second
     assert teacher is not None
     student = logits["distillation" if distillation.token else "class"]
     if distillation.method == "soft":
@@ -65,6 +68,8 @@ def loss(
 
 def check_token(two_heads: bool, distillation: Distillation | None) -> None:
     """Raise `UserError` where the network's heads do not suit the method."""
+    if distillation is not None and distillation.method == "label" and not distillation.token:
+        raise UserError("distillation: the method 'label' teaches two tokens, got token = false\n  set token = true")
     if distillation is not None and distillation.token != two_heads:
         asks = "a distillation token" if distillation.token else "no distillation token"
         has = "two heads" if two_heads else "one head"

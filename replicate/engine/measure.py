@@ -30,7 +30,7 @@ STEADY_PERCENT = 2.0
 """Half-width of the ratio's interval, in per cent of it, above which a measurement is unsteady."""
 RESAMPLES = 2000
 WARM_UP = 3
-"""Batches before the first window of each network: allocation, kernels chosen, caches filled."""
+"""Batches before the first window of a network: allocation, kernels chosen, caches filled."""
 SHORTEST = 8
 """Windows below which the quantiles of a bootstrapped median mean nothing."""
 
@@ -80,6 +80,10 @@ class Subject:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
+    def warm_up(self) -> None:
+        for _ in range(WARM_UP):
+            self.run()
+
     def window(self, seconds: float) -> Window:
         """Whole batches until ``seconds`` have passed, at least one."""
         wall, cpu, batches = time.perf_counter(), time.process_time(), 0
@@ -111,78 +115,53 @@ def bootstrap(ratios: Sequence[float]) -> Ratio:
 
 
 def paper_protocol(
-    spec: Mapping[str, Any], how: Mapping[str, Any], device: torch.device, progress: Progress
+    spec: Mapping[str, Any], batch: int, device: torch.device, progress: Progress
 ) -> tuple[dict[str, Any], nn.Module]:
-    """Mean of ``runs`` batches of the largest size that fits (Tables 1 and 5: "largest possible batch size").
-
-    On a CPU every size fits, and the largest is taken. Errors: `JobError` where none fits.
-    """
-    sizes = sorted(how["batches"], reverse=True)
-    tried: list[dict[str, Any]] = []
-    for batch in sizes:
-        measured = _runs(spec, batch, how, device, progress)
-        tried.append({"batch": batch, "fits": measured is not None})
-        if measured is not None:
-            windows, network = measured
-            mean = sum(window.wall for window in windows) / len(windows)
-            result = {"images_per_second": batch / mean, "ratio": None, "batch": batch, "tried": tried}
-            return result | {"windows": {"network": [asdict(window) for window in windows]}}, network
-        # Out here, where the exception no longer holds the frames that hold the tensors.
-        gc.collect()
-        torch.cuda.empty_cache()
-    raise JobError(f"measure: a batch that fits on {device}, got none among {sizes}")
-
-
-def _runs(
-    spec: Mapping[str, Any], batch: int, how: Mapping[str, Any], device: torch.device, progress: Progress
-) -> tuple[list[Window], nn.Module] | None:
-    """``runs`` batches, a window each, after ``warmup`` ones; None where a batch does not fit."""
+    """Mean of ``runs`` batches, each timed alone (Tables 1 and 5)."""
+    runs = spec["protocol"]["runs"]
+    subject = Subject(spec, batch, device)
+    subject.warm_up()
     windows: list[Window] = []
-    try:
-        subject = Subject(spec, batch, device)
-        for _ in range(how["warmup"]):
-            subject.run()
-        for run in range(how["runs"]):
-            windows.append(subject.window(0.0))
-            progress({"run": run + 1, "of": how["runs"]})
-    except torch.OutOfMemoryError:
-        return None
-    return windows, subject.network
+    for run in range(runs):
+        windows.append(subject.window(0.0))
+        progress({"run": run + 1, "of": runs})
+    mean = sum(window.wall for window in windows) / runs
+    timed = {"network": [asdict(window) for window in windows]}
+    return {"images_per_second": batch / mean, "ratio": None, "windows": timed}, subject.network
 
 
 def paired_protocol(
-    spec: Mapping[str, Any], how: Mapping[str, Any], device: torch.device, progress: Progress
+    spec: Mapping[str, Any], batch: int, device: torch.device, progress: Progress
 ) -> tuple[dict[str, Any], nn.Module]:
     """Windows of the network and of a fixed reference in turn, so that what disturbs one disturbs the other.
 
-    The ratio is of wall times; ``ratio_cpu`` is of the process's CPU times, which do not count what other
-    processes took of the core. The order in a pair alternates, so that a drift cancels.
+    ``ratio`` is of wall times on a GPU. On a CPU it is of the process's CPU times, which leave out what other
+    processes took of the cores (at a load of 7 on 2 cores the interval was a third as wide); ``ratio_wall`` is
+    beside it. The order in a pair alternates, so that a drift cancels.
     """
-    subject, reference = (Subject(one, how["batch"], device) for one in (spec, how["reference"]))
-    for each in (subject, reference):
-        for _ in range(WARM_UP):
-            each.run()
+    how = spec["protocol"]
+    subject, reference = (Subject(one, batch, device) for one in (spec, how["reference"]))
+    subject.warm_up()
+    reference.warm_up()
     taken: dict[str, list[Window]] = {"network": [], "reference": []}
     for number in range(how["windows"]):
         order = [("network", subject), ("reference", reference)]
         for name, each in order if number % 2 == 0 else order[::-1]:
-            taken[name].append(each.window(how["seconds"]))
+            taken[name].append(each.window(how["window_seconds"]))
         progress({"window": number + 1, "of": how["windows"]})
     pairs = list(zip(taken["network"], taken["reference"], strict=True))
-    ratio = bootstrap([own.rate / other.rate for own, other in pairs])
-    by_cpu = bootstrap([own.images / own.cpu / (other.images / other.cpu) for own, other in pairs])
+    wall = bootstrap([own.rate / other.rate for own, other in pairs])
+    cpu = bootstrap([own.images / own.cpu / (other.images / other.cpu) for own, other in pairs])
     result = {
         "images_per_second": float(np.median([window.rate for window in taken["network"]])),
-        "ratio": ratio.as_json(),
-        "ratio_cpu": by_cpu.as_json(),
-        "batch": how["batch"],
-        "tried": [{"batch": how["batch"], "fits": True}],
+        "ratio": (wall if device.type == "cuda" else cpu).as_json(),
+        "ratio_wall": wall.as_json(),
     }
     windows = {name: [asdict(window) for window in those] for name, those in taken.items()}
     return result | {"windows": windows}, subject.network
 
 
-Protocol = Callable[[Mapping[str, Any], Mapping[str, Any], torch.device, Progress], tuple[dict[str, Any], nn.Module]]
+Protocol = Callable[[Mapping[str, Any], int, torch.device, Progress], tuple[dict[str, Any], nn.Module]]
 PROTOCOLS: dict[str, Protocol] = {"paper": paper_protocol, "paired": paired_protocol}
 
 
@@ -192,23 +171,47 @@ def measure(
     """Run a measure job: ``measure.json``, with the time of every window and the conditions.
 
     Returns ``images_per_second``, ``ratio`` (None under the protocol ``paper``), ``batch``, the exact number
-    of ``parameters``, the ``architecture`` of a ViT (None for others) and the ``device``. All but what was
-    timed is a function of the payload. Errors: `UnknownName` for the protocol, `JobError` as above.
+    of ``parameters``, the ``architecture`` and the ``device``. All but what was timed is a function of the
+    payload. Errors: `UnknownName` for the protocol, `JobError` where no batch fits or windows are too few.
     """
-    how = payload["protocol"]
-    if how["name"] not in PROTOCOLS:
-        raise UnknownName("protocol", how["name"], PROTOCOLS)
+    protocol = payload["protocol"]["name"]
+    if protocol not in PROTOCOLS:
+        raise UnknownName("protocol", protocol, PROTOCOLS)
     device = models.best_device()
     with exact_fp32():
-        result, network = PROTOCOLS[how["name"]](payload, how, device, Progress(report))
-        seen = conditions(device) | {"size": payload["size"], "batches_tried": result.pop("tried")}
-        facts = {
-            "parameters": models.parameter_count(network),
-            "architecture": models.architecture(network),
-        }
-    write_json(folder / "measure.json", {"protocol": how["name"], "conditions": seen} | result | facts)
-    summary = {name: result[name] for name in ("images_per_second", "ratio", "batch")}
+        batch, tried, result, network = largest_fitting(payload, device, Progress(report))
+        seen = conditions(device) | {"size": payload["size"], "batches_tried": tried}
+    facts = {
+        "batch": batch,
+        "parameters": models.parameter_count(network),
+        "architecture": models.architecture(network),
+    }
+    write_json(folder / "measure.json", {"protocol": protocol, "conditions": seen} | result | facts)
+    summary = {name: result[name] for name in ("images_per_second", "ratio")}
     return summary | facts | {"device": seen["device"]}
+
+
+def largest_fitting(
+    payload: Mapping[str, Any], device: torch.device, progress: Progress
+) -> tuple[int, list[dict[str, Any]], dict[str, Any], nn.Module]:
+    """The largest batch that fits ("largest possible batch size"), what was tried, the result and the network.
+
+    On a CPU every batch fits. Errors: `JobError` where none fits.
+    """
+    protocol = PROTOCOLS[payload["protocol"]["name"]]
+    sizes = sorted(payload["protocol"]["batches"], reverse=True)
+    tried: list[dict[str, Any]] = []
+    for batch in sizes:
+        try:
+            result, network = protocol(payload, batch, device, progress)
+        except torch.OutOfMemoryError:
+            tried.append({"batch": batch, "fits": False})
+        else:
+            return batch, [*tried, {"batch": batch, "fits": True}], result, network
+        # Out here, where the exception no longer holds the frames that hold the tensors.
+        gc.collect()
+        torch.cuda.empty_cache()
+    raise JobError(f"measure: a batch that fits on {device}, got none among {sizes}")
 
 
 @contextmanager

@@ -84,10 +84,10 @@ def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def architecture(network: nn.Module) -> dict[str, int] | None:
-    """``embed_dim``, ``heads``, ``layers``, ``patch`` and ``size`` (pixels) of a ViT; None for other networks."""
+def architecture(network: nn.Module) -> dict[str, int | None]:
+    """``embed_dim``, ``heads``, ``layers``, ``patch`` and ``size`` (pixels) of a ViT; each None for other networks."""
     if not isinstance(network, VisionTransformer):
-        return None
+        return dict.fromkeys(("embed_dim", "heads", "layers", "patch", "size"))
     net: Any = network
     return {
         "embed_dim": net.embed_dim,
@@ -125,7 +125,8 @@ def load_weights(network: nn.Module, path: Path, *, resize: bool = False, new_he
     """Load a ``.safetensors`` file into ``network``.
 
     resize: a position embedding of another grid is resampled (`resized`); otherwise it is an error.
-    new_heads: heads of another shape keep the network's fresh initialisation (transfer to other classes).
+    new_heads: the heads keep the network's fresh initialisation, whatever the shape of the stored ones: they
+    are for other classes (transfer).
     Errors: `StoreFault` for a file that cannot be read, `UserError` naming every tensor that does not fit.
     """
     try:
@@ -137,11 +138,8 @@ def load_weights(network: nn.Module, path: Path, *, resize: bool = False, new_he
     if resize and grid is not None and "pos_embed" in own and grid.shape != own["pos_embed"].shape:
         stored["pos_embed"] = resized(grid, network)
     if new_heads:
-        stored |= {
-            name: own[name]
-            for name in stored.keys() & own.keys()
-            if name.startswith(_head_prefixes(network)) and stored[name].shape != own[name].shape
-        }
+        prefixes = _head_prefixes(network)
+        stored |= {name: own[name] for name in stored.keys() & own.keys() if name.startswith(prefixes)}
     faults = [f"missing: {name}" for name in sorted(own.keys() - stored.keys())]
     faults += [f"not in the network: {name}" for name in sorted(stored.keys() - own.keys())]
     faults += [

@@ -57,7 +57,8 @@ def rate(recipe: Recipe, epoch: int) -> float:
         # Of a single epoch timm warns that the schedule has no effect; the rate of epoch 0 is the same.
         t_initial=max(recipe.epochs, 2),
         lr_min=recipe.min_lr,
-        warmup_t=recipe.warmup_epochs,
+        # timm declares whole epochs, but only compares and divides.
+        warmup_t=recipe.warmup_epochs,  # type: ignore[arg-type]
         warmup_lr_init=recipe.warmup_lr,
     )
     schedule.step(max(epoch - 1, 0))

@@ -74,13 +74,14 @@ class Training:
         if "init" in inputs:
             start = upstream.payload_of(inputs["init"])
             other_data = start["inputs"]["data"] != payload["inputs"]["data"]
-            weights = inputs["init"] / upstream.WEIGHTS["last"]
-            models.load_weights(network, weights, resize=True, new_heads=other_data)
+            weights = inputs["init"] / upstream.WEIGHTS[payload.get("init_weights", "last")]
+            new_heads = other_data or payload.get("new_head", False)
+            models.load_weights(network, weights, resize=True, new_heads=new_heads)
         self.network = network.to(self.device).train(self.recipe.train_mode)
         self.format = _memory_format(payload["model"])
         self.teacher: torch.nn.Module | None = None
         self.teacher_format = torch.contiguous_format
-        if self.distillation is not None:
+        if self.distillation is not None and self.distillation.method != "label":
             self.teacher = upstream.network(inputs["teacher"], self.size, data.classes).to(self.device)
             self.teacher_format = _memory_format(upstream.payload_of(inputs["teacher"])["model"])
 
@@ -108,9 +109,13 @@ class Training:
             return number
         if self.scaler is None:
             value.backward()  # type: ignore[no-untyped-call]
+            self._clip()
             self.optimizer.step()
         else:
             self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+            if self.recipe.clip_norm > 0:
+                self.scaler.unscale_(self.optimizer)
+                self._clip()
             self.scaler.step(self.optimizer)
             self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -154,6 +159,10 @@ class Training:
         self.images = snapshot.state["images"]
         self.loss_sum = snapshot.state["loss_sum"]
         self.curve = list(snapshot.state["curve"])
+
+    def _clip(self) -> None:
+        if self.recipe.clip_norm > 0:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.recipe.precision == "fp32":

@@ -16,8 +16,8 @@ from replicate.launch.sbatch import Plain, Sbatch, Value, minutes, one_line
 from replicate.spec.load import read_toml, shown_path, validated
 from replicate.spec.recipe import Count, Strict
 
-KINDS = ("data", "train", "predict", "measure")
-Kind = Literal["data", "train", "predict", "measure"]
+KINDS = ("data", "train", "predict", "measure", "probe")
+Kind = Literal["data", "train", "predict", "measure", "probe"]
 RESUMABLE = ("train",)
 
 SHORTEST_MINUTES = 13
@@ -102,7 +102,7 @@ class Profile(Strict):
     srun_args: tuple[Line, ...] = ()
     max_running: Count | None = None
     """Throttle of an array: ``%N``."""
-    pack: dict[Kind, Count] = {"data": 4, "predict": 8}
+    pack: dict[Kind, Count] = {"data": 4, "predict": 8, "probe": 8}
     """How many short jobs share one task; 1 where a kind is not named."""
     requeue: Annotated[int, Field(ge=0)] = 3
     """How often one job may be started again after a time limit, a preemption or a lost node."""

@@ -28,10 +28,10 @@ _OPTION = re.compile(r"[a-z][a-z0-9_-]*")
 _MEMORY = re.compile(r"[0-9]+[KMGT]?")
 _COUNTED = re.compile(r"([A-Za-z][\w.-]*:)?[0-9]+(,[A-Za-z][\w.-]*:[0-9]+)*")
 _TIMES = (
-    re.compile(r"(?P<m>\d+)"),
-    re.compile(r"(?P<m>\d+):(?P<s>\d\d)"),
-    re.compile(r"(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d)"),
-    re.compile(r"(?P<d>\d+)-(?P<h>\d+)(:(?P<m>\d\d)(:(?P<s>\d\d))?)?"),
+    re.compile(r"(?P<m>[0-9]+)"),
+    re.compile(r"(?P<m>[0-9]+):(?P<s>[0-9][0-9])"),
+    re.compile(r"(?P<h>[0-9]+):(?P<m>[0-9][0-9]):(?P<s>[0-9][0-9])"),
+    re.compile(r"(?P<d>[0-9]+)-(?P<h>[0-9]+)(:(?P<m>[0-9][0-9])(:(?P<s>[0-9][0-9]))?)?"),
 )
 
 

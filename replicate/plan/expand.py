@@ -11,7 +11,7 @@ from replicate.plan.graph import Graph
 from replicate.plan.job import Job, Kind, key_of
 from replicate.spec.load import Specs
 from replicate.spec.recipe import Distillation, Recipe
-from replicate.spec.run import RunSpec
+from replicate.spec.run import RunSpec, chain_of
 from replicate.spec.scale import Model
 
 VERSIONS: Mapping[Kind, int] = {"data": 1, "train": 1, "predict": 1, "measure": 1, "probe": 1}
@@ -61,11 +61,17 @@ class Expander:
         known = self._recipes.get(name)
         if known is None:
             run = self.specs.runs.runs[name]
-            values = self.specs.runs.recipes[run.recipe].model_dump()
-            known = self._recipes[name] = Recipe.model_validate(
-                values | self.specs.scale.recipes.get(run.recipe, {}) | run.change
-            )
+            if run.recipe is None:
+                raise ValueError(f"the run '{name}' has no recipe: it can be measured, not trained")
+            known = self._recipes[name] = Recipe.model_validate(self._layers(run.recipe) | run.change)
         return known
+
+    def _layers(self, recipe: str) -> dict[str, Any]:
+        """From the furthest base on, what each recipe writes and then what the scale changes of it."""
+        runs, values = self.specs.runs, dict[str, Any]()
+        for name in chain_of(recipe, runs.extends, list(runs.recipes)):
+            values |= runs.written[name] | self.specs.scale.recipes.get(name, {})
+        return values
 
     def _data(self, name: str) -> Job:
         bound = self.specs.scale.data[name]
@@ -91,6 +97,7 @@ class Expander:
             "model": _model(run.model, scale.models[run.model], how),
             "recipe": self.recipe(name).model_dump(),
             "distillation": how.model_dump() if how else None,
+            "init_weights": (self.specs.runs.runs[run.init].weights if run.init else None) or "last",
             "inputs": inputs,
         }
         seconds = train_seconds(self.specs, run, self.recipe(name))

@@ -11,7 +11,7 @@ from replicate.store.atomic import canonical
 
 Kind = Literal["data", "train", "predict", "measure", "probe"]
 
-NEUTRAL: Mapping[str, Any] = {}
+NEUTRAL: Mapping[str, Any] = {"init_weights": "last", "recipe.clip_norm": 0.0}
 """Fields that came later, dotted from the payload's root, with the value that means "as before".
 
 A field is left out of the hash while it has its neutral value, so adding one moves no published key.

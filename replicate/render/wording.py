@@ -17,7 +17,7 @@ RELEASED = "‡"
 VERDICT_MARKS: Mapping[Verdict, str] = {"replicated": "✓", "not replicated": "✗", "undecided": "?"}
 CLAIM_MARKS: Mapping[ClaimVerdict, str] = {"holds": "✓", "fails": "✗", "undecided": "?", "not run": "○"}
 
-_OTHER_MEANING = "another experiment: the paper's networks and data, for orientation only"
+OTHER_MEANING = "another experiment: the paper's networks and data, for orientation only"
 _VERDICT_MEANINGS = {
     "✓": "within the tolerance of the paper's value",
     "✗": "outside it",
@@ -119,7 +119,7 @@ def legend(table: Table, variant: Variant) -> list[tuple[str, str]]:
         marks = {verdict_mark(table, cell) for cell in cells}
         found += [(mark, text) for mark, text in _VERDICT_MEANINGS.items() if mark in marks]
     if table.banner and (variant == "compare" or table.claims):
-        found.append((OTHER_EXPERIMENT, _OTHER_MEANING))
+        found.append((OTHER_EXPERIMENT, OTHER_MEANING))
     return found
 
 

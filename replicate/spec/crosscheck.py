@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pydantic import ValidationError
 
 from replicate.errors import Fault, suggestion
-from replicate.spec.reading import FIELDS, Read, heads_of, read_of
+from replicate.spec.reading import ACCURACIES, FIELDS, Read, heads_of, read_of
 from replicate.spec.recipe import Recipe
 from replicate.spec.run import RunsFile, RunSpec
 from replicate.spec.scale import Scale
@@ -32,12 +32,13 @@ def _unknown(where: str, what: str, name: str, known: Iterable[str], fault: str)
 def _runs(file: str, spec: RunsFile, scale: Scale | None) -> Iterator[Fault]:
     for name, run in spec.runs.items():
         where = f'{file}: runs."{name}"'
-        yield from _unknown(
-            f"{where}.recipe", "recipes", run.recipe, spec.recipes, f"there is no recipe '{run.recipe}'"
-        )
+        if run.recipe is not None:
+            fault = f"there is no recipe '{run.recipe}'"
+            yield from _unknown(f"{where}.recipe", "recipes", run.recipe, spec.recipes, fault)
         for field, other in (("init", run.init), ("teacher", run.teacher)):
             if other is not None:
                 yield from _unknown(f"{where}.{field}", "runs", other, spec.runs, f"there is no run '{other}'")
+                yield from _trainable(f"{where}.{field}", other, spec)
         if run.distillation is not None:
             yield from _unknown(
                 f"{where}.distillation",
@@ -54,7 +55,7 @@ def _runs(file: str, spec: RunsFile, scale: Scale | None) -> Iterator[Fault]:
                 where, f"the distillation '{run.distillation}' {'takes no' if run.teacher else 'needs a'} teacher"
             )
         yield from _circle(where, name, spec)
-        if run.recipe in spec.recipes:
+        if run.recipe is not None and run.recipe in spec.recipes:
             yield from _changes(f"{where}.change", spec.recipes[run.recipe], run.change)
         if scale is not None:
             yield from _bound(where, run, scale, needs_token=how is not None and how.token)
@@ -65,6 +66,12 @@ def _runs(file: str, spec: RunsFile, scale: Scale | None) -> Iterator[Fault]:
                 yield from _changes(where, spec.recipes[name], change)
             else:
                 yield from _unknown(where, "recipes", name, spec.recipes, f"runs.toml has no recipe '{name}'")
+
+
+def _trainable(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
+    if name in spec.runs and spec.runs[name].recipe is None:
+        help = ("give it one in runs.toml, or say with 'not_run' why the number is not made",)
+        yield Fault(where, f"the run '{name}' has no recipe, so it is measured but not trained", help)
 
 
 def _changes(where: str, recipe: Recipe, change: dict[str, object]) -> Iterator[Fault]:
@@ -129,7 +136,8 @@ def _layout(file: str, spec: TableSpec) -> Iterator[Fault]:
     if "default" not in spec.table.tolerance:
         yield Fault(f"{file}: table.tolerance.default", "this key is required")
     for index, row in enumerate(spec.rows):
-        for field, given, known in (("paper", set(row.paper), numbers), ("text", set(row.text), words)):
+        places = (("paper", row.paper, numbers), ("runs", row.runs, numbers), ("text", row.text, words))
+        for field, given, known in places:
             for key in sorted(given):
                 yield from _unknown(
                     f"{file}: rows[{index}].{field}.{key}",
@@ -178,12 +186,16 @@ def check_read(where: str, what: str, read: Read, runs: RunsFile, scale: Scale |
         if name not in runs.runs:
             yield from _unknown(f"{where}.run", "runs", name, runs.runs, f"{what}: there is no run '{name}'")
         elif head != "truth" and head not in heads_of(runs.runs[name], runs):
-            known = heads_of(runs.runs[name], runs)
+            known: tuple[str, ...] = heads_of(runs.runs[name], runs)
             yield Fault(
                 f"{where}.head",
                 f"{what}: the network of run '{name}' has no head '{head}'",
                 (f"heads: {', '.join(known)}", "only runs with a distillation token have the other heads"),
             )
+        elif read.metric in ACCURACIES or read.metric == "recipe":
+            yield from _trainable(f"{where}.run", name, runs)
+            if read.metric == "similarity" and len(heads_of(runs.runs[name], runs)) == 1:
+                yield Fault(f"{where}.run", f"{what}: the network of run '{name}' has one token, got 'similarity'")
     fields = FIELDS.get(read.metric, ())
     layer = read.metric == "similarity" and (read.field or "").isdigit()
     if fields and not layer and read.field not in fields:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from replicate.spec.recipe import Positive, Strict
-from replicate.spec.table import ColumnSpec, Metric, Name, Reading, RowSpec, TableHead, TableSpec
+from replicate.spec.table import ColumnSpec, Metric, Name, Printed, Reading, RowSpec, TableHead, TableSpec
 
 Place = Annotated[str, Field(pattern=r"^[a-z0-9_]+/(@|[a-z0-9_]+)/[a-z0-9_]+$")]
 """``table/row/column``."""
@@ -119,6 +119,8 @@ class Heatmap(Strict):
 
     table: str
     label: str
+    names: tuple[str, ...] = ()
+    """Of the columns, where their headers are too long or need their group to be understood."""
 
 
 class Differences(Strict):
@@ -243,6 +245,6 @@ OWN_COLUMN = "value"
 
 def _row(index: int, point: PointSpec) -> RowSpec:
     read = point.model_dump(include=set(Reading.model_fields))
-    paper = {} if point.paper is None else {OWN_COLUMN: point.paper}
+    paper: dict[str, Printed] = {} if point.paper is None else {OWN_COLUMN: point.paper}
     source = point.source or None
     return RowSpec(key=f"p{index}", label="", paper=paper, source=source, **read)

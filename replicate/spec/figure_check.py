@@ -89,6 +89,11 @@ def _whole_tables(file: str, spec: FigureSpec, tables: Tables) -> Iterator[Fault
                 yield from _column(f"{where}.y", series.y, table)
             if series.names and len(series.names) != len(series.rows):
                 yield Fault(f"{where}.names", f"one name a row, got {len(series.names)} for {len(series.rows)} rows")
+    if spec.heatmap and spec.heatmap.names:
+        numbers = [column for column in tables[spec.heatmap.table].table.columns if not column.text]
+        if len(spec.heatmap.names) != len(numbers):
+            got = f"got {len(spec.heatmap.names)} for {len(numbers)} columns"
+            yield Fault(f"{file}: heatmap.names", f"one name a column, {got}")
     if spec.differences:
         table = tables[spec.differences.table]
         for row in (spec.differences.base, *spec.differences.rows):
@@ -118,6 +123,12 @@ def _runs(file: str, spec: FigureSpec, runs: RunsFile, scale: Scale | None) -> I
             yield Fault(where, f"the network of run '{series.run}' has one token only, so nothing to compare")
     if spec.curves:
         for name in spec.curves.runs:
-            yield from _unknown(f"{file}: curves.runs", "run", name, runs.runs)
+            yield from _curve(f"{file}: curves.runs", name, runs)
         if spec.curves.reference is not None:
-            yield from _unknown(f"{file}: curves.reference", "run", spec.curves.reference, runs.runs)
+            yield from _curve(f"{file}: curves.reference", spec.curves.reference, runs)
+
+
+def _curve(where: str, name: str, runs: RunsFile) -> Iterator[Fault]:
+    yield from _unknown(where, "run", name, runs.runs)
+    if name in runs.runs and runs.runs[name].recipe is None:
+        yield Fault(where, f"the network of run '{name}' is only measured, never trained")

@@ -45,6 +45,11 @@ class Specs:
             raise UnknownName("table", table_id, self.tables)
         return self.tables[table_id]
 
+    @property
+    def ordered(self) -> list[str]:
+        """The ids of all tables, in the order of the paper."""
+        return sorted(self.tables, key=lambda name: (self.tables[name].table.place, name))
+
     def figure(self, figure_id: str) -> FigureSpec:
         if figure_id not in self.figures:
             raise UnknownName("figure", figure_id, self.figures)
@@ -187,7 +192,7 @@ def _tuples(value: Any) -> Any:
 def _fault(path: Path, model: type[BaseModel], error: dict[str, Any]) -> Fault:
     # pydantic adds a last step "[key]" where a name itself is at fault.
     loc = error["loc"][:-1] if error["loc"][-1:] == ("[key]",) else error["loc"]
-    where = f"{shown_path(path)}: {_dotted(loc)}"
+    where = f"{shown_path(path)}: {_dotted(loc)}" if loc else shown_path(path)
     kind, got = error["type"], error.get("input")
     if kind == "extra_forbidden":
         known = _fields_at(model, loc[:-1])

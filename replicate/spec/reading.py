@@ -16,7 +16,7 @@ FIELDS: dict[Metric, tuple[str, ...]] = {
     "architecture": ("parameters", "embed_dim", "heads", "layers", "size"),
     "similarity": ("input", "input_with_position", "last"),
     "data": ("train", "test", "classes"),
-    "recipe": (*sorted(Recipe.model_fields), "gradient_clip", "lr_decay"),
+    "recipe": (*sorted(Recipe.model_fields), "lr_decay"),
 }
 """Values of ``field`` by metric; a similarity can also name a layer, counted from 1."""
 
@@ -45,7 +45,9 @@ def read_of(table: TableHead, row: RowSpec | ReferenceSpec, column: ColumnSpec |
         if column is None or row.run is None or column.run is None:
             return None
         return Read(metric, row.run, row.head or "class", on, field, (column.run, column.head or "class"))
-    run = _run(row.run, column.run if column else None) or table.run
+    run = (row.runs.get(column.key) if isinstance(row, RowSpec) and column else None) or (
+        _run(row.run, column.run if column else None) or table.run
+    )
     if isinstance(row, RowSpec) and row.not_run and metric in ACCURACIES:
         return None
     if run is None and metric != "data":
@@ -56,7 +58,9 @@ def read_of(table: TableHead, row: RowSpec | ReferenceSpec, column: ColumnSpec |
 
 def _run(row: str | None, column: str | None) -> str | None:
     if row is None:
-        return column
+        return None if column is None or "{row}" in column else column
+    if column is not None and "{row}" in column:
+        return column.replace("{row}", row)
     if "{column}" not in row:
         return row
     return None if column is None else row.replace("{column}", column)

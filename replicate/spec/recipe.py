@@ -36,7 +36,7 @@ class Recipe(Strict):
     mix_batch: Count
     """Images that share one mixup/cutmix draw: the batch of one GPU in the official code."""
     epochs: Count
-    warmup_epochs: Annotated[int, Field(ge=0)]
+    warmup_epochs: Annotated[int | float, Field(ge=0)]
     warmup_lr: NonNegative
     min_lr: NonNegative
     """``warmup_lr`` and ``min_lr`` are absolute: they are not scaled with the batch."""
@@ -67,6 +67,8 @@ class Recipe(Strict):
     ema: Annotated[float, Field(ge=0.0, lt=1.0)]
     """Decay of the averaged weights, which are stored and evaluated only where asked; 0 is none."""
     precision: Literal["fp32", "fp16", "bf16"]
+    clip_norm: NonNegative = 0.0
+    """Gradients are scaled down to this norm over all parameters; 0 leaves them alone (DeiT; Table 9)."""
 
 
 class Distillation(Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -10,7 +11,20 @@ from replicate.spec.recipe import NonNegative, Strict
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Printed = float | str
-"""A number of the paper; or its text where it printed no plain number, such as ``9/0.5``."""
+"""A number of the paper; or the text of it where the digits are not all there is, such as ``86M``, ``4.3*`` or
+``9/0.5``: see ``number_of``."""
+
+_NUMBER = re.compile(r"([−-]?\d+(?:\.\d+)?)([kM]?)\*?")
+_UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
+
+
+def number_of(printed: Printed | None) -> float | None:
+    """The number that was printed: 86e6 for ``86M``, 4.3 for ``4.3*``, None for ``9/0.5``."""
+    if printed is None or isinstance(printed, float):
+        return printed
+    match = _NUMBER.fullmatch(printed)
+    return float(match[1].replace("−", "-")) * _UNITS[match[2]] if match else None
+
 
 Head = Literal["class", "distillation", "softmax-sum", "logit-mean", "truth"]
 """``truth`` is no head: the label itself, for disagreement with the ground truth (Table 4)."""
@@ -34,7 +48,7 @@ Metric = Literal[
 - ``disagreement`` [share]: of test images for which the networks of row and column choose differently.
 - ``throughput`` [images/s]; ``ratio``: the same relative to the scale's reference network.
 - ``architecture``: the fact ``field`` of the built model (``parameters``, ``embed_dim``, ``heads``, ``layers``).
-- ``similarity``: cosine of the two tokens of a network at ``field`` (``input``, ``last``).
+- ``similarity``: cosine of the two tokens of a network at ``field`` (``input``, ``last``, or after block ``1``, ...).
 - ``data``: the fact ``field`` of the data set ``on`` (``train``, ``test``, ``classes``).
 - ``recipe``: the ingredient ``field`` of the recipe that really runs, as text.
 """
@@ -43,7 +57,8 @@ Metric = Literal[
 class Reading(Strict):
     """What a cell reads. A row overrides its column, which overrides the table.
 
-    ``run``: the network; ``{column}`` in a row's stands for the column's. ``on``: another data set than the run's.
+    ``run``: the network; ``{column}`` in a row's stands for the column's, ``{row}`` in a column's for the row's.
+    ``on``: another data set than the run's.
     """
 
     run: str | None = None
@@ -74,6 +89,8 @@ class RowSpec(Reading):
     label: str
     rule: bool = False
     group: str = ""
+    runs: dict[str, str] = {}
+    """The network by column, where it is not the one that ``run`` says."""
     text: dict[str, str] = {}
     paper: dict[str, Printed] = {}
     source: str | None = None
@@ -87,6 +104,8 @@ class TableHead(Reading):
 
     id: Name
     number: int | None = None
+    after: int | None = None
+    """For numbers that the paper gives in its text: the table that they follow."""
     source: str
     """Version of the paper that every ``paper`` value was copied from."""
     caption: str
@@ -98,6 +117,13 @@ class TableHead(Reading):
     """Largest difference from the paper that counts as replicated: ``default``, or by column key."""
     tolerance_reason: str
     columns: tuple[ColumnSpec, ...] = Field(min_length=1)
+
+    @property
+    def place(self) -> float:
+        """Where the table stands in the paper: after Table 7 is 7.5, and unknown is last."""
+        if self.number is not None:
+            return float(self.number)
+        return float("inf") if self.after is None else self.after + 0.5
 
 
 class ReferenceSpec(Reading):

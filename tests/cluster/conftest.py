@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.testbed import Testbed, boot
+from cluster.testbed import Testbed, boot, end
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def testbed() -> Iterator[Testbed]:
     try:
         yield booted
     finally:
-        booted.down("--purge")
+        end(booted)
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def bare_testbed() -> Iterator[Testbed]:
     try:
         yield booted
     finally:
-        booted.down("--purge")
+        end(booted)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from conftest import ROOT
+from stage import ROOT
 
 TABLE = "small"
 

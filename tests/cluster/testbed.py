@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,14 @@ def boot(accounting: bool = True) -> Testbed:
     testbed = Testbed(Path(tempfile.mkdtemp(prefix="tb-", dir="/var/tmp")), accounting)
     testbed.up()
     return testbed
+
+
+def end(testbed: Testbed) -> None:
+    """Take it away, with whatever a failed test left running."""
+    # Jobs outlive the daemons that a test killed; a repaired testbed can end them.
+    with suppress(AssertionError, subprocess.TimeoutExpired):
+        testbed.clear()
+    testbed.down("--purge")
 
 
 def lives(pid: int) -> bool:

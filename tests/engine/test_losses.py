@@ -157,3 +157,19 @@ def test_only_the_students_logits_get_a_gradient():
     loss({"class": student}, TARGETS, teacher, method(method="soft")).backward()
     assert student.grad is not None
     assert teacher.grad is None
+
+
+def test_the_label_can_teach_both_tokens():
+    # Cross-entropy of the class head against the label, and of the second head with the share of the teacher.
+    targets = TARGETS
+    second = -(targets * SECOND.log_softmax(1)).sum(1).mean().item()
+    heads = {"class": STUDENT, "distillation": SECOND}
+    half = loss(heads, targets, None, method(method="label", token=True))
+    assert half.item() == pytest.approx(0.5 * LABEL + 0.5 * second, rel=1e-6)
+    fifth = loss(heads, targets, None, method(method="label", token=True, weight=0.2))
+    assert fifth.item() == pytest.approx(0.8 * LABEL + 0.2 * second, rel=1e-6)
+
+
+def test_the_label_teaches_two_tokens_or_none():
+    with pytest.raises(UserError, match="'label' teaches two tokens"):
+        loss({"class": STUDENT}, TARGETS, None, method(method="label", token=False))

@@ -180,6 +180,16 @@ def test_heads_of_other_classes_stay_fresh_only_if_asked(tmp_path, model, names)
         assert torch.equal(tensor, fresh[name] if is_head else old[name]), name
 
 
+def test_heads_of_as_many_other_classes_are_fresh_too(tmp_path):
+    path = stored(models.build(vit(), 32, 3, seed=1), tmp_path / "w.safetensors")
+    network = models.build(vit(), 32, 3, seed=2)
+    fresh = network.head.weight.detach().clone()
+    models.load_weights(network, path, new_heads=True)
+    assert torch.equal(network.head.weight, fresh)
+    models.load_weights(network, path)
+    assert not torch.equal(network.head.weight, fresh)
+
+
 def test_weights_of_another_network_are_listed(tmp_path):
     path = stored(models.build(vit(), 32, 3), tmp_path / "w.safetensors")
     with pytest.raises(UserError, match="missing: dist_token") as caught:

@@ -448,6 +448,47 @@ def test_new_heads_only_for_other_data(data, tmp_path, same_data, allowed):
             train.Training(job.payload, job.inputs)
 
 
+def test_a_new_head_can_be_asked_for_and_depends_on_the_seed(data, tmp_path):
+    first = Job(tmp_path / "first", {"data": data})
+    first.run()
+    start = load_file(first.folder / "model.safetensors")
+    found = {}
+    for name, fields in {"kept": {}, "new": {"new_head": True}, "other": {"new_head": True, "seed": 4}}.items():
+        job = Job(tmp_path / name, {"data": data, "init": first.folder}, **fields)
+        network = train.Training(job.payload, job.inputs).network
+        assert torch.equal(network.norm.weight, start["norm.weight"])
+        found[name] = network.head.weight.detach()
+    assert torch.equal(found["kept"], start["head.weight"])
+    assert not torch.equal(found["new"], start["head.weight"])
+    assert not torch.equal(found["new"], found["other"])
+
+
+def test_two_class_tokens_need_no_teacher(data, tmp_path):
+    how = method(method="label", token=True)
+    job = Job(tmp_path / "job", {"data": data}, model=vit(True), distillation=how)
+    training = train.Training(job.payload, job.inputs)
+    assert training.teacher is None
+    before = training.network.head_dist.weight.detach().clone()
+    training.step(0, 0)
+    assert not torch.equal(training.network.head_dist.weight, before)
+
+
+@pytest.mark.parametrize("norm", [0.0, 0.01, 1e6])
+def test_gradients_are_scaled_down_to_the_norm(data, tmp_path, norm):
+    """Plain SGD at a rate of 1 moves the weights by the gradient, so by ``norm`` where it is below the gradient's."""
+    fields = {"optimizer": "sgd", "lr": 1.0, "momentum": 0.0, "weight_decay": 0.0, "warmup_epochs": 0}
+    job = Job(tmp_path / "job", {"data": data}, recipe=recipe(clip_norm=norm, **fields))
+    training = train.Training(job.payload, job.inputs)
+    before = [parameter.detach().clone() for parameter in training.network.parameters()]
+    training.step(0, 0)
+    moved = [parameter.detach() - old for parameter, old in zip(training.network.parameters(), before, strict=True)]
+    length = torch.cat([part.flatten() for part in moved]).norm().item()
+    if norm == 0.01:
+        assert length == pytest.approx(0.01, rel=1e-3)
+    else:
+        assert length > 0.1
+
+
 def test_a_token_without_its_head_is_refused_before_the_first_step(data, teacher, tmp_path):
     inputs = {"data": data, "teacher": teacher}
     job = Job(tmp_path / "job", inputs, model=vit(False), distillation=method(token=True))

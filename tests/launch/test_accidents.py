@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from world import World, ended, processes_of, wait_for
+from world import JOBS, World, ended, new_world, processes_of, wait_for
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -21,9 +21,9 @@ EPOCHS = 60
 
 
 @pytest.fixture
-def slow(world: World) -> World:
-    world.change("epochs        = 2\nwarmup_epochs = 1", f"epochs        = {EPOCHS}\nwarmup_epochs = 1")
-    return world
+def slow(tmp_path: Path) -> Iterator[World]:
+    with new_world(tmp_path / "slow", epochs=EPOCHS) as made:
+        yield made
 
 
 def training(world: World) -> Path | None:
@@ -38,24 +38,17 @@ def worker_of(folder: Path) -> int:
     return int(json.loads((folder / "claim" / "owner.json").read_text())["pid"])
 
 
-def resumed(world: World) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in world.results.glob("train-deit-*/curve.json")]
-
-
 def test_two_callers_on_one_folder(world: World, undisturbed: Any) -> None:
     callers = [world.start("table", "--id", "tiny", "--workers", "2") for _ in range(2)]
     done = [ended(caller) for caller in callers]
     assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
     assert (world.decisions(), world.weights()) == undisturbed
-    # Each training says once that it starts; results are made once.
-    for log in world.results.glob("*/log.txt"):
-        assert log.read_text().count("\n") <= 1 or "Traceback" not in log.read_text()
-    made = {path: json.loads(path.read_text())["cost"]["wall_seconds"] for path in world.results.glob("*/result.json")}
-    assert len(made) == 10
     assert world.claims() == []
-    lines = [line for one in done for line in one.stdout.splitlines() if line.startswith("[") and "] " in line]
-    computed = [line.split()[1] for line in lines if float(line.split()[2]) > 0]
-    assert set(computed) <= {path.parent.name for path in made}
+    # What a caller did not compute itself it reports with no time taken.
+    lines = [line.split() for one in done for line in one.stdout.splitlines() if line.startswith("[")]
+    computed = [line[1] for line in lines if line[2] != "0.0"]
+    assert len(lines) == 2 * JOBS
+    assert sorted(computed) == sorted(set(computed))
 
 
 def test_ctrl_c_stops_all_and_the_next_call_goes_on(slow: World) -> None:
@@ -119,19 +112,13 @@ def test_a_killed_caller_leaves_no_worker_and_no_claim(slow: World) -> None:
     assert (slow.decisions(), slow.weights()) == first
 
 
-def test_a_training_that_diverges(world: World) -> None:
-    world.change("[recipes.deit]", "[recipes.deit]\nlr = 1e30\nwarmup_lr = 1e30")
-    world.change(
-        'recipe = "deit"\n\n[runs."deit-ti-224/soft"]', 'recipe = "calm"\n\n[runs."deit-ti-224/soft"]', "runs.toml"
-    )
-    calm = (world.folder / "tables" / "runs.toml").read_text()
-    calm = calm.replace("[recipes.deit]", "[recipes.calm]", 1).partition("[recipes.calm]")[2].partition("[recipes.")[0]
-    with (world.folder / "tables" / "runs.toml").open("a") as file:
-        file.write(f"\n[recipes.calm]{calm}")
-    world.change(
-        "[recipes.regnet]",
-        '[recipes.calm]\nbatch = 16\nmix_batch = 16\nepochs = 2\nprecision = "fp32"\n\n[recipes.regnet]',
-    )
+def test_a_training_that_diverges(tmp_path: Path) -> None:
+    change = {"deit-s-224/none": {"change": {"lr": 1e30, "warmup_lr": 1e30}}}
+    with new_world(tmp_path / "wild", change) as world:
+        _diverge(world)
+
+
+def _diverge(world: World) -> None:
     done = world.table()
     assert done.returncode == 1
     key = world.key("train-deit-s-224-none")
@@ -146,8 +133,8 @@ def test_a_training_that_diverges(world: World) -> None:
     assert states == {
         ("none", "ti_224"): "done",
         ("none", "s_224"): "failed",
-        ("token", "ti_224"): "failed",
-        ("token", "s_224"): "failed",
+        ("token", "ti_224"): "done",
+        ("token", "s_224"): "done",
     }
     before = (world.results / key / "log.txt").read_text()
     again = world.table()

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from world import World
+from world import JOBS, World
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
-
-JOBS = 10
 
 
 @pytest.mark.parametrize("workers", [2, 4])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +17,10 @@ from typing import Any
 
 from stage import ROOT, environment
 
-HERE = Path(__file__).parent
 PATIENCE = 120.0
+JOBS = 10
+"""The images, and a training and its decisions for each of four students and (without decisions) their teacher."""
+RUNS = ("regnety-16gf", "deit-ti-224/none", "deit-ti-224/token", "deit-s-224/none", "deit-s-224/token")
 
 
 @dataclass
@@ -25,15 +30,16 @@ class World:
     folder: Path
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pid in processes_of(self):
+            os.kill(pid, signal.SIGKILL)
+
     @property
     def results(self) -> Path:
         return self.folder / "results"
-
-    def change(self, old: str, new: str, name: str = "scales/tiny.toml") -> None:
-        path = self.folder / "tables" / name
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new))
 
     def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
         """A command in a process group of its own, which Ctrl-C reaches as a whole."""
@@ -109,11 +115,32 @@ def processes_of(world: World) -> list[int]:
     return found
 
 
-def new_world(folder: Path) -> World:
+def new_world(folder: Path, runs: dict[str, dict[str, Any]] | None = None, epochs: int = 2) -> World:
+    """The tiny table at a scale of its own: the mini scale with next to no images and epochs.
+
+    runs: changes of single runs, such as a recipe that diverges.
+    """
     scales = folder / "tables" / "scales"
     scales.mkdir(parents=True)
-    shutil.copy(ROOT / "tables" / "runs.toml", scales.parent)
-    shutil.copy(ROOT / "tables" / "scales" / "mini.toml", scales)
-    shutil.copy(HERE / "tiny_scale.toml", scales / "tiny.toml")
-    shutil.copy(HERE / "tiny_table.toml", scales.parent / "tiny.toml")
+    spec = tomllib.loads((ROOT / "tables" / "runs.toml").read_text())
+    spec["runs"] = {name: spec["runs"][name] | (runs or {}).get(name, {}) for name in RUNS}
+    (scales.parent / "runs.toml").write_text(toml(spec))
+    scale = tomllib.loads((ROOT / "tables" / "scales" / "mini.toml").read_text())
+    scale |= {"id": "tiny", "title": "tiny scale"}
+    scale["data"]["imagenet"] |= {"train": 64, "test": 100}
+    for recipe in ("deit", "regnet"):
+        scale["recipes"][recipe] |= {"batch": 16, "mix_batch": 16, "epochs": epochs, "warmup_epochs": 1}
+    scale["recipes"] = {name: values for name, values in scale["recipes"].items() if name in spec["recipes"]}
+    (scales / "tiny.toml").write_text(toml(scale))
+    shutil.copy(Path(__file__).with_name("tiny_table.toml"), scales.parent / "tiny.toml")
     return World(folder)
+
+
+def toml(values: dict[str, Any]) -> str:
+    return "".join(f"{json.dumps(name)} = {_inline(value)}\n" for name, value in values.items())
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)} = {_inline(item)}" for name, item in value.items()) + "}"
+    return json.dumps(value)

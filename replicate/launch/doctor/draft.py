@@ -23,11 +23,11 @@ MOST_MINUTES = 2880
 MOST_CORES = 8
 
 
-def draft(name: str | None, client: Client, hostname: str, environ: Mapping[str, str]) -> str:
+def draft(client: Client, hostname: str, environ: Mapping[str, str]) -> str:
     """TOML of a profile that `replicate.launch.profile.load_profile` takes. Raises ClusterDown without an answer."""
     limits = client.limits()
     cluster = limits.get("ClusterName", "")
-    name = name or re.sub(r"[^\w.-]", "-", cluster) or "cluster"
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", cluster).lstrip("-._") or "cluster"
     known = partitions(client)
     if not known:
         raise UserError("sinfo: expected partitions, got none\n  ask the site which of them you may use")

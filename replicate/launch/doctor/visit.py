@@ -23,7 +23,7 @@ from replicate.launch.slurm.client import Client
 from replicate.spec.scale import FolderData
 from replicate.store.provenance import PACKAGES
 
-LOOK = 10.0
+LOOK = 5.0
 """Seconds between two questions to squeue; the answer itself is a file, which costs the controller nothing."""
 NEEDED = ("torch", "torchvision", "timm", "numpy", "safetensors")
 LOCAL_DISKS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "overlay", "f2fs")
@@ -36,8 +36,9 @@ def examine(profile: Profile, client: Client, data: list[FolderData], seconds: f
     nonce = secrets.token_hex(8)
     # Jobs of another user could be led elsewhere by a folder whose name they can guess.
     folder = shared / f".doctor-{nonce}"
+    existed = shared.exists()
     try:
-        shared.mkdir(parents=True, exist_ok=True)
+        shared.mkdir(mode=0o750 if profile.group else 0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
     except OSError as error:
         yield fail("shared folder", f"{shared}: {error.strerror}", "create it, or name another in paths.shared")
@@ -48,6 +49,9 @@ def examine(profile: Profile, client: Client, data: list[FolderData], seconds: f
             yield from _from_node(profile, client, folder, nonce, data, seconds)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if not existed:
+            with suppress(OSError):
+                shared.rmdir()
 
 
 def _from_here(profile: Profile, shared: Path) -> Iterator[Finding]:
@@ -99,7 +103,7 @@ def _from_node(
 def _submit(profile: Profile, client: Client, folder: Path) -> str | Finding:
     # As a training asks, but short and alone, so that it starts soon.
     request = {**profile.request("train"), "time": 5, "nodes": 1}
-    for name in ("ntasks_per_node", "exclusive"):
+    for name in ("ntasks_per_node", "exclusive", "licenses"):
         request.pop(name, None)
     setup = [line for text in profile.setup for line in (f"echo {shlex.quote('+ ' + text)}", text)]
     srun = shlex.join(["srun", "--ntasks=1", *srun_arguments(profile)])

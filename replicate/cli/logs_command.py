@@ -1,0 +1,70 @@
+"""``logs``: what the jobs behind a number said."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from pathlib import Path
+
+import click
+
+from replicate.cli import DONE
+from replicate.cli.workspace import Workspace, complete_table, with_workspace
+from replicate.errors import UnknownName
+
+
+@click.command(name="logs")
+@click.argument("table_id", metavar="ID", shell_complete=complete_table)
+@click.argument("row")
+@click.argument("column")
+@click.option("-n", "--lines", type=click.IntRange(1), default=40, show_default=True, help="Last lines of each file.")
+@with_workspace
+def command(workspace: Workspace, table_id: str, row: str, column: str, lines: int) -> int:
+    """Show the logs behind the number of table ID at ROW and COLUMN.
+
+    Of the jobs it rests on: those that failed or run, else the last one that ran. With --cluster also what Slurm
+    wrote. Every file is named, so that it can be opened.
+    """
+    from replicate.launch.slurm.logs import logs
+    from replicate.launch.slurm.queue import Queue
+    from replicate.launch.slurm.step import look
+    from replicate.launch.slurm.submission import read_submissions
+    from replicate.launch.slurm.world import World
+
+    specs = workspace.specs()
+    specs.table(table_id)
+    plan = workspace.plan([table_id], specs)
+    cells = {(cell.row, cell.column): cell for cell in plan.cells[table_id]}
+    if (row, column) not in cells:
+        rows = {name for name, _ in cells}
+        raise (
+            UnknownName("row", row, rows)
+            if row not in rows
+            else UnknownName("column", column, [name for of, name in cells if of == row])
+        )
+    store = workspace.store()
+    graph = plan.graph.needed_for(cells[row, column].keys)
+    if workspace.profile is not None:
+        world = look(graph, store, workspace.profile)
+    else:
+        world = World(graph, store, Queue(), read_submissions(store.root), 0.0)
+    active = [key for key, view in world.views.items() if view.state in ("failed", "lost", "running", "damaged")]
+    shown = active or [key for key, view in world.views.items() if view.state == "done"][-1:]
+    for key in shown:
+        click.echo(f"{key}  [{world.views[key].state}] {world.views[key].why}".rstrip())
+        files = logs(world, key)
+        for path in files:
+            click.echo(f"--- {workspace.shown(path)}")
+            click.echo(_tail(path, lines))
+        if not files:
+            click.echo("  it has not written anything yet")
+    if not shown:
+        click.echo("none of its jobs has run yet")
+    return DONE
+
+
+def _tail(path: Path, lines: int) -> str:
+    # A log may be long, and hold anything.
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = "".join(deque(file, maxlen=lines))
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "�" for sign in text).rstrip(os.linesep)

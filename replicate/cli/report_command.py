@@ -1,0 +1,94 @@
+"""``report``: a static site of everything that is known, from what is stored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from replicate.cli import DONE
+from replicate.cli.workspace import Workspace, with_workspace
+from replicate.errors import UserError
+
+if TYPE_CHECKING:
+    from replicate.collect.table import Table
+
+FOLDER = "report"
+
+
+@click.command(name="report")
+@click.option("--serve", is_flag=True, help="Also show it to a browser on this machine, until Ctrl-C.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Of --serve; 0 takes a free one."
+)
+@click.option(
+    "--readme",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Only write the overview between the markers of this file.",
+)
+@with_workspace
+def command(workspace: Workspace, serve: bool, port: int, readme: Path | None) -> int:
+    """Write a site with every table, claim, run and job as they stand now. Runs nothing.
+
+    It lies in <out>/<scale>/report/ and needs no network: open its index.html.
+    """
+    from replicate.render.site.book import gather
+    from replicate.render.site.pictures import draw_all
+    from replicate.render.site.site import write
+
+    specs = workspace.specs()
+    plan = workspace.plan(sorted(specs.tables), specs)
+    store = workspace.store()
+    if readme is not None:
+        from replicate.collect.finish import Finisher
+
+        finisher = Finisher(plan, store)
+        ids = sorted(plan.cells, key=lambda name: (specs.table(name).table.place, name))
+        _write_readme(workspace, readme, [finisher.finish(name) for name in ids])
+        return DONE
+    pictures, without = draw_all(plan, store)
+    folder = workspace.out / specs.scale.id / FOLDER
+    try:
+        paths = write(gather(plan, store, pictures, without), folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the report cannot be written, got '{error.strerror}'\n"
+            "  name a folder that you may write with --out DIR; results are not touched"
+        ) from error
+    if workspace.json:
+        click.echo(json.dumps({"index": str(paths[0]), "files": len(paths), "damage": store.damage}, indent=1))
+    else:
+        for damage in store.damage.values():
+            click.echo(f"damaged: {damage}", err=True)
+        click.echo(f"{workspace.shown(paths[0])}  ({len(paths)} files)")
+    return _show(folder, port) if serve else DONE
+
+
+def _show(folder: Path, port: int) -> int:
+    from replicate.cli.serve import HOST, server
+
+    with server(folder, port) as running:
+        click.echo(f"http://{HOST}:{running.server_address[1]}/  (Ctrl-C stops)", err=True)
+        try:
+            running.serve_forever(poll_interval=0.2)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+    return DONE
+
+
+def _write_readme(workspace: Workspace, path: Path, tables: list[Table]) -> None:
+    from replicate.render.overview import updated
+    from replicate.store.atomic import write_text
+
+    try:
+        before = path.read_text(encoding="utf-8")
+        after = updated(before, tables, workspace.shown(path))
+        if after != before:
+            write_text(path, after)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read or written, got '{error.strerror}'") from error
+    said = "updated" if after != before else "up to date"
+    click.echo(json.dumps({"file": str(path), "state": said}) if workspace.json else f"{workspace.shown(path)}: {said}")

@@ -1,0 +1,29 @@
+"""Where to read what a job said: its own log, its attempts, and Slurm's log of the task it ran in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from replicate.launch.slurm.attempt import STDERR, STDOUT, attempts
+from replicate.launch.slurm.submission import Submission
+from replicate.launch.slurm.world import World
+from replicate.store.store import LOG
+
+
+def logs(world: World, key: str) -> list[Path]:
+    """The files that are not empty: ``log.txt``, of the newest attempt, then of the newest submission."""
+    folder = world.store.folder(key)
+    found = [folder / LOG]
+    for attempt in attempts(folder)[-1:]:
+        found += [attempt / STDOUT, attempt / STDERR]
+    for submission in world.submissions_of(key)[-1:]:
+        found += task_logs(submission, key)
+    return [path for path in found if path.is_file() and path.stat().st_size > 0]
+
+
+def task_logs(submission: Submission, key: str) -> list[Path]:
+    """Slurm's own: what the setup lines and a Python that did not start said."""
+    indices = [index for index, keys in submission.tasks.items() if key in keys]
+    return sorted(path for index in indices for path in submission.folder.glob(f"*_{index}_*_log.*")) or sorted(
+        submission.folder.glob("*_log.*") if len(submission.tasks) == 1 else []
+    )

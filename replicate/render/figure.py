@@ -1,0 +1,203 @@
+"""A finished figure to PDF, PNG and SVG: the same figure gives the same bytes.
+
+Banner above, panels, one legend below them with what is missing, notes last.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import Literal, get_args
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+
+from replicate.collect.figure import XY, Bars, Field, Figure, Panel, Side
+from replicate.errors import UnknownName
+from replicate.render import figure_bars, figure_field, figure_xy
+from replicate.render.figure_style import (
+    FAINT,
+    INK,
+    METADATA,
+    PAGE,
+    WARN_INK,
+    WARN_PAGE,
+    WIDTH,
+    Line,
+    house_style,
+    look,
+)
+from replicate.store.atomic import write_bytes
+
+FORMATS = ("pdf", "png", "svg")
+COLUMNS = 3
+LETTERS = 96
+"""Of an axis label, over the whole width."""
+LINE = 0.145
+"""Inches of a line of small print."""
+SIDES = {"here": "filled: here", "paper": "hollow: the paper"}
+
+
+def write(figure: Figure, folder: Path, formats: Iterable[str]) -> list[Path]:
+    """Write ``figure`` into ``folder`` in each of ``formats``; the paths, in that order. Raises UnknownName."""
+    names = list(dict.fromkeys(formats))
+    for name in names:
+        if name not in FORMATS:
+            raise UnknownName("format", name, FORMATS)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    with house_style():
+        canvas = draw(figure)
+        for name in names:
+            path = folder / f"{figure.id}.{name}"
+            write_bytes(path, _bytes(canvas, name))
+            paths.append(path)
+    return paths
+
+
+def render(figure: Figure, name: str) -> bytes:
+    """The file of one format."""
+    with house_style():
+        return _bytes(draw(figure), name)
+
+
+def _bytes(canvas: Canvas, name: str) -> bytes:
+    stream = BytesIO()
+    canvas.savefig(stream, format=name, metadata=dict(METADATA[name]))
+    return stream.getvalue()
+
+
+def draw(figure: Figure) -> Canvas:
+    """The figure on a canvas of its final size. Only inside ``house_style``."""
+    columns = min(COLUMNS, len(figure.panels))
+    rows = -(-len(figure.panels) // columns)
+    canvas = Canvas()
+    FigureCanvasAgg(canvas)
+    small = _small_print(figure)
+    top = 0.36 if figure.banner else 0.06
+    bottom = 0.06 + LINE * len(small)
+    canvas.set_size_inches(WIDTH, 1.0)
+    legend = _legend_height(canvas, figure)
+    height = top + rows * _panel_height(figure, columns) + legend + bottom
+    canvas.set_size_inches(WIDTH, height)
+    if figure.banner:
+        _banner(canvas, figure.banner, 1 - 0.17 / height)
+    _legend(canvas, figure, bottom / height)
+    for index, line in enumerate(small):
+        canvas.text(0.012, (bottom - 0.02 - LINE * (index + 1) + 0.03) / height, line, fontsize=6.5, color=FAINT)
+    low = (bottom + legend) / height
+    canvas.set_layout_engine("constrained", rect=(0.01, low, 0.98, 1 - top / height - low), wspace=0.05, hspace=0.06)
+    grid = canvas.subplots(rows, columns, squeeze=False)
+    places = list(grid.flat)
+    for axes in places[len(figure.panels) :]:
+        axes.set_visible(False)
+    for index, (axes, panel) in enumerate(zip(places, figure.panels, strict=False)):
+        _panel(axes, figure, panel, first=index % columns == 0, letters=int(LETTERS / columns))
+    # The names need the final place of everything else: lay out (turned labels settle the second time), then freeze.
+    canvas.draw_without_rendering()
+    canvas.draw_without_rendering()
+    canvas.set_layout_engine("none")
+    for axes, panel in zip(places, figure.panels, strict=False):
+        if isinstance(panel, XY):
+            figure_xy.name_points(axes, panel)
+    return canvas
+
+
+def _panel(axes: Axes, figure: Figure, panel: Panel, first: bool, letters: int) -> None:
+    if isinstance(panel, XY):
+        figure_xy.draw(axes, panel, letters)
+        if panel.identity:
+            axes.set_box_aspect(1)
+    elif isinstance(panel, Field):
+        # One scale of colours for both sides, unless they are two experiments.
+        figure_field.draw(axes, panel, None if figure.banner else _top(figure), first)
+    else:
+        figure_bars.draw(axes, panel, first)
+
+
+def _top(figure: Figure) -> float:
+    fields = [panel for panel in figure.panels if isinstance(panel, Field)]
+    return max((value for one in fields for row in one.values for value in row if value is not None), default=1.0)
+
+
+def _panel_height(figure: Figure, columns: int) -> float:
+    first = figure.panels[0]
+    if isinstance(first, Bars):
+        return 0.75 + 0.235 * max(figure_bars.height(panel) for panel in figure.panels if isinstance(panel, Bars))
+    if isinstance(first, Field):
+        return 3.7
+    if first.identity:
+        return WIDTH / columns + 0.35
+    return {1: 3.9, 2: 3.2}.get(columns, 2.8)
+
+
+def _banner(canvas: Canvas, text: str, y: float) -> None:
+    box = {"boxstyle": "square,pad=0.45", "facecolor": WARN_PAGE, "edgecolor": "none"}
+    canvas.text(0.5, y, text, ha="center", va="center", fontsize=8.5, fontweight="bold", color=WARN_INK, bbox=box)
+
+
+def _small_print(figure: Figure) -> list[str]:
+    """Notes, and what the numbers are; wrapped to the width."""
+    seeds = ", ".join(map(str, figure.seeds))
+    made = f"Here: scale '{figure.scale}', seed{'s' if len(figure.seeds) > 1 else ''} {seeds}."
+    return [line for note in (*figure.notes, made) for line in textwrap.wrap(note, 132)]
+
+
+def _handles(figure: Figure) -> list[Line2D]:
+    """A family once however many panels show it, then the two sides where a panel has both, then what is missing."""
+    found: dict[str, Line2D] = {}
+    mixed = False
+    for panel in figure.panels:
+        if isinstance(panel, Bars):
+            mixed = True
+        if not isinstance(panel, XY):
+            continue
+        mixed = mixed or len({series.side for series in panel.series if series.points}) > 1
+        for series in panel.series:
+            if series.label not in found and (series.points or series.side == "here"):
+                style = look(series.family)
+                colour = FAINT if series.faint else style.colour
+                line: Line | Literal["none"] = style.line if series.joined else "none"
+                marker = style.marker if series.marked else "none"
+                found[series.label] = Line2D([], [], color=colour, linestyle=line, marker=marker, label=series.label)
+    handles = list(found.values())
+    bars = any(isinstance(panel, Bars) for panel in figure.panels)
+    if mixed:
+        handles += [_side(side, bars) for side in get_args(Side)]
+    if figure.state:
+        handles.append(Line2D([], [], linestyle="none", marker="none", label=figure.state))
+    return handles
+
+
+def _side(side: Side, bars: bool) -> Line2D:
+    style = look(0 if side == "here" else 1)
+    colour = style.colour if bars else INK
+    marker = "o" if side == "here" or not bars else "s"
+    face = colour if side == "here" else PAGE
+    label = f"{SIDES[side]}, with 95 % interval" if bars and side == "here" else SIDES[side]
+    return Line2D([], [], linestyle="none", marker=marker, markeredgecolor=colour, markerfacecolor=face, label=label)
+
+
+def _legend(canvas: Canvas, figure: Figure, bottom: float) -> None:
+    handles = _handles(figure)
+    if handles:
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        columns = max(1, min(len(handles), int(118 / (longest + 9))))
+        canvas.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, bottom), ncols=columns, borderpad=0.2)
+
+
+def _legend_height(canvas: Canvas, figure: Figure) -> float:
+    """In inches, measured; the legend is taken off again."""
+    _legend(canvas, figure, 0.0)
+    if not canvas.legends:
+        return 0.0
+    agg = canvas.canvas
+    assert isinstance(agg, FigureCanvasAgg)
+    agg.draw()  # type: ignore[no-untyped-call]
+    height = canvas.legends[0].get_window_extent().height / canvas.dpi
+    canvas.legends[0].remove()
+    return float(height) + 0.04

@@ -1,0 +1,142 @@
+"""One line for each table: the paper's headline number, ours, the difference, how the numbers were made, verdicts.
+
+The same lines open the report and the README, where they stand between two markers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from replicate.collect.table import Cell, Table
+from replicate.errors import UserError
+from replicate.render import layout, wording
+from replicate.render.markdown import escape
+
+BEGIN = "<!-- overview: begin (written by `make readme`) -->"
+END = "<!-- overview: end -->"
+
+HEADLINE = (
+    "The headline number of a table is the one the paper ranks first in the last column that it ranks, else the "
+    "first number it prints; the column 'here' is the same cell, whatever came out."
+)
+
+
+ORIGINS = ("trained here", "measured here", "released weights", "printed in the paper only", "not run")
+CLAIMS = ("holds", "fails", "undecided", "not run")
+"""The order in which counts are said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A table in one line. Counters are over the printed cells that hold numbers, and over claims.
+
+    ``label`` says which cell the headline is; ``headline`` is None where the paper prints no number.
+    """
+
+    table: Table
+    headline: Cell | None
+    label: str
+    origins: Mapping[str, int]
+    verdicts: Mapping[str, int]
+    claims: Mapping[str, int]
+    reversed: int
+
+    @property
+    def here(self) -> str:
+        """Our headline number, or in words why there is none."""
+        if self.headline is None:
+            return layout.ABSENT
+        return self.headline.shown or {"paper-only": "not made here", "pending": "not run"}.get(
+            self.headline.state, self.headline.state
+        )
+
+    @property
+    def difference(self) -> str:
+        if self.headline is None or not self.headline.shown:
+            return layout.ABSENT
+        return self.headline.difference_shown or "not compared"
+
+
+def line(table: Table) -> Line:
+    """The line of ``table`` as it stands now."""
+    cells = [cell for (row, _), cell in table.cells.items() if row != "@" and cell.state != "text"]
+    found = headline(table)
+    return Line(
+        table=table,
+        headline=found,
+        label=_label(table, found) if found else "",
+        origins=Counter(_origin(cell) for cell in cells),
+        verdicts=Counter(wording.verdict(table, cell) for cell in cells),
+        claims=Counter(claim.verdict for claim in table.claims),
+        reversed=sum(claim.reversed for claim in table.claims),
+    )
+
+
+def headline(table: Table) -> Cell | None:
+    """See ``HEADLINE``."""
+    grid = [[table.cell(row.key, column.key) for row in table.rows] for column in table.columns if not column.text]
+    ranked = [cell for cells in grid for cell in cells if cell.paper_bold]
+    if ranked:
+        return ranked[-1]
+    by_row = (cell for cells in zip(*grid, strict=True) for cell in cells)
+    return next((cell for cell in by_row if cell.paper_shown), None)
+
+
+def counted(counts: Mapping[str, int], order: Sequence[str] = ()) -> str:
+    """``18 trained here, 6 not run``; the names of ``order`` first."""
+    names = [*(name for name in order if name in counts), *sorted(set(counts) - set(order))]
+    return ", ".join(f"{counts[name]} {name}" for name in names) or layout.ABSENT
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """The lines of all ``tables`` as a Markdown table, with what must be known to read it."""
+    banner = next((table.banner for table in tables if table.banner), "")
+    other = f" {wording.OTHER_EXPERIMENT}" if banner else ""
+    rows = [
+        ["table", "of the paper", "headline number", f"paper{other}", "here", "difference", "numbers", "claims"],
+        ["---", "---", "---", "--:", "--:", "--:", "---", "---"],
+    ]
+    for one in map(line, tables):
+        table = one.table
+        marks = {mark: one.verdicts[name] for name, mark in wording.VERDICT_MARKS.items() if name in one.verdicts}
+        numbers = counted(one.origins, ORIGINS)
+        if marks:
+            numbers += f" ({', '.join(f'{count} {mark}' for mark, count in marks.items())})"
+        rows.append(
+            [
+                f"[{table.id}]({table.spec})",
+                wording.title(table),
+                escape(one.label) or layout.ABSENT,
+                escape(one.headline.paper_shown if one.headline else "") or layout.ABSENT,
+                escape(one.here),
+                escape(one.difference),
+                escape(numbers),
+                escape(counted(one.claims, CLAIMS)),
+            ]
+        )
+    said = [f"> **{escape(banner)}**"] if banner else []
+    said.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    note = HEADLINE + (f" {wording.OTHER_EXPERIMENT} {wording.OTHER_MEANING}." if banner else "")
+    said.append(f"<sub>{escape(note)}</sub>")
+    return "\n\n".join(said)
+
+
+def updated(text: str, tables: Sequence[Table], where: str) -> str:
+    """``text`` with what stands between the markers replaced. Raises UserError where they are not there once each."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end) or BEGIN in rest or END in before + after:
+        raise UserError(f"{where}: needs these two lines, once each and in this order\n  {BEGIN}\n  {END}")
+    return f"{before}{BEGIN}\n\n{markdown(tables)}\n\n{END}{after}"
+
+
+def _origin(cell: Cell) -> str:
+    return cell.origin if cell.shown or cell.state == "paper-only" else "not run"
+
+
+def _label(table: Table, cell: Cell) -> str:
+    row = next(row.label for row in table.rows if row.key == cell.row)
+    column = next(column.header for column in table.columns if column.key == cell.column)
+    return f"{row}, {column}"

@@ -1,0 +1,55 @@
+"""Seconds, megabytes and values of a recipe as a reader wants them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def seconds(value: float) -> str:
+    """``0.6 s``, ``24 s``, ``2 min 5 s``, ``3 h 20 min``."""
+    if value < 9.95:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
+
+
+def megabytes(value: float) -> str:
+    return f"{value / 1000:.1f} GB" if value >= 1000 else f"{value:.0f} MB"
+
+
+def size(count: int) -> str:
+    """Bytes: ``612 B``, ``1.4 kB``, ``22 MB``."""
+    amount, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 999.5 or unit == "GB":
+            break
+        amount /= 1000
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 9.95 else f"{amount:.1f} {unit}"
+
+
+def value(given: Any) -> str:
+    """A value of a spec or a summary: ``0.0005``, ``on``, ``0.75 to 1.33``, ``none`` for nothing."""
+    if given is None or given == "":
+        return "none"
+    if isinstance(given, bool):
+        return "on" if given else "off"
+    if isinstance(given, int):
+        return f"{given:,}"
+    if isinstance(given, float):
+        return f"{given:.6g}"
+    if isinstance(given, list | tuple):
+        return ", ".join(value(item) for item in given)
+    if isinstance(given, dict):
+        return ", ".join(f"{name} {value(item)}" for name, item in given.items())
+    return str(given)
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """``1 job``, ``2 jobs``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"

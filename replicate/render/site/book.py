@@ -1,0 +1,172 @@
+"""What the pages say: tables, figures, jobs and runs, with what each rests on and where it stands in the site."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from replicate.collect.figure import Figure
+from replicate.collect.finish import Finisher
+from replicate.collect.table import Cell, Table
+from replicate.plan.cells import Plan
+from replicate.plan.figures import FigurePlan
+from replicate.plan.graph import Graph
+from replicate.plan.job import Job
+from replicate.render.site import curve
+from replicate.render.site.addresses import Addresses, file_names
+from replicate.render.site.sources import Sources, read_sources
+from replicate.store.result import Result
+from replicate.store.store import State, Store
+
+STATES: Mapping[State, str] = {
+    "done": "done",
+    "running": "running",
+    "failed": "failed",
+    "damaged": "damaged",
+    "absent": "not run",
+}
+
+Reader = tuple[str, str, str]
+"""Table, row and column of a cell that reads a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """A job as it stands. ``trouble``: what went wrong. ``readers`` read it directly, ``served`` counts all."""
+
+    job: Job
+    state: State
+    result: Result | None
+    trouble: str
+    readers: tuple[Reader, ...]
+    served: int
+    command: str
+
+    @property
+    def shown(self) -> str:
+        return STATES[self.state]
+
+    def curve(self) -> tuple[curve.Line, ...]:
+        """The epochs of a training; empty where the job left none."""
+        if self.result is None or "curve.json" not in self.result.files:
+            return ()
+        try:
+            raw = json.loads(self.result.path("curve.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return ()
+        return curve.lines(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A finished figure with its drawing, and the cells and jobs that it shows."""
+
+    figure: Figure
+    svg: bytes
+    plan: FigurePlan
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """``runs`` maps the name of a run to the keys of its jobs, inputs first; ``without_figures`` says why."""
+
+    plan: Plan
+    store: Store
+    tables: tuple[Table, ...]
+    pictures: tuple[Picture, ...]
+    jobs: Mapping[str, JobFacts]
+    runs: Mapping[str, tuple[str, ...]]
+    sources: Sources
+    addresses: Addresses
+    without_figures: str = ""
+    _by_id: Mapping[str, Table] = field(default_factory=dict)
+
+    @property
+    def banner(self) -> str:
+        return self.plan.specs.scale.banner
+
+    def table(self, table_id: str) -> Table:
+        return self._by_id[table_id]
+
+    def evidence(self, table_id: str, cell: Cell) -> str:
+        """Where a reader of a number goes to see how it was made: its run, or the line that says why there is none."""
+        planned = self.plan.cell(table_id, cell.row, cell.column)
+        run = planned.read.run if planned.read else None
+        if run in self.runs:
+            key = next((key for key in cell.jobs if key in self.runs[run]), None)
+            return self.addresses.run(run) + (f"#{self.addresses.job(key).partition('#')[2]}" if key else "")
+        if cell.jobs:
+            return self.addresses.job(cell.jobs[0])
+        return self.addresses.cell(table_id, cell)
+
+
+def gather(plan: Plan, store: Store, pictures: Sequence[Picture] = (), without_figures: str = "") -> Book:
+    """Collect everything the site says of the tables of ``plan``; what is damaged is noted in ``store``."""
+    finisher = Finisher(plan, store)
+    ids = sorted(plan.cells, key=lambda name: (plan.specs.table(name).table.place, name))
+    tables = tuple(finisher.finish(name) for name in ids)
+    graph = Graph(dict(plan.graph.jobs))
+    for picture in pictures:
+        for job in picture.plan.graph:
+            graph.add(job)
+    served, readers = plan.served(), _readers(plan)
+    jobs = {job.key: _facts(plan, store, job, readers.get(job.key, ()), served.get(job.key, 0)) for job in graph}
+    runs = _runs(plan, graph)
+    addresses = _addresses(tables, pictures, graph, runs)
+    by_id = {table.id: table for table in tables}
+    sources = read_sources(plan.specs)
+    return Book(plan, store, tables, tuple(pictures), jobs, runs, sources, addresses, without_figures, by_id)
+
+
+def _readers(plan: Plan) -> dict[str, tuple[Reader, ...]]:
+    found: dict[str, list[Reader]] = {}
+    for cells in plan.cells.values():
+        for cell in cells:
+            for key in cell.keys:
+                found.setdefault(key, []).append((cell.table, cell.row, cell.column))
+    return {key: tuple(places) for key, places in found.items()}
+
+
+def _facts(plan: Plan, store: Store, job: Job, readers: tuple[Reader, ...], served: int) -> JobFacts:
+    state = store.state(job.key)
+    trouble = store.damage.get(job.key, "") if state == "damaged" else ""
+    if state == "failed":
+        failure = store.failure(job.key)
+        trouble = f"{failure.get('kind', 'error')}: {failure.get('message', 'see its log')}"
+    again = " --again" if state == "done" else ""
+    options = "" if plan.specs.scale.id == "mini" else f" --scale {plan.specs.scale.id}"
+    options += f" --seeds {job.seed}" if job.seed else ""
+    command = f"python -m replicate run {job.key}{again}{options}"
+    return JobFacts(job, state, store.result(job.key), trouble, readers, served, command)
+
+
+def _runs(plan: Plan, graph: Graph) -> dict[str, tuple[str, ...]]:
+    """By run, its jobs. Two runs that need the same job (the same network is measured once) both show it."""
+    found: dict[str, set[str]] = {}
+    for job in graph:
+        if job.run:
+            found.setdefault(job.run, set()).add(job.key)
+    for cells in plan.cells.values():
+        for cell in cells:
+            if cell.read is None or cell.read.run is None:
+                continue
+            keys = found.setdefault(cell.read.run, set())
+            for job in cell.jobs:
+                keys |= {job.key, *(key for role, key in job.inputs.items() if role == "network")}
+    order = list(plan.specs.runs.runs)
+    names = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+    return {name: tuple(job.key for job in graph if job.key in found[name]) for name in names}
+
+
+def _addresses(
+    tables: Iterable[Table], pictures: Iterable[Picture], graph: Graph, runs: Mapping[str, tuple[str, ...]]
+) -> Addresses:
+    pages = file_names(runs)
+    data = file_names(job.key for job in graph if not job.run)
+    jobs = {key: f"data/{name}.html" for key, name in data.items()}
+    for name, keys in runs.items():
+        for key in keys:
+            jobs.setdefault(key, f"runs/{pages[name]}.html")
+    ids = file_names(table.id for table in tables)
+    return Addresses(ids, file_names(picture.figure.id for picture in pictures), pages, data, jobs)

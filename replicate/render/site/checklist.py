@@ -1,0 +1,243 @@
+"""The reproducibility checklist, answered from what was recorded: nobody fills it in, so nobody can flatter it.
+
+The questions follow the NeurIPS paper checklist and the ML Code Completeness Checklist, which ``asked_by`` names.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from replicate.render.site.amounts import count, megabytes, seconds, value
+from replicate.render.site.book import Book
+from replicate.render.site.recipe import blocks
+from replicate.store.result import Result
+
+Answer = Literal["yes", "partly", "no", "not recorded"]
+
+NEURIPS, COMPLETENESS = "NeurIPS", "ML Code Completeness"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """``facts`` are sentences, ``unknown`` values to be listed with what is said of each."""
+
+    group: str
+    question: str
+    asked_by: str
+    answer: Answer
+    facts: tuple[str, ...]
+    listed: tuple[tuple[str, str], ...] = ()
+
+
+def checklist(book: Book) -> list[Item]:
+    """Every item, in the order of the page."""
+    results = [facts.result for facts in book.jobs.values() if facts.result is not None]
+    return [ask(book, results) for ask in _ITEMS]
+
+
+def _hardware(book: Book, results: list[Result]) -> Item:
+    machines = Counter(
+        f"{made['processor'] or 'processor not named'}, {made['system'] or 'system not named'}, "
+        f"{count(made['threads'], 'thread')} a job"
+        for made in _made(results)
+    )
+    devices = Counter(str(result.summary["device"]) for result in results if result.summary.get("device"))
+    facts = [f"{count(number, 'job')}: {machine}" for machine, number in sorted(machines.items())]
+    facts += [f"{count(number, 'measurement')} on {device}" for device, number in sorted(devices.items())]
+    return Item("Computing", "On which hardware was it made?", NEURIPS, _recorded(results), tuple(facts))
+
+
+def _compute(book: Book, results: list[Result]) -> Item:
+    wall = sum(result.cost["wall_seconds"] for result in results)
+    cpu = sum(result.cost["cpu_seconds"] for result in results)
+    peak = max((result.cost["peak_mb"] for result in results), default=0.0)
+    missing = [facts for facts in book.jobs.values() if facts.state != "done"]
+    facts = []
+    if results:
+        facts.append(f"{count(len(results), 'job')} took {seconds(wall)} of wall time, {seconds(cpu)} of processor time")
+        facts.append(f"the largest job took {megabytes(peak)} of memory")
+    if missing:
+        left = sum(facts.job.seconds for facts in missing)
+        processor = book.plan.specs.scale.processor
+        facts.append(f"{count(len(missing), 'job')} to go, estimated at {seconds(left)} of one {processor}")
+    return Item("Computing", "How much computing did it take?", NEURIPS, _recorded(results), tuple(facts))
+
+
+def _versions(book: Book, results: list[Result]) -> Item:
+    sets = Counter(
+        f"Python {made['python']}, "
+        + ", ".join(f"{name} {version}" for name, version in sorted(made["packages"].items()) if version)
+        for made in _made(results)
+    )
+    facts = [f"{count(number, 'job')}: {versions}" for versions, number in sorted(sets.items())]
+    if len(sets) > 1:
+        facts.append("the results are not all of one environment")
+    facts.append("requirements.txt pins every package with its hash")
+    answer: Answer = _recorded(results) if len(sets) <= 1 else "partly"
+    return Item("Code", "Which software, in which versions?", COMPLETENESS, answer, tuple(facts))
+
+
+def _code(book: Book, results: list[Result]) -> Item:
+    commits = Counter(made["commit"] for made in _made(results))
+    dirty = sum(made["dirty"] is True for made in _made(results))
+    unknown = sum(made["dirty"] is None for made in _made(results))
+    facts = [f"{count(number, 'job')}: commit {commit[:12]}" for commit, number in sorted(commits.items())]
+    if dirty:
+        facts.append(f"{count(dirty, 'job')} of them ran with changes that were not committed")
+    if unknown:
+        facts.append(f"of {count(unknown, 'job')} the state of the code is not known (no git there)")
+    answer: Answer = "partly" if dirty or unknown else _recorded(results)
+    return Item("Code", "From which state of the code?", NEURIPS, answer, tuple(facts))
+
+
+def _commands(book: Book, results: list[Result]) -> Item:
+    scale = book.plan.specs.scale.id
+    options = "" if scale == "mini" else f" --scale {scale}"
+    options += "" if book.plan.seeds == (0,) else f" --seeds {','.join(map(str, book.plan.seeds))}"
+    listed = tuple((table.id, f"python -m replicate table --id {table.id}{options}") for table in book.tables)
+    facts = ("each command trains and evaluates what is missing; every job has its own on the page of its run",)
+    return Item("Code", "Is there a command for every result?", COMPLETENESS, "yes", facts, listed)
+
+
+def _data(book: Book, results: list[Result]) -> Item:
+    listed = []
+    for facts in book.jobs.values():
+        if facts.job.kind != "data":
+            continue
+        found = facts.result.summary if facts.result else {}
+        stated = ", ".join(f"{name} {value(item)}" for name, item in found.items()) or "not made yet"
+        listed.append((facts.job.key, stated))
+    made = sum(stated != "not made yet" for _, stated in listed)
+    answer: Answer = "yes" if made == len(listed) else "partly" if made else "not recorded"
+    said = ("sizes as found, and a fingerprint of the files",)
+    return Item("Data", "Which data, and can it be told from another copy?", NEURIPS, answer, said, tuple(listed))
+
+
+def _splits(book: Book, results: list[Result]) -> Item:
+    facts = (
+        f"the {book.plan.specs.runs.evaluation.weights} weights of a training are evaluated, once",
+        "no training is stopped or chosen by what it scores on the test images",
+        "with several seeds the mean is shown, never the best",
+    )
+    return Item("Data", "Was anything selected on the test set?", NEURIPS, "yes", facts)
+
+
+def _seeds(book: Book, results: list[Result]) -> Item:
+    seeds = book.plan.seeds
+    facts = (
+        f"{count(len(seeds), 'seed')}: {', '.join(map(str, seeds))}",
+        f"n = {len(seeds)} for every number that depends on a seed",
+        "a teacher is trained once, with seed 0, so the spread of its students is their own",
+    )
+    answer: Answer = "yes" if len(seeds) > 1 else "partly"
+    return Item("Statistics", "How many runs is a number made of, with which seeds?", NEURIPS, answer, facts)
+
+
+def _errors(book: Book, results: list[Result]) -> Item:
+    scale = book.plan.specs.scale
+    several = len(book.plan.seeds) > 1
+    own = (
+        "± beside a number is its standard error over seeds: the sample standard deviation (n − 1) by the root of n"
+        if several
+        else "± beside a number is its standard error over test images (binomial); one seed says nothing of other seeds"
+    )
+    facts = (
+        own,
+        "± beside a claim is paired over the test images: each image is compared with itself in both networks",
+        f"seed noise enters the claims with a standard deviation of {scale.seed_sd:g} points ({scale.seed_sd_source})"
+        + (", or with what the seeds show where that is larger" if several else ""),
+        "a verdict needs the whole 95 % interval (1.96 standard errors) on one side",
+    )
+    return Item("Statistics", "Are there error bars, and how are they computed?", NEURIPS, "yes", facts)
+
+
+def _parameters(book: Book, results: list[Result]) -> Item:
+    total, sourced = 0, 0
+    listed: dict[str, str] = {}
+    for name in book.runs:
+        for block in blocks(book.plan, book.sources, name):
+            for row in block.rows:
+                total += 1
+                sourced += bool(row.source or block.said)
+                if row.unknown:
+                    listed.setdefault(f"{block.title}: {row.name} = {row.paper}", row.source)
+    facts = (
+        f"{count(total, 'value')} of {count(len(book.runs), 'run')}; beside {sourced} stands who says so",
+        f"{count(len(listed), 'value')} nobody published; they are marked unknown, and were chosen here"
+        if listed
+        else "none is marked unknown",
+    )
+    answer: Answer = "partly" if listed or sourced < total else "yes"
+    question = "Is every hyper-parameter given, with its source?"
+    return Item("Hyper-parameters", question, NEURIPS, answer, facts, tuple(listed.items()))
+
+
+def _weights(book: Book, results: list[Result]) -> Item:
+    made = [result for result in results if any(name.endswith(".safetensors") for name in result.files)]
+    facts = (
+        f"the weights of {count(len(made), 'training')} are stored, each file with its SHA-256",
+        "they are not published: the commands make them again",
+    )
+    return Item("Results", "Are the trained networks available?", COMPLETENESS, "partly" if made else "no", facts)
+
+
+def _complete(book: Book, results: list[Result]) -> Item:
+    cells = Counter(
+        cell.state for table in book.tables for (row, _), cell in table.cells.items() if row != "@" and cell.state != "text"
+    )
+    failed = tuple((facts.job.key, facts.trouble) for facts in book.jobs.values() if facts.state in ("failed", "damaged"))
+    facts = [f"{number} numbers: {state}" for state, number in sorted(cells.items())]
+    if failed:
+        facts.append(f"{count(len(failed), 'job')} failed")
+    answer: Answer = "yes" if set(cells) <= {"done"} else "partly" if cells["done"] else "no"
+    question = "Are all results shown, also failures and what was not run?"
+    return Item("Results", question, NEURIPS, answer, tuple(facts), failed)
+
+
+def _claims(book: Book, results: list[Result]) -> Item:
+    verdicts = Counter(claim.verdict for table in book.tables for claim in table.claims)
+    turned = tuple((claim.text, table.id) for table in book.tables for claim in table.claims if claim.reversed)
+    facts = [f"{number} {verdict}" for verdict, number in sorted(verdicts.items())]
+    answer: Answer = "yes" if verdicts and not verdicts["not run"] else "partly" if len(verdicts) > 1 else "no"
+    question = "Is every claim tested, and are those that do not hold listed?"
+    return Item("Results", question, NEURIPS, answer, tuple(facts), turned)
+
+
+def _made(results: Iterable[Result]) -> list[Mapping[str, Any]]:
+    return [{**_NOT_SAID, **result.provenance} for result in results]
+
+
+_NOT_SAID: Mapping[str, Any] = {
+    "commit": "unknown",
+    "dirty": None,
+    "python": "unknown",
+    "packages": {},
+    "processor": "",
+    "system": "",
+    "threads": 1,
+}
+"""What stands for what an older result did not record."""
+
+
+_ITEMS: tuple[Callable[[Book, list[Result]], Item], ...] = (
+    _commands,
+    _code,
+    _versions,
+    _data,
+    _splits,
+    _parameters,
+    _seeds,
+    _errors,
+    _hardware,
+    _compute,
+    _weights,
+    _complete,
+    _claims,
+)
+
+
+def _recorded(results: list[Result]) -> Answer:
+    return "yes" if results else "not recorded"

@@ -1,0 +1,106 @@
+"""The curve of a training as inline SVG: loss over epochs, the learning rate faintly behind it.
+
+Drawn here rather than by matplotlib: it takes the colours of the page, light or dark, and a page of text stays text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT = 640, 260
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 16, 40
+DOTS = 60
+"""Longer curves are drawn without a dot an epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One epoch."""
+
+    epoch: int
+    lr: float
+    loss: float
+    images: int
+
+
+def lines(raw: Any) -> tuple[Line, ...]:
+    """The epochs of a stored ``curve.json``; what is not finite or not there is left out."""
+    found = []
+    for entry in raw if isinstance(raw, list) else []:
+        try:
+            line = Line(int(entry["epoch"]) + 1, float(entry["lr"]), float(entry["loss"]), int(entry["images"]))
+        except (KeyError, TypeError, ValueError):
+            continue
+        if math.isfinite(line.loss) and math.isfinite(line.lr):
+            found.append(line)
+    return tuple(found)
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """About ``count`` round numbers from ``low`` to ``high``."""
+    if high <= low:
+        return [low]
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def draw(curve: Sequence[Line], title: str) -> Markup:
+    """The picture, with its description for who cannot see it."""
+    if not curve:
+        return Markup("")
+    losses = [line.loss for line in curve]
+    low, high = min(losses), max(losses)
+    pad = (high - low) * 0.08 or abs(high) * 0.05 or 1.0
+    low, high = low - pad, high + pad
+    first, last = curve[0].epoch, curve[-1].epoch
+    fastest = max(line.lr for line in curve) or 1.0
+
+    def across(epoch: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * ((epoch - first) / (last - first) if last > first else 0.5)
+
+    def up(share: float) -> float:
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share
+
+    said = f"Loss {losses[0]:.3f} after epoch {first}, {losses[-1]:.3f} after epoch {last}, least {min(losses):.3f}."
+    parts = [
+        f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}. {said}">',
+        *(_row(value, up((value - low) / (high - low))) for value in ticks(low, high)),
+        *(_column(epoch, across(epoch)) for epoch in _epochs(first, last)),
+        _path("rate", [(across(line.epoch), up(0.96 * line.lr / fastest)) for line in curve]),
+        _path("loss", [(across(line.epoch), up((line.loss - low) / (high - low))) for line in curve]),
+        *(
+            f'<circle class="loss" cx="{across(line.epoch):.1f}" cy="{up((line.loss - low) / (high - low)):.1f}" r="3">'
+            f"<title>epoch {line.epoch}: loss {line.loss:.4f}, learning rate {line.lr:.3g}</title></circle>"
+            for line in (curve if len(curve) <= DOTS else ())
+        ),
+        f'<text class="name" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">epoch</text>',
+        "</svg>",
+    ]
+    return Markup("".join(parts))
+
+
+def _epochs(first: int, last: int) -> list[int]:
+    return [int(tick) for tick in ticks(first, last, 8) if tick == int(tick)] or [first]
+
+
+def _row(value: float, y: float) -> str:
+    return (
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>'
+    )
+
+
+def _column(epoch: int, x: float) -> str:
+    return f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{epoch}</text>'
+
+
+def _path(kind: str, points: Sequence[tuple[float, float]]) -> str:
+    return f'<polyline class="{kind}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>'

@@ -1,0 +1,188 @@
+"""The page of a run: curves, recipe with its sources, numbers that rest on it, and each of its jobs as it stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from replicate.collect.table import Cell, Table
+from replicate.render import layout, wording
+from replicate.render.site import amounts
+from replicate.render.site.book import Book, JobFacts
+from replicate.render.site.curve import draw
+from replicate.render.site.recipe import blocks
+from replicate.spec.run import RunSpec
+
+TITLES = {
+    "data": "Data",
+    "train": "Training",
+    "predict": "Evaluation",
+    "measure": "Throughput and dimensions",
+    "probe": "Similarity of the tokens",
+}
+
+
+def context(book: Book, name: str) -> dict[str, Any]:
+    """What the template of a run's page is given."""
+    jobs = [book.jobs[key] for key in book.runs[name]]
+    run = book.plan.specs.runs.runs.get(name)
+    return {
+        "name": name,
+        "said": book.sources.of("runs.toml", "runs", name),
+        "what": _what(book, run) if run else [],
+        "blocks": blocks(book.plan, book.sources, name) if run else [],
+        "jobs": [job(book, facts) for facts in jobs],
+        "numbers": _numbers(book, jobs, name),
+        "summary": summary(book, name),
+    }
+
+
+def data_context(book: Book, key: str) -> dict[str, Any]:
+    """What the template of a data set's page is given."""
+    facts = book.jobs[key]
+    bound = facts.job.payload["data"]
+    users = [(name, book.addresses.run(name)) for name in book.runs if key in _inputs(book, name)]
+    names = [name for name, data in book.plan.specs.scale.data.items() if data.model_dump() == bound]
+    return {"name": key, "names": names, "bound": _pairs(bound), "job": job(book, facts), "users": users}
+
+
+def summary(book: Book, name: str) -> dict[str, Any]:
+    """A run in one line, for the list of runs."""
+    facts = [book.jobs[key] for key in book.runs[name]]
+    run = book.plan.specs.runs.runs.get(name)
+    trainings = [one for one in facts if one.job.kind == "train" and one.job.run == name]
+    states = list(dict.fromkeys(one.shown for one in facts))
+    losses = [one.result.summary["loss"] for one in trainings if one.result and "loss" in one.result.summary]
+    costs = [one.result.cost["wall_seconds"] for one in facts if one.result]
+    return {
+        "name": name,
+        "href": book.addresses.run(name),
+        "model": run.model if run else "",
+        "resolution": run.resolution if run else "",
+        "recipe": (run.recipe if run else None) or "not trained",
+        "teacher": (run.teacher if run else None) or "",
+        "init": (run.init if run else None) or "",
+        "states": states,
+        "loss": f"{sum(losses) / len(losses):.3f}" if losses else "",
+        "seeds": len(trainings),
+        "seconds": sum(costs),
+        "wall": amounts.seconds(sum(costs)) if costs else "",
+    }
+
+
+def job(book: Book, facts: JobFacts) -> dict[str, Any]:
+    """A job with all that was recorded of it."""
+    result = facts.result
+    made = result.provenance if result else {}
+    curve = facts.curve()
+    seed = "" if facts.job.seed is None else f", seed {facts.job.seed}"
+    return {
+        "facts": facts,
+        "key": facts.job.key,
+        "title": f"{TITLES[facts.job.kind]}{seed}",
+        "state": facts.shown,
+        "picture": draw(curve, f"Training curve of {facts.job.key}"),
+        "curve": curve,
+        "inputs": [(role, key, book.addresses.job(key)) for role, key in facts.job.inputs.items()],
+        "results": _pairs(result.summary) if result else [],
+        "cost": _cost(facts),
+        "made": _made(made) if made else [],
+        "files": _files(facts),
+        "served": amounts.count(facts.served, "number"),
+    }
+
+
+def _what(book: Book, run: RunSpec) -> list[tuple[str, str, str]]:
+    """Name, value and address of what the run is made of."""
+    scale = book.plan.specs.scale
+    pixels = scale.resolutions.get(str(run.resolution))
+    model = scale.models.get(run.model)
+    found = [
+        ("model", f"{run.model}" + (f", here {model.timm}" if model else ""), ""),
+        ("resolution", f"{run.resolution} in the paper, here {pixels} pixels", ""),
+        ("data", run.data, ""),
+        ("starts from", run.init or "random weights", _address(book, run.init)),
+        ("teacher", run.teacher or "none", _address(book, run.teacher)),
+    ]
+    if model and model.args:
+        found.insert(1, ("dimensions", amounts.value(dict(model.args)), ""))
+    return found
+
+
+def _address(book: Book, name: str | None) -> str:
+    return book.addresses.run(name) if name in book.runs else ""
+
+
+def _numbers(book: Book, jobs: list[JobFacts], name: str) -> list[dict[str, Any]]:
+    """The cells read from these jobs or that are about this run, each once, in the order of the tables."""
+    places = {place for facts in jobs for place in facts.readers}
+    found = []
+    for table in book.tables:
+        for (row, column), cell in table.cells.items():
+            if cell.state == "text":
+                continue
+            planned = book.plan.cell(table.id, row, column)
+            about = planned.read is not None and planned.read.run == name
+            if about or (table.id, row, column) in places:
+                found.append(_line(book, table, cell))
+    return found
+
+
+def _line(book: Book, table: Table, cell: Cell) -> dict[str, Any]:
+    labels = {known.key: known.label for known in (*table.rows, *table.references)}
+    headers = {known.key: known.header for known in table.columns}
+    return {
+        "table": wording.title(table),
+        "id": table.id,
+        "row": labels[cell.column if cell.row == "@" else cell.row],
+        "column": headers.get(cell.column, "reference"),
+        "here": layout.face(cell),
+        "error": cell.error_shown if cell.shown else "",
+        "paper": cell.paper_shown,
+        "verdict": wording.verdict(table, cell),
+        "href": book.addresses.cell(table.id, cell),
+    }
+
+
+def _cost(facts: JobFacts) -> list[tuple[str, str]]:
+    if facts.result is None:
+        return []
+    cost = facts.result.cost
+    return [
+        ("wall time", amounts.seconds(cost["wall_seconds"])),
+        ("processor time", amounts.seconds(cost["cpu_seconds"])),
+        ("peak memory", amounts.megabytes(cost["peak_mb"])),
+        ("planned", amounts.seconds(facts.job.seconds)),
+    ]
+
+
+def _made(made: Any) -> list[tuple[str, str]]:
+    dirty = {True: "yes", False: "no", None: "not known"}[made.get("dirty")]
+    packages = {name: version for name, version in (made.get("packages") or {}).items() if version}
+    rest = {name: item for name, item in made.items() if name not in ("commit", "dirty", "packages")}
+    return [
+        ("commit", str(made.get("commit", "unknown"))),
+        ("uncommitted changes", dirty),
+        *_pairs(rest),
+        *((name, str(version)) for name, version in packages.items()),
+    ]
+
+
+def _files(facts: JobFacts) -> list[dict[str, Any]]:
+    if facts.result is None:
+        return []
+    found = []
+    for name, digest in facts.result.files.items():
+        try:
+            size = facts.result.path(name).stat().st_size
+        except OSError:
+            size = 0
+        found.append({"name": f"{facts.job.key}/{name}", "bytes": size, "size": amounts.size(size), "sha256": digest})
+    return found
+
+
+def _pairs(values: Any) -> list[tuple[str, str]]:
+    return [(str(name).replace("_", " "), amounts.value(given)) for name, given in values.items()]
+
+
+def _inputs(book: Book, name: str) -> set[str]:
+    return {key for job in book.runs[name] for key in book.jobs[job].job.inputs.values()}

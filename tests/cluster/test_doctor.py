@@ -1,0 +1,279 @@
+"""`doctor` on a real cluster: what is right is said, and each thing that is wrong is found and named."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cluster.testbed import Testbed, wait_for
+from replicate.launch.doctor import probe
+from replicate.launch.profile import load_profile
+
+Call = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def changed(testbed: Testbed, folder: Path, *changes: tuple[str, str], add: str = "") -> Path:
+    """The testbed's profile with pieces of text replaced."""
+    text = testbed.profile.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "testbed.toml"
+    path.write_text(text + add)
+    return path
+
+
+def levels(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """Subject -> level."""
+    found = [line.split(None, 1) for line in done.stdout.splitlines() if line[:4] in ("ok  ", "warn", "fail")]
+    return {rest.partition(":")[0]: level for level, rest in found}
+
+
+def test_a_cluster_in_order(testbed: Testbed, replicate: Call) -> None:
+    done = replicate("doctor", "--cluster", str(testbed.profile))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = levels(done)
+    assert "fail" not in found.values()
+    # There is no GPU behind the fake ones, and that is the only thing to be said against it.
+    assert [subject for subject, level in found.items() if level == "warn" and subject != "shared folder"] in (
+        [],
+        ["node's GPUs"],
+    )
+    for subject in ("controller", "accounting", "MaxArraySize", "MaxSubmitJobs", "MinJobAge", "preemption", "GPUs"):
+        assert found[subject] == "ok"
+    assert "small x2, large x2" in done.stdout
+    assert "read and wrote" in done.stdout
+    assert not list(testbed.shared.glob(".doctor-*"))
+    assert testbed.run("squeue", "-h") == ""
+
+
+def test_json(testbed: Testbed, replicate: Call) -> None:
+    done = replicate("doctor", "--cluster", str(testbed.profile), "--wait", "0", "--json")
+    told = json.loads(done.stdout)
+    assert told["cluster"] == "testbed"
+    assert {entry["level"] for entry in told["findings"]} <= {"ok", "warn"}
+    # Without the job on a node nothing is said of nodes.
+    assert not [entry for entry in told["findings"] if entry["subject"] in ("node", "python", "packages")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('partition     = "main"', 'partition     = "mian"', "no partition 'mian'; did you mean 'main'?"),
+        ('account       = "lab"', 'account       = "lob"', "Invalid account"),
+        ('partition     = "main"', 'partition     = "main"\nqos = "gold"', "Invalid qos"),
+        ("gpus_per_node = 1", "gpus_per_node = 5", "Requested node configuration is not available"),
+        ("gpus_per_node = 1", 'gpus_per_node = "a100:1"', "Requested node configuration is not available"),
+        (
+            "time          = 30",
+            'time          = "2-00:00:00"',
+            "2880 minutes, but main allows 1440; lower time in [kinds.",
+        ),
+        ('mem           = "1800M"', 'mem           = "99G"', "Requested node configuration is not available"),
+        (
+            'partition     = "main"',
+            'partition     = "main"\nextra = { nonsense = "$(touch x); y" }',
+            "unrecognized option",
+        ),
+    ],
+)
+def test_requests_that_slurm_would_refuse(
+    testbed: Testbed, replicate: Call, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    done = replicate("doctor", "--cluster", str(changed(testbed, tmp_path, (old, new))), "--wait", "0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stdout
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_interpreter_that_is_not_there(testbed: Testbed, replicate: Call, tmp_path: Path) -> None:
+    profile = changed(testbed, tmp_path, (sys.executable, "/opt/none/bin/python"))
+    done = replicate("doctor", "--cluster", str(profile))
+    assert done.returncode == 2
+    assert levels(done)["node"] == "fail"
+    assert "/opt/none/bin/python" in done.stdout
+
+
+def test_an_interpreter_without_the_packages(testbed: Testbed, replicate: Call, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    done = replicate("doctor", "--cluster", str(changed(testbed, tmp_path, (sys.executable, f"{bare}/bin/python"))))
+    assert done.returncode == 2
+    assert levels(done)["packages"] == "fail"
+    assert "torch, torchvision, timm" in done.stdout
+
+
+def test_setup_that_fails_is_told_with_its_words(testbed: Testbed, replicate: Call, tmp_path: Path) -> None:
+    broken = 'setup           = ["echo no such module >&2; exit 3"]'
+    profile = changed(testbed, tmp_path, ('setup           = ["export OMP_NUM_THREADS=1"]', broken))
+    done = replicate("doctor", "--cluster", str(profile))
+    assert done.returncode == 2
+    assert "no such module" in done.stdout
+
+
+def test_a_folder_that_a_node_does_not_mount(testbed: Testbed, replicate: Call, tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root gives a daemon another view of the disks")
+    other = testbed.folder / "other"
+    other.mkdir(mode=0o700, exist_ok=True)
+    try:
+        testbed.kill("n4", signal.SIGTERM)
+        start = f"mount -t tmpfs tmpfs {other} && exec slurmd -N n4 -f {testbed.environ['SLURM_CONF']}"
+        environ = {**testbed.environ, "PATH": testbed.environ["PATH"] + ":/usr/sbin:/sbin"}
+        subprocess.run(["unshare", "--mount", "sh", "-c", start], check=True, timeout=30, env=environ)
+        wait_for(lambda: testbed.run("sinfo", "-h", "-n", "n4", "-p", "main", "-o", "%T") == "idle", 30, "n4 is not up")
+        profile = changed(
+            testbed,
+            tmp_path,
+            (f'"{testbed.shared}"', f'"{other}"'),
+            ('partition     = "main"', 'partition     = "main"\nnodelist = "n4"'),
+            ('"large:1"', "1"),
+        )
+        done = replicate("doctor", "--cluster", str(profile), "--wait", "60")
+        assert done.returncode == 2, done.stdout
+        assert levels(done)["shared folder"] == "fail"
+        assert "name a folder in paths.shared that all nodes mount" in done.stdout
+    finally:
+        testbed.kill("n4", signal.SIGTERM)
+        testbed.clear()
+
+
+def test_a_folder_that_others_can_write(testbed: Testbed, replicate: Call) -> None:
+    before = stat.S_IMODE(testbed.shared.stat().st_mode)
+    testbed.shared.chmod(0o777)
+    try:
+        done = replicate("doctor", "--cluster", str(testbed.profile), "--wait", "0")
+        assert levels(done)["shared folder"] == "warn"
+        assert "chmod go-w" in done.stdout
+    finally:
+        testbed.shared.chmod(before)
+
+
+def test_a_busy_cluster_is_no_failure(testbed: Testbed, replicate: Call) -> None:
+    try:
+        for _ in range(4):
+            testbed.submit("sleep 100", "--exclusive")
+        done = replicate("doctor", "--cluster", str(testbed.profile), "--wait", "5")
+        assert done.returncode == 0, done.stdout
+        assert levels(done)["node"] == "warn"
+        assert "no answer within 5 s: PENDING" in done.stdout
+        assert "replicate-doctor" not in testbed.run("squeue", "-h", "-o", "%j")
+    finally:
+        testbed.clear()
+
+
+def test_without_accounting(bare_testbed: Testbed, replicate: Call) -> None:
+    done = replicate("doctor", "--cluster", str(bare_testbed.profile), "--wait", "0")
+    assert done.returncode == 0, done.stdout
+    assert levels(done)["accounting"] == "warn"
+    assert levels(done)["MinJobAge"] == "warn"
+
+
+def test_no_controller(bare_testbed: Testbed, replicate: Call) -> None:
+    bare_testbed.kill("slurmctld", signal.SIGTERM)
+    try:
+        done = replicate("doctor", "--cluster", str(bare_testbed.profile))
+        assert done.returncode == 2
+        assert levels(done)["controller"] == "fail"
+        assert "Traceback" not in done.stderr
+    finally:
+        bare_testbed.up()
+
+
+def test_no_slurm_here(testbed: Testbed, replicate: Call, tmp_path: Path) -> None:
+    done = replicate("doctor", "--cluster", str(testbed.profile), env={"PATH": str(tmp_path)})
+    assert done.returncode == 2
+    assert "not found: sbatch" in done.stdout
+
+
+def test_no_cluster(replicate: Call) -> None:
+    done = replicate("doctor", "--cluster", "local")
+    assert done.returncode == 2
+    assert "error: doctor: a cluster, got none" in done.stderr
+    assert "--draft" in done.stderr
+
+
+@pytest.fixture
+def images(tables: Path, tmp_path: Path) -> Path:
+    """Two classes of two and one images, and a paper scale that says so."""
+    scale = tables / "scales" / "paper.toml"
+    text = scale.read_text()
+    for old, new in (
+        ("classes = 1000", "classes = 2"),
+        ("train   = 1281167", "train = 4"),
+        ("test    = 50000", "test = 2"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    scale.write_text(text)
+    root = tmp_path / "images"
+    for part, count in (("train", 2), ("val", 1)):
+        for name in ("n01", "n02"):
+            folder = root / "imagenet-1k" / part / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                (folder / f"{index}.JPEG").write_bytes(b"")
+    return root
+
+
+def test_images_on_the_nodes(testbed: Testbed, replicate: Call, tables: Path, images: Path, tmp_path: Path) -> None:
+    call = ("doctor", "--scale", "paper", "--tables", str(tables), "--cluster")
+    without = replicate(*call, str(testbed.profile))
+    assert without.returncode == 2
+    assert "paths.data is not set" in without.stdout
+
+    profile = changed(testbed, tmp_path, ("[paths]\n", f'[paths]\ndata = "{images}"\n'))
+    done = replicate(*call, str(profile))
+    assert done.returncode == 0, done.stdout
+    assert "4 images of 2 classes" in done.stdout
+
+    (images / "imagenet-1k" / "val" / "n02" / "0.JPEG").unlink()
+    short = replicate(*call, str(profile))
+    assert short.returncode == 2
+    assert levels(short)["data imagenet-1k/val"] == "fail"
+    assert "1 images of 2 classes, not 2 of 2" in short.stdout
+
+
+@pytest.mark.torch
+def test_the_fingerprint_is_the_engines(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imagefolder = pytest.importorskip("replicate.engine.imagefolder")
+    monkeypatch.setenv("REPLICATE_DATA", str(images))
+    train, val = imagefolder.list_splits("imagenet-1k", 2)
+    found = probe.splits(str(images / "imagenet-1k"))
+    assert found["train"]["sha256"] == train.fingerprint()["sha256"]
+    assert found["val"]["sha256"] == val.fingerprint()["sha256"]
+
+
+def test_the_draft_is_a_profile_that_passes(testbed: Testbed, replicate: Call, tmp_path: Path) -> None:
+    environ = {"SLURM_CONF": testbed.environ["SLURM_CONF"], "SCRATCH": str(tmp_path)}
+    done = replicate("doctor", "--draft", env=environ)
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "testbed.toml"
+    path.write_text(done.stdout)
+    profile = load_profile(path)
+    assert profile.request("train") == {
+        "partition": "main",
+        "account": "lab",
+        "time": 1440,
+        "cpus_per_task": 1,
+        "mem": "1800M",
+        "gpus_per_node": "1",
+    }
+    assert profile.request("measure")["gpus_per_node"] == "large:1"
+    checked = replicate("doctor", "--cluster", str(path))
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_draft_needs_a_cluster(replicate: Call, tmp_path: Path) -> None:
+    done = replicate("doctor", "--draft", env={"PATH": str(tmp_path)})
+    assert done.returncode == 2
+    assert "scontrol: no such program on this machine" in done.stderr

@@ -1,0 +1,232 @@
+"""Profiles: every fault of a file at once, nothing that could reach a shell, and the right one chosen."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from replicate.errors import SpecError, UnknownName, UserError
+from replicate.launch.mount import file_system
+from replicate.launch.profile import Profile, find_profile, load_profile
+from replicate.launch.sbatch import arguments, minutes
+
+ROOT = Path(__file__).resolve().parents[2]
+
+GOOD = """
+name   = "lab"
+python = "/opt/python"
+[paths]
+shared = "/shared/deit"
+[sbatch]
+partition = "gpu"
+time      = 60
+"""
+
+
+def write(folder: Path, text: str, name: str = "lab") -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refused(folder: Path, text: str) -> str:
+    with pytest.raises(SpecError) as caught:
+        load_profile(write(folder, text))
+    return str(caught.value)
+
+
+def test_the_example_loads() -> None:
+    profile = load_profile(ROOT / "slurm" / "example.toml")
+    assert profile.request("train")["time"] == 2880
+    assert profile.request("predict")["time"] == 120
+    assert profile.request("data")["gpus_per_node"] == "0"
+
+
+def test_the_example_names_every_key() -> None:
+    text = (ROOT / "slurm" / "example.toml").read_text()
+    names = set(Profile.model_fields) - {"kinds", "shared_is_local"}
+    assert not [name for name in names if name not in text]
+
+
+def test_a_kind_changes_the_common_request_option_by_option(tmp_path: Path) -> None:
+    profile = load_profile(
+        write(
+            tmp_path, GOOD + "mem = '8G'\nextra = { cluster-constraint = 'ib' }\n[kinds.train]\ntime = '1-00:00:00'\n"
+        )
+    )
+    assert profile.request("train") == {"partition": "gpu", "time": 1440, "mem": "8G", "cluster_constraint": "ib"}
+    assert profile.request("predict")["time"] == 60
+    assert profile.request("measure")["exclusive"] is True
+    assert profile.packed("train") == 1
+    assert arguments(profile.request("measure")) == [
+        "--cluster-constraint=ib",
+        "--exclusive",
+        "--mem=8G",
+        "--partition=gpu",
+        "--time=60",
+    ]
+
+
+def test_all_faults_of_a_file_together(tmp_path: Path) -> None:
+    message = refused(
+        tmp_path,
+        """
+name = "other"
+pyton = "/opt/python"
+[paths]
+shared = "/tmp/deit"
+data = "~/images"
+[sbatch]
+partion = "gpu"
+time = "5 hours"
+gpus_per_node = "many"
+[kinds.train]
+time = 12
+[kinds.trian]
+time = 60
+""",
+    )
+    assert "name: expected the file's own name 'lab', got 'other'" in message
+    assert "unknown key 'pyton'\n  did you mean 'python'?" in message
+    assert "python: this key is required" in message
+    assert "'/tmp/deit' is not on a shared file system" in message
+    assert "paths.data: expected an absolute path" in message
+    assert "unknown key 'partion'\n  did you mean 'partition'?" in message
+    assert "sbatch.time: expected a time: minutes, 'HH:MM:SS' or 'D-HH:MM:SS', got '5 hours'" in message
+    assert "sbatch.gpus_per_node: expected a number or 'type:number'" in message
+    assert "kinds.train.time: a limit of 12 minutes counts as timed out from the start" in message
+    assert "kinds.trian: should be 'data', 'train'" in message
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [(60, 60), ("90", 90), ("30:00", 30), ("00:30:01", 31), ("2:00:00", 120), ("1-00:00:00", 1440), ("2-12", 3600)],
+)
+def test_times(written: int | str, expected: int) -> None:
+    assert minutes(written) == expected
+
+
+@pytest.mark.parametrize("written", [0, -5, True, 1.5, "", "0", "1h", "1:2:3", "1-", "UNLIMITED", "10\n", "٣"])
+def test_no_times(written: object) -> None:
+    with pytest.raises(ValueError, match="expected a time"):
+        minutes(written)
+
+
+@pytest.mark.parametrize("limit", ["12", '"00:12:00"', '"0-00:05:00"'])
+def test_a_limit_that_always_counts_as_timed_out(tmp_path: Path, limit: str) -> None:
+    message = refused(tmp_path, GOOD.replace("60", limit))
+    assert "sbatch.time" in message
+    assert "13 minutes or more" in message
+    # The same limit is no fault of jobs that are not resumed.
+    assert load_profile(write(tmp_path, GOOD.replace("60", limit) + "[kinds.train]\ntime = 13\n"))
+
+
+def test_a_time_is_required(tmp_path: Path) -> None:
+    assert "needed for data, train, predict, measure, probe jobs" in refused(
+        tmp_path, GOOD.replace("time      = 60", "")
+    )
+    message = refused(tmp_path, GOOD.replace("time      = 60", "[kinds.train]\ntime = 60"))
+    assert "needed for data, predict, measure, probe jobs" in message
+
+
+HOSTILE = ["gpu; rm -rf x", "gpu\n#SBATCH --uid=0", "$(touch x)", "`touch x`", "a b", "--uid=0", "", "a'b", 'a\\"b']
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize(
+    "key", ["partition", "account", "qos", "constraint", "nodelist", "gpus_per_node", "mem", "gres"]
+)
+def test_hostile_options_are_refused(tmp_path: Path, key: str, value: str) -> None:
+    text = GOOD.replace('partition = "gpu"', f'{key} = "{value}"' if "\n" not in value else f"{key} = '''{value}'''")
+    assert f"sbatch.{key}: expected" in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize("value", ["/a;b", "/a b", "/a$(b)", "/a%j", "/a'b", "/a/../b", "/a\\nb", "b", "~/b"])
+@pytest.mark.parametrize("old", ["/opt/python", "/shared/deit"])
+def test_hostile_paths_are_refused(tmp_path: Path, old: str, value: str) -> None:
+    assert "expected a" in refused(tmp_path, GOOD.replace(old, value))
+
+
+def test_what_is_set_here_cannot_be_set_there(tmp_path: Path) -> None:
+    assert "'array' is set by replicate itself" in refused(tmp_path, GOOD + "extra = { array = '0-9' }\n")
+    assert "'kill-on-invalid-dep' is set by" in refused(tmp_path, GOOD + "extra = { kill-on-invalid-dep = 'no' }\n")
+    assert "'time' is checked; write it as a key" in refused(tmp_path, GOOD + "extra = { time = 5 }\n")
+    assert "one line" in refused(tmp_path, GOOD + 'extra = { tmp = "1\\n#SBATCH --uid=0" }\n')
+    assert "long names" in refused(tmp_path, GOOD + 'extra = { "a\\nb" = "1" }\n')
+    assert "setup[0]: expected one line" in refused(tmp_path, 'setup = ["a\\nb"]\n' + GOOD)
+
+
+def test_what_passes_through_reaches_no_shell(tmp_path: Path) -> None:
+    mark = tmp_path / "touched"
+    profile = load_profile(write(tmp_path, GOOD + f'extra = {{ tmp = "$(touch {mark}); touch {mark}" }}\n'))
+    done = subprocess.run(["echo", *arguments(profile.request("train"))], capture_output=True, text=True, check=True)
+    assert f"$(touch {mark})" in done.stdout
+    assert not mark.exists()
+
+
+def test_folders_that_no_other_machine_sees(tmp_path: Path) -> None:
+    for folder in ("/tmp/deit", "/var/tmp/deit", "/dev/shm/deit", "/run/deit"):
+        text = GOOD.replace("/shared/deit", folder)
+        if folder == "/run/deit" and file_system(Path("/run")) != "tmpfs":
+            continue
+        assert "is not on a shared file system" in refused(tmp_path, text)
+        assert load_profile(write(tmp_path, "shared_is_local = true\n" + text))
+
+
+def test_file_systems() -> None:
+    assert file_system(Path("/proc/self")) == "proc"
+    assert file_system(Path("/dev/shm/not/there")) == "tmpfs"
+
+
+def test_a_missing_image(tmp_path: Path) -> None:
+    message = refused(tmp_path, GOOD + "[container]\nruntime = 'apptainer'\nimage = '/images/none.sif'\n")
+    assert "container.image: no such image, got '/images/none.sif'" in message
+
+
+def test_clients_get_a_clean_environment(tmp_path: Path) -> None:
+    environ = {
+        "PATH": "/bin",
+        "SBATCH_PARTITION": "x",
+        "SLURM_JOB_ID": "7",
+        "SLURM_CONF": "/etc/s.conf",
+        "SQUEUE_USERS": "x",
+    }
+    plain = load_profile(write(tmp_path, GOOD))
+    assert plain.client_environment(environ) == {"PATH": "/bin", "SLURM_CONF": "/etc/s.conf"}
+    own = load_profile(write(tmp_path, GOOD.replace("[sbatch]", 'slurm_conf = "/own/slurm.conf"\n[sbatch]')))
+    assert own.client_environment(environ)["SLURM_CONF"] == "/own/slurm.conf"
+
+
+def test_which_profile_is_chosen(tmp_path: Path) -> None:
+    match = "[match]\nhostnames = ['login*.lab']\nclusters = ['lab']\n"
+    write(tmp_path, GOOD + match)
+    write(tmp_path, GOOD.replace('"lab"', '"two"'), "two")
+
+    def chosen(name: str | None = None, environ: dict[str, str] | None = None, host: str = "laptop") -> str | None:
+        profile = find_profile(name, tmp_path, environ or {}, host)
+        return profile.name if profile else None
+
+    assert chosen() is None
+    assert chosen(host="login1.lab") == "lab"
+    assert chosen(environ={"SLURM_CLUSTER_NAME": "lab"}) == "lab"
+    assert chosen(environ={"REPLICATE_CLUSTER": "two"}, host="login1.lab") == "two"
+    assert chosen("lab", {"REPLICATE_CLUSTER": "two"}) == "lab"
+    assert chosen("local", {"REPLICATE_CLUSTER": "two"}) is None
+    assert chosen(str(tmp_path / "two.toml")) == "two"
+    with pytest.raises(UnknownName, match="did you mean 'lab'"):
+        chosen("labb")
+    with pytest.raises(UnknownName):
+        chosen("..")
+    write(tmp_path, GOOD.replace('"lab"', '"two"') + match, "two")
+    with pytest.raises(UserError, match="more than one profile fits"):
+        chosen(host="login1.lab")
+
+
+def test_a_broken_file_is_no_reason_to_train_on_a_login_node(tmp_path: Path) -> None:
+    write(tmp_path, "name = ")
+    with pytest.raises(SpecError, match="not TOML"):
+        find_profile(None, tmp_path, {}, "laptop")
+    assert find_profile("local", tmp_path, {}, "laptop") is None
