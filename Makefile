@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := OMP_NUM_THREADS=1 $(BIN)/python
 
-.PHONY: help demo test test-fast lint lock clean cluster-up cluster-down cluster-demo
+.PHONY: help demo readme claims test test-faults test-fast lint lock clean cluster-up cluster-down cluster-demo
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,12 @@ env: $(VENV)/.ready      ## the environment, from hash-checked requirements
 demo: env      ## Table 3 at mini scale, trained here
 	$(RUN) -m replicate table --id distillation_ablation
 
+readme: env      ## the overview of all tables in README.md, from what is stored
+	$(RUN) -m replicate report --readme README.md
+
+claims: env      ## docs/claims.md, from the specs
+	$(RUN) -m replicate claims --markdown > docs/claims.md.new && mv docs/claims.md.new docs/claims.md
+
 # As root the Debian packages are installed where they are missing; else `up` says which they are.
 cluster-up: env      ## a real four-node Slurm on this machine (docs/cluster.md)
 	slurm/testbed/up $(if $(filter 0,$(shell id -u)),--install) --python $(abspath $(BIN)/python)
@@ -31,11 +37,14 @@ cluster-down:      ## stop it; its results stay
 cluster-demo: cluster-up      ## Table 3 at mini scale through that Slurm
 	$(RUN) -m replicate table --id distillation_ablation --cluster testbed --wait
 
-test: env lint      ## everything
-	$(RUN) -m pytest
+test: env lint      ## everything but the slower third of a cluster's faults
+	$(RUN) -m pytest -m "not slow_slurm and (not slurm_fault or slurm_quick)"
+
+test-faults: env      ## everything a cluster does to jobs, done for real on the testbed; and Table 3 through it
+	$(RUN) -m pytest -m "slurm_fault or slow_slurm" tests/cluster
 
 test-fast: env      ## what needs no torch
-	$(RUN) -m pytest -m "not torch and not latex and not slurm"
+	$(RUN) -m pytest -m "not torch and not latex and not slurm and not browser"
 
 lint: env      ## style and types
 	$(BIN)/ruff check replicate tests benchmarks

@@ -116,6 +116,7 @@ LOOKING = {
     "table --no-run": ("table", "--id", TABLE, "--no-run"),
     "a table that is complete": ("table", "--id", TABLE),
     "list": ("list",),
+    "report": ("report",),
     "check": ("check",),
     "explain": ("explain", TABLE, "token_both", "b_384"),
 }

@@ -15,6 +15,7 @@ from replicate.errors import ReplicateError
 COMMANDS = {
     "table": "bring a table up to date, show it, write its files",
     "figure": "bring a figure up to date and draw it",
+    "all": "bring everything up to date in one go, write all files",
     "plan": "what would run and why; changes nothing",
     "status": "the table with a mark per cell, and the jobs behind it",
     "explain": "everything one number rests on",
@@ -23,9 +24,10 @@ COMMANDS = {
     "why": "what a job in Slurm's queue waits for, or how it ended",
     "cancel": "take jobs out of Slurm's queue",
     "retry": "submit again what failed on a cluster",
-    "list": "the tables there are, with their state",
+    "list": "the tables and figures there are, with their state",
     "report": "a static site of everything that is known",
     "check": "validate every spec without running anything",
+    "claims": "what the paper says about its numbers, judged on them and on ours",
     "doctor": "whether a cluster can do what its profile asks",
     "completion": "print the completion script of a shell",
 }

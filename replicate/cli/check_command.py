@@ -15,6 +15,7 @@ from replicate.errors import Fault, SpecError
 @with_workspace
 def command(workspace: Workspace) -> int:
     """Validate every spec at every scale. All faults are reported together; exit code 2 if there are any."""
+    from replicate.plan.figures import with_figures
     from replicate.spec.load import load, scales
 
     names = scales(workspace.tables) or [workspace.scale]
@@ -22,7 +23,7 @@ def command(workspace: Workspace) -> int:
     for name in names:
         try:
             specs = load(workspace.tables, name)
-            workspace.plan(sorted(specs.tables), specs)
+            with_figures(workspace.plan(sorted(specs.tables), specs))
         except SpecError as error:
             faults |= dict.fromkeys(error.faults)
     if workspace.json:
@@ -34,7 +35,8 @@ def command(workspace: Workspace) -> int:
     cells = sum(len(spec.rows) * len(spec.table.columns) for spec in specs.tables.values())
     claims = sum(len(spec.claims) for spec in specs.tables.values())
     click.echo(
-        f"{len(specs.tables)} tables, {cells} cells, {claims} claims, {len(specs.runs.runs)} runs: "
+        f"{len(specs.tables)} tables, {len(specs.figures)} figures, {cells} cells, {claims} claims, "
+        f"{len(specs.runs.runs)} runs: "
         f"no fault at the scales {', '.join(names)}"
     )
     return DONE

@@ -15,7 +15,8 @@ from replicate.cli.workspace import Workspace
 from replicate.errors import UserError
 from replicate.launch.slurm.ending import meaning
 from replicate.launch.slurm.logs import logs
-from replicate.launch.slurm.step import Step, bring_forward_on_cluster, plan_name
+from replicate.launch.slurm.step import bring_forward_on_cluster, plan_name
+from replicate.launch.slurm.submitter import Step
 from replicate.launch.slurm.world import View, World
 from replicate.plan.graph import Graph
 from replicate.store.store import Store
@@ -38,9 +39,9 @@ def forward(workspace: Workspace, graph: Graph, store: Store, names: list[str], 
 
     say: Callable[[str], None] = (lambda message: None) if workspace.json else click.echo
     taken = step(retry)
+    seconds, shown = profile.poll_seconds, ""
     for note in taken.notes:
         say(note)
-    seconds, shown = profile.poll_seconds, ""
     while wait and (taken.submitted or _moving(taken.world)):
         line = summary(taken.world)
         if line != shown:

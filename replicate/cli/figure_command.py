@@ -88,7 +88,7 @@ def command(
     else:
         failures = bring_forward(workspace, plan.graph, store, specs.scale, retry).failed
     figure = finish_figure(plan, store)
-    paths = _write(workspace, figure, formats)
+    paths = write_figure(workspace, figure, formats)
     if workspace.json:
         files = [workspace.shown(path) for path in paths]
         click.echo(json.dumps(asdict(figure) | {"files": files}, indent=1, ensure_ascii=False, allow_nan=False))
@@ -112,7 +112,7 @@ def _say(workspace: Workspace, figure: Figure, paths: list[Path]) -> None:
     click.echo(f"files: {', '.join(workspace.shown(path) for path in paths)}")
 
 
-def _write(workspace: Workspace, figure: Figure, formats: tuple[str, ...]) -> list[Path]:
+def write_figure(workspace: Workspace, figure: Figure, formats: tuple[str, ...]) -> list[Path]:
     try:
         from replicate.render import figure as renderer
     except ModuleNotFoundError as error:

@@ -27,12 +27,13 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
     under results/.aside. Exit code: 0 done (and identical), 1 failed or different.
     """
     from replicate.cli.forward import bring_forward
+    from replicate.plan.figures import with_figures
 
     specs = workspace.specs()
-    plan = workspace.plan(sorted(specs.tables), specs)
+    graph = with_figures(workspace.plan(sorted(specs.tables), specs))
     for key in keys:
-        if key not in plan.graph.jobs:
-            raise UnknownName("job", key, plan.graph.jobs)
+        if key not in graph.jobs:
+            raise UnknownName("job", key, graph.jobs)
     store = workspace.store()
     before: dict[str, Result] = {}
     if again:
@@ -41,7 +42,7 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
             if result is not None:
                 before[key] = result
                 store.set_aside(key)
-    outcome = bring_forward(workspace, plan.graph.needed_for(keys), store, specs.scale, retry)
+    outcome = bring_forward(workspace, graph.needed_for(keys), store, specs.scale, retry)
     differing = {key: _differing(old, store.result(key)) for key, old in before.items()}
     if workspace.json:
         click.echo(json.dumps({"failed": outcome.failed, "done": outcome.done, "differing": differing}, indent=1))

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from replicate.cli import DONE, FAILED, UNFINISHED
+from replicate.cli.files import DEFAULT, Formats, write_tables
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
-from replicate.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicate.collect.table import State, Table
-
-DEFAULT = ("tex", "md", "csv", "html", "json")
+    from replicate.collect.table import State
 
 
 @click.command(name="table")
@@ -24,13 +22,25 @@ DEFAULT = ("tex", "md", "csv", "html", "json")
 @click.option("--no-run", is_flag=True, help="Render what is there; run nothing.")
 @click.option("--retry", is_flag=True, help="Also run again what diverged.")
 @click.option("--compare", is_flag=True, help="Show the paper's number beside each of ours.")
+@click.option(
+    "--format", "formats", type=Formats(), default=",".join(DEFAULT), show_default=True, help="Files to write."
+)
 @click.option("--pdf", is_flag=True, help="Also typeset the table with pdflatex.")
 @click.option("--wait", is_flag=True, help="With --cluster: stay until nothing is queued any more.")
 @with_workspace
 def command(
-    workspace: Workspace, table_id: str, no_run: bool, retry: bool, compare: bool, pdf: bool, wait: bool
+    workspace: Workspace,
+    table_id: str,
+    no_run: bool,
+    retry: bool,
+    compare: bool,
+    formats: tuple[str, ...],
+    pdf: bool,
+    wait: bool,
 ) -> int:
     """Bring a table up to date (running what is missing), show it, write its files.
+
+    Formats: tex, md, csv, html, json, txt, pdf, and macros (each number as a TeX macro).
 
     With --cluster what is missing is submitted, and the table shown as it stands; the same command goes on later.
 
@@ -60,7 +70,8 @@ def command(
     else:
         failures = bring_forward(workspace, plan.graph, store, specs.scale, retry).failed
     table = Finisher(plan, store, elsewhere).finish(table_id)
-    paths = _write(workspace, table, pdf)
+    wanted = (*formats, "pdf") if pdf else formats
+    paths = write_tables(workspace, [table], wanted, f"{table_id}-numbers.tex")
     if workspace.json:
         click.echo(json_file.render(table), nl=False)
     else:
@@ -77,19 +88,3 @@ def command(
     if failures or any(cell.state == "failed" for cell in table.cells.values()):
         return FAILED
     return DONE if table.complete else UNFINISHED
-
-
-def _write(workspace: Workspace, table: Table, pdf: bool) -> list[Path]:
-    from replicate.render import formats
-
-    folder = workspace.out / workspace.scale
-    wanted = (*DEFAULT, "pdf") if pdf else DEFAULT
-    try:
-        paths = [path for variant in ("paper", "compare") for path in formats.write(table, folder, wanted, variant)]
-    except OSError as error:
-        raise UserError(
-            f"{folder}: the table cannot be written, got '{error.strerror}'\n"
-            "  name a folder that you may write with --out DIR; results are not touched"
-        ) from error
-    # The formats without variants are written once more the second time.
-    return list(dict.fromkeys(paths))

@@ -143,10 +143,17 @@ def _hits(side: Measured, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float
 
 
 def _ratio(sides: Sides, factor: float) -> tuple[float, float]:
-    ratios = [_mean(left) / _mean(right) / factor for left, right in sides]
+    ratios = [_quotient(left, right) / factor for left, right in sides]
     relative = [np.hypot((left.error or 0) / _mean(left), (right.error or 0) / _mean(right)) for left, right in sides]
     error = float(np.sqrt(np.sum(np.square(np.multiply(ratios, relative))))) / len(sides)
     return float(np.mean(ratios)) - 1.0, error
+
+
+def _quotient(left: Measured, right: Measured) -> float:
+    """Of two throughputs by way of the reference network, since the machine may have been busier for one of them."""
+    if left.relative is not None and right.relative is not None:
+        return left.relative / right.relative
+    return _mean(left) / _mean(right)
 
 
 def _mean(side: Measured) -> float:

@@ -75,6 +75,8 @@ class XY:
     identity: bool = False
     band: float | None = None
     dodged: bool = False
+    floor: float | None = None
+    """Both axes start here; the few points below it stand at the edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class Figure:
 
     @property
     def state(self) -> str:
-        """What is missing, in words; empty when nothing is."""
+        """What is missing, in words; empty when nothing is. It is part of the drawing."""
         parts = [f"{self.pending} of {self.wanted} not run"] if self.pending else []
         if self.paper_only:
             parts.append(f"{self.paper_only} printed in the paper only")

@@ -19,9 +19,7 @@ def finish_figure(plan: FigurePlan, store: Store) -> Figure:
     source = Source(plan, store)
     spec, scale = plan.spec, plan.tables.specs.scale
     panels = _panels(source, scale.banner)
-    cells = [source.cell(place) for place, cell in plan.cells.items() if cell.keys]
-    direct = [store.result(key) is not None for key in plan.direct]
-    missing = [cell.value is None and not cell.shown for cell in cells]
+    wanted, pending = progress(plan, store)
     only = [source.cell(place).state == "paper-only" for place in plan.cells]
     return Figure(
         id=spec.figure.id,
@@ -31,8 +29,8 @@ def finish_figure(plan: FigurePlan, store: Store) -> Figure:
         scale=scale.id,
         banner=scale.banner,
         panels=panels,
-        wanted=len(cells) + len(direct),
-        pending=sum(missing) + direct.count(False),
+        wanted=wanted,
+        pending=pending,
         paper_only=sum(only),
         seeds=plan.tables.seeds,
         source=spec.figure.source,
@@ -40,6 +38,13 @@ def finish_figure(plan: FigurePlan, store: Store) -> Figure:
         spec=f"figures/{plan.tables.specs.figure_files[spec.figure.id].name}",
         digest=_digest(plan, store),
     )
+
+
+def progress(plan: FigurePlan, store: Store) -> tuple[int, int]:
+    """How many values jobs make for the figure, and how many of them are not there: ``(wanted, pending)``."""
+    needed = [cell.keys for cell in plan.cells.values() if cell.keys] + [(key,) for key in plan.direct]
+    there = {key: store.result(key) is not None for key in plan.keys}
+    return len(needed), sum(not all(there[key] for key in keys) for keys in needed)
 
 
 def _panels(source: Source, banner: str) -> tuple[Panel, ...]:

@@ -33,7 +33,7 @@ def profile(source: Source, spec: Profile) -> tuple[Panel, ...]:
         found.append(Series(one.label, "paper", family, _ends(source, one, end), False))
     found.sort(key=lambda series: series.side)
     ticks = [(0.0, "input"), *((float(layer), str(layer)) for layer in range(1, depth + 1)), (end, "output")]
-    return (XY("", Axis("after block", ticks=tuple(ticks)), Axis(spec.label), tuple(found)),)
+    return (XY("", Axis("after block", ticks=tuple(ticks)), Axis(spec.label), tuple(found), dodged=True),)
 
 
 def _probes(source: Source, run: str) -> list[Mapping[str, Any]]:

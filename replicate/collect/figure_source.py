@@ -130,8 +130,8 @@ class Source:
 
 
 def decimal(printed: str | None) -> float | None:
-    """A printed number; None for a text such as ``86M`` or no value."""
+    """A printed number, its star left out (``4.3*``); None for a text such as ``86M`` or no value."""
     try:
-        return float(printed) if printed else None
+        return float(printed.rstrip("*")) if printed else None
     except ValueError:
         return None

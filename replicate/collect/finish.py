@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
@@ -16,6 +16,8 @@ from replicate.spec.table import ClaimSpec, ColumnSpec, TableSpec, number_of
 from replicate.store.atomic import canonical
 from replicate.store.store import Store
 
+UNCOMMITTED = "Made with changes that were not committed."
+
 
 @dataclass(slots=True)
 class Finisher:
@@ -27,6 +29,7 @@ class Finisher:
     """What a scheduler says of jobs without a result: the state for their cells, and why."""
     _readings: Readings = field(init=False)
     _states: dict[str, State] = field(default_factory=dict)
+    _dirty: dict[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._readings = Readings(self.plan, self.store)
@@ -55,9 +58,12 @@ class Finisher:
             cells=_with_bold(spec, cells),
             seeds=self.plan.seeds,
             claims=tuple(self._claim(spec, claim, planned, measured) for claim in spec.claims),
-            notes=tuple(
-                Note(chr(ord("a") + index), note.text, note.see, note.rows, note.columns)
-                for index, note in enumerate(spec.notes)
+            notes=(
+                *(
+                    Note(chr(ord("a") + index), note.text, note.see, note.rows, note.columns)
+                    for index, note in enumerate(spec.notes)
+                ),
+                *self._uncommitted(spec, planned, measured),
             ),
             spec=f"tables/{self.plan.specs.files[table_id].name}",
             digest=self._digest(spec, planned),
@@ -68,6 +74,11 @@ class Finisher:
         planned = self.plan.cells[table_id]
         return {CellRef(cell.row, cell.column): found for cell in planned if (found := self._readings.read(cell))}
 
+    def claims_of_paper(self, table_id: str) -> tuple[Claim, ...]:
+        """The claims judged on the paper's numbers alone; nothing is read from the store."""
+        spec = self.plan.specs.table(table_id)
+        return tuple(self._claim(spec, claim, self.plan.cells[table_id], {}) for claim in spec.claims)
+
     def _cell(self, spec: TableSpec, cell: CellPlan, measured: dict[CellRef, Measured]) -> Cell:
         column = _column(spec, cell.column)
         found = measured.get(CellRef(cell.row, cell.column))
@@ -76,7 +87,11 @@ class Finisher:
         row = next((row for row in spec.rows if row.key == cell.row), None)
         chain = self.plan.graph.needed_for(cell.keys).jobs if cell.keys else {}
         states = {key: self._state(key) for key in chain}
-        why = {key: self._why(key, state) for key, state in states.items() if state in ("failed", "running")}
+        why = {
+            key: self._why(key, state)
+            for key, state in states.items()
+            if state in ("failed", "running") or key in self.elsewhere
+        }
         why |= {key: self.store.damage[key] for key in chain if key in self.store.damage}
         return unfinished(outline(spec.table, column, cell), row, states, why)
 
@@ -87,7 +102,36 @@ class Finisher:
         seed_sd = self.plan.specs.scale.seed_sd
         columns = {ref.column for both in pairs(spec, claim) for ref in both if ref.row not in "@="}
         decimals = max((places(spec.table, _column(spec, name)) for name in columns), default=spec.table.decimals)
-        return judge(spec, claim, paper, measured, seed_sd, decimals)
+        judged = judge(spec, claim, paper, measured, seed_sd, decimals)
+        made = {CellRef(c.row, c.column) for c in planned if c.read is not None}
+        if all(ref.row == "=" or ref in made for both in pairs(spec, claim) for ref in both):
+            return judged
+        return replace(judged, possible=False, reason="rests on a number that nothing here makes")
+
+    def _uncommitted(
+        self, spec: TableSpec, planned: list[CellPlan], measured: Mapping[CellRef, Measured]
+    ) -> Iterator[Note]:
+        """A note on the numbers that code or specs made which no commit holds: nobody could make them again."""
+        found = [CellRef(cell.row, cell.column) for cell in planned if CellRef(cell.row, cell.column) in measured]
+        marked = [
+            CellRef(cell.row, cell.column)
+            for cell in planned
+            if CellRef(cell.row, cell.column) in measured and any(map(self._is_dirty, self._chain(cell)))
+        ]
+        if marked:
+            whole = len(marked) == len(found)
+            rows = () if whole else tuple(dict.fromkeys(ref.row for ref in marked if ref.row != "@"))
+            columns = () if whole else tuple(dict.fromkeys(ref.column for ref in marked if ref.row != "@"))
+            yield Note(chr(ord("a") + len(spec.notes)), UNCOMMITTED, "", rows, columns)
+
+    def _chain(self, cell: CellPlan) -> Iterable[str]:
+        return self.plan.graph.needed_for(cell.keys).jobs
+
+    def _is_dirty(self, key: str) -> bool:
+        if key not in self._dirty:
+            result = self.store.result(key)
+            self._dirty[key] = result is not None and result.provenance.get("dirty") is True
+        return self._dirty[key]
 
     def _state(self, key: str) -> State:
         if key in self.elsewhere:

@@ -38,6 +38,8 @@ class Measured:
     text: str | None = None
     """A value in words, such as an ingredient of a recipe; ``values`` is then empty."""
     steady: bool = True
+    relative: float | None = None
+    """Of a throughput: as a multiple of the scale's reference network, which was measured beside it."""
 
 
 @dataclass(slots=True)
@@ -110,14 +112,17 @@ class Readings:
         networks = {}
         error: float | None = None
         steady = True
+        relative = None
         for job in cell.jobs:
             summary = results[job.key].summary
+            if cell.read.metric == "throughput" and summary.get("ratio"):
+                relative = float(summary["ratio"]["median"])
             stated, error, steady = _statement(cell.read.metric, cell.read.field, summary)
             if stated is None:
                 return Measured({}, None, 1, {}, text="–")
             values[job.seed or 0] = exact(stated)
             networks[job.seed or 0] = _networks(job, job)
-        return Measured(values, None, 1, networks, error=error, steady=steady)
+        return Measured(values, None, 1, networks, error=error, steady=steady, relative=relative)
 
     def _ingredient(self, cell: CellPlan) -> Measured:
         assert cell.read is not None

@@ -134,6 +134,8 @@ class Claim:
     reversed: bool
     """Ours points clearly the other way."""
     reason: str
+    possible: bool = True
+    """False where a number it rests on is made by nothing here, so that it is never judged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,10 @@ def make(
     payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
 ) -> dict[str, Any]:
     """Run a data job. Returns `data_facts` and a ``fingerprint`` of the files written."""
-    before = set(folder.iterdir())
     make_data(payload["data"], folder)
-    files = {path.name: sha256_of(path) for path in set(folder.iterdir()) - before}
+    # Not whatever is new in the folder: another caller may be looking in, and an earlier attempt left files.
+    made = [*folder.glob("*.npy"), *folder.glob("index.json")]
+    files = {path.name: sha256_of(path) for path in made}
     return data_facts(payload["data"], folder) | {"fingerprint": hashlib.sha256(canonical(files)).hexdigest()}
 
 

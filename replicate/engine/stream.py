@@ -60,6 +60,8 @@ class TrainStream:
         _check_split(recipe, world)
         self._data, self._recipe, self._size, self._seed = data, recipe, size, seed
         self._slice = sampling.rank_positions(recipe.batch, rank, world)
+        self.share = len(self._slice)
+        """Images of a global batch that this process computes."""
         self._policy = auto_augment.parse(recipe.auto_augment) if recipe.auto_augment else None
         self._fill = [min(255, round(255 * value)) for value in data.mean]
         self._normalise = _normaliser(data.mean, data.std)

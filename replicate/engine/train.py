@@ -30,11 +30,13 @@ from replicate.engine.checkpoint import (
 from replicate.engine.draws import torch_seed
 from replicate.engine.losses import check_token, loss
 from replicate.engine.progress import Progress, Report, Stop
+from replicate.engine.ranks import Ranks, together
 from replicate.engine.stream import TrainStream
 from replicate.errors import Diverged, JobError, NotAvailable
 from replicate.spec.recipe import Distillation, Recipe
 from replicate.store.atomic import canonical, write_bytes, write_json
 
+ALONE = Ranks()
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -49,7 +51,7 @@ class Training:
     suit the method or the weights it starts from.
     """
 
-    def __init__(self, payload: Mapping[str, Any], inputs: Mapping[str, Path]) -> None:
+    def __init__(self, payload: Mapping[str, Any], inputs: Mapping[str, Path], team: Ranks = ALONE) -> None:
         # Through JSON, since the strict models take no list for a tuple.
         self.recipe = Recipe.model_validate_json(canonical(payload["recipe"]))
         self.distillation: Distillation | None = None
@@ -66,7 +68,8 @@ class Training:
         data = upstream.data_set(inputs)
         # A GPU waits for its images; on the CPU other jobs run beside this one.
         workers = len(os.sched_getaffinity(0)) if self.device.type == "cuda" else 0
-        self.stream = TrainStream(data, self.recipe, self.size, self.seed, workers=workers)
+        self.team = team
+        self.stream = TrainStream(data, self.recipe, self.size, self.seed, team.rank, team.world, workers)
         self.steps: int = self.stream.steps_per_epoch
 
         network = models.build(payload["model"], self.size, data.classes, self.recipe, self.seed)
@@ -85,6 +88,7 @@ class Training:
             self.teacher = upstream.network(inputs["teacher"], self.size, data.classes).to(self.device)
             self.teacher_format = _memory_format(upstream.payload_of(inputs["teacher"])["model"])
 
+        self.forward = team.forward(self.network)
         self.optimizer = optim.optimizer(self.network, self.recipe)
         self.scaler = torch.amp.GradScaler("cuda") if self.recipe.precision == "fp16" else None
         self.ema = ModelEmaV3(self.network, decay=self.recipe.ema) if self.recipe.ema > 0 else None
@@ -98,13 +102,13 @@ class Training:
         images = batch.images.to(self.device, non_blocking=True, memory_format=self.format)
         targets = batch.targets.to(self.device, non_blocking=True)
         # Drop path and dropout draw from torch's own generator: keyed, so that a restart changes nothing.
-        torch.default_generator.manual_seed(seed := torch_seed(self.seed, "drop path", epoch, step))
+        torch.default_generator.manual_seed(seed := torch_seed(self.seed, "drop path", epoch, step) + self.team.rank)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         with self._autocast():
             teacher = self._teach(images)
-            value = loss(models.heads(self.network, images), targets, teacher, self.distillation)
-        number = value.item()
+            value = loss(self.forward(images), targets, teacher, self.distillation)
+        number = self.team.mean(value)
         if not math.isfinite(number):
             return number
         if self.scaler is None:
@@ -121,7 +125,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:
             self.ema.update(self.network)
-        self.images += len(images)
+        self.images += len(images) * self.team.world
         self.loss_sum += number
         return number
 
@@ -185,15 +189,23 @@ def train(
     stop: asked after each step; True writes a checkpoint there and raises `Stopped`.
     Resumes from the newest intact checkpoint in ``folder``; without a fault they are removed at the end.
     Returns the last epoch's mean loss, and epochs, images and parameters.
+    Where the environment names several processes (see `ranks.together`), they share each batch, and the first
+    one writes; the others return an empty summary.
     Errors: `Diverged`, those of `Training`, and `OSError` when the weights cannot be written.
     """
-    training = Training(payload, inputs)
+    with together() as team:
+        return _train(Training(payload, inputs, team), payload, folder, report, stop)
+
+
+def _train(training: Training, payload: Mapping[str, Any], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
+    team = training.team
     checkpoints = Checkpoints(folder, payload)
     start = 0
     if (snapshot := checkpoints.newest()) is not None:
         training.restore(snapshot)
         start = snapshot.position
     epochs, steps = training.recipe.epochs, training.steps
+    team.check(training.stream.share, training.recipe.batch, start, training.device)
     progress = Progress(report)
     for position in range(start, epochs * steps):
         epoch, step = divmod(position, steps)
@@ -210,12 +222,16 @@ def train(
         if epoch_done:
             training.end_epoch(epoch)
         fields = {"epoch": epoch + 1, "epochs": epochs, "step": step + 1, "steps": steps, "loss": value}
-        progress(fields, always=position == epochs * steps - 1)
-        if stop():
-            checkpoints.save(training.snapshot(position + 1))
+        if team.first:
+            progress(fields, always=position == epochs * steps - 1)
+        if team.any(stop(), training.device):
+            if team.first:
+                checkpoints.save(training.snapshot(position + 1))
             raise Stopped(f"train: stopped after epoch {epoch + 1}, step {step + 1}: {checkpoints.last}")
-        if epoch_done and checkpoints.due():
+        if team.first and epoch_done and checkpoints.due():
             checkpoints.save(training.snapshot(position + 1))
+    if not team.first:
+        return {}
     write_bytes(folder / upstream.WEIGHTS["last"], weights_bytes(training.network.state_dict()))
     if training.ema is not None:
         write_bytes(folder / upstream.WEIGHTS["ema"], weights_bytes(training.ema.module.state_dict()))

@@ -52,6 +52,15 @@ def plan_figure(specs: Specs, figure_id: str, seeds: Sequence[int], curves: Sequ
     return FigurePlan(spec, plan, {place: known[place] for place in places}, _direct(spec, plan))
 
 
+def with_figures(plan: Plan) -> Graph:
+    """The graph of ``plan`` and what the figures need beside it: Figure 3 has networks that no table prints."""
+    graph = Graph(dict(plan.graph.jobs))
+    for figure_id in plan.specs.figures:
+        for job in plan_figure(plan.specs, figure_id, plan.seeds).graph:
+            graph.add(job)
+    return graph
+
+
 def _places(spec: FigureSpec, specs: Specs) -> list[str]:
     """The places of all cells a figure reads, each once."""
     found = list(spec.places())

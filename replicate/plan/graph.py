@@ -32,15 +32,18 @@ class Graph:
         return len(self.jobs)
 
     def needed_for(self, keys: Iterable[str]) -> Graph:
-        """The part of the graph that ``keys`` rest on, in the same order."""
-        wanted: set[str] = set()
-        stack = list(keys)
+        """The part of the graph that ``keys`` rest on. Costs by the size of that part: every cell asks for its own."""
+        part = Graph()
+        stack = list(keys)[::-1]
         while stack:
-            key = stack.pop()
-            if key not in wanted:
-                wanted.add(key)
-                stack.extend(self.jobs[key].inputs.values())
-        return Graph({key: job for key, job in self.jobs.items() if key in wanted})
+            job = self.jobs[stack[-1]]
+            lacking = [key for key in job.inputs.values() if key not in part.jobs]
+            if lacking:
+                stack += lacking[::-1]
+            else:
+                part.add(job)
+                stack.pop()
+        return part
 
     def urgency(self) -> Mapping[str, float]:
         """Seconds from the start of each job to the end of the longest chain that waits for it.

@@ -45,16 +45,18 @@ def key_of(payload: Mapping[str, Any], label: str) -> str:
 
 
 def _without_neutral(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not NEUTRAL:
-        return payload
-    return _pruned(payload, "")
+    # Copies only along the paths: going through all of 100,000 payloads costs seconds.
+    for dotted, neutral in NEUTRAL.items():
+        payload = _without(payload, dotted.split("."), neutral)
+    return payload
 
 
-def _pruned(value: Mapping[str, Any], path: str) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for name, item in value.items():
-        dotted = f"{path}.{name}" if path else name
-        if dotted in NEUTRAL and item == NEUTRAL[dotted]:
-            continue
-        kept[name] = _pruned(item, dotted) if isinstance(item, Mapping) else item
-    return kept
+def _without(value: Mapping[str, Any], path: list[str], neutral: Any) -> Mapping[str, Any]:
+    name, *rest = path
+    if name not in value:
+        return value
+    item = value[name]
+    if not rest:
+        return {other: kept for other, kept in value.items() if other != name} if item == neutral else value
+    pruned = _without(item, rest, neutral) if isinstance(item, Mapping) else item
+    return value if pruned is item else {**value, name: pruned}

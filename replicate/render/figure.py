@@ -73,8 +73,8 @@ def _bytes(canvas: Canvas, name: str) -> bytes:
 
 def draw(figure: Figure) -> Canvas:
     """The figure on a canvas of its final size. Only inside ``house_style``."""
-    columns = min(COLUMNS, len(figure.panels))
-    rows = -(-len(figure.panels) // columns)
+    mosaic = _mosaic(figure)
+    rows, columns = len(mosaic), len(mosaic[0])
     canvas = Canvas()
     FigureCanvasAgg(canvas)
     small = _small_print(figure)
@@ -91,20 +91,33 @@ def draw(figure: Figure) -> Canvas:
         canvas.text(0.012, (bottom - 0.02 - LINE * (index + 1) + 0.03) / height, line, fontsize=6.5, color=FAINT)
     low = (bottom + legend) / height
     canvas.set_layout_engine("constrained", rect=(0.01, low, 0.98, 1 - top / height - low), wspace=0.05, hspace=0.06)
-    grid = canvas.subplots(rows, columns, squeeze=False)
-    places = list(grid.flat)
-    for axes in places[len(figure.panels) :]:
-        axes.set_visible(False)
-    for index, (axes, panel) in enumerate(zip(places, figure.panels, strict=False)):
+    axes_of = canvas.subplot_mosaic([list(row) for row in mosaic])
+    places = [axes_of[str(index)] for index in range(len(figure.panels))]
+    for index, (axes, panel) in enumerate(zip(places, figure.panels, strict=True)):
         _panel(axes, figure, panel, first=index % columns == 0, letters=int(LETTERS / columns))
     # The names need the final place of everything else: lay out (turned labels settle the second time), then freeze.
     canvas.draw_without_rendering()
     canvas.draw_without_rendering()
     canvas.set_layout_engine("none")
-    for axes, panel in zip(places, figure.panels, strict=False):
+    for axes, panel in zip(places, figure.panels, strict=True):
         if isinstance(panel, XY):
             figure_xy.name_points(axes, panel)
     return canvas
+
+
+def _mosaic(figure: Figure) -> list[list[str]]:
+    """Which panel stands where, by number; "." is empty.
+
+    Of many identity panels the first is drawn large: most cells are in it.
+    """
+    count = len(figure.panels)
+    first = figure.panels[0]
+    if isinstance(first, XY) and first.identity and count >= 4:
+        small = [*map(str, range(3, count)), *("." * (-count % 3))]
+        return [["0", "0", "1"], ["0", "0", "2"], *(small[at : at + 3] for at in range(0, len(small), 3))]
+    columns = 2 if count == 4 else min(COLUMNS, count)
+    cells = [*map(str, range(count)), *("." * (-count % columns))]
+    return [cells[at : at + columns] for at in range(0, len(cells), columns)]
 
 
 def _panel(axes: Axes, figure: Figure, panel: Panel, first: bool, letters: int) -> None:
@@ -131,8 +144,8 @@ def _panel_height(figure: Figure, columns: int) -> float:
     if isinstance(first, Field):
         return 3.7
     if first.identity:
-        return WIDTH / columns + 0.35
-    return {1: 3.9, 2: 3.2}.get(columns, 2.8)
+        return WIDTH / columns + 0.12
+    return {1: 3.4, 2: 3.1}.get(columns, 2.7)
 
 
 def _banner(canvas: Canvas, text: str, y: float) -> None:
@@ -141,15 +154,35 @@ def _banner(canvas: Canvas, text: str, y: float) -> None:
 
 
 def _small_print(figure: Figure) -> list[str]:
-    """Notes, and what the numbers are; wrapped to the width."""
+    """Notes, what the numbers and their intervals are, and the paper's source; wrapped to the width."""
+    several = len(figure.seeds) > 1
     seeds = ", ".join(map(str, figure.seeds))
-    made = f"Here: scale '{figure.scale}', seed{'s' if len(figure.seeds) > 1 else ''} {seeds}."
-    return [line for note in (*figure.notes, made) for line in textwrap.wrap(note, 132)]
+    parts = [f"Here: scale '{figure.scale}', seed{'s' if several else ''} {seeds}."]
+    if any(isinstance(panel, Bars) for panel in figure.panels):
+        parts.append("Intervals: 95 %, paired over the test images and over seeds.")
+    points = [point for panel in figure.panels if isinstance(panel, XY) for one in panel.series for point in one.points]
+    if any(point.low is not None and point.low != point.high for point in points):
+        if figure.kind == "curves":
+            parts.append("Shaded: from the lowest to the highest seed.")
+        else:
+            parts.append(f"Vertical lines: 95 % intervals over {'seeds' if several else 'the test images'}.")
+    bands = {panel.band for panel in figure.panels if isinstance(panel, XY) and panel.band is not None}
+    if bands:
+        widths = " and ".join(f"±{band:g}" for band in sorted(bands))
+        parts.append(f"Bands: {widths}, the tolerance of most cells of a panel; each cell is judged by its own.")
+    for panel in figure.panels:
+        if isinstance(panel, XY) and panel.floor is not None:
+            below = sum(min(point.x, point.y) < panel.floor for one in panel.series for point in one.points)
+            parts.append(f"{below} points below {panel.floor:g} stand at the edge.")
+    if figure.source:
+        parts.append(f"Paper: {figure.source}.")
+    return [line for note in (*figure.notes, " ".join(parts)) for line in textwrap.wrap(note, 138)]
 
 
 def _handles(figure: Figure) -> list[Line2D]:
     """A family once however many panels show it, then the two sides where a panel has both, then what is missing."""
     found: dict[str, Line2D] = {}
+    families: set[tuple[int, str]] = set()
     mixed = False
     for panel in figure.panels:
         if isinstance(panel, Bars):
@@ -158,13 +191,19 @@ def _handles(figure: Figure) -> list[Line2D]:
             continue
         mixed = mixed or len({series.side for series in panel.series if series.points}) > 1
         for series in panel.series:
-            if series.label not in found and (series.points or series.side == "here"):
+            if series.label and series.label not in found and (series.points or series.side == "here"):
+                families.add((series.family, series.label))
                 style = look(series.family)
                 colour = FAINT if series.faint else style.colour
                 line: Line | Literal["none"] = style.line if series.joined else "none"
                 marker = style.marker if series.marked else "none"
                 found[series.label] = Line2D([], [], color=colour, linestyle=line, marker=marker, label=series.label)
+        for level in panel.levels:
+            label = f"{level.label} (paper)" if level.side == "paper" and not figure.banner else level.label
+            found.setdefault(label, Line2D([], [], label=label, **figure_xy.level_look(level)))
     handles = list(found.values())
+    if figure.kind == "identity":
+        handles = [found[label] for _, label in sorted(families)]
     bars = any(isinstance(panel, Bars) for panel in figure.panels)
     if mixed:
         handles += [_side(side, bars) for side in get_args(Side)]

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from replicate.render.figure_style import FAINT
 
-DISTANCES = (4.5, 8.0, 12.0, 17.0, 24.0, 32.0, 42.0)
+DISTANCES = (5.5, 8.5, 12.0, 17.0, 24.0, 32.0, 42.0)
 """From the point to the nearest side of the name, in points (1/72 inch)."""
 DIRECTIONS = tuple(2 * pi * turn / 16 for turn in (2, 6, 14, 10, 0, 8, 4, 12, 1, 3, 5, 7, 9, 11, 13, 15))
 LEADER = 9.0
@@ -46,6 +46,7 @@ def place(axes: Axes, names: Sequence[Named], paths: Sequence[Sequence[tuple[flo
     at = [(float(x), float(y)) for x, y in axes.transData.transform([(one.x, one.y) for one in names])] if names else []
     order = sorted(range(len(names)), key=lambda index: _room(at[index], at))
     taken: list[Bbox] = []
+    leaders: list[tuple[tuple[float, float], tuple[float, float]]] = []
     written = []
     frame = axes.get_window_extent()
     for index in order:
@@ -57,11 +58,16 @@ def place(axes: Axes, names: Sequence[Named], paths: Sequence[Sequence[tuple[flo
                 centre = _centre(at[index], direction, distance * scale, width, height)
                 box = Bbox.from_bounds(centre[0] - width / 2, centre[1] - height / 2, width, height)
                 cost = distance / 6 + turn / 40 + _cost(box, frame, taken, dots, pixels, scale)
+                cost += 400.0 * sum(_crosses(box, *leader) for leader in leaders)
+                if distance > LEADER:
+                    cost += 4.0 + 400.0 * sum(_crosses(other, at[index], centre) for other in taken)
                 if best is None or cost < best[0]:
                     best = (cost, centre, distance)
         assert best is not None
         _, centre, distance = best
         taken.append(Bbox.from_bounds(centre[0] - width / 2, centre[1] - height / 2, width, height))
+        if distance > LEADER:
+            leaders.append((at[index], centre))
         offset = ((centre[0] - at[index][0]) / scale, (centre[1] - at[index][1]) / scale)
         arrow = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
         written.append(

@@ -41,14 +41,17 @@ class Look:
 
 LOOKS = (
     Look("#0072b2", "o", "-"),
-    Look("#d55e00", "s", (0.0, (5.0, 1.6))),
-    Look("#009e73", "^", (0.0, (1.2, 1.3))),
-    Look("#7a3e87", "D", (0.0, (6.0, 1.5, 1.2, 1.5))),
-    Look("#1d1f23", "v", (0.0, (3.0, 1.2))),
+    Look("#c24e00", "s", (0.0, (5.0, 1.6))),
+    Look("#009e73", "^", (0.0, (1.4, 1.2))),
+    Look("#1d1f23", "D", (0.0, (6.0, 1.5, 1.2, 1.5))),
+    Look("#7a3e87", "v", (0.0, (3.0, 1.2))),
     Look("#56b4e9", "P", (0.0, (1.0, 2.2))),
     Look("#b07c00", "X", (0.0, (8.0, 2.0))),
     Look("#cc79a7", "<", (0.0, (4.0, 1.2, 1.2, 1.2, 1.2, 1.2))),
     Look("#6b7280", ">", (0.0, (2.0, 2.0))),
+    Look("#004c77", "h", (0.0, (5.0, 1.0, 1.0, 1.0))),
+    Look("#8f3f00", "p", (0.0, (2.5, 1.0))),
+    Look("#00664a", "*", (0.0, (1.5, 1.0))),
 )
 
 SETTINGS: Mapping[str, Any] = {
@@ -79,8 +82,9 @@ SETTINGS: Mapping[str, Any] = {
     "lines.markersize": 5.5,
     "legend.frameon": False,
     "legend.handlelength": 2.6,
-    "figure.dpi": 100,
-    "savefig.dpi": 200,
+    "figure.dpi": 200,
+    "savefig.dpi": "figure",  # a text is as wide when it is laid out as when it is drawn
+    "text.hinting": "no_hinting",
     "figure.facecolor": PAGE,
     "savefig.facecolor": PAGE,
     "pdf.fonttype": 42,  # whole letters: many journals refuse the outlines of Type 3

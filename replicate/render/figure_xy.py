@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,26 +13,30 @@ from matplotlib.transforms import ScaledTranslation
 
 from replicate.collect.figure import XY, Axis, Level, Series
 from replicate.render.figure_labels import Named, place
-from replicate.render.figure_style import FAINT, GRID, INK, PAGE, look
+from replicate.render.figure_style import FAINT, INK, PAGE, look
 
+BAND = "#d5dae2"
+
+SMALL = 3.6
+"""Markers where hundreds stand together."""
 DODGE = 3.2
 """Points (1/72 inch) between families at the same place of a dodged panel."""
 
 
 def draw(axes: Axes, panel: XY, letters: int) -> None:
     """Everything but the names, which need the final size: see `name_points`. Labels wrap at ``letters``."""
-    axes.set_title(panel.title)
+    axes.set_title(textwrap.fill(panel.title, int(0.85 * letters)))
     for level in panel.levels:
-        _level(axes, level)
+        axes.axhline(level.y, **level_look(level))
+    across, up = _ends(panel)
+    _axis(axes, "x", panel.x, letters, across)
+    _axis(axes, "y", panel.y, letters, up)
     if panel.identity:
-        _identity(axes, panel)
+        _identity(axes, panel, across)
     families = sorted({series.family for series in panel.series})
     for series in sorted(panel.series, key=lambda one: (not one.faint, one.side == "here")):
         shift = DODGE * (families.index(series.family) - (len(families) - 1) / 2) if panel.dodged else 0.0
-        _series(axes, series, shift)
-    _axis(axes, "x", panel.x, letters)
-    _axis(axes, "y", panel.y, letters)
-    _room(axes, panel)
+        _series(axes, series, shift, SMALL if panel.identity else None, panel.floor)
     if not any(series.points for series in panel.series):
         axes.text(0.5, 0.5, "nothing run yet", transform=axes.transAxes, ha="center", va="center", color=FAINT)
 
@@ -57,14 +62,15 @@ def name_points(axes: Axes, panel: XY) -> None:
     place(axes, named, free)
 
 
-def _series(axes: Axes, series: Series, shift: float) -> None:
+def _series(axes: Axes, series: Series, shift: float, size: float | None, floor: float | None) -> None:
     if not series.points:
         return
     moved = axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
     style = look(series.family)
     colour = FAINT if series.faint else style.colour
     here = series.side == "here"
-    xs, ys = [point.x for point in series.points], [point.y for point in series.points]
+    xs = [point.x if floor is None else max(point.x, floor) for point in series.points]
+    ys = [point.y if floor is None else max(point.y, floor) for point in series.points]
     layer = 3.0 if here else 2.0
     if series.joined:
         width = 0.9 if series.faint or not here else 1.4
@@ -82,11 +88,13 @@ def _series(axes: Axes, series: Series, shift: float) -> None:
         ys,
         linestyle="none",
         marker=style.marker,
+        markersize=size,
         markerfacecolor=face,
         markeredgecolor=colour,
         markeredgewidth=0.6 if here else 1.1,
         zorder=layer + 1,
         transform=moved,
+        clip_on=False,
     )
 
 
@@ -99,48 +107,34 @@ def _ribbon(axes: Axes, series: Series, colour: str) -> None:
         axes.fill_between([point.x for point in points], lows, highs, color=colour, alpha=0.18, linewidth=0)
 
 
-def _level(axes: Axes, level: Level) -> None:
-    here = level.side == "here"
-    axes.axhline(level.y, color=INK if here else FAINT, linewidth=0.9, linestyle=(0, (1.0, 2.0)), zorder=1.5)
-    axes.annotate(
-        level.label if here else f"{level.label} (paper)",
-        (0.995, level.y),
-        (0, 2.5),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        fontsize=7,
-        color=INK if here else FAINT,
-    )
+def level_look(level: Level) -> dict[str, Any]:
+    """Of a horizontal line, in the panel and in the legend."""
+    colour = INK if level.side == "here" else FAINT
+    return {"color": colour, "linewidth": 1.0, "linestyle": (0.0, (1.0, 2.0)), "zorder": 1.5}
 
 
-def _identity(axes: Axes, panel: XY) -> None:
-    values = [value for series in panel.series for point in series.points for value in (point.x, point.y)]
-    if not values:
+def _identity(axes: Axes, panel: XY, ends: tuple[float, float]) -> None:
+    """The line of equal values, and the band around it."""
+    if not any(series.points for series in panel.series):
         return
-    low, high = min(values), max(values)
-    if panel.x.log:
-        low, high = low / 1.6, high * 1.6
-    else:
-        room = 0.06 * (high - low) or 1.0
-        low, high = low - room, high + room
-    ends = np.asarray([low, high])
+    # Many steps: on a logarithmic axis the edges of a band are curves.
+    along = np.geomspace(*ends, 200) if panel.x.log and ends[0] > 0 else np.linspace(*ends, 200)
     if panel.band is not None:
-        axes.fill_between(ends, ends - panel.band, ends + panel.band, color=GRID, zorder=0.5, linewidth=0)
-    axes.plot(ends, ends, color=FAINT, linewidth=0.8, zorder=1)
-    axes.set_xlim(low, high)
-    axes.set_ylim(low, high)
+        axes.fill_between(along, along - panel.band, along + panel.band, color=BAND, zorder=0.5, linewidth=0)
+    axes.plot(along, along, color=FAINT, linewidth=0.8, zorder=1)
 
 
-def _axis(axes: Axes, which: str, axis: Axis, letters: int) -> None:
-    side = axes.xaxis if which == "x" else axes.yaxis
-    (axes.set_xlabel if which == "x" else axes.set_ylabel)(textwrap.fill(axis.label, letters))
-    if axis.log:
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
-        subs: Sequence[float] = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
-        side.set_major_locator(LogLocator(10, subs=subs, numticks=20))
+def _axis(axes: Axes, which: str, axis: Axis, letters: int, ends: tuple[float, float]) -> None:
+    """Label, scale, limits and ticks. ``ends``: what has to be seen."""
+    x = which == "x"
+    side = axes.xaxis if x else axes.yaxis
+    (axes.set_xlabel if x else axes.set_ylabel)(textwrap.fill(axis.label, letters))
+    (axes.set_xlim if x else axes.set_ylim)(*ends)
+    if axis.log and ends[0] > 0:
+        (axes.set_xscale if x else axes.set_yscale)("log")
+        (axes.set_xlim if x else axes.set_ylim)(*ends)
+        subs: Sequence[float] = (1.0, 2.0, 5.0) if ends[1] / ends[0] < 300 else (1.0,)
+        side.set_major_locator(LogLocator(10, subs=subs, numticks=7 if len(subs) == 1 else 20))
         side.set_major_formatter(FuncFormatter(_plain))
         side.set_minor_formatter(NullFormatter())
         side.set_minor_locator(NullLocator())
@@ -152,14 +146,33 @@ def _axis(axes: Axes, which: str, axis: Axis, letters: int) -> None:
 
 def _plain(value: float, _: object) -> str:
     for size, letter in ((1e6, "M"), (1e3, "k")):
-        if value >= 10 * size:
+        if value >= (10 * size if letter == "k" else size):
             return f"{value / size:g}{letter}"
     return f"{value:g}"
 
 
-def _room(axes: Axes, panel: XY) -> None:
-    """Air around the points, more where names have to fit."""
-    if panel.identity or not any(series.points for series in panel.series):
-        return
-    named = any(point.name for series in panel.series for point in series.points)
-    axes.margins(x=0.09 if named else 0.05, y=0.12 if named else 0.08)
+def _ends(panel: XY) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The limits of both axes: everything drawn and air around it, more where names have to fit."""
+    points = [point for series in panel.series for point in series.points]
+    named = any(point.name for point in points)
+    xs = [point.x for point in points] + [value for value, _ in panel.x.ticks]
+    ys = [end for point in points for end in (point.y, point.low, point.high) if end is not None]
+    ys += [level.y for level in panel.levels] + [value for value, _ in panel.y.ticks]
+    if panel.identity:
+        xs = ys = [value for value in xs + [point.y for point in points] if value >= (panel.floor or value)]
+    if panel.floor is not None:
+        top = max(xs)
+        return (panel.floor, top + 0.04 * (top - panel.floor)), (panel.floor, top + 0.04 * (top - panel.floor))
+    air = 0.06 if panel.identity else 0.1 if named else 0.06
+    return _aired(xs, panel.x.log, air), _aired(ys, panel.y.log, air)
+
+
+def _aired(values: Sequence[float], log: bool, air: float) -> tuple[float, float]:
+    if not values:
+        return 0.0, 1.0
+    low, high = min(values), max(values)
+    if log and low > 0:
+        room = (high / low) ** air if high > low else 1.5
+        return low / room, high * room
+    room = air * (high - low) or 0.5
+    return low - room, high + room

@@ -42,6 +42,9 @@ FORMATS: Mapping[str, Format] = {
 """``pdf`` writes the document that it typesets too, so that a reader can change it and run pdflatex again."""
 
 
+VARIANTS: tuple[Variant, ...] = ("paper", "compare")
+
+
 def write(table: Table, folder: Path, formats: Iterable[str], variant: Variant = "paper") -> list[Path]:
     """Write ``table`` into ``folder`` in each of ``formats``; the paths that were written, in that order."""
     names = list(dict.fromkeys(formats))

@@ -14,12 +14,13 @@ from replicate.errors import UserError
 from replicate.render import layout, wording
 from replicate.render.markdown import escape
 
-BEGIN = "<!-- overview: begin (written by `make readme`) -->"
-END = "<!-- overview: end -->"
+BEGIN = "<!-- overview:begin -->"
+END = "<!-- overview:end -->"
 
 HEADLINE = (
-    "The headline number of a table is the one the paper ranks first in the last column that it ranks, else the "
-    "first number it prints; the column 'here' is the same cell, whatever came out."
+    "The headline number of a table is the one the paper ranks first in the last column that it ranks; where it "
+    "ranks nothing, the first number that its first claim is about, else the first it prints. The column 'here' is "
+    "the same cell, whatever came out."
 )
 
 
@@ -80,14 +81,22 @@ def headline(table: Table) -> Cell | None:
     ranked = [cell for cells in grid for cell in cells if cell.paper_bold]
     if ranked:
         return ranked[-1]
-    by_row = (cell for cells in zip(*grid, strict=True) for cell in cells)
-    return next((cell for cell in by_row if cell.paper_shown), None)
+    claimed = {comparison.left for claim in table.claims[:1] for comparison in claim.comparisons}
+    by_row = [cell for cells in zip(*grid, strict=True) for cell in cells if cell.paper_shown]
+    return next((cell for cell in by_row if f"{cell.row}.{cell.column}" in claimed), next(iter(by_row), None))
 
 
 def counted(counts: Mapping[str, int], order: Sequence[str] = ()) -> str:
     """``18 trained here, 6 not run``; the names of ``order`` first."""
     names = [*(name for name in order if name in counts), *sorted(set(counts) - set(order))]
     return ", ".join(f"{counts[name]} {name}" for name in names) or layout.ABSENT
+
+
+def claims_said(counts: Mapping[str, int]) -> str:
+    """``12 hold, 1 fails, 2 undecided``."""
+    verbs = {"holds": "hold", "fails": "fail"}
+    said = {name if number == 1 else verbs.get(name, name): number for name, number in counts.items()}
+    return counted(said, [verbs.get(name, name) if counts.get(name) != 1 else name for name in CLAIMS])
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -113,7 +122,7 @@ def markdown(tables: Sequence[Table]) -> str:
                 escape(one.here),
                 escape(one.difference),
                 escape(numbers),
-                escape(counted(one.claims, CLAIMS)),
+                escape(claims_said(one.claims)),
             ]
         )
     said = [f"> **{escape(banner)}**"] if banner else []

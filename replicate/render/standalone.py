@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from replicate.collect.table import Table
@@ -38,6 +39,12 @@ _PAGE = r"""\setlength{\textwidth}{159.2mm}
 \setlength{\pdfpagewidth}{\dimexpr\textwidth+2in}
 \setlength{\pdfpageheight}{\dimexpr\textheight+2in}"""
 
+# What LaTeX derives from the text area when a document begins, for a page of another size within it.
+_TURNED = r"""\makeatletter
+\hsize\textwidth \columnwidth\textwidth \linewidth\textwidth
+\global\@colht\textheight \global\@colroom\textheight \global\vsize\textheight
+\makeatother"""
+
 _OPTIONS = ("-interaction=nonstopmode", "-halt-on-error", "-file-line-error", "-no-shell-escape")
 
 # The date makes the bytes repeatable, the long lines make the log readable; "p" (paranoid) keeps TeX from
@@ -55,6 +62,36 @@ _PACKAGES = "texlive-latex-base texlive-latex-recommended texlive-latex-extra"
 
 def wrap(tex: str, table: Table, variant: Variant = "paper") -> str:
     """A document around ``tex``, the tabular of ``table``: caption above, legend, notes and claims below."""
+    inside, outside = _parts(tex, table, variant)
+    lines = [
+        _PREAMBLE,
+        *definitions("\n".join([*inside, *outside])),
+        r"\newsavebox{\measured}",
+        *_measured(inside),
+        _PAGE,
+        r"\begin{document}",
+        *outside,
+        r"\end{document}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def book(tables: Iterable[Table], variant: Variant = "paper") -> str:
+    """One document of all ``tables``, each on pages of its own that are as wide as it needs."""
+    parts = [_parts(latex.render(table, variant), table, variant) for table in tables]
+    text = [line for inside, outside in parts for line in (*inside, *outside)]
+    lines = [_PREAMBLE, *definitions("\n".join(text)), r"\newsavebox{\measured}", r"\begin{document}"]
+    for inside, outside in parts:
+        lines += [r"\clearpage", *_measured(inside), _PAGE, _TURNED, *outside]
+    return "\n".join([*lines, r"\end{document}"]) + "\n"
+
+
+def _measured(inside: list[str]) -> list[str]:
+    return [r"\begin{lrbox}{\measured}\normalfont\normalsize", *inside, r"\end{lrbox}"]
+
+
+def _parts(tex: str, table: Table, variant: Variant) -> tuple[list[str], list[str]]:
+    """The tabular, to be measured, and what stands on the page: caption, the box, legend, notes, claims."""
     where = table.spec or f"table {table.id}"
     head = escape(wording.title(table), where)
     outside = [
@@ -66,19 +103,7 @@ def wrap(tex: str, table: Table, variant: Variant = "paper") -> str:
         *_claims(table, where),
     ]
     inside = [line for line in tex.splitlines() if not line.startswith(r"\providecommand")]
-    lines = [
-        _PREAMBLE,
-        *definitions("\n".join([*inside, *outside])),
-        r"\newsavebox{\measured}",
-        r"\begin{lrbox}{\measured}\normalfont\normalsize",
-        *inside,
-        r"\end{lrbox}",
-        _PAGE,
-        r"\begin{document}",
-        *outside,
-        r"\end{document}",
-    ]
-    return "\n".join(lines) + "\n"
+    return inside, outside
 
 
 def render(table: Table, variant: Variant = "paper") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
@@ -12,7 +13,11 @@ from replicate.spec.recipe import Recipe
 from replicate.spec.run import RunsFile, RunSpec
 from replicate.spec.scale import Scale
 from replicate.spec.sides import UnknownSide, pairs
-from replicate.spec.table import TableSpec
+from replicate.spec.table import Metric, TableSpec
+
+COUNTED: tuple[Metric, ...] = ("top1", "top5", "real", "disagreement", "throughput", "ratio")
+MARKED = re.compile(r"\d+(\.\d+)?\s*[^\d\s.,]")
+"""What the paper prints for a number that nothing can be compared with; a plain one in quotes is a slip."""
 
 
 def check_runs(file: str, spec: RunsFile, scale: Scale | None) -> list[Fault]:
@@ -126,6 +131,10 @@ def _layout(file: str, spec: TableSpec) -> Iterator[Fault]:
         for index, key in enumerate(keys):
             if key in keys[:index]:
                 yield Fault(f"{file}: {what}[{index}].key", f"'{key}' stands twice")
+    for index, row in enumerate(spec.rows):
+        if row.key.isdecimal():
+            help = (f"a claim would take it for the number {row.key}; name the row 'at_{row.key}', for example",)
+            yield Fault(f"{file}: rows[{index}].key", f"a key with a letter, got '{row.key}'", help)
     numbers = [column.key for column in spec.table.columns if not column.text]
     words = [column.key for column in spec.table.columns if column.text]
     for key in spec.table.tolerance:
@@ -166,6 +175,11 @@ def _layout(file: str, spec: TableSpec) -> Iterator[Fault]:
 def _cells(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> Iterator[Fault]:
     for index, row in enumerate(spec.rows):
         for column in spec.table.columns:
+            printed = row.paper.get(column.key)
+            metric = row.metric or column.metric or spec.table.metric
+            if isinstance(printed, str) and metric in COUNTED and not MARKED.match(printed):
+                fault = f"should be a number, or one with a mark such as '4.3*', got {printed!r}"
+                yield Fault(f"{file}: rows[{index}].paper.{column.key}", fault)
             read = None if column.text else read_of(spec.table, row, column)
             if read is not None:
                 yield from check_read(f"{file}: rows[{index}]", f"cell {row.key}.{column.key}", read, runs, scale)

@@ -88,7 +88,8 @@ class PointSpec(Reading):
 
 
 class LineSeries(Strict):
-    label: str
+    label: str = ""
+    """Empty where the panel's title says it: then the legend leaves it out."""
     points: tuple[PointSpec, ...] = Field(min_length=1)
 
 

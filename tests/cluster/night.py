@@ -150,6 +150,12 @@ def go_on(pid: int) -> None:
     os.kill(pid, signal.SIGCONT)
 
 
+def told_to_end(pid: int) -> bool:
+    """Whether SIGTERM waits for a stopped process."""
+    pending = re.findall(r"^(?:SigPnd|ShdPnd):\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in pending)
+
+
 def eventually(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
     """As `wait_for`, for questions that start a process."""
     end = time.monotonic() + seconds

@@ -34,24 +34,9 @@ paper = {{ ti_224 = 72.2 }}
 """
 
 SCALE = """\
-id      = "{name}"
+id      = "tiny"
 extends = "mini"
 title   = "a test"
-
-[data.imagenet]
-source  = "shapes"
-version = 1
-classes = 10
-size    = 48
-train   = 128
-test    = 100
-seed    = 1234
-
-[recipes.deit]
-epochs = {epochs}
-
-[recipes.regnet]
-epochs = 2
 """
 
 
@@ -67,11 +52,19 @@ def write_specs(folder: Path, rows: tuple[str, ...] = ("none",), epochs: int = 4
 
 
 def _scale(mini: str, epochs: int) -> str:
-    text = SCALE.format(name="tiny", epochs=epochs)
-    # A scale that extends another replaces whole tables, so the rest of a recipe is copied.
-    for recipe in ("deit", "regnet"):
-        found = re.search(rf"^\[recipes\.{recipe}\]\n(.*?)(?=^\[|\Z)", mini, re.M | re.S)
+    """Sections of ``mini``, shortened: a scale that extends another replaces whole sections."""
+    changes = {
+        "data.imagenet": {"train": 128, "test": 100},
+        "recipes.deit": {"epochs": epochs, "mix_batch": 32},
+        "recipes.regnet": {"epochs": 2},
+    }
+    text = SCALE
+    for name, values in changes.items():
+        found = re.search(rf"^\[{re.escape(name)}\].*?(?=^\[|\Z)", mini, re.M | re.S)
         assert found
-        rest = re.sub(r"^epochs.*\n", "", found[1], flags=re.M)
-        text = re.sub(rf"(\[recipes\.{recipe}\]\nepochs = \d+\n)", lambda m, rest=rest: m[1] + rest, text)
+        section = found[0]
+        for key, value in values.items():
+            section, count = re.subn(rf"^{key}(\s*)=\s*\d+", rf"{key}\1= {value}", section, flags=re.M)
+            assert count == 1, (name, key)
+        text += "\n" + section
     return text

@@ -52,7 +52,7 @@ def test_a_cluster_in_order(testbed: Testbed, replicate: Call) -> None:
     assert "small x2, large x2" in done.stdout
     assert "read and wrote" in done.stdout
     assert not list(testbed.shared.glob(".doctor-*"))
-    assert testbed.run("squeue", "-h") == ""
+    assert "replicate-doctor" not in testbed.run("squeue", "-h", "-o", "%j")
 
 
 def test_json(testbed: Testbed, replicate: Call) -> None:

@@ -13,16 +13,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from stage import ROOT, environment
 
-from cluster.night import EPOCHS, Night, eventually, files_of, go_on, stop_process
+from cluster.night import EPOCHS, Night, eventually, files_of, go_on, stop_process, told_to_end
 from cluster.small import TABLE, write_specs
 from cluster.testbed import Testbed, lives, wait_for
 
-pytestmark = [pytest.mark.torch, pytest.mark.slurm]
+pytestmark = [pytest.mark.torch, pytest.mark.slurm, pytest.mark.slurm_fault]
 quick = pytest.mark.slurm_quick
 
 STUDENT, PREDICT = "train-deit-ti-224-none", "predict-deit-ti-224-none"
@@ -93,7 +94,7 @@ def test_time_limit(night: Night, reference: Path) -> None:
     # Training would be over before the shortest limit there is, so it is held up; its clock runs on.
     stop_process(child)
     night.testbed.run("scontrol", "update", f"JobId={number}", "TimeLimit=1")
-    time.sleep(40)
+    wait_for(lambda: told_to_end(child), 100, "it gets no signal before its time is over")
     go_on(child)
     night.resumed(key, epoch)
     night.finish()
@@ -237,7 +238,8 @@ def test_numbers_used_again(night: Night, reference: Path) -> None:
     child = night.child(key)
     wait_for(lambda: not lives(child), 60, "the orphan is not ended")
     os.utime(night.results / key / "progress.json", (old, old))
-    assert night.jobs()[key]["state"] == "lost"
+    # What accounting makes of it differs: still running, or cancelled.
+    assert night.jobs()[key]["state"] in ("lost", "absent")
     night.finish()
     same(night, reference)
     once(night, key)
@@ -325,11 +327,8 @@ def test_shared_folder_full(night: Night, reference: Path, disk: Callable[..., P
     key, _ = night.train()
     stop_process(child := night.child(key))
     filler = night.results.parent / "filler"
-    with filler.open("wb") as file:
-        try:
-            while file.write(b"\0" * 4096):
-                file.flush()
-        except OSError:
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(b"\0" * 4096):
             pass
     go_on(child)
     eventually(lambda: not lives(child), 60, "it goes on without room for its result")

@@ -120,6 +120,7 @@ def end(testbed: Testbed) -> None:
     with suppress(AssertionError, subprocess.TimeoutExpired):
         testbed.clear()
     testbed.down("--purge")
+    shutil.rmtree(testbed.folder, ignore_errors=True)
 
 
 def lives(pid: int) -> bool:

@@ -463,6 +463,15 @@ def test_a_new_head_can_be_asked_for_and_depends_on_the_seed(data, tmp_path):
     assert not torch.equal(found["new"], found["other"])
 
 
+@pytest.mark.parametrize(("asked", "file"), [(None, "model"), ("last", "model"), ("ema", "ema")])
+def test_it_starts_from_the_weights_that_are_asked_for(data, tmp_path, asked, file):
+    first = Job(tmp_path / "first", {"data": data}, recipe=recipe(ema=0.9))
+    first.run()
+    start = load_file(first.folder / f"{file}.safetensors")
+    job = Job(tmp_path / "job", {"data": data, "init": first.folder}, **({"init_weights": asked} if asked else {}))
+    assert torch.equal(train.Training(job.payload, job.inputs).network.norm.weight, start["norm.weight"])
+
+
 def test_two_class_tokens_need_no_teacher(data, tmp_path):
     how = method(method="label", token=True)
     job = Job(tmp_path / "job", {"data": data}, model=vit(True), distillation=how)

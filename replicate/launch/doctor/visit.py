@@ -146,7 +146,9 @@ def _wait(client: Client, job: str, folder: Path, seconds: float) -> dict[str, A
             "name a folder in paths.shared that all nodes mount",
         )
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    said = lines[-1] if lines else "nothing in its log"
+    # srun ends with a line of its own that only counts the failure.
+    own = [line for line in lines if "Exited with exit code" not in line]
+    said = (own or lines or ["nothing in its log"])[-1]
     return fail("node", f"the job ended without an answer ({ended or 'forgotten'}): {said}", "see python and setup")
 
 
@@ -181,8 +183,12 @@ def _images(profile: Profile, given: Mapping[str, Any], data: list[FolderData]) 
     if data and not profile.paths.data:
         yield fail("data", "paths.data is not set", "name the folder of the image folders in the profile")
         return
+    absent = [entry.name for entry in data if all("error" in got for got in given["data"][entry.name].values())]
     for entry in data:
         found = given["data"][entry.name]
+        if entry.name in absent and len(absent) < len(data):
+            yield warn(f"data {entry.name}", f"not on {given['host']}", "tables that read it cannot be brought forward")
+            continue
         here = probe.splits(f"{profile.paths.data}/{entry.name}")
         for part, expected in (("train", entry.train), ("val", entry.test)):
             subject, got = f"data {entry.name}/{part}", found[part]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from replicate.launch.slurm.attempt import STDERR, STDOUT, attempts
-from replicate.launch.slurm.submission import Submission
+from replicate.launch.slurm.tasklog import task_logs
 from replicate.launch.slurm.world import World
 from replicate.store.store import LOG
 
@@ -19,11 +19,3 @@ def logs(world: World, key: str) -> list[Path]:
     for submission in world.submissions_of(key)[-1:]:
         found += task_logs(submission, key)
     return [path for path in found if path.is_file() and path.stat().st_size > 0]
-
-
-def task_logs(submission: Submission, key: str) -> list[Path]:
-    """Slurm's own: what the setup lines and a Python that did not start said."""
-    indices = [index for index, keys in submission.tasks.items() if key in keys]
-    return sorted(path for index in indices for path in submission.folder.glob(f"*_{index}_*_log.*")) or sorted(
-        submission.folder.glob("*_log.*") if len(submission.tasks) == 1 else []
-    )

@@ -8,6 +8,9 @@ queue with ``scontrol requeue``. That works on every site (requeueing by exit co
 administrator's slurm.conf), keeps the number that other jobs wait for, and where it fails the next call
 submits the job again. SIGTERM (scancel, preemption, end of time) writes a checkpoint and ends: Slurm knows
 whether to start the task again.
+
+Where a training has several processes (ntasks_per_node, nodes), srun starts this once for each. The first one
+does all of the above; the others only compute their share of each batch, and write nothing.
 """
 
 from __future__ import annotations
@@ -20,10 +23,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from multiprocessing import connection
 from multiprocessing.context import ForkProcess
@@ -35,9 +38,11 @@ from replicate.launch import worker
 from replicate.launch.local import PRELOAD
 from replicate.launch.slurm.attempt import Attempt, begin
 from replicate.launch.slurm.client import Client
+from replicate.launch.slurm.late import appears, has_result
 from replicate.launch.slurm.memory import killed_for_memory
+from replicate.launch.slurm.partner import follow, name_processes, rank, world
 from replicate.launch.slurm.queue import look
-from replicate.launch.slurm.submission import MAP, Task, check_private
+from replicate.launch.slurm.submission import MAP, Task, check_private, mine
 from replicate.plan.job import Job
 from replicate.store import claim
 from replicate.store.atomic import write_json
@@ -84,7 +89,8 @@ class NodeTask:
     store: Store = field(init=False)
 
     def __post_init__(self) -> None:
-        self.store = Store(Path(self.body["store"]), gone=_gone)
+        root = Path(self.body["store"])
+        self.store = Store(root, gone=partial(_gone, root))
 
     def run(self) -> int:
         """The exit code: 0 when every job has its result."""
@@ -92,11 +98,13 @@ class NodeTask:
         if restart > int(self.body["requeue"]):
             self._give_up(restart)
             return worker.EXIT_CODES["failed"]
-        missing = [key for key in self.keys if not _visible(self.store, key, 0.0)]
+        missing = [key for key in self.keys if not has_result(self.store, key, 0.0)]
         if missing:
             import_module(PRELOAD)
+        if rank() > 0:
+            return max((self._follow(key) for key in missing), default=0)
         outcomes = [self._perform(key) for key in missing if not self.signals.any]
-        left = [key for key in missing if not _visible(self.store, key, 0.0)]
+        left = [key for key in missing if not has_result(self.store, key, 0.0)]
         if left and self.signals.requeue and not self.signals.end:
             if restart >= int(self.body["requeue"]):
                 self._give_up(restart)
@@ -107,7 +115,7 @@ class NodeTask:
     def _perform(self, key: str) -> int:
         job = self._job(key)
         for upstream in job.inputs.values():
-            if not _visible(self.store, upstream, float(self.body["visible_seconds"])):
+            if not has_result(self.store, upstream, float(self.body["visible_seconds"])):
                 print(f"{key}: its input {upstream} has no result; not run", file=sys.stderr)
                 return worker.EXIT_CODES["input damaged"]
         attempt = begin(self.store.folder(key), self.folder, self._facts())
@@ -122,6 +130,27 @@ class NodeTask:
         self._explain(key, code)
         print(f"{key}: {_OUTCOMES.get(code, f'killed by signal {-code}' if code < 0 else f'exit code {code}')}")
         return abs(code)
+
+    def _follow(self, key: str) -> int:
+        """Take part in a training that the first process leads."""
+        job = self._job(key)
+        if job.kind != "train":
+            return 0
+        for upstream in job.inputs.values():
+            if not has_result(self.store, upstream, float(self.body["visible_seconds"])):
+                return worker.EXIT_CODES["input damaged"]
+        process = multiprocessing.get_context("fork").Process(target=follow, args=(str(self.store.root), job), name=key)
+        process.start()
+        told = False
+        while process.is_alive():
+            connection.wait([process.sentinel], timeout=0.2 if self.signals.any and not told else _LOOK)
+            if self.signals.any and not told:
+                process.terminate()
+                told = True
+        process.join()
+        code = process.exitcode or 0
+        # The first process says how it ended; one that leaves with an error would take it along.
+        return 0 if self.signals.any else abs(code)
 
     def _watch(self, job: Job, process: ForkProcess) -> int:
         """Until the child ends. It is told to stop when this task is, and killed when its claim was taken."""
@@ -153,13 +182,13 @@ class NodeTask:
 
     def _give_up(self, restart: int) -> None:
         for key in self.keys:
-            if not _visible(self.store, key, 0.0):
+            if not has_result(self.store, key, 0.0):
                 message = f"started again {restart} times, and the profile allows {self.body['requeue']} (requeue)"
                 _note(self.store.folder(key), "restarts used up", message, retry=False)
 
     def _job(self, key: str) -> Job:
         path = self.store.folder(key) / JOB
-        _appears(path, float(self.body["visible_seconds"]))
+        appears(path, float(self.body["visible_seconds"]))
         body = json.loads(path.read_text(encoding="utf-8"))
         return Job(key, body["payload"]["kind"], body["payload"], body["inputs"], body["run"], body["seed"])
 
@@ -182,7 +211,10 @@ def _child(root: str, job: Job, made: Mapping[str, Any], attempt: Attempt) -> No
     attempt.redirect()
     # The watcher passes the signal on as SIGTERM; Slurm may also send its own to every process.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    worker.main(root, job, made, _gone)
+    if world() > 1 and job.kind == "train":
+        name_processes()
+        made = {**made, "processes": world()}
+    worker.main(root, job, made, partial(_gone, Path(root)))
 
 
 def _requeue() -> bool:
@@ -197,10 +229,10 @@ def _requeue() -> bool:
     return done.returncode == 0
 
 
-def _gone(owner: Owner) -> bool:
+def _gone(root: Path, owner: Owner) -> bool:
     """As `World.gone`, asked from a node: only when another task holds the claim."""
     task = Task.of(owner.task)
-    if task is None:
+    if task is None or not mine(root, task.submission):
         return False
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SQUEUE_"))}
     if "SLURM_CONF" in os.environ:
@@ -212,28 +244,6 @@ def _gone(owner: Owner) -> bool:
     return row is None or not row.live or row.waiting
 
 
-def _visible(store: Store, key: str, seconds: float) -> bool:
-    """Whether ``key`` has a result, or gets one within ``seconds``: a file system may show it late to other nodes."""
-    deadline = time.monotonic() + seconds
-    while store.result(key) is None:
-        if time.monotonic() >= deadline:
-            return False
-        store.forget(key)
-        time.sleep(1.0)
-        with suppress(OSError):
-            # Listing a folder makes NFS ask the server again.
-            os.listdir(store.folder(key))
-    return True
-
-
-def _appears(path: Path, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists() and time.monotonic() < deadline:
-        time.sleep(1.0)
-        with suppress(OSError):
-            os.listdir(path.parent)
-
-
 def _note(folder: Path, kind: str, message: str, retry: bool) -> None:
     with suppress(OSError):
         write_json(folder / FAILURE, {"kind": kind, "message": message, "retry": retry})
@@ -243,7 +253,7 @@ def main(argument: str) -> int:
     signals = Signals()
     signals.listen()
     folder = Path(argument)
-    _appears(folder / MAP, 60.0)
+    appears(folder / MAP, 60.0)
     body = json.loads((folder / MAP).read_text(encoding="utf-8"))
     check_private(folder, group=False)
     keys = body["tasks"][os.environ["SLURM_ARRAY_TASK_ID"]]

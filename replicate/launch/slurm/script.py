@@ -73,13 +73,16 @@ def text(profile: Profile, request: Request) -> str:
             wckey=profile.wckey,
             signal_delay_s=profile.signal_seconds,
             setup=_setup(profile, request),
-            srun_args=srun_arguments(profile),
+            # Without its partners a process of a training would wait for them until its time is over.
+            srun_args=["--kill-on-bad-exit=1", *srun_arguments(profile)],
             additional_parameters=others,
         )
     except RuntimeError as error:
         raise ClusterDown(f"submitit: {error}\n  run this where Slurm's client programs are") from error
     except (ValueError, TypeError) as error:
         raise ClusterRefused(f"slurm/{profile.name}.toml: {error}") from error
+    # Logs of arrays are named after array and index; which indices is said above.
+    executor.parameters["map_count"] = len(request.indices)
     return executor.text()
 
 

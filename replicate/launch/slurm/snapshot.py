@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from replicate.errors import StoreFault
 from replicate.store.provenance import provenance
 
 PARTS = ("replicate", "tables")
@@ -40,6 +41,7 @@ def take(root: Path, shared: Path) -> Snapshot:
         folder = shared / "code" / f"{commit[:12]}-{digest[:12]}"
         made = {"commit": commit, "dirty": known["dirty"], "code": digest[:12]}
         if folder.is_dir():
+            _check_trusted(folder)
             return Snapshot(folder, made)
         folder.parent.mkdir(parents=True, exist_ok=True)
         copy = Path(tempfile.mkdtemp(prefix=".copying-", dir=folder.parent))
@@ -87,7 +89,11 @@ def _digest(root: Path, names: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def trusted(folder: Path) -> bool:
-    """Whether nobody but this user could have put code there."""
+def _check_trusted(folder: Path) -> None:
+    """Raises StoreFault unless nobody but this user could have put code there."""
     found = folder.stat()
-    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise StoreFault(
+            f"{folder}: code that jobs would run, got owner {found.st_uid} and mode {found.st_mode & 0o777:o}\n"
+            "  others could have changed it: remove the folder, and it is copied again"
+        )

@@ -107,6 +107,16 @@ def read_submissions(root: Path) -> list[Submission]:
     return sorted(found, key=lambda submission: (submission.when, submission.name))
 
 
+def mine(root: Path, name: str) -> bool:
+    """Whether this user made submission ``name``: only of their own jobs does squeue, asked for them, say all."""
+    for folder in (root / FOLDER / name, root / FOLDER / "old" / name):
+        try:
+            return folder.stat().st_uid == os.getuid()
+        except OSError:
+            continue
+    return False
+
+
 def put_away(submission: Submission) -> None:
     """Move it to ``old``: it is settled, and need not be read at every call."""
     old = submission.folder.parent / "old"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from replicate.launch.slurm.ending import ENDINGS, advice
 from replicate.launch.slurm.queue import Queue, Row
-from replicate.launch.slurm.submission import Submission, Task
+from replicate.launch.slurm.submission import Submission, Task, mine
+from replicate.launch.slurm.tasklog import killed_for_memory
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
 from replicate.store import claim
@@ -66,7 +67,7 @@ class World:
     def gone(self, owner: Owner) -> bool:
         """Whether the life of a task that made a claim is over, by squeue: see `replicate.store.claim.Gone`."""
         task = Task.of(owner.task)
-        if task is None:
+        if task is None or not mine(self.store.root, task.submission):
             return False
         row = self.queue.rows.get(task)
         return row is None or not row.live or row.waiting
@@ -138,13 +139,16 @@ class World:
         return View("running", f"starting on {row.node}", row=row, task=task)
 
     def _stopped(self, job: Job) -> View | None:
-        """An ending that decides whatever the job itself wrote: OOM kills what would have written."""
-        for submission, index in reversed(self._of_key.get(job.key, [])):
+        """An ending that counts whatever the job itself wrote: out of memory, what would have written was killed."""
+        for submission, index in self._of_key.get(job.key, [])[-1:]:
             task = Task(submission.name, index)
             row = self.queue.rows.get(task)
-            if row is None or row.state != "OUT_OF_MEMORY":
-                return None
-            return self._from(job, row, task, tries=1)
+            if row is not None and row.state == "FAILED" and not self.store.failure(job.key):
+                memory = killed_for_memory(submission, job.key)
+                if memory is not None:
+                    row = replace(row, state="OUT_OF_MEMORY", detail={**row.detail, **memory})
+            if row is not None and row.state == "OUT_OF_MEMORY":
+                return self._from(job, row, task, tries=1)
         return None
 
     def _ended(self, job: Job, task: Task, row: Row | None, tries: int) -> View:

@@ -6,21 +6,18 @@ from typing import Any
 
 
 def seconds(value: float) -> str:
-    """``0.6 s``, ``24 s``, ``2 min 5 s``, ``3 h 20 min``."""
+    """``0.6 s``, ``24 s``, ``2 min 5 s``, ``3 h 20 min``, with a space that keeps number and unit on one line."""
     if value < 9.95:
-        return f"{value:.1f} s"
+        return _with(f"{value:.1f}", "s")
     whole = round(value)
-    if whole < 60:
-        return f"{whole} s"
     minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
+    parts = ((hours, "h"), (minutes, "min"), (0 if hours else rest, "s"))
+    return " ".join(_with(f"{number:,}", unit) for number, unit in parts if number)
 
 
 def megabytes(value: float) -> str:
-    return f"{value / 1000:.1f} GB" if value >= 1000 else f"{value:.0f} MB"
+    return _with(f"{value / 1000:.1f}", "GB") if value >= 1000 else _with(f"{value:.0f}", "MB")
 
 
 def size(count: int) -> str:
@@ -30,7 +27,7 @@ def size(count: int) -> str:
         if amount < 999.5 or unit == "GB":
             break
         amount /= 1000
-    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 9.95 else f"{amount:.1f} {unit}"
+    return _with(f"{amount:.0f}" if unit == "B" or amount >= 9.95 else f"{amount:.1f}", unit)
 
 
 def value(given: Any) -> str:
@@ -53,3 +50,7 @@ def value(given: Any) -> str:
 def count(number: int, noun: str, plural: str = "") -> str:
     """``1 job``, ``2 jobs``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
+
+
+def _with(number: str, unit: str) -> str:
+    return f"{number}\N{NO-BREAK SPACE}{unit}"

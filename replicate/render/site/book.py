@@ -93,7 +93,7 @@ class Book:
         """Where a reader of a number goes to see how it was made: its run, or the line that says why there is none."""
         planned = self.plan.cell(table_id, cell.row, cell.column)
         run = planned.read.run if planned.read else None
-        if run in self.runs:
+        if run is not None and run in self.runs:
             key = next((key for key in cell.jobs if key in self.runs[run]), None)
             return self.addresses.run(run) + (f"#{self.addresses.job(key).partition('#')[2]}" if key else "")
         if cell.jobs:

@@ -72,7 +72,7 @@ def draw(curve: Sequence[Line], title: str) -> Markup:
     said = f"Loss {losses[0]:.3f} after epoch {first}, {losses[-1]:.3f} after epoch {last}, least {min(losses):.3f}."
     parts = [
         f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}. {said}">',
-        *(_row(value, up((value - low) / (high - low))) for value in ticks(low, high)),
+        *(_row(text, up((value - low) / (high - low))) for value, text in labelled(ticks(low, high))),
         *(_column(epoch, across(epoch)) for epoch in _epochs(first, last)),
         _path("rate", [(across(line.epoch), up(0.96 * line.lr / fastest)) for line in curve]),
         _path("loss", [(across(line.epoch), up((line.loss - low) / (high - low))) for line in curve]),
@@ -91,10 +91,19 @@ def _epochs(first: int, last: int) -> list[int]:
     return [int(tick) for tick in ticks(first, last, 8) if tick == int(tick)] or [first]
 
 
-def _row(value: float, y: float) -> str:
+def labelled(values: Sequence[float]) -> list[tuple[float, str]]:
+    """``values`` with their texts, all with the digits that the step between them needs."""
+    step = values[1] - values[0] if len(values) > 1 else 1.0
+    if step >= 1e6 or step < 1e-6:
+        return [(value, f"{value:.3g}") for value in values]
+    decimals = next(digits for digits in range(8) if abs(round(step, digits) - step) < step * 1e-6)
+    return [(value, f"{value:.{decimals}f}") for value in values]
+
+
+def _row(text: str, y: float) -> str:
     return (
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>'
+        f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
     )
 
 

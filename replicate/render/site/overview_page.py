@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from replicate.render import wording
-from replicate.render.overview import CLAIMS, HEADLINE, ORIGINS, counted, line
+from replicate.render.overview import HEADLINE, ORIGINS, claims_said, counted, line
 from replicate.render.site import amounts
 from replicate.render.site.book import STATES, Book
 from replicate.render.site.run_page import summary
@@ -29,7 +29,7 @@ def context(book: Book) -> dict[str, Any]:
                 "evidence": book.evidence(one.table.id, one.headline) if one.headline else "",
                 "origins": counted(one.origins, ORIGINS),
                 "verdicts": counted(one.verdicts, VERDICTS),
-                "claims": counted(one.claims, CLAIMS),
+                "claims": claims_said(one.claims),
                 "numbers": numbers(book, one.table),
             }
             for one in lines
@@ -65,9 +65,9 @@ def claims_context(book: Book) -> dict[str, Any]:
     counts = Counter(entry["claim"].verdict for entry in entries)
     return {
         "claims": entries,
-        "counts": [(name, counts[name]) for name in CLAIMS],
+        "counts": claims_said(counts),
         "turned": [entry for entry in entries if entry["claim"].reversed],
-        "differing": [entry for entry in entries if entry["differs"]],
+        "differing": [entry for entry in entries if entry["differs"] and not entry["claim"].reversed],
     }
 
 
@@ -124,4 +124,5 @@ def _states(book: Book) -> list[tuple[str, int]]:
 
 
 def _cost(book: Book) -> str:
-    return amounts.seconds(sum(facts.result.cost["wall_seconds"] for facts in book.jobs.values() if facts.result))
+    spent = [facts.result.cost["wall_seconds"] for facts in book.jobs.values() if facts.result]
+    return f"{amounts.seconds(sum(spent))} of computing" if spent else "nothing computed yet"

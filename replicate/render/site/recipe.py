@@ -72,8 +72,8 @@ def _recipe(plan: Plan, sources: Sources, name: str, run: RunSpec) -> Block:
     for field in paper:
         changed, why = _change(sources, run, chain, scale.recipes, files, field, name)
         source = _first(sources, [RUNS], [("recipes", base, field) for base in reversed(chain)])
-        if not changed and here[field] != paper[field]:
-            changed = f"scale {scale.id}"
+        if here[field] == paper[field]:
+            changed = why = ""  # written down once more, as it was
         rows.append(Ingredient(field, value(here[field]), value(paper[field]), source, changed, why))
     said = sources.of(RUNS, "recipes", run.recipe)
     extended = f"; extends {runs.extends[run.recipe]}" if run.recipe in runs.extends else ""

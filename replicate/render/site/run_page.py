@@ -28,7 +28,7 @@ def context(book: Book, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "said": book.sources.of("runs.toml", "runs", name),
-        "what": _what(book, run) if run else [],
+        "what": _what(book, run, jobs) if run else [],
         "blocks": blocks(book.plan, book.sources, name) if run else [],
         "jobs": [job(book, facts) for facts in jobs],
         "numbers": _numbers(book, jobs, name),
@@ -41,7 +41,10 @@ def data_context(book: Book, key: str) -> dict[str, Any]:
     facts = book.jobs[key]
     bound = facts.job.payload["data"]
     users = [(name, book.addresses.run(name)) for name in book.runs if key in _inputs(book, name)]
-    names = [name for name, data in book.plan.specs.scale.data.items() if data.model_dump() == bound]
+    named = {name: data.model_dump() for name, data in book.plan.specs.scale.data.items()}
+    # Corrected labels name the data set they are of; in a job that is spelt out.
+    full = {name: body | ({"of": named[body["of"]]} if "of" in body else {}) for name, body in named.items()}
+    names = [name for name, body in full.items() if body == bound]
     return {"name": key, "names": names, "bound": _pairs(bound), "job": job(book, facts), "users": users}
 
 
@@ -91,13 +94,14 @@ def job(book: Book, facts: JobFacts) -> dict[str, Any]:
     }
 
 
-def _what(book: Book, run: RunSpec) -> list[tuple[str, str, str]]:
+def _what(book: Book, run: RunSpec, jobs: list[JobFacts]) -> list[tuple[str, str, str]]:
     """Name, value and address of what the run is made of."""
     scale = book.plan.specs.scale
     pixels = scale.resolutions.get(str(run.resolution))
     model = scale.models.get(run.model)
+    built = next((facts.job.payload["model"]["timm"] for facts in jobs if "model" in facts.job.payload), None)
     found = [
-        ("model", f"{run.model}" + (f", here {model.timm}" if model else ""), ""),
+        ("model", run.model + (f", here {built}" if built else ""), ""),
         ("resolution", f"{run.resolution} in the paper, here {pixels} pixels", ""),
         ("data", run.data, ""),
         ("starts from", run.init or "random weights", _address(book, run.init)),
@@ -109,7 +113,7 @@ def _what(book: Book, run: RunSpec) -> list[tuple[str, str, str]]:
 
 
 def _address(book: Book, name: str | None) -> str:
-    return book.addresses.run(name) if name in book.runs else ""
+    return book.addresses.run(name) if name is not None and name in book.runs else ""
 
 
 def _numbers(book: Book, jobs: list[JobFacts], name: str) -> list[dict[str, Any]]:

@@ -57,6 +57,7 @@ class Number:
 
 def context(book: Book, table: Table) -> dict[str, Any]:
     """What the template of a table's page is given."""
+    shared = shared_reason(table)
     edges = {span.first for span in layout.column_spans(table.columns) if span.text and span.first}
     spans = layout.column_spans(table.columns)
     starts = {span.first: span for span in layout.row_spans(table.rows)}
@@ -83,23 +84,30 @@ def context(book: Book, table: Table) -> dict[str, Any]:
         "spanned": any(span.text for span in spans),
         "grouped": any(row.group for row in table.rows),
         "rows": rows,
-        "numbers": numbers(book, table),
+        "numbers": numbers(book, table, shared),
+        "shared": shared,
         "legend": wording.legend_line(table, "compare"),
         "claims": [claim(book, table, index) for index in range(len(table.claims))],
         "tolerance": _tolerance(book, table),
     }
 
 
-def numbers(book: Book, table: Table) -> list[Number]:
-    """Every number of ``table``, its references last."""
+def shared_reason(table: Table) -> str:
+    """What is said of every number that is there: it is said once, below the table."""
+    reasons = [cell.reason for cell in table.cells.values() if cell.state == "done"]
+    return reasons[0] if len(reasons) > 1 and len(set(reasons)) == 1 else ""
+
+
+def numbers(book: Book, table: Table, shared: str = "") -> list[Number]:
+    """Every number of ``table``, its references last, without the reason that is ``shared`` by all."""
     found = [
-        _number(book, table, table.cell(row.key, column.key), row.label, column.header)
+        _number(book, table, table.cell(row.key, column.key), row.label, column.header, shared)
         for row in table.rows
         for column in table.columns
         if not column.text
     ]
     return found + [
-        _number(book, table, table.cell("@", reference.key), reference.label, "reference")
+        _number(book, table, table.cell("@", reference.key), reference.label, "reference", shared)
         for reference in table.references
     ]
 
@@ -164,7 +172,7 @@ def _counts(cell: Cell) -> list[str]:
     return [f"seed {s.seed}: {s.correct:,} of {s.images:,}" for s in cell.seeds if s.correct is not None and s.images]
 
 
-def _number(book: Book, table: Table, cell: Cell, row: str, column: str) -> Number:
+def _number(book: Book, table: Table, cell: Cell, row: str, column: str, shared: str) -> Number:
     verdict = wording.verdict(table, cell)
     return Number(
         anchor=cell_anchor(cell),
@@ -179,7 +187,7 @@ def _number(book: Book, table: Table, cell: Cell, row: str, column: str) -> Numb
         mark_class=MARK_CLASSES.get(wording.verdict_mark(table, cell), ""),
         origin=cell.origin,
         counts=tuple(_counts(cell)),
-        reason=cell.reason,
+        reason=cell.reason if cell.reason != shared else "",
         source=cell.paper_source if cell.paper else "",
         href=book.evidence(table.id, cell),
         jobs=tuple((key, book.addresses.job(key)) for key in cell.jobs),

@@ -106,6 +106,7 @@
     if (!list.children.length) {
       var none = list.appendChild(document.createElement("li"));
       none.className = "none";
+      none.setAttribute("role", "presentation");
       none.textContent = "nothing found";
     }
     list.hidden = false;

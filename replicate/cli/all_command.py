@@ -1,0 +1,151 @@
+"""``all``: every table and figure brought up to date in one graph of jobs, and all their files written."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from replicate.cli import DONE, FAILED, UNFINISHED
+from replicate.cli.files import DEFAULT, MACROS, Formats, write_tables
+from replicate.cli.workspace import Workspace, with_workspace
+from replicate.errors import NotAvailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicate.collect.table import State, Table
+    from replicate.spec.load import Specs
+    from replicate.store.store import Store
+
+NUMBERS = "numbers.tex"
+
+
+@click.command(name="all")
+@click.option("--no-run", is_flag=True, help="Write the files of what is there; run nothing.")
+@click.option("--retry", is_flag=True, help="Also run again what diverged.")
+@click.option(
+    "--format",
+    "formats",
+    type=Formats(),
+    default=",".join((*DEFAULT, MACROS)),
+    show_default=True,
+    help="Files of the tables.",
+)
+@click.option("--pdf", is_flag=True, help="Also typeset all tables into one PDF with pdflatex.")
+@click.option("--no-figures", is_flag=True, help="Tables only.")
+@click.option("--wait", is_flag=True, help="With --cluster: stay until nothing is queued any more.")
+@with_workspace
+def command(
+    workspace: Workspace,
+    no_run: bool,
+    retry: bool,
+    formats: tuple[str, ...],
+    pdf: bool,
+    no_figures: bool,
+    wait: bool,
+) -> int:
+    """Bring every table and figure up to date and write all their files.
+
+    What several of them need is run once (see: plan). Formats: tex, md, csv, html, json, txt, pdf, and macros, which
+    is one file for all numbers, numbers.tex.
+
+    Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
+    """
+    from replicate.cli.forward import bring_forward
+    from replicate.collect.finish import Finisher
+    from replicate.plan.figures import with_figures
+
+    specs = workspace.specs()
+    plan = workspace.plan(specs.ordered, specs)
+    graph = plan.graph if no_figures else with_figures(plan)
+    store = workspace.store()
+    failures: Mapping[str, str] = {}
+    elsewhere: Mapping[str, tuple[State, str]] = {}
+    if no_run:
+        pass
+    elif workspace.profile is not None:
+        from replicate.cli import cluster
+
+        world = cluster.forward(workspace, graph, store, ["all"], retry, wait).world
+        failures, elsewhere = cluster.failures(world), cluster.elsewhere(world)
+    else:
+        failures = bring_forward(workspace, graph, store, specs.scale, retry).failed
+    finisher = Finisher(plan, store, elsewhere)
+    tables = [finisher.finish(name) for name in specs.ordered]
+    paths = write_tables(workspace, tables, formats, NUMBERS)
+    if pdf:
+        paths += _pdf(workspace, tables)
+    drawn, pending = ([], 0) if no_figures else _draw(workspace, specs, store)
+    if workspace.json:
+        click.echo(_json(workspace, tables, [*paths, *drawn], failures))
+    else:
+        _show(workspace, tables, len(drawn))
+        for key, reason in failures.items():
+            log = workspace.shown(store.folder(key) / "log.txt")
+            click.echo(f"failed: {key}: {reason}\n  log: {log}", err=True)
+        for damage in store.damage.values():
+            click.echo(f"damaged: {damage}", err=True)
+    if failures or any(cell.state == "failed" for table in tables for cell in table.cells.values()):
+        return FAILED
+    return DONE if all(table.complete for table in tables) and not pending else UNFINISHED
+
+
+def _pdf(workspace: Workspace, tables: list[Table]) -> list[Path]:
+    """tables.tex and tables.pdf: ours beside the paper's, a table after the other."""
+    from replicate.render import standalone
+    from replicate.store.atomic import write_text
+
+    source = workspace.out / workspace.scale / "tables.tex"
+    write_text(source, standalone.book(tables, "compare"))
+    return [source, standalone.pdf(source)]
+
+
+def _draw(workspace: Workspace, specs: Specs, store: Store) -> tuple[list[Path], int]:
+    """The files of all figures, and how many of their values are not there yet."""
+    if not specs.figures:
+        return [], 0
+    from replicate.cli.figure_command import FORMATS, write_figure
+    from replicate.collect.figure_finish import finish_figure
+    from replicate.plan.figures import plan_figure
+
+    paths: list[Path] = []
+    pending = 0
+    for figure_id in specs.figures:
+        figure = finish_figure(plan_figure(specs, figure_id, workspace.seeds), store)
+        pending += figure.pending
+        try:
+            paths += write_figure(workspace, figure, FORMATS)
+        except NotAvailable as error:
+            click.echo(f"no figures: {error}", err=True)
+            return [], 0
+    return paths, pending
+
+
+def _show(workspace: Workspace, tables: list[Table], figures: int) -> None:
+    if tables and tables[0].banner:
+        click.echo(f"{tables[0].banner}\n")
+    width = max(len(table.id) for table in tables)
+    for table in tables:
+        title = f"Table {table.number}" if table.number is not None else "text"
+        click.echo(f"{table.id:<{width}}  {title:<8}  {_states(table)}")
+    folder = workspace.shown(workspace.out / workspace.scale)
+    click.echo(f"\n{len(tables)} tables and {figures} files of figures in {folder}; claims: python -m replicate claims")
+
+
+def _states(table: Table) -> str:
+    counts = Counter(cell.state for (row, _), cell in table.cells.items() if row != "@" and cell.state != "text")
+    return ", ".join(f"{count} {state}" for state, count in counts.items())
+
+
+def _json(workspace: Workspace, tables: list[Table], paths: list[Path], failures: Mapping[str, str]) -> str:
+    facts = {
+        "scale": workspace.scale,
+        "tables": [{"id": table.id, "complete": table.complete, "states": _states(table)} for table in tables],
+        "files": [workspace.shown(path) for path in paths],
+        "failed": dict(failures),
+    }
+    return json.dumps(facts, indent=1, ensure_ascii=False)

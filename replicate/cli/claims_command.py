@@ -1,0 +1,105 @@
+"""``claims``: what the paper says about its numbers, judged on them and on ours."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from replicate.cli import DONE, FAILED, UNFINISHED
+from replicate.cli.workspace import Workspace, table_id_option, with_workspace
+
+if TYPE_CHECKING:
+    from replicate.collect.table import Claim, Table
+
+
+@click.command(name="claims")
+@table_id_option(required=False)
+@click.option("--check", is_flag=True, help="Let the exit code say how they stand.")
+@click.option("--markdown", is_flag=True, help="Print docs/claims.md: the paper's side alone.")
+@with_workspace
+def command(workspace: Workspace, table_id: str | None, check: bool, markdown: bool) -> int:
+    """Show every claim the paper makes about a table (or all of them), as it stands here and in the paper.
+
+    The margin is left minus right with its standard error, the mean over the comparisons. Runs nothing.
+
+    Exit code with --check: 0 all hold, 1 a claim fails, 3 some are undecided or not run. Claims that rest on
+    numbers which nothing here makes do not count.
+    """
+    from replicate.collect.finish import Finisher
+    from replicate.render import claims_page, terminal
+
+    specs = workspace.specs()
+    names = [table_id] if table_id else specs.ordered
+    plan = workspace.plan(names, specs)
+    finisher = Finisher(plan, workspace.store())
+    if markdown:
+        pairs = [(specs.table(name), finisher.claims_of_paper(name)) for name in names]
+        click.echo(claims_page.page(pairs), nl=False)
+        return DONE
+    tables = [finisher.finish(name) for name in names]
+    claims = [claim for table in tables for claim in table.claims]
+    if workspace.json:
+        entries = [_entry(table, claim) for table in tables for claim in table.claims]
+        facts = {"scale": specs.scale.id, "banner": specs.scale.banner, "claims": entries}
+        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+    else:
+        _show(tables, claims, terminal.console().width)
+    return _code(claims) if check else DONE
+
+
+def _show(tables: list[Table], claims: list[Claim], width: int) -> None:
+    from replicate.render import claims_page
+
+    if tables and tables[0].banner:
+        click.echo(f"! {tables[0].banner}\n")
+    for table in tables:
+        if table.claims:
+            click.echo("\n".join([*claims_page.lines(table, width), ""]))
+    if not claims:
+        click.echo("no claims")
+        return
+    here = Counter(claim.verdict for claim in claims)
+    paper = Counter(claim.paper_verdict for claim in claims)
+    never = sum(not claim.possible for claim in claims)
+    click.echo(f"{len(claims)} claims. Here: {_counts(here)}. On the paper's own numbers: {_counts(paper)}.")
+    if never:
+        click.echo(f"{never} rest on numbers that nothing here makes and are never judged.")
+    if tables[0].banner:
+        click.echo("† another experiment: the paper's networks and data, for orientation only")
+
+
+def _counts(counts: Counter[Any]) -> str:
+    order = ("holds", "fails", "undecided", "not run")
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
+
+
+def _code(claims: list[Claim]) -> int:
+    verdicts = {claim.verdict for claim in claims if claim.possible}
+    if "fails" in verdicts:
+        return FAILED
+    return UNFINISHED if verdicts & {"undecided", "not run"} else DONE
+
+
+def _entry(table: Table, claim: Claim) -> dict[str, Any]:
+    return {
+        "table": table.id,
+        "text": claim.text,
+        "see": claim.see,
+        "relation": claim.relation,
+        "verdict": claim.verdict,
+        "reversed": claim.reversed,
+        "reason": claim.reason,
+        "possible": claim.possible,
+        "margin": claim.margin,
+        "error": claim.error,
+        "paper_verdict": claim.paper_verdict,
+        "paper_margin": claim.paper_margin_shown,
+        "seeds": len(table.seeds),
+        "comparisons": [
+            {"left": one.left, "right": one.right, "margin": one.margin, "error": one.error, "verdict": one.verdict}
+            for one in claim.comparisons
+        ],
+    }

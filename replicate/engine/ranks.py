@@ -1,0 +1,105 @@
+"""The processes that train one network together: one alone, or several under torch.distributed.
+
+Every process computes its slice of each global batch (see `replicate.engine.stream.TrainStream`), gradients are
+averaged, and the first process alone writes. The number of processes changes no image, but the order in which
+floats are added: results of different numbers agree closely, not bit for bit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from replicate.engine import models
+from replicate.errors import JobError, UserError
+
+PATIENCE = timedelta(minutes=10)
+"""How long a process waits for the others: they may still be loading torch from a slow file system."""
+
+Forward = Callable[[Tensor], dict[str, Tensor]]
+
+
+class _Heads(nn.Module):
+    """`models.heads` as a module: DistributedDataParallel only sees what goes through its own ``forward``."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return models.heads(self.network, images)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """``rank`` of ``world`` processes."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def forward(self, network: nn.Module) -> Forward:
+        """`models.heads` of ``network``, such that a backward pass averages the gradients over the processes."""
+        if self.world == 1:
+            return lambda images: models.heads(network, images)
+        return DistributedDataParallel(_Heads(network))
+
+    def mean(self, value: Tensor) -> float:
+        """The mean over the processes; not finite where it is so in any of them."""
+        if self.world == 1:
+            return float(value.item())
+        total = value.detach().clone()
+        distributed.all_reduce(total)
+        return float(total.item()) / self.world
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether ``flag`` is set in any process: all of them have to stop at the same step."""
+        if self.world == 1:
+            return flag
+        told = torch.tensor([int(flag)], device=device)
+        distributed.all_reduce(told, op=distributed.ReduceOp.MAX)
+        return bool(told.item())
+
+    def check(self, images: int, batch: int, start: int, device: torch.device) -> None:
+        """Before the first step. images: of this process in a batch; start: the step it begins at.
+
+        Errors: `UserError` where the processes together do not make ``batch``, the recipe's; `JobError` where
+        they found different checkpoints.
+        """
+        if self.world == 1:
+            return
+        total = torch.tensor([images, start, -start], device=device)
+        distributed.all_reduce(total[:1])
+        distributed.all_reduce(total[1:], op=distributed.ReduceOp.MAX)
+        found, latest, earliest = int(total[0]), int(total[1]), -int(total[2])
+        if found != batch:
+            raise UserError(
+                f"recipe.batch: {batch} images a step, got {found} from {self.world} processes\n"
+                "  the result would be another recipe's: change nodes or ntasks_per_node of the profile"
+            )
+        if latest != earliest:
+            raise JobError(f"train: processes found checkpoints of step {earliest} and of step {latest}")
+
+
+@contextmanager
+def together() -> Iterator[Ranks]:
+    """Join the processes that the environment names (WORLD_SIZE, RANK, MASTER_ADDR, MASTER_PORT), if any."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Ranks()
+        return
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield Ranks(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()

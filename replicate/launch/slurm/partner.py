@@ -1,0 +1,50 @@
+"""The processes of a training that runs in several: who they are, and what those do that do not lead it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from replicate.plan.job import Job
+from replicate.store.store import Store
+
+
+def follow(root: str, job: Job) -> None:
+    """Take part in a training that another process leads; nothing is written."""
+    from replicate.engine.run import execute
+    from replicate.engine.train import Stopped
+
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    name_processes()
+    store = Store(Path(root))
+    inputs = {role: store.folder(key) for role, key in job.inputs.items()}
+    with suppress(Stopped):
+        execute(job.payload, inputs, store.folder(job.key), lambda fields: None, stopping.is_set)
+
+
+def name_processes() -> None:
+    """What torch.distributed reads from the environment, as submitit works it out from Slurm's."""
+    from submitit.helpers import TorchDistributedEnvironment
+
+    found = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+    if found.local_world_size == found.world_size:
+        # One node needs no name, and nothing of it listens to the network.
+        os.environ["MASTER_ADDR"] = "127.0.0.1"
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    devices = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if len(devices) == found.local_world_size:
+        # Each process sees its own GPU only; where Slurm has bound them (gpus_per_task) there is one already.
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[found.local_rank]
+
+
+def rank() -> int:
+    return int(os.environ.get("SLURM_PROCID", "0"))
+
+
+def world() -> int:
+    return int(os.environ.get("SLURM_NTASKS", "1"))

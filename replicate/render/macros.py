@@ -1,0 +1,81 @@
+r"""Every number as a TeX macro, for use in prose: ``\DeitDistillationAblationHardBTwoTwoFour{}`` is 74.3.
+
+The name is ``\Deit`` and then table, row and column of the cell, each word with a capital letter and each digit
+spelt out, since a TeX name has letters only. A number that only claims use has ``Reference`` in the place of its
+row. A number that is not there yet is ``??`` in bold, so that nobody overlooks it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from replicate.collect.table import Cell, Table
+from replicate.errors import UserError
+from replicate.render import layout
+from replicate.render.symbols import comment, definitions, escape
+
+FILE = "numbers.tex"
+PREFIX = "Deit"
+DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
+ABSENT = r"\textbf{??}"
+
+
+def name(table_id: str, row: str, column: str) -> str:
+    """``DeitDistillationAblationHardBTwoTwoFour``, without the backslash."""
+    return PREFIX + "".join(map(_word, (table_id, "reference" if row == "@" else row, column)))
+
+
+def render(tables: Iterable[Table]) -> str:
+    """The macros of all ``tables``, in their order. Raises UserError where two cells would have one name."""
+    tables = list(tables)
+    lines = [
+        line
+        for table in tables
+        for line in [
+            comment(f"{table.id}: {table.source}, scale {table.scale}, digest {table.digest}"),
+            *([comment(f"BANNER: {table.banner}")] if table.banner else []),
+            *_macros(table),
+        ]
+    ]
+    owners: dict[str, str] = {}
+    for table in tables:
+        for row, column in _places(table):
+            place = f"{table.id} {row} {column}"
+            other = owners.setdefault(name(table.id, row, column), place)
+            if other != place:
+                raise UserError(
+                    f"{table.spec or table.id}: a macro name of its own for every cell, got "
+                    f"\\{name(table.id, row, column)} for '{other}' and for '{place}'\n"
+                    "  give one of them another key"
+                )
+    needed = "\n".join(lines)
+    head = [comment("numbers for use in prose; needs amssymb; a name is \\Deit, table, row, column")]
+    return "\n".join([*head, *definitions(needed), *lines]) + "\n"
+
+
+def _macros(table: Table) -> list[str]:
+    lines = []
+    for row, column in _places(table):
+        cell = table.cell(row, column)
+        tex = _value(cell, f"{table.spec or table.id}: row {row}, column {column}")
+        lines.append(rf"\newcommand{{\{name(table.id, row, column)}}}{{{tex}}}")
+    return lines
+
+
+def _places(table: Table) -> list[tuple[str, str]]:
+    """Of the cells that hold numbers, as the table prints them; references last."""
+    columns = [column.key for column in table.columns if not column.text]
+    cells = [(row.key, column) for row in table.rows for column in columns]
+    return cells + [("@", reference.key) for reference in table.references]
+
+
+def _value(cell: Cell, where: str) -> str:
+    if cell.state in ("pending", "running", "failed") and not cell.shown:
+        return ABSENT
+    return escape(layout.face(cell), where)
+
+
+def _word(key: str) -> str:
+    words = re.findall(r"[a-z]+|[0-9]", key)
+    return "".join(DIGITS[int(word)] if word.isdigit() else word.capitalize() for word in words)

@@ -1,0 +1,142 @@
+"""``<store>/.nights``: what every night found, which was the last, and who is at it.
+
+    <store>/.nights/claim                   held while a night runs; heals itself (see `replicate.store.claim`)
+    <store>/.nights/checked.json            when each result was last computed again, and by which code
+    <store>/.nights/again/                  results being computed again (see `replicate.launch.recheck`)
+    <store>/.nights/<scale>/<time>/         summary.md, summary.json, cells.json of one night
+    <store>/.nights/<scale>/latest          link to the last one
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from replicate.store import claim
+from replicate.store.atomic import canonical, write_json, write_text
+
+FOLDER = ".nights"
+CELLS, SUMMARY, REPORT = "cells.json", "summary.json", "summary.md"
+LATEST = "latest"
+
+_HEARTBEAT = 60.0
+_STALE = 900.0
+"""Seconds without a heartbeat after which a night on another machine counts as dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nights:
+    """The nights of one scale in the store ``store``."""
+
+    store: Path
+    scale: str
+
+    @property
+    def root(self) -> Path:
+        return self.store / FOLDER
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.scale
+
+    @property
+    def again(self) -> Path:
+        return self.root / "again"
+
+    @contextmanager
+    def sole(self) -> Iterator[bool]:
+        """Hold the claim on running a night in this store; yields whether we have it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        alone = claim.acquire(self.root, self._stale)
+        ended = threading.Event()
+        if alone:
+            threading.Thread(target=self._beat, args=(ended,), daemon=True).start()
+        try:
+            yield alone
+        finally:
+            ended.set()
+            if alone:
+                claim.release(self.root)
+
+    def holder(self) -> str:
+        owner = claim.holder(self.root)
+        return f"process {owner.pid} on {owner.host}" if owner else "another process"
+
+    def _stale(self, _: claim.Owner) -> bool:
+        # Asked for owners on other machines only, of which the process list here says nothing.
+        try:
+            return claim.file_clock(self.root) - (self.root / claim.CLAIM).stat().st_mtime > _STALE
+        except OSError:
+            return False
+
+    def _beat(self, ended: threading.Event) -> None:
+        while not ended.wait(_HEARTBEAT):
+            with suppress(OSError):
+                os.utime(self.root / claim.CLAIM)
+
+    def last(self) -> Mapping[str, Any] | None:
+        """The cells of the last night that has any, None before the first. What is damaged is passed over."""
+        names = [LATEST, *sorted((path.name for path in self.folder.glob("[0-9]*")), reverse=True)]
+        for name in names:
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                found = json.loads((self.folder / name / CELLS).read_text(encoding="utf-8"))
+                if found["digest"] == digest_of(found):
+                    return dict(found)
+        return None
+
+    def write(self, when: float, files: Mapping[str, str]) -> Path:
+        """Add the folder of a night that was at ``when`` (seconds since 1970); ``latest`` then leads to it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        made = self.folder / f".{uuid.uuid4().hex}.tmp"
+        made.mkdir()
+        try:
+            for name, text in files.items():
+                write_text(made / name, text)
+            folder = self._placed(made, time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime(when)))
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        link = self.folder / f".{uuid.uuid4().hex}.link"
+        link.symlink_to(folder.name)
+        link.replace(self.folder / LATEST)
+        return folder
+
+    def _placed(self, made: Path, name: str) -> Path:
+        number = 1
+        while True:
+            folder = self.folder / (name if number == 1 else f"{name}-{number}")
+            if not folder.exists():
+                return made.rename(folder)
+            number += 1
+
+    def checked(self) -> dict[str, dict[str, Any]]:
+        """Key -> ``{"when": seconds since 1970, "asked": provenance}`` of the last time it was computed again.
+
+        ``asked`` is of whoever asked: what a node has installed is only known once it has answered.
+        """
+        try:
+            found = json.loads((self.root / "checked.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        return {key: one for key, one in found.items() if isinstance(one, dict) and {"when", "asked"} <= one.keys()}
+
+    def note_checked(self, checked: Mapping[str, Mapping[str, Any]]) -> None:
+        write_json(self.root / "checked.json", {**self.checked(), **checked})
+
+
+def digest_of(cells: Mapping[str, Any]) -> str:
+    """Checksum of the cells of a night, without its own."""
+    body = {name: value for name, value in cells.items() if name != "digest"}
+    return sha256(canonical(body)).hexdigest()

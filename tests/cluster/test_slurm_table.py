@@ -1,0 +1,168 @@
+"""A table through Slurm: the same bytes as on this machine, and the commands around it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stage import ROOT, environment
+
+from cluster.night import Night, eventually, files_of
+from cluster.small import TABLE, write_specs
+from cluster.testbed import Testbed
+
+pytestmark = [pytest.mark.torch, pytest.mark.slurm, pytest.mark.slurm_fault]
+
+ROWS = ("none", "hard")
+EPOCHS = 20
+
+
+def local(folder: Path, *arguments: str) -> Path:
+    """Results of the same call without a cluster."""
+    where = ["--results", folder / "results", "--out", folder / "out"]
+    command = [sys.executable, "-m", "replicate", "table", *arguments, *map(str, where)]
+    subprocess.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=900)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("computed")
+    write_specs(folder / "tables", ROWS, EPOCHS)
+    return local(folder, "--id", TABLE, "--tables", str(folder / "tables"), "--scale", "tiny")
+
+
+@pytest.fixture
+def night(testbed: Testbed, request: pytest.FixtureRequest) -> Iterator[Night]:
+    yield Night(testbed, re.sub(r"\W", "-", request.node.name), ROWS, EPOCHS)
+    testbed.clear()
+
+
+@pytest.mark.slurm_quick
+def test_same_bytes_as_here(night: Night, computed: Path) -> None:
+    told = night.step()
+    # Two waves of two: the second training waits for its teacher only, predictions for their networks.
+    assert "2 train jobs in 2 tasks, after afterok:" in told
+    assert told.count("submitted") == 5
+    assert "not finished yet" in told
+    assert "submitted" not in night.step()
+    night.finish()
+    assert night.files() == files_of(computed / "results")
+    for name in ("small.tex", "small.csv", "small.json", "small.html"):
+        assert (night.folder / "out" / "tiny" / name).read_bytes() == (computed / "out" / "tiny" / name).read_bytes()
+    assert "submitted" not in night.step(code=0)
+    assert not list(night.folder.rglob("*.pkl"))
+    for key in night.jobs():
+        (attempt,) = (night.results / key / "attempts").iterdir()
+        assert {path.name for path in attempt.iterdir()} >= {"stdout", "stderr", "sbatch.sh", "env.json"}
+        made = json.loads((night.results / key / "result.json").read_text())["provenance"]
+        assert len(made["commit"]) == 40
+    # What is finished is put away.
+    assert [path.name for path in (night.results / ".slurm").iterdir() if path.is_dir()] == ["old"]
+
+
+@pytest.mark.slurm_quick
+def test_refused_before_anything_is_queued(night: Night) -> None:
+    night.change(r"^\[kinds.train\]", '[kinds.train]\npartition = "nowhere"')
+    night.change(r"^\[kinds.predict\]", '[kinds.predict]\nnodelist = "n1,n2,n3,n4,n5"')
+    told = night.step(code=2)
+    assert "error: slurm/testbed.toml: predict jobs" in told
+    assert "slurm/testbed.toml: train jobs: sbatch refuses" in told
+    assert "partition = nowhere" in told
+    assert night.testbed.run("squeue", "-h") == ""
+    assert not list((night.results / ".slurm").glob("*/map.json"))
+
+
+def test_queue_has_no_room(night: Night, computed: Path) -> None:
+    """Below MaxSubmitJobs, in as many calls as it takes."""
+    night.seed_with(computed / "results", "data-", "train-")
+    sacctmgr = ("sacctmgr", "-i", "modify", "user", "root", "set")
+    night.change(r"^pack.*", "pack = {}")
+    night.testbed.run(*sacctmgr, "MaxSubmitJobs=1")
+    try:
+        told = night.step()
+        assert told.count("submitted ") == 1
+        assert "1 jobs not submitted yet: the queue is full" in told
+        night.finish()
+    finally:
+        night.testbed.run(*sacctmgr, "MaxSubmitJobs=200")
+    assert night.files() == files_of(computed / "results")
+
+
+def test_one_wave_a_call(night: Night) -> None:
+    night.change(r"^requeue", "chain = false\nrequeue")
+    told = night.step()
+    assert told.count("submitted ") == 1
+    assert "after" not in told.split("submitted ")[1].splitlines()[0]
+    assert "5 jobs not submitted yet: wait for this wave" in told
+
+
+@pytest.mark.slurm_quick
+def test_cancel_why_and_logs(night: Night, computed: Path) -> None:
+    night.seed_with(computed / "results", "data-", "train-regnety")
+    night.testbed.run("scontrol", "update", "PartitionName=main", "State=DOWN")
+    try:
+        night.step()
+        key = night.key("train-deit-ti-224-hard")
+        why = night.why(key)
+        assert "PartitionDown" in why
+        assert "the partition is closed; an administrator has to open it" in why
+        assert night.why(night.number(key)) == why
+        assert "Dependency" in night.why(night.key("predict-deit-ti-224-hard"))
+        told = night.call("cancel", key, code=0)
+        assert f"cancelled {key}" in told
+    finally:
+        night.testbed.run("scontrol", "update", "PartitionName=main", "State=UP")
+    eventually(lambda: night.jobs()[key]["state"] == "absent", 20, "it stays in the queue")
+    night.finish()
+    told = night.call("logs", TABLE, "hard", "ti_224", code=0)
+    assert "predict-deit-ti-224-hard" in told
+    assert "_log.out" in told
+
+
+def test_status_costs_one_squeue(night: Night) -> None:
+    night.step()
+    tools = night.folder / "bin"
+    tools.mkdir()
+    for name in ("squeue", "sacct", "scontrol", "sbatch", "sacctmgr"):
+        real = subprocess.run(["which", name], capture_output=True, text=True, check=True).stdout.strip()
+        (tools / name).write_text(f'#!/bin/sh\necho {name} >>{night.folder}/calls\nexec {real} "$@"\n')
+        (tools / name).chmod(0o755)
+    night.call("status", "--id", TABLE, code=3, PATH=f"{tools}:{environment()['PATH']}")
+    assert (night.folder / "calls").read_text().split() == ["squeue"]
+
+
+@pytest.mark.slurm_quick
+def test_two_processes_train_one_network(night: Night, computed: Path) -> None:
+    """torch.distributed through submitit: both take their share, one writes."""
+    night.seed_with(computed / "results", "data-")
+    night.change(r"^\[kinds.train\]", "[kinds.train]\nntasks_per_node = 2")
+    night.finish()
+    key = night.key("train-deit-ti-224-none")
+    result = json.loads((night.results / key / "result.json").read_text())
+    alone = json.loads((computed / "results" / key / "result.json").read_text())
+    assert result["provenance"]["processes"] == 2
+    assert result["summary"]["images"] == alone["summary"]["images"]
+    # Floats are added in another order, so equal only nearly.
+    assert result["summary"]["loss"] == pytest.approx(alone["summary"]["loss"], rel=0.05)
+    assert len(night.attempts(key)) == 1
+
+
+@pytest.mark.slow_slurm
+def test_table_3_at_mini_scale(testbed: Testbed, tmp_path: Path) -> None:
+    table = ("--id", "distillation_ablation")
+    here = local(tmp_path, *table)
+    results = testbed.shared / "table3"
+    where = ["--cluster", testbed.profile, "--results", results, "--out", tmp_path / "out-slurm", "--wait"]
+    command = [sys.executable, "-m", "replicate", "table", *table, *map(str, where)]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=3600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "aftercorr:" in done.stdout
+    assert files_of(results) == files_of(here / "results")
+    for path in (here / "out" / "mini").iterdir():
+        assert (tmp_path / "out-slurm" / "mini" / path.name).read_bytes() == path.read_bytes()

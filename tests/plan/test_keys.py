@@ -1,0 +1,108 @@
+"""Keys name what a job computes. Published ones never move by themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stage import ROOT, plan_of
+
+from replicate.plan import job as jobs
+from replicate.plan.job import key_of
+
+GOLDEN = ROOT / "tests" / "golden" / "keys.json"
+
+WHAT_TO_DO = """these keys moved, so results that people have would be computed again.
+- If the engine now computes something else for the same payload: raise the kind's number in
+  replicate/plan/expand.py VERSIONS, and say so in CHANGELOG.md.
+- If a field was added: give its old meaning a value in replicate/plan/job.py NEUTRAL, and no key moves.
+- If a recipe or a scale was meant to change: say so in CHANGELOG.md.
+Then write the keys anew: UPDATE_GOLDEN=1 python -m pytest tests/plan"""
+
+
+def label_of(key: str) -> str:
+    return key.rpartition("-")[0]
+
+
+def published() -> dict[str, list[str]]:
+    return {scale: sorted(plan_of(scale).graph.jobs) for scale in ("mini", "paper")}
+
+
+def test_published_keys_stay() -> None:
+    now = published()
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        GOLDEN.write_text(json.dumps(now, indent=1) + "\n")
+    before = json.loads(GOLDEN.read_text())
+    moved = [f"{scale}: {key}" for scale in before for key in before[scale] if key not in now[scale]]
+    new = [f"{scale}: {key}" for scale in now for key in now[scale] if key not in before.get(scale, [])]
+    assert not moved, "\n".join([WHAT_TO_DO, *moved])
+    assert not new, "\n".join(["keys that are not published yet: UPDATE_GOLDEN=1 python -m pytest tests/plan", *new])
+
+
+def test_table_3_needs_these_jobs() -> None:
+    """Twelve students, four fine-tunings, the teacher and its fine-tuning; decisions of each; the images."""
+    for scale, keys in published().items():
+        kinds = [key.split("-")[0] for key in keys]
+        assert {kind: kinds.count(kind) for kind in set(kinds)} == {"data": 1, "train": 18, "predict": 18}, scale
+        assert len({label_of(key) for key in keys}) == len(keys)
+
+
+def test_another_seed_shares_data_and_teacher() -> None:
+    one, two = plan_of(), plan_of(seeds=(0, 1))
+    assert set(one.graph.jobs) < set(two.graph.jobs)
+    added = [job for job in two.graph if job.key not in one.graph.jobs]
+    assert {job.seed for job in added} == {1}
+    students = [job for job in added if job.kind == "train" and "teacher" in job.inputs]
+    assert {job.inputs["teacher"] for job in students} <= set(one.graph.jobs)
+    assert not any(job.kind == "data" for job in added)
+
+
+def test_a_key_depends_on_everything_in_the_payload_and_on_nothing_else() -> None:
+    payload = {"kind": "train", "seed": 0, "recipe": {"lr": 5e-4, "epochs": 300}}
+    key = key_of(payload, "deit-b-s0")
+    assert key == "train-deit-b-s0-ff2e90beaf98"
+    assert key_of(payload | {"seed": 1}, "deit-b-s0") != key
+    assert key_of(payload | {"recipe": {"lr": 5e-4, "epochs": 301}}, "deit-b-s0") != key
+    assert key_of(payload, "deit-b").rpartition("-")[2] == key.rpartition("-")[2]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def backwards(value: Any) -> Any:
+    """The same value with every dictionary in the opposite order."""
+    if isinstance(value, dict):
+        return {name: backwards(item) for name, item in reversed(value.items())}
+    return [backwards(item) for item in value] if isinstance(value, list) else value
+
+
+@given(st.dictionaries(st.text(max_size=5), values, max_size=4))
+def test_the_order_of_a_payload_does_not_matter(body: dict[str, Any]) -> None:
+    payload = body | {"kind": "train"}
+    assert key_of(payload, "x") == key_of(backwards(payload), "x")
+    # What is stored as JSON and read again has the same key.
+    assert key_of(json.loads(json.dumps(payload)), "x") == key_of(payload, "x")
+
+
+def test_a_later_field_moves_no_key_while_it_means_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = {"kind": "train", "recipe": {"lr": 0.1}}
+    key = key_of(old, "x")
+    monkeypatch.setattr(jobs, "NEUTRAL", {"recipe.clip": 0.0, "precision": "fp32"})
+    assert key_of(old, "x") == key
+    assert key_of({"kind": "train", "precision": "fp32", "recipe": {"lr": 0.1, "clip": 0.0}}, "x") == key
+    assert key_of({"kind": "train", "recipe": {"lr": 0.1, "clip": 1.0}}, "x") != key
+    assert key_of({"kind": "train", "clip": 0.0, "recipe": {"lr": 0.1}}, "x") != key
+    assert key_of({"kind": "train", "precision": "fp16", "recipe": {"lr": 0.1}}, "x") != key
+
+
+def test_a_payload_has_no_number_that_json_lacks() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        key_of({"kind": "train", "lr": float("inf")}, "x")

@@ -1,0 +1,79 @@
+"""numbers.tex: one macro a number, with names that TeX can read."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from replicate.errors import UserError
+from replicate.render import macros, standalone
+
+from .samples import SAMPLES, TABLE3
+
+DEFINED = re.compile(r"^\\newcommand\{\\([A-Za-z]+)\}\{(.*)\}$", re.MULTILINE)
+
+
+def test_the_name_says_table_row_and_column_in_letters_only() -> None:
+    assert macros.name("distillation_ablation", "hard", "b_224") == "DeitDistillationAblationHardBTwoTwoFour"
+    assert macros.name("distillation_ablation", "@", "teacher") == "DeitDistillationAblationReferenceTeacher"
+    assert macros.name("resolution", "at_384", "top1") == "DeitResolutionAtThreeEightFourTopOne"
+
+
+@pytest.mark.parametrize("sample", sorted(SAMPLES))
+def test_every_cell_that_holds_a_number_has_one(sample: str) -> None:
+    table = SAMPLES[sample]
+    text = macros.render([table])
+    found = DEFINED.findall(text)
+    numbers = len(table.rows) * sum(not column.text for column in table.columns) + len(table.references)
+    assert len(found) == len({name for name, _ in found}) == numbers
+    if table.banner:
+        assert f"% BANNER: {table.banner}" in text
+
+
+def test_a_missing_number_cannot_be_overlooked() -> None:
+    key = next(key for key, cell in TABLE3.cells.items() if cell.shown and key[0] != "@" and cell.state == "done")
+    cells = {**TABLE3.cells, key: replace(TABLE3.cells[key], state="pending", shown="", value=None)}
+    text = macros.render([replace(TABLE3, cells=cells)])
+    assert rf"\newcommand{{\{macros.name(TABLE3.id, *key)}}}{{\textbf{{??}}}}" in text
+
+
+def test_two_cells_of_one_name_are_refused() -> None:
+    with pytest.raises(UserError, match="a macro name of its own for every cell"):
+        macros.render(
+            [TABLE3, replace(TABLE3, id="".join(TABLE3.id.split("_")[:1]) + "__" + "_".join(TABLE3.id.split("_")[1:]))]
+        )
+
+
+@pytest.mark.latex
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None and os.environ.get("REPLICATE_REQUIRE_ALL") != "1",
+    reason="pdflatex is not installed",
+)
+def test_prose_can_use_them(tmp_path: Path) -> None:
+    text = macros.render([TABLE3])
+    names = [name for name, _ in DEFINED.findall(text)]
+    (tmp_path / "numbers.tex").write_text(text)
+    uses = "\n".join(rf"\{name}{{}} points." for name in names)
+    path = tmp_path / "prose.tex"
+    # The definitions stand in the file itself: pdflatex runs in a folder of its own.
+    path.write_text(
+        "\\documentclass{article}\\usepackage{amssymb}\n" + text + "\\begin{document}\n" + uses + "\n\\end{document}\n"
+    )
+    assert standalone.pdf(path).read_bytes().startswith(b"%PDF-")
+
+
+@pytest.mark.latex
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None and os.environ.get("REPLICATE_REQUIRE_ALL") != "1",
+    reason="pdflatex is not installed",
+)
+@pytest.mark.parametrize("variant", ["paper", "compare"])
+def test_all_tables_are_one_document(variant: str, tmp_path: Path) -> None:
+    path = tmp_path / "tables.tex"
+    path.write_text(standalone.book(SAMPLES.values(), variant))  # type: ignore[arg-type]
+    assert standalone.pdf(path).read_bytes().startswith(b"%PDF-")

@@ -1,0 +1,368 @@
+"""Every fault of a spec is found before anything runs, with its file, its place, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from stage import TABLE, Call
+
+from replicate.errors import SpecError, UnknownName, UserError
+from replicate.spec.load import load
+
+SPEC = f"{TABLE}.toml"
+PLACE = f"tables/{SPEC}"
+
+Edit = Callable[..., None]
+
+
+@pytest.fixture
+def edit(tables: Path) -> Edit:
+    """Replaces a text, which must be there, in a file of the copied specs; ``count`` times, once if not said."""
+
+    def replace(old: str, new: str, name: str = SPEC, count: int = 1) -> None:
+        path = tables / name
+        text = path.read_text()
+        assert old in text, f"{name} has no {old!r}"
+        path.write_text(text.replace(old, new, count))
+
+    return replace
+
+
+def append(tables: Path, text: str, name: str = "runs.toml") -> None:
+    with (tables / name).open("a") as file:
+        file.write(text)
+
+
+def faults(tables: Path) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        load(tables, "mini")
+    return [str(fault) for fault in caught.value.faults]
+
+
+def test_the_copied_specs_are_sound(tables: Path) -> None:
+    assert list(load(tables, "mini").tables) == [TABLE]
+
+
+def test_an_unknown_table_suggests_the_nearest(replicate: Call, tables: Path) -> None:
+    done = replicate("table", "--id", "distilation_ablation", "--tables", str(tables))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "error: unknown table 'distilation_ablation'\n"
+        "  did you mean 'distillation_ablation'?\n"
+        "  tables: distillation_ablation\n"
+    )
+
+
+def test_a_typo_in_a_key(tables: Path, edit: Edit) -> None:
+    edit("decimals  = 1", "decimal  = 1")
+    (fault,) = faults(tables)
+    first, second, third = fault.splitlines()
+    assert first == f"{PLACE}: table.decimal: unknown key 'decimal'"
+    assert second == "  did you mean 'decimals'?"
+    assert third.startswith("  keys: ")
+    assert " columns, " in third
+
+
+def test_a_typo_in_a_row(tables: Path, edit: Edit) -> None:
+    edit("rule  = true", "ruel  = true")
+    (fault,) = faults(tables)
+    assert fault.startswith(f"{PLACE}: rows[3].ruel: unknown key 'ruel'\n  did you mean 'rule'?\n")
+
+
+def test_a_typo_in_a_recipe(tables: Path, edit: Edit) -> None:
+    edit("weight_decay    = 0.05", "wieght_decay    = 0.05", "runs.toml")
+    found = faults(tables)
+    assert "tables/runs.toml: recipes.deit.weight_decay: this key is required" in found
+    assert any(
+        fault.startswith(
+            "tables/runs.toml: recipes.deit.wieght_decay: unknown key 'wieght_decay'\n  did you mean 'weight_decay'?\n"
+        )
+        for fault in found
+    )
+
+
+@pytest.mark.parametrize("written", ["nan", "inf", "true", "[81.8]"])
+def test_a_paper_value_that_is_no_number(tables: Path, edit: Edit, written: str) -> None:
+    edit("b_224 = 81.8", f"b_224 = {written}")
+    found = faults(tables)
+    assert found
+    assert all(fault.startswith(f"{PLACE}: rows[0].paper.b_224") for fault in found)
+
+
+def test_a_word_among_numbers(tables: Path, edit: Edit) -> None:
+    edit("b_224 = 81.8", 'b_224 = "81,8"')
+    assert faults(tables) == [
+        f"{PLACE}: rows[0].paper.b_224: should be a number, or one with a mark such as '4.3*', got '81,8'"
+    ]
+
+
+@pytest.mark.parametrize("written", ["74.3", "", "n/a", ",5*"])
+def test_what_only_looks_like_a_number(tables: Path, edit: Edit, written: str) -> None:
+    edit("b_224 = 81.8", f'b_224 = "{written}"')
+    assert len(faults(tables)) == 1
+
+
+@pytest.mark.parametrize("written", ["4.3*", "80 †"])
+def test_a_number_with_a_mark(tables: Path, edit: Edit, written: str) -> None:
+    edit("b_224 = 81.8", f'b_224 = "{written}"')
+    assert load(tables, "mini").table(TABLE).rows[0].paper["b_224"] == written
+
+
+def test_a_column_that_is_not_there(tables: Path, edit: Edit) -> None:
+    edit("b_384 = 83.2", "b_348 = 83.2")
+    assert faults(tables) == [
+        f"{PLACE}: rows[1].paper.b_348: the table has no column 'b_348'\n"
+        "  did you mean 'b_384'?\n"
+        "  columns: b_224, b_384, s_224, ti_224"
+    ]
+
+
+def test_a_number_for_a_column_of_words(tables: Path, edit: Edit) -> None:
+    edit("paper = { ti_224 = 72.2", "paper = { label = 72.2")
+    (fault,) = faults(tables)
+    assert fault.startswith(f"{PLACE}: rows[0].paper.label: column 'label' holds words\n")
+
+
+def test_two_rows_of_one_key(tables: Path, edit: Edit) -> None:
+    edit('key   = "soft"', 'key   = "none"')
+    assert f"{PLACE}: rows[1].key: 'none' stands twice" in faults(tables)
+
+
+def test_a_run_that_is_not_there(tables: Path, edit: Edit) -> None:
+    edit('run   = "{column}/soft"', 'run   = "{column}/sotf"')
+    found = faults(tables)
+    assert len(found) == 4
+    assert any(
+        fault.startswith(
+            f"{PLACE}: rows[1].run: cell soft.ti_224: there is no run 'deit-ti-224/sotf'\n"
+            "  did you mean 'deit-ti-224/soft'?\n"
+        )
+        for fault in found
+    )
+
+
+def test_a_head_that_a_network_does_not_have(tables: Path, edit: Edit) -> None:
+    edit(
+        'head  = "class"\ntext  = { label = "✗", teacher = "soft" }', 'head  = "distillation"\ntext  = { label = "✗" }'
+    )
+    found = faults(tables)
+    assert (
+        f"{PLACE}: rows[1].head: cell soft.ti_224: the network of run 'deit-ti-224/soft' has no head 'distillation'\n"
+        "  heads: class\n"
+        "  only runs with a distillation token have the other heads"
+    ) in found
+    assert len(found) == 4
+
+
+def test_a_head_that_no_network_has(tables: Path, edit: Edit) -> None:
+    edit('head  = "softmax-sum"', 'head  = "softmax"')
+    (fault,) = faults(tables)
+    assert fault.startswith(f"{PLACE}: rows[5].head: ")
+    assert fault.endswith(", got 'softmax'")
+    assert "'softmax-sum'" in fault
+
+
+def test_an_unknown_metric(tables: Path, edit: Edit) -> None:
+    edit('metric    = "top1"', 'metric    = "top-1"')
+    (fault,) = faults(tables)
+    assert fault.startswith(f"{PLACE}: table.metric: ")
+    assert "'top1'" in fault
+    assert fault.endswith(", got 'top-1'")
+
+
+def test_a_run_that_starts_from_itself(tables: Path, edit: Edit) -> None:
+    edit('recipe = "regnet"\n', 'recipe = "regnet"\ninit = "regnety-16gf"\n', "runs.toml")
+    assert (
+        'tables/runs.toml: runs."regnety-16gf".init: the run starts from itself: regnety-16gf -> regnety-16gf'
+    ) in faults(tables)
+
+
+def ring(*runs: tuple[str, str]) -> str:
+    return "".join(f'\n[runs.{name}]\nmodel = "deit-b"\nrecipe = "deit"\n{rest}\n' for name, rest in runs)
+
+
+def test_runs_that_start_from_each_other(tables: Path) -> None:
+    append(tables, ring(("a", 'init = "b"'), ("b", 'init = "c"'), ("c", 'init = "a"')))
+    assert faults(tables) == [
+        'tables/runs.toml: runs."a".init: the run starts from itself: a -> b -> c -> a',
+        'tables/runs.toml: runs."b".init: the run starts from itself: b -> c -> a -> b',
+        'tables/runs.toml: runs."c".init: the run starts from itself: c -> a -> b -> c',
+    ]
+
+
+def test_a_ring_of_teachers_behind_innocent_beginnings(tables: Path) -> None:
+    """Each also starts from a sound network, which must not hide the ring."""
+    hard = 'distillation = "hard"\ninit = "sound"\nteacher = '
+    append(tables, ring(("sound", ""), ("a", f'{hard}"b"'), ("b", f'{hard}"a"')))
+    assert faults(tables) == [
+        'tables/runs.toml: runs."a".teacher: the run starts from itself: a -> b -> a',
+        'tables/runs.toml: runs."b".teacher: the run starts from itself: b -> a -> b',
+    ]
+
+
+def test_a_token_for_a_model_without_one(tables: Path) -> None:
+    body = '\n[runs.x]\nmodel = "regnety-16gf"\nrecipe = "regnet"\nteacher = "regnety-16gf"\ndistillation = "token"\n'
+    append(tables, body)
+    assert faults(tables) == [
+        "tables/runs.toml: runs.\"x\".distillation: the model 'regnety-16gf' has no distillation token at the scale "
+        "'mini'\n  name its twin with a token there as 'timm_distilled', or use a distillation without token"
+    ]
+
+
+def test_a_teacher_without_a_way_to_learn_from_it(tables: Path) -> None:
+    append(tables, ring(("x", 'teacher = "regnety-16gf"')))
+    (fault,) = faults(tables)
+    assert fault.startswith('tables/runs.toml: runs."x": ')
+    assert "'distillation'" in fault
+
+
+def test_names_that_the_scale_does_not_bind(tables: Path) -> None:
+    append(tables, '\n[runs.x]\nmodel = "deit-bb"\nrecipe = "deti"\ndata = "imagent"\nresolution = 225\n')
+    found = faults(tables)
+    for part in (
+        "runs.\"x\".model: the scale 'mini' does not bind the model 'deit-bb'\n  did you mean 'deit-b'?",
+        "runs.\"x\".recipe: there is no recipe 'deti'\n  did you mean 'deit'?",
+        "runs.\"x\".data: the scale 'mini' does not bind the data set 'imagent'\n  did you mean 'imagenet'?",
+        "runs.\"x\".resolution: the scale 'mini' does not bind the resolution 225\n  did you mean '224'?",
+    ):
+        assert any(part in fault for fault in found), part
+    assert len(found) == 4
+
+
+def test_a_change_of_a_field_that_recipes_do_not_have(tables: Path) -> None:
+    append(tables, ring(("x", "change = { lr = -1.0, drop_paht = 0.1 }")))
+    found = faults(tables)
+    assert 'tables/runs.toml: runs."x".change.lr: should be greater than 0, got -1.0' in found
+    assert any(
+        fault.startswith(
+            "tables/runs.toml: runs.\"x\".change.drop_paht: unknown key 'drop_paht'\n  did you mean 'drop_path'?"
+        )
+        for fault in found
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('left  = "hard"', 'left  = "hrad"', "the table has no row 'hrad'\n  did you mean 'hard'?"),
+        ('above = "@teacher"', 'above = "@techer"', "the table has no reference 'techer'\n  did you mean 'teacher'?"),
+        ('left  = "*.s_224"', 'left  = "*.s_242"', "the table has no column 's_242'\n  did you mean 's_224'?"),
+        ('above = "soft"\n', 'above = "soft"\nabout = "none"\n', "a claim has exactly one of: "),
+        ('left  = "hard"\nabove = "soft"\n', 'left  = "hard"\n', "a claim has exactly one of: "),
+        (
+            'where = ["ti_224", "s_224", "b_224", "b_384"]\n',
+            "",
+            "'where' must list",
+        ),
+    ],
+)
+def test_a_claim_about_nothing(tables: Path, edit: Edit, old: str, new: str, fault: str) -> None:
+    edit(old, new)
+    found = faults(tables)
+    assert any(one.startswith(f"{PLACE}: claims[") and f": {fault}" in one for one in found), found
+
+
+def test_a_note_about_nothing(tables: Path, edit: Edit) -> None:
+    edit('rows = ["soft", "hard"]', 'rows = ["soft", "hadr"]')
+    (fault,) = faults(tables)
+    assert fault.startswith(f"{PLACE}: notes[0].rows: the table has no row 'hadr'\n  did you mean 'hard'?\n")
+
+
+def test_a_tolerance_for_a_column_that_is_not_there(tables: Path, edit: Edit) -> None:
+    edit("b_384 = 0.1 }", "b_348 = 0.1 }")
+    (fault,) = faults(tables)
+    assert fault.startswith(f"{PLACE}: table.tolerance.b_348: the table has no column 'b_348'\n  did you mean 'b_384'?")
+
+
+def test_all_faults_of_all_files_at_once(replicate: Call, tables: Path, edit: Edit) -> None:
+    edit("decimals  = 1", 'decimals  = "one"')
+    edit('caption   = "', 'captoin   = "')
+    edit("crop          = 0.875", "crop          = 8.75", "runs.toml")
+    edit("seed_sd        = 2.3", "seed_sd        = -2.3", "scales/mini.toml")
+    done = replicate("check", "--tables", str(tables))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    said = done.stderr
+    assert said.startswith("error: scales/mini.toml: seed_sd: should be greater than or equal to 0, got -2.3\n")
+    assert f"\n{PLACE}: table.caption: this key is required\n" in said
+    assert f"\n{PLACE}: table.captoin: unknown key 'captoin'\n  did you mean 'caption'?\n" in said
+    assert f"\n{PLACE}: table.decimals: should be a valid integer, got 'one'\n" in said
+    assert "\ntables/runs.toml: evaluation.crop: should be less than or equal to 1, got 8.75\n" in said
+    entries = json.loads(replicate("check", "--json", "--tables", str(tables)).stdout)["faults"]
+    assert len({entry["where"] for entry in entries}) == 5
+    assert entries[0] == {
+        "where": "scales/mini.toml: seed_sd",
+        "what": "should be greater than or equal to 0, got -2.3",
+        "help": [],
+    }
+
+
+def test_no_toml(tables: Path, edit: Edit) -> None:
+    edit('id        = "', "id        = ")
+    (fault,) = faults(tables)
+    assert fault.startswith(f"{PLACE}: not TOML: ")
+    assert "line 10" in fault
+
+
+def test_a_key_given_twice(tables: Path, edit: Edit) -> None:
+    edit("number    = 3\n", "number    = 3\nnumber    = 4\n")
+    (fault,) = faults(tables)
+    assert fault.startswith(f"{PLACE}: not TOML: Cannot overwrite a value (at line 12")
+
+
+def test_no_utf8(tables: Path) -> None:
+    (tables / SPEC).write_bytes("# Müller\n".encode("latin-1"))
+    assert faults(tables) == [f"{PLACE}: not UTF-8: invalid start byte at byte 3"]
+
+
+def test_runs_that_are_missing(tables: Path) -> None:
+    (tables / "runs.toml").unlink()
+    assert faults(tables) == ["tables/runs.toml: cannot be read: No such file or directory"]
+
+
+def test_a_folder_without_tables(replicate: Call, tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    done = replicate("list", "--tables", str(tmp_path / "tables"))
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: tables: no table specs, got a folder without *.toml files\n"
+        "  expected one file a table beside runs.toml; name another folder with --tables DIR\n"
+    ) or done.stderr.startswith("error: ")
+    with pytest.raises(UserError, match="no table specs, got a folder without"):
+        load(tmp_path / "tables", "mini")
+
+
+def test_a_folder_that_is_not_there(replicate: Call, tmp_path: Path) -> None:
+    done = replicate("list", "--tables", str(tmp_path / "none"))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: {tmp_path}/none: no such folder\n  name the folder of the specs with --tables DIR\n"
+    )
+
+
+def test_two_tables_of_one_id(tables: Path) -> None:
+    (tables / "again.toml").write_text((tables / SPEC).read_text())
+    assert f"{PLACE}: table.id: '{TABLE}' is taken by tables/again.toml" in faults(tables)
+
+
+def test_an_unknown_scale(tables: Path) -> None:
+    with pytest.raises(UnknownName) as caught:
+        load(tables, "papr")
+    assert str(caught.value) == "unknown scale 'papr'\n  did you mean 'paper'?\n  scales: mini, paper"
+
+
+def test_a_scale_of_another_name_than_its_file(tables: Path, edit: Edit) -> None:
+    edit('id        = "mini"', 'id        = "maxi"', "scales/mini.toml")
+    assert "scales/mini.toml: id: must be the name of the file, 'mini', got 'maxi'" in faults(tables)
+
+
+def test_a_scale_that_extends_nothing(tables: Path) -> None:
+    (tables / "scales" / "mini.toml").write_text('id = "mini"\nextends = "papre"\n')
+    assert (
+        "scales/mini.toml: extends: there is no scale 'papre'\n  did you mean 'paper'?\n  scales: mini, paper"
+        in faults(tables)
+    )
