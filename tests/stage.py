@@ -59,4 +59,5 @@ def fill(store: Store, job: Job) -> None:
         (folder / names[0]).write_bytes(job.key.encode() * 100)
     made = {"commit": "unknown", "dirty": None, "python": "3.11", "packages": {}, "processor": "", "system": ""}
     cost = {"wall_seconds": 1.0, "cpu_seconds": 1.0, "peak_mb": 100.0}
-    commit_result(folder, job.key, names, {"images": IMAGES}, cost, made | {"threads": 1})
+    summary = {"images": IMAGES, "train": 960, "test": IMAGES, "classes": 10}
+    commit_result(folder, job.key, names, summary, cost, made | {"threads": 1})

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 
@@ -28,6 +29,7 @@ COMMANDS = {
     "report": "a static site of everything that is known",
     "check": "validate every spec without running anything",
     "claims": "what the paper says about its numbers, judged on them and on ours",
+    "nightly": "keep everything fresh, unattended, and say what moved since the last night",
     "doctor": "whether a cluster can do what its profile asks",
     "completion": "print the completion script of a shell",
 }
@@ -74,8 +76,13 @@ def cli(debug: bool) -> None:
 def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    # Whoever stops a cron job or a session sends SIGTERM; that too ends with checkpoints and no worker left.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = cli.main(arguments, prog_name="python -m replicate", standalone_mode=False)
+        # Without its name click would look for the variable of a program called "python -m replicate".
+        code = cli.main(
+            arguments, prog_name="python -m replicate", complete_var="_DEIT_REPLICATE_COMPLETE", standalone_mode=False
+        )
     except ReplicateError as error:
         if debug:
             raise

@@ -65,6 +65,7 @@ def command(
     store = workspace.store()
     failures: Mapping[str, str] = {}
     elsewhere: Mapping[str, tuple[State, str]] = {}
+    logs: dict[str, Path] = {}
     if no_run:
         pass
     elif workspace.profile is not None:
@@ -72,6 +73,9 @@ def command(
 
         world = cluster.forward(workspace, graph, store, ["all"], retry, wait).world
         failures, elsewhere = cluster.failures(world), cluster.elsewhere(world)
+        logs = {key: cluster.log_of(world, key) for key in failures}
+        if not workspace.json:
+            click.echo(f"{cluster.summary(world)}\n")
     else:
         failures = bring_forward(workspace, graph, store, specs.scale, retry).failed
     finisher = Finisher(plan, store, elsewhere)
@@ -79,19 +83,22 @@ def command(
     paths = write_tables(workspace, tables, formats, NUMBERS)
     if pdf:
         paths += _pdf(workspace, tables)
-    drawn, pending = ([], 0) if no_figures else _draw(workspace, specs, store)
+    drawn, pending = ([], 0) if no_figures else draw_figures(workspace, specs, store)
+    complete = all(table.complete for table in tables) and not pending
     if workspace.json:
         click.echo(_json(workspace, tables, [*paths, *drawn], failures))
     else:
         _show(workspace, tables, len(drawn))
         for key, reason in failures.items():
-            log = workspace.shown(store.folder(key) / "log.txt")
-            click.echo(f"failed: {key}: {reason}\n  log: {log}", err=True)
+            log = logs.get(key, store.folder(key) / "log.txt")
+            click.echo(f"failed: {key}: {reason}\n  log: {workspace.shown(log)}", err=True)
         for damage in store.damage.values():
             click.echo(f"damaged: {damage}", err=True)
+        if workspace.profile is not None and not complete:
+            click.echo(f"not finished yet; go on with: all --cluster {workspace.profile.name}")
     if failures or any(cell.state == "failed" for table in tables for cell in table.cells.values()):
         return FAILED
-    return DONE if all(table.complete for table in tables) and not pending else UNFINISHED
+    return DONE if complete else UNFINISHED
 
 
 def _pdf(workspace: Workspace, tables: list[Table]) -> list[Path]:
@@ -104,7 +111,7 @@ def _pdf(workspace: Workspace, tables: list[Table]) -> list[Path]:
     return [source, standalone.pdf(source)]
 
 
-def _draw(workspace: Workspace, specs: Specs, store: Store) -> tuple[list[Path], int]:
+def draw_figures(workspace: Workspace, specs: Specs, store: Store) -> tuple[list[Path], int]:
     """The files of all figures, and how many of their values are not there yet."""
     if not specs.figures:
         return [], 0

@@ -99,7 +99,8 @@ def elsewhere(world: World) -> Mapping[str, tuple[State, str]]:
 def log_of(world: World, key: str) -> Path:
     """The file to read first."""
     found = logs(world, key)
-    return found[-1] if found else world.store.folder(key) / "log.txt"
+    errors = [path for path in found if path.name.endswith("err")]
+    return [world.store.folder(key) / "log.txt", *found[-1:], *errors[-1:]][-1]
 
 
 def line(key: str, view: View, store: Store) -> str:

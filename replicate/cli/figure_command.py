@@ -73,6 +73,8 @@ def command(
     for name in runs:
         if name not in specs.runs.runs:
             raise UnknownName("run", name, specs.runs.runs)
+        if specs.runs.runs[name].recipe is None:
+            raise UserError(f"run {name}: is only measured, never trained\n  name a run with a recipe in runs.toml")
     plan = plan_figure(specs, figure_id, workspace.seeds, runs)
     store = workspace.store()
     failures: Mapping[str, str] = {}

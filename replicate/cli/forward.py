@@ -19,7 +19,14 @@ from replicate.store.store import Store
 
 
 def bring_forward(workspace: Workspace, graph: Graph, store: Store, scale: Scale, retry: bool) -> Outcome:
-    """Run what is missing of ``graph``. Raises StoreUnusable or NotAvailable before anything is started."""
+    """Run what is missing of ``graph``, or submit it where a cluster was named.
+
+    Raises StoreUnusable, NotAvailable or ClusterRefused before anything is started.
+    """
+    if workspace.profile is not None:
+        from replicate.cli import cluster
+
+        return Outcome(failed=cluster.failures(cluster.forward(workspace, graph, store, [], retry, wait=False).world))
     todo = {job.key: job.seconds for job in graph if store.state(job.key) != "done"}
     if not todo:
         return Outcome()

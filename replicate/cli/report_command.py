@@ -14,6 +14,8 @@ from replicate.errors import UserError
 
 if TYPE_CHECKING:
     from replicate.collect.table import Table
+    from replicate.plan.cells import Plan
+    from replicate.store.store import Store
 
 FOLDER = "report"
 
@@ -35,10 +37,6 @@ def command(workspace: Workspace, serve: bool, port: int, readme: Path | None) -
 
     It lies in <out>/<scale>/report/ and needs no network: open its index.html.
     """
-    from replicate.render.site.book import gather
-    from replicate.render.site.pictures import draw_all
-    from replicate.render.site.site import write
-
     specs = workspace.specs()
     plan = workspace.plan(sorted(specs.tables), specs)
     store = workspace.store()
@@ -49,22 +47,31 @@ def command(workspace: Workspace, serve: bool, port: int, readme: Path | None) -
         ids = sorted(plan.cells, key=lambda name: (specs.table(name).table.place, name))
         _write_readme(workspace, readme, [finisher.finish(name) for name in ids])
         return DONE
-    pictures, without = draw_all(plan, store)
-    folder = workspace.out / specs.scale.id / FOLDER
-    try:
-        paths = write(gather(plan, store, pictures, without), folder)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: the report cannot be written, got '{error.strerror}'\n"
-            "  name a folder that you may write with --out DIR; results are not touched"
-        ) from error
+    paths = write_report(workspace, plan, store)
     if workspace.json:
         click.echo(json.dumps({"index": str(paths[0]), "files": len(paths), "damage": store.damage}, indent=1))
     else:
         for damage in store.damage.values():
             click.echo(f"damaged: {damage}", err=True)
         click.echo(f"{workspace.shown(paths[0])}  ({len(paths)} files)")
-    return _show(folder, port) if serve else DONE
+    return _show(paths[0].parent, port) if serve else DONE
+
+
+def write_report(workspace: Workspace, plan: Plan, store: Store) -> list[Path]:
+    """Write the site; its files, index.html first."""
+    from replicate.render.site.book import gather
+    from replicate.render.site.pictures import draw_all
+    from replicate.render.site.site import write
+
+    pictures, without = draw_all(plan, store)
+    folder = workspace.out / workspace.scale / FOLDER
+    try:
+        return write(gather(plan, store, pictures, without), folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the report cannot be written, got '{error.strerror}'\n"
+            "  name a folder that you may write with --out DIR; results are not touched"
+        ) from error
 
 
 def _show(folder: Path, port: int) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from replicate.cli import DONE, FAILED
+from replicate.cli import DONE, FAILED, UNFINISHED
 from replicate.cli.workspace import Workspace, with_workspace
 from replicate.errors import UnknownName
 
@@ -24,7 +24,8 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
     """Run the jobs KEY... and what they need.
 
     With --again a finished job is redone alone, and its new files are compared with the old ones, which stay
-    under results/.aside. Exit code: 0 done (and identical), 1 failed or different.
+    under results/.aside. Exit code: 0 done (and identical), 1 failed or different, 3 submitted to a cluster and not
+    done yet.
     """
     from replicate.cli.forward import bring_forward
     from replicate.plan.figures import with_figures
@@ -42,7 +43,13 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
             if result is not None:
                 before[key] = result
                 store.set_aside(key)
-    outcome = bring_forward(workspace, graph.needed_for(keys), store, specs.scale, retry)
+    needed = graph.needed_for(keys)
+    if workspace.profile is not None and again:
+        from replicate.cli import cluster
+
+        # There is nothing to compare before they have run.
+        cluster.forward(workspace, needed, store, list(keys), retry, wait=True)
+    outcome = bring_forward(workspace, needed, store, specs.scale, retry)
     differing = {key: _differing(old, store.result(key)) for key, old in before.items()}
     if workspace.json:
         click.echo(json.dumps({"failed": outcome.failed, "done": outcome.done, "differing": differing}, indent=1))
@@ -51,7 +58,9 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
             click.echo(f"{key}: " + (f"DIFFERENT: {', '.join(names)}" if names else "identical, byte for byte"))
         for key, reason in outcome.failed.items():
             click.echo(f"failed: {key}: {reason}", err=True)
-    return FAILED if outcome.failed or any(differing.values()) else DONE
+    if outcome.failed or any(differing.values()):
+        return FAILED
+    return DONE if all(store.result(key) is not None for key in keys) else UNFINISHED
 
 
 def _differing(old: Result, new: Result | None) -> list[str]:

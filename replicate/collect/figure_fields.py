@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from replicate.collect.cell import places
 from replicate.collect.claims import judge
 from replicate.collect.figure import Bar, Bars, Field, Panel, Side
 from replicate.collect.figure_source import Source, decimal
@@ -51,23 +52,24 @@ def _bars(source: Source, spec: Differences, column: str) -> Bars:
     table = source.table(spec.table)
     wanted = spec.rows or tuple(row.key for row in table.rows if row.key != spec.base)
     rows = [row for row in table.rows if row.key in wanted]
-    places = len(table.cell(spec.base, column).paper_shown.partition(".")[2]) or 1
+    head = source.plan.tables.specs.table(spec.table).table
+    printed_as = next(one for one in head.columns if one.key == column)
+    digits = places(head, printed_as)
     bars = []
     for at, row in enumerate(rows):
         margin, error = _margin(source, spec, row.key, column)
         if margin is not None:
             half = Z * (error or 0.0)
-            shown = signed(exact(margin), places)
+            shown = signed(exact(margin), digits)
             bars.append(Bar(at, "here", margin, shown, margin - half, margin + half))
         one, base = (decimal(table.cell(key, column).paper) for key in (row.key, spec.base))
         if one is not None and base is not None:
             printed = exact(one) - exact(base)
-            bars.append(Bar(at, "paper", float(printed), signed(printed, places)))
+            bars.append(Bar(at, "paper", float(printed), signed(printed, digits)))
     groups = [
         (at, row.group) for at, row in enumerate(rows) if row.group and (at == 0 or rows[at - 1].group != row.group)
     ]
-    title = next(one.header for one in table.columns if one.key == column)
-    return Bars(title, spec.label, tuple(row.label for row in rows), tuple(bars), spec.limit, tuple(groups))
+    return Bars(printed_as.header, spec.label, tuple(row.label for row in rows), tuple(bars), spec.limit, tuple(groups))
 
 
 def _margin(source: Source, spec: Differences, row: str, column: str) -> tuple[float | None, float | None]:

@@ -59,8 +59,9 @@ class Circumstances:
     """Of a night. ``standing`` and ``begun`` are asked for keys of the graph.
 
     past: jobs of the last night (``run``, ``seed``, ``kind``, ``state`` by key). owed: its trainings that are not
-    done. made: provenance of what would be computed now. checked, written: when and with what each result was last
-    found unchanged, and with what it was made. chained: whether jobs can wait for busy ones (Slurm), or not (here).
+    done. made: provenance of what would be computed now. checked: see `replicate.store.nights.Nights.checked`;
+    written: provenance of a result and when it was finished. underway: being computed again already.
+    chained: whether jobs can wait for busy ones (Slurm), or not (here). now: seconds since 1970.
     """
 
     standing: Callable[[str], Standing]
@@ -69,8 +70,9 @@ class Circumstances:
     owed: Sequence[str]
     made: Mapping[str, Any]
     checked: Mapping[str, Mapping[str, Any]]
-    written: Callable[[str], Mapping[str, Any]]
+    written: Callable[[str], tuple[Mapping[str, Any], float]]
     now: float
+    underway: frozenset[str]
     chained: bool
     train: bool = False
     again: bool = False
@@ -172,17 +174,18 @@ def _rechecks(graph: Graph, night: Circumstances) -> list[Due]:
     dues: list[tuple[int, float, Due]] = []
     for job in graph:
         cadence = CADENCE[job.kind]
-        if cadence is None or night.standing(job.key) != "done":
+        if cadence is None or night.standing(job.key) != "done" or job.key in night.underway:
             continue
         if any(night.standing(key) != "done" for key in job.inputs.values()):
             continue
-        seen = night.checked.get(job.key, {})
-        made, when = seen.get("asked", night.written(job.key)), float(seen.get("when", 0.0))
+        made, when = night.written(job.key)
+        seen = night.checked.get(job.key)
+        if seen is not None and float(seen["when"]) > when:
+            made, when = seen["asked"], float(seen["when"])
         changed = differences(made, night.made)
         if changed:
             dues.append((0, when, Due(job, f"changed since: {', '.join(changed)}", job.seconds)))
         elif night.again or night.now - when > cadence:
-            reason = f"last compared {(night.now - when) / HOUR:.0f} h ago" if when else "never compared"
+            reason = f"last made or compared {(night.now - when) / HOUR:.0f} h ago"
             dues.append((1, when, Due(job, reason, job.seconds)))
     return [due for _, _, due in sorted(dues, key=lambda one: (one[0], one[1], one[2].job.key))]
-

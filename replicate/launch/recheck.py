@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from replicate.launch.slurm.world import RETRIED
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
 from replicate.store import claim
@@ -84,6 +85,8 @@ class Rechecks:
             again.prepare(job)
             if not (again.folder(key) / ASKED).exists():
                 write_json(again.folder(key) / ASKED, dict(asked))
+                # What Slurm did for this key in earlier nights says nothing about this one.
+                (again.folder(key) / RETRIED).touch()
         inputs = {key for one in whole for key in graph.jobs[one].inputs.values()}
         # An input is finished here, so what it was made from does not matter.
         jobs = {key: Job(key, job.kind, job.payload, {}) if key in inputs else job for key, job in graph.jobs.items()}
@@ -129,7 +132,8 @@ class Rechecks:
         return Recheck(one.key, one.kind, one.outcome, one.detail, one.cause, one.commits, where)
 
     def _place(self, key: str, new: Result) -> bool:
-        (new.folder / ASKED).unlink(missing_ok=True)
+        for name in (ASKED, RETRIED):
+            (new.folder / name).unlink(missing_ok=True)
         self.store.forget(key)
         try:
             new.folder.rename(self.store.folder(key))
@@ -177,7 +181,7 @@ def _measured(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[bool, str
     """Whether a measurement is another one, and how far apart the two are."""
     for name in ("architecture", "parameters"):
         if old.get(name) != new.get(name):
-            return True, f"{name}: {old.get(name)} -> {new.get(name)}"
+            return True, f"{name}: {old.get(name)} → {new.get(name)}"
     if _device(old) != _device(new):
         return False, f"measured on another device, not compared: {_device(old)}, {_device(new)}"
     before, after = old.get("ratio"), new.get("ratio")

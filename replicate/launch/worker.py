@@ -56,6 +56,19 @@ def main(root: str, job: Job, provenance: Mapping[str, Any], gone: claim.Gone | 
     sys.exit(EXIT_CODES[outcome])
 
 
+def take_part(root: str, job: Job) -> None:
+    """A training that another process leads, which holds the claim and writes the result (`engine.ranks`)."""
+    from replicate.engine.run import execute
+    from replicate.engine.train import Stopped
+
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    store = Store(Path(root))
+    inputs = {role: store.folder(key) for role, key in job.inputs.items()}
+    with suppress(Stopped):
+        execute(job.payload, inputs, store.folder(job.key), lambda fields: None, stopping.is_set)
+
+
 def perform(store: Store, job: Job, provenance: Mapping[str, Any], stop: Any) -> Outcome:
     """Bring the result of ``job`` into being, unless it is there or somebody else is at it."""
     try:

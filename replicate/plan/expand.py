@@ -190,5 +190,6 @@ def _model(name: str, model: Model, how: Distillation | None) -> dict[str, Any]:
 
 
 def _label(run: RunSpec) -> str:
-    """``deit-b-384-token``: the change of an ablation is in the digits of the key."""
-    return f"{run.model}-{run.resolution}-{run.method}"
+    """``deit-b-384-token``, and the data where they are not ImageNet; the change of an ablation is in the digits."""
+    data = "" if run.data == "imagenet" else f"-{run.data}"
+    return f"{run.model}-{run.resolution}-{run.method}{data}"

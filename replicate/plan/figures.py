@@ -47,7 +47,8 @@ def plan_figure(specs: Specs, figure_id: str, seeds: Sequence[int], curves: Sequ
         files = {**specs.files, own.table.id: specs.figure_files[figure_id]}
         specs = replace(specs, tables={**specs.tables, own.table.id: own}, files=files)
     places = _places(spec, specs)
-    plan = plan_tables(specs, list(dict.fromkeys(place.split("/")[0] for place in places)), seeds)
+    tables = dict.fromkeys(place.split("/")[0] for place in [*places, *_looked_up(spec)])
+    plan = plan_tables(specs, list(tables), seeds)
     known = {f"{cell.table}/{cell.row}/{cell.column}": cell for cells in plan.cells.values() for cell in cells}
     return FigurePlan(spec, plan, {place: known[place] for place in places}, _direct(spec, plan))
 
@@ -79,12 +80,15 @@ def _places(spec: FigureSpec, specs: Specs) -> list[str]:
         block = spec.differences
         rows = block.rows or tuple(row.key for row in specs.table(block.table).rows)
         found += [f"{block.table}/{row}/{column}" for row in (block.base, *rows) for column in block.columns]
-    if spec.profile:
-        for one in spec.profile.series:
-            found += [place for place in (one.paper_input, one.paper_last) if place]
     if spec.identity:
         found += [place for table_id in specs.tables for place in _all(specs, table_id)]
     return list(dict.fromkeys(found))
+
+
+def _looked_up(spec: FigureSpec) -> list[str]:
+    """Cells of which only the paper's value is drawn: nothing has to run for them."""
+    series = spec.profile.series if spec.profile else ()
+    return [place for one in series for place in (one.paper_input, one.paper_last) if place]
 
 
 def _all(specs: Specs, table_id: str) -> list[str]:

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 
 from replicate.collect.figure import XY, Bars, Field, Figure, Panel, Side
 from replicate.errors import UnknownName
-from replicate.render import figure_bars, figure_field, figure_xy
+from replicate.render import figure_bars, figure_xy
 from replicate.render.figure_style import (
     FAINT,
     INK,
@@ -126,6 +126,9 @@ def _panel(axes: Axes, figure: Figure, panel: Panel, first: bool, letters: int) 
         if panel.identity:
             axes.set_box_aspect(1)
     elif isinstance(panel, Field):
+        # seaborn takes longer to import than a figure to draw, and only these need it.
+        from replicate.render import figure_field
+
         # One scale of colours for both sides, unless they are two experiments.
         figure_field.draw(axes, panel, None if figure.banner else _top(figure), first)
     else:

@@ -54,6 +54,8 @@ def place(axes: Axes, names: Sequence[Named], paths: Sequence[Sequence[tuple[flo
         width, height = _size(axes, one.name)
         best: tuple[float, tuple[float, float], float] | None = None
         for distance in DISTANCES:
+            if best is not None and best[0] <= distance / 6:
+                break  # farther away is dearer by itself
             for turn, direction in enumerate(DIRECTIONS):
                 centre = _centre(at[index], direction, distance * scale, width, height)
                 box = Bbox.from_bounds(centre[0] - width / 2, centre[1] - height / 2, width, height)

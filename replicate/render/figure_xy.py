@@ -39,6 +39,8 @@ def draw(axes: Axes, panel: XY, letters: int) -> None:
         _series(axes, series, shift, SMALL if panel.identity else None, panel.floor)
     if not any(series.points for series in panel.series):
         axes.text(0.5, 0.5, "nothing run yet", transform=axes.transAxes, ha="center", va="center", color=FAINT)
+        # Numbers on axes without any value would mean nothing.
+        axes.tick_params(length=0, labelbottom=False, labelleft=False)
 
 
 def name_points(axes: Axes, panel: XY) -> None:

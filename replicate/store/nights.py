@@ -1,10 +1,10 @@
 """``<store>/.nights``: what every night found, which was the last, and who is at it.
 
-    <store>/.nights/claim                   held while a night runs; heals itself (see `replicate.store.claim`)
-    <store>/.nights/checked.json            when each result was last computed again, and by which code
-    <store>/.nights/again/                  results being computed again (see `replicate.launch.recheck`)
-    <store>/.nights/<scale>/<time>/         summary.md, summary.json, cells.json of one night
-    <store>/.nights/<scale>/latest          link to the last one
+<store>/.nights/claim                   held while a night runs; heals itself (see `replicate.store.claim`)
+<store>/.nights/checked.json            when each result was last computed again, and by which code
+<store>/.nights/again/                  results being computed again (see `replicate.launch.recheck`)
+<store>/.nights/<scale>/<time>/         summary.md, summary.json, cells.json of one night
+<store>/.nights/<scale>/latest          link to the last one
 """
 
 from __future__ import annotations

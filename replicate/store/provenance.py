@@ -31,22 +31,22 @@ def provenance(repository: Path) -> dict[str, Any]:
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any], machine: bool = False) -> list[str]:
-    """What changed between two provenances that could move a number: ``timm 1.0.9 -> 1.0.22``, a commit.
+    """What changed between two provenances that could move a number: ``timm 1.0.9 → 1.0.22``, a commit.
 
     ``machine``: also the processor, which is another one on each node of a cluster.
     """
     found = []
     if was.get("commit") != now.get("commit"):
-        found.append(f"commit {str(was.get('commit'))[:12]} -> {str(now.get('commit'))[:12]}")
+        found.append(f"commit {str(was.get('commit'))[:12]} → {str(now.get('commit'))[:12]}")
     elif was.get("dirty") or now.get("dirty"):
         found.append("uncommitted code")
     before, after = was.get("packages") or {}, now.get("packages") or {}
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
-            found.append(f"{name} {before.get(name)} -> {after.get(name)}")
+            found.append(f"{name} {before.get(name)} → {after.get(name)}")
     for name in ("python", "processor") if machine else ("python",):
         if was.get(name) != now.get(name):
-            found.append(f"{name} {was.get(name)} -> {now.get(name)}")
+            found.append(f"{name} {was.get(name)} → {now.get(name)}")
     return found
 
 

@@ -11,6 +11,7 @@ from site_stage import Report, damage, fail, fill_all, plan_of
 from stage import ROOT, TABLE
 
 from replicate.render.site.book import gather
+from replicate.render.site.pictures import draw_all
 from replicate.render.site.site import write
 from replicate.store import claim
 from replicate.store.store import Store
@@ -58,5 +59,18 @@ def paper_report(table3: Path, tmp_path_factory: pytest.TempPathFactory) -> Repo
     store = Store(folder / "results")
     fill_all(store, plan)
     book = gather(plan, store)
+    write(book, folder / "site")
+    return Report(folder / "site", book, {})
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """All tables and figures that there are, complete."""
+    folder = tmp_path_factory.mktemp("whole-report")
+    plan = plan_of()
+    store = Store(folder / "results")
+    fill_all(store, plan)
+    pictures, without = draw_all(plan, store)
+    book = gather(plan, store, pictures, without)
     write(book, folder / "site")
     return Report(folder / "site", book, {})

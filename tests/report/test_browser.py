@@ -157,6 +157,16 @@ def test_no_page_scrolls_sideways(page: Page, report: Report, name: str, scheme:
         assert page.evaluate(CONTRAST) >= 4.5, path
 
 
+def test_all_tables_and_figures_fit_a_phone(page: Page, whole: Report) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    for folder in ("tables", "figures"):
+        for path in sorted((whole.folder / folder).glob("*.html")):
+            page.goto(path.resolve().as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+            for image in page.locator("img").all():
+                assert image.evaluate("one => one.complete && one.naturalWidth > 0"), path
+
+
 def test_the_keyboard_reaches_everything_in_order(page: Page, report: Report) -> None:
     page.goto(address(report))
     page.keyboard.press("Tab")

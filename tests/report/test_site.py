@@ -48,7 +48,7 @@ def read(report: Report) -> dict[Path, Page]:
     return pages(report)
 
 
-def test_every_address_leads_to_a_file_and_a_place_in_it(report: Report, read: dict[Path, Page]) -> None:
+def check_addresses(report: Report, read: dict[Path, Page]) -> int:
     checked = 0
     for path, page in read.items():
         for address in page.addresses:
@@ -61,7 +61,32 @@ def test_every_address_leads_to_a_file_and_a_place_in_it(report: Report, read: d
             if anchor:
                 assert unquote(anchor) in read[target if name else path].ids, f"{path.name}: {address}"
                 checked += 1
-    assert checked > 200
+    return checked
+
+
+def test_every_address_leads_to_a_file_and_a_place_in_it(report: Report, read: dict[Path, Page]) -> None:
+    assert check_addresses(report, read) > 200
+
+
+def test_the_report_of_all_tables_and_figures_is_whole(whole: Report) -> None:
+    read = pages(whole)
+    assert check_addresses(whole, read) > 1000
+    assert len(list((whole.folder / "tables").glob("*.html"))) == len(whole.book.tables)
+    assert len(whole.book.pictures) == len(whole.book.plan.specs.figures)
+    index = read[whole.folder / "index.html"]
+    for picture in whole.book.pictures:
+        assert whole.book.addresses.figure(picture.figure.id) in index.addresses
+    for page in read.values():
+        assert len(page.ids) == len(set(page.ids))
+        assert not re.search(r"\breplicated\b|\breproduced\b", page.text, re.IGNORECASE)
+
+
+def test_pictures_bring_nothing_with_them(whole: Report) -> None:
+    for path in (whole.folder / "figures").glob("*.svg"):
+        text = path.read_text()
+        assert "<script" not in text
+        assert not re.search(r"""(?:href|src)=["'](?!#)(?!data:)""", text), path
+        assert not re.search(r"url\((?!#)", text)
 
 
 def test_what_the_search_finds_is_there(report: Report, read: dict[Path, Page]) -> None:

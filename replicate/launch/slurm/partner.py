@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from contextlib import suppress
-from pathlib import Path
 
+from replicate.launch import worker
 from replicate.plan.job import Job
-from replicate.store.store import Store
 
 
 def follow(root: str, job: Job) -> None:
     """Take part in a training that another process leads; nothing is written."""
-    from replicate.engine.run import execute
-    from replicate.engine.train import Stopped
-
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     name_processes()
-    store = Store(Path(root))
-    inputs = {role: store.folder(key) for role, key in job.inputs.items()}
-    with suppress(Stopped):
-        execute(job.payload, inputs, store.folder(job.key), lambda fields: None, stopping.is_set)
+    worker.take_part(root, job)
 
 
 def name_processes() -> None:

@@ -15,6 +15,7 @@ from replicate.launch.slurm import queue as queues
 from replicate.launch.slurm import submission as submissions
 from replicate.launch.slurm.client import Client
 from replicate.launch.slurm.snapshot import take
+from replicate.launch.slurm.submission import Task
 from replicate.launch.slurm.submitter import Say, Step, Submitter
 from replicate.launch.slurm.world import RETRIED, View, World
 from replicate.plan.graph import Graph
@@ -52,7 +53,7 @@ def bring_forward_on_cluster(
     Errors: `StoreUnusable`, `ClusterDown`, and `ClusterRefused` before anything is queued.
     """
     client = Client(profile.client_environment(os.environ))
-    _prepare(store, profile)
+    prepare(store, profile)
     with _sole(store.root) as alone:
         world = _settled(graph, store, profile, client)
         if not alone:
@@ -81,6 +82,15 @@ def forgive(store: Store, keys: Iterable[str]) -> list[str]:
     return found
 
 
+def put_away_done(world: World) -> None:
+    """Put away submissions that no job of the graph waits for any more, where results are moved elsewhere."""
+    needed = {one.name for job in world.graph for one in world.submissions_of(job.key)}
+    for one in world.submissions:
+        rows = [world.queue.rows.get(Task(one.name, index)) for index in one.tasks]
+        if one.name not in needed and not any(row is not None and row.live for row in rows):
+            submissions.put_away(one)
+
+
 def _settled(graph: Graph, store: Store, profile: Profile, client: Client) -> World:
     """`look`, again for a while where a job ended well and its result is not visible here yet."""
     deadline = time.monotonic() + profile.visible_seconds
@@ -96,7 +106,7 @@ def _settled(graph: Graph, store: Store, profile: Profile, client: Client) -> Wo
                 os.listdir(store.folder(key))
 
 
-def _prepare(store: Store, profile: Profile) -> None:
+def prepare(store: Store, profile: Profile) -> None:
     """The folders, for the user alone, or readable by the profile's group."""
     folder = store.root / submissions.FOLDER
     created = [path for path in (store.root, folder, Path(profile.paths.shared) / "code") if not path.exists()]
@@ -136,4 +146,5 @@ def _who(root: Path) -> str:
 
 def plan_name(names: list[str]) -> str:
     """A word for squeue's comment that holds none of its separators."""
-    return re.sub(r"[^\w.-]", "-", names[0] if len(names) == 1 else f"{len(names)}-tables")
+    several = f"{len(names)}-tables" if names else "jobs"
+    return re.sub(r"[^\w.-]", "-", names[0] if len(names) == 1 else several)

@@ -9,7 +9,7 @@ from typing import Literal
 from replicate.launch.slurm.ending import ENDINGS, advice
 from replicate.launch.slurm.queue import Queue, Row
 from replicate.launch.slurm.submission import Submission, Task, mine
-from replicate.launch.slurm.tasklog import killed_for_memory
+from replicate.launch.slurm.tasklog import killed_for_memory, task_logs
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
 from replicate.store import claim
@@ -159,6 +159,9 @@ class World:
             if not self._of_key[job.key][-1][0].job:
                 # Its submitter was stopped before sbatch, or Slurm lost everything it knew.
                 return View("absent", "its submission did not reach Slurm", task=task)
+            if not task_logs(self._of_key[job.key][-1][0], job.key):
+                # Accounting does not list what was cancelled while it waited for others.
+                return View("absent", "it left the queue before it started", "cancelled", task=task)
             row = Row(str(task), "LOST")
         return self._from(job, row, task, tries)
 
@@ -190,9 +193,11 @@ class World:
 
     def _tries(self, key: str) -> int:
         """How often ``key`` was submitted in vain; what never started for want of its inputs does not count."""
-        tasks = [Task(submission.name, index) for submission, index in self._of_key.get(key, [])]
-        rows = [self.queue.rows.get(task) for task in tasks]
-        return sum(row is None or row.state != "CANCELLED" for row in rows)
+        found = 0
+        for submission, index in self._of_key.get(key, []):
+            row = self.queue.rows.get(Task(submission.name, index))
+            found += bool(task_logs(submission, key)) if row is None else row.state != "CANCELLED"
+        return found
 
     def _silence(self, job: Job) -> float | None:
         """Seconds since ``job`` last wrote its progress, by the file system's clock; None where it never did."""

@@ -81,6 +81,7 @@ class Book:
     addresses: Addresses
     without_figures: str = ""
     _by_id: Mapping[str, Table] = field(default_factory=dict)
+    _read_runs: Mapping[Reader, str] = field(default_factory=dict)
 
     @property
     def banner(self) -> str:
@@ -89,10 +90,13 @@ class Book:
     def table(self, table_id: str) -> Table:
         return self._by_id[table_id]
 
+    def run_of(self, table_id: str, cell: Cell) -> str | None:
+        """The run that a number is read from; None for data sets and for what nothing here makes."""
+        return self._read_runs.get((table_id, cell.row, cell.column))
+
     def evidence(self, table_id: str, cell: Cell) -> str:
         """Where a reader of a number goes to see how it was made: its run, or the line that says why there is none."""
-        planned = self.plan.cell(table_id, cell.row, cell.column)
-        run = planned.read.run if planned.read else None
+        run = self.run_of(table_id, cell)
         if run is not None and run in self.runs:
             key = next((key for key in cell.jobs if key in self.runs[run]), None)
             return self.addresses.run(run) + (f"#{self.addresses.job(key).partition('#')[2]}" if key else "")
@@ -116,7 +120,13 @@ def gather(plan: Plan, store: Store, pictures: Sequence[Picture] = (), without_f
     addresses = _addresses(tables, pictures, graph, runs)
     by_id = {table.id: table for table in tables}
     sources = read_sources(plan.specs)
-    return Book(plan, store, tables, tuple(pictures), jobs, runs, sources, addresses, without_figures, by_id)
+    read = {
+        (cell.table, cell.row, cell.column): cell.read.run
+        for cells in plan.cells.values()
+        for cell in cells
+        if cell.read is not None and cell.read.run is not None
+    }
+    return Book(plan, store, tables, tuple(pictures), jobs, runs, sources, addresses, without_figures, by_id, read)
 
 
 def _readers(plan: Plan) -> dict[str, tuple[Reader, ...]]:

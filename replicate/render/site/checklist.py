@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from replicate.render import wording
+from replicate.render.overview import claims_said
 from replicate.render.site.amounts import count, megabytes, seconds, value
 from replicate.render.site.book import Book
 from replicate.render.site.recipe import blocks
@@ -208,12 +210,16 @@ def _complete(book: Book, results: list[Result]) -> Item:
 
 
 def _claims(book: Book, results: list[Result]) -> Item:
-    verdicts = Counter(claim.verdict for table in book.tables for claim in table.claims)
-    turned = tuple((claim.text, table.id) for table in book.tables for claim in table.claims if claim.reversed)
-    facts = [f"{number} {verdict}" for verdict, number in sorted(verdicts.items())]
+    verdicts: Counter[str] = Counter(claim.verdict for table in book.tables for claim in table.claims)
+    against = tuple(
+        (claim.text, f"{table.id}: {wording.claim_here(claim)}, {wording.claim_margin(claim)}")
+        for table in book.tables
+        for claim in table.claims
+        if claim.verdict == "fails"
+    )
     answer: Answer = "yes" if verdicts and not verdicts["not run"] else "partly" if len(verdicts) > 1 else "no"
     question = "Is every claim tested, and are those that do not hold listed?"
-    return Item("Results", question, NEURIPS, answer, tuple(facts), turned)
+    return Item("Results", question, NEURIPS, answer, (claims_said(verdicts),), against)
 
 
 def _made(results: Iterable[Result]) -> list[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from replicate.plan.cells import Plan
 from replicate.render.site.amounts import value
-from replicate.render.site.sources import UNKNOWN, Place, Sources, scale_files
+from replicate.render.site.sources import UNKNOWN, Place, Sources
 from replicate.spec.run import RunSpec, chain_of
 
 RUNS = "runs.toml"
@@ -67,7 +67,7 @@ def _recipe(plan: Plan, sources: Sources, name: str, run: RunSpec) -> Block:
     runs, scale = plan.specs.runs, plan.specs.scale
     paper, here = runs.recipes[run.recipe].model_dump(), plan.expander.recipe(name).model_dump()
     chain = chain_of(run.recipe, runs.extends, list(runs.recipes))
-    files = scale_files(plan.specs)
+    files = sources.scale_files
     rows = []
     for field in paper:
         changed, why = _change(sources, run, chain, scale.recipes, files, field, name)

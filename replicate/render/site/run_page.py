@@ -124,9 +124,7 @@ def _numbers(book: Book, jobs: list[JobFacts], name: str) -> list[dict[str, Any]
         for (row, column), cell in table.cells.items():
             if cell.state == "text":
                 continue
-            planned = book.plan.cell(table.id, row, column)
-            about = planned.read is not None and planned.read.run == name
-            if about or (table.id, row, column) in places:
+            if book.run_of(table.id, cell) == name or (table.id, row, column) in places:
                 found.append(_line(book, table, cell))
     return found
 

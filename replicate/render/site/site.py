@@ -21,6 +21,7 @@ from replicate.render.site.addresses import fragment
 from replicate.render.site.book import Book
 from replicate.render.site.checklist import checklist
 from replicate.render.site.search import script
+from replicate.render.site.table_page import Number
 from replicate.store.atomic import write_bytes, write_text
 
 INDEX = "index.html"
@@ -83,12 +84,13 @@ def pages(book: Book) -> Iterator[Page]:
     for table in book.tables:
         name = f"{wording.title(table)}: {table.id}"
         yield Page(book.addresses.table(table.id), "table.html", name, table_page.context(book, table))
+    numbers = {(t.id, one.anchor): one for t in book.tables for one in table_page.numbers(book, t)}
     for picture in book.pictures:
         figure = picture.figure
         address = book.addresses.figure(figure.id)
         image = address.rpartition("/")[2].replace(".html", ".svg")
         name = f"{figure.title or 'Figure'}: {figure.id}"
-        cells = [_place(book, place) for place in picture.plan.cells]
+        cells = [_place(book, numbers, place) for place in picture.plan.cells]
         keys = [(key, book.addresses.job(key)) for key in picture.plan.direct]
         context = {"figure": figure, "image": image, "cells": [cell for cell in cells if cell], "direct": keys}
         yield Page(address, "figure.html", name, context)
@@ -98,14 +100,13 @@ def pages(book: Book) -> Iterator[Page]:
         yield Page(book.addresses.data_set(key), "data.html", f"Data {key}", run_page.data_context(book, key))
 
 
-def _place(book: Book, place: str) -> dict[str, Any] | None:
+def _place(book: Book, numbers: Mapping[tuple[str, str], Number], place: str) -> dict[str, Any] | None:
     """A cell that a figure shows; None for a point that no table prints."""
     table_id, row, column = place.split("/")
     if table_id not in book.addresses.tables:
         return None
     table = book.table(table_id)
-    found = table_page.numbers(book, table)
-    number = next(one for one in found if one.anchor == f"{row}.{column}")
+    number = numbers[table_id, f"{row}.{column}"]
     return {"table": table, "number": number, "href": book.addresses.cell(table_id, table.cell(row, column))}
 
 

@@ -18,9 +18,13 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """``comments`` by file name (``runs.toml``, ``mini.toml``) and place."""
+    """``comments`` by file name (``runs.toml``, ``mini.toml``) and place.
+
+    ``scale_files`` are the file of the scale and that of the scale it extends, the nearest first.
+    """
 
     comments: Mapping[str, Mapping[Place, str]] = field(default_factory=dict)
+    scale_files: tuple[str, ...] = ()
 
     def of(self, file: str, *place: str) -> str:
         """What stands beside that value or header; empty where nothing does."""
@@ -30,13 +34,13 @@ class Sources:
 def read_sources(specs: Specs) -> Sources:
     """Of runs.toml, of the scale and of every scale that it extends, by the name of the file."""
     found = {"runs.toml": comments(_text(specs.folder / "runs.toml"))}
-    for name in scale_files(specs):
+    files = _scale_files(specs)
+    for name in files:
         found[name] = comments(_text(specs.folder / "scales" / name))
-    return Sources(found)
+    return Sources(found, tuple(files))
 
 
-def scale_files(specs: Specs) -> list[str]:
-    """The file of the scale, then that of the scale it extends: the nearest first."""
+def _scale_files(specs: Specs) -> list[str]:
     names = [f"{specs.scale.id}.toml"]
     raw = read_toml(specs.folder / "scales" / names[0], [])
     base = raw.get("extends") if raw else None

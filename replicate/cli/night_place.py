@@ -1,0 +1,172 @@
+"""Where a night computes: on this machine, where it stays until all is done, or on a cluster, where it submits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from replicate.cli.workspace import Workspace
+from replicate.launch.cadence import Standing
+from replicate.plan.cells import Plan
+from replicate.plan.graph import Graph
+from replicate.store.store import Store
+
+if TYPE_CHECKING:
+    from replicate.collect.table import State
+    from replicate.launch.slurm.world import World
+
+
+class Place(Protocol):
+    """``failed``: jobs that somebody has to look at, with the reason; ``recovered``: those that go on by themselves.
+
+    ``elsewhere``: see `replicate.collect.finish.Finisher`.
+    """
+
+    computed: list[str]
+    submitted: dict[str, str]
+    failed: dict[str, str]
+    recovered: dict[str, str]
+    notes: list[str]
+
+    @property
+    def elsewhere(self) -> Mapping[str, tuple[State, str]]: ...
+    def look(self) -> None: ...
+    def standing(self, key: str) -> Standing: ...
+    def state(self, key: str) -> str: ...
+    def why(self, key: str) -> str: ...
+    def bring(self, graph: Graph, store: Store) -> None:
+        """Bring what is missing of ``graph`` into ``store``."""
+
+    def repeat(self, graph: Graph, store: Store) -> None:
+        """As `bring`, for results that are computed again: they are tried anew each night."""
+
+
+def place_of(workspace: Workspace, plan: Plan, graph: Graph, store: Store) -> Place:
+    return Here(workspace, plan, store) if workspace.profile is None else Cluster(workspace, graph, store)
+
+
+@dataclass(slots=True)
+class Here:
+    """Worker processes of this machine."""
+
+    workspace: Workspace
+    plan: Plan
+    store: Store
+    computed: list[str] = field(default_factory=list)
+    submitted: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    recovered: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def elsewhere(self) -> Mapping[str, tuple[State, str]]:
+        return {}
+
+    def look(self) -> None:
+        return
+
+    def standing(self, key: str) -> Standing:
+        state = self.store.state(key)
+        if state == "failed" and not self.store.failure(key).get("retry", True):
+            return "stuck"
+        return "done" if state == "done" else "busy" if state == "running" else "open"
+
+    def state(self, key: str) -> str:
+        state = self.store.state(key)
+        return "absent" if state == "damaged" else state
+
+    def why(self, key: str) -> str:
+        failure = self.store.failure(key)
+        return f"{failure.get('kind', 'error')}: {failure.get('message', 'see its log')}"
+
+    def bring(self, graph: Graph, store: Store) -> None:
+        from replicate.cli.forward import bring_forward
+
+        outcome = bring_forward(self.workspace, graph, store, self.plan.specs.scale, retry=False)
+        self.computed += outcome.done
+        self.failed |= outcome.failed
+
+    def repeat(self, graph: Graph, store: Store) -> None:
+        from replicate.cli.forward import bring_forward
+
+        outcome = bring_forward(self.workspace, graph, store, self.plan.specs.scale, retry=True)
+        self.failed |= {key: f"computed again: {reason}" for key, reason in outcome.failed.items()}
+
+
+@dataclass(slots=True)
+class Cluster:
+    """Slurm, by the profile of the workspace. Errors of its methods: `ClusterDown`, `ClusterRefused`."""
+
+    workspace: Workspace
+    graph: Graph
+    store: Store
+    computed: list[str] = field(default_factory=list)
+    submitted: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    recovered: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    world: World | None = None
+
+    @property
+    def elsewhere(self) -> Mapping[str, tuple[State, str]]:
+        from replicate.cli.cluster import elsewhere
+
+        return elsewhere(self.world) if self.world else {}
+
+    def look(self) -> None:
+        from replicate.cli.cluster import profile_of
+        from replicate.launch.slurm.step import look
+
+        self.world = look(self.graph, self.store, profile_of(self.workspace))
+
+    def standing(self, key: str) -> Standing:
+        assert self.world is not None
+        view = self.world.views[key]
+        if view.state == "done":
+            return "done"
+        if view.state in ("running", "pending"):
+            return "busy"
+        return "stuck" if view.state == "blocked" or not view.again else "open"
+
+    def state(self, key: str) -> str:
+        if self.world is None:
+            # Slurm does not answer: what the store says is all there is.
+            state = self.store.state(key)
+            return "absent" if state == "damaged" else state
+        view = self.world.views[key]
+        if view.state in ("failed", "lost"):
+            return "pending" if view.again else "failed"
+        return {"damaged": "absent", "blocked": "absent"}.get(view.state, view.state)
+
+    def why(self, key: str) -> str:
+        return self.world.views[key].why if self.world else str(self.store.failure(key).get("message", ""))
+
+    def bring(self, graph: Graph, store: Store) -> None:
+        step_world = self._step(graph, store, "nightly", retry=False)
+        assert self.world is not None
+        ended = {key: view.why for key, view in self.world.views.items() if view.state in ("failed", "lost")}
+        self.recovered |= {key: ended[key] for key in self.submitted if key in ended}
+        self.world.views.update(step_world.views)
+
+    def repeat(self, graph: Graph, store: Store) -> None:
+        from replicate.cli.cluster import failures, profile_of
+        from replicate.launch.slurm.step import look, put_away_done
+
+        # Said once, then tried anew: what it would be compared with is there, so no table waits for it.
+        seen = look(graph, store, profile_of(self.workspace))
+        self.failed |= {key: f"computed again: {why}" for key, why in failures(seen).items()}
+        put_away_done(self._step(graph, store, "nightly-again", retry=True))
+
+    def _step(self, graph: Graph, store: Store, name: str, retry: bool) -> World:
+        from replicate.cli.cluster import profile_of
+        from replicate.launch.slurm.step import bring_forward_on_cluster
+
+        step = bring_forward_on_cluster(
+            graph, store, profile_of(self.workspace), name, self.workspace.root, click.echo, retry
+        )
+        self.submitted |= step.submitted
+        self.notes += step.notes
+        return step.world

@@ -1,0 +1,155 @@
+"""``nightly``: everything kept fresh, unattended, and what moved since the last night."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from replicate.cli.workspace import Workspace, with_workspace
+from replicate.errors import ReplicateError, UserError
+
+INFRASTRUCTURE = 3
+FORMS = ("cron", "scrontab", "systemd")
+BUDGET = 24.0
+
+
+class Unattended(UserError):
+    """Any fault that is no result, so that cron can tell it from 1 and 2."""
+
+    exit_code = INFRASTRUCTURE
+
+
+class Nightly(click.Command):
+    def make_context(self, *arguments: Any, **keywords: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **keywords)
+        except click.ClickException as error:
+            error.show()
+            raise click.exceptions.Exit(INFRASTRUCTURE) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            error.show()
+            raise click.exceptions.Exit(INFRASTRUCTURE) from error
+        except ReplicateError as error:
+            raise Unattended(str(error)) from error
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except OSError as error:
+            raise Unattended(f"{error.filename or 'a file'}: cannot be used, got '{error.strerror}'") from error
+        except Exception as error:
+            # Python would end with 1, which says that numbers moved.
+            traceback.print_exc()
+            raise click.exceptions.Exit(INFRASTRUCTURE) from error
+
+
+class Hour(click.ParamType[tuple[int, int]]):
+    name = "HH:MM"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", str(value))
+        if found is None:
+            self.fail(f"a time of day, got '{value}'; expected HH:MM such as 02:17", param, ctx)
+        return int(found[1]), int(found[2])
+
+
+@click.command(name="nightly", cls=Nightly)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0),
+    default=BUDGET,
+    show_default=True,
+    metavar="HOURS",
+    help="Of one processor of the scale (GPU-hours); what does not fit waits for another night.",
+)
+@click.option("--train", is_flag=True, help="Also begin trainings that have never run.")
+@click.option("--again", is_flag=True, help="Compute evaluations again however fresh they are.")
+@click.option("--no-run", is_flag=True, help="Run and submit nothing: settle, render and compare.")
+@click.option(
+    "--print", "form", type=click.Choice(FORMS), default=None, help="Print the lines of a timetable, and end."
+)
+@click.option("--at", type=Hour(), default="02:17", show_default=True, help="Of --print: the time of day.")
+@with_workspace
+def command(
+    workspace: Workspace, budget: float, train: bool, again: bool, no_run: bool, form: str | None, at: tuple[int, int]
+) -> int:
+    """Bring everything up to date within a budget, render it, and say what moved since the last night.
+
+    Evaluations are computed again every night and compared; trainings run only with --train, when their recipe
+    changed, or to finish what was begun. With --cluster jobs are submitted and a later night finds their results.
+    The summary is printed (with --json as JSON) and kept in <results>/.nights/<scale>/.
+
+    Exit code: 0 same, 1 numbers moved beyond their tolerance, 2 jobs failed, 3 infrastructure (a mistake in the call
+    or a spec, results that cannot be written, no answer from Slurm, another night still running).
+    """
+    if form is not None:
+        click.echo(_printed(workspace, form, at), nl=False)
+        return 0
+    from replicate.cli.night import Night, Wishes
+    from replicate.render.night import as_json, as_markdown
+    from replicate.store.nights import Nights
+
+    specs = workspace.specs()
+    store = workspace.store()
+    if workspace.profile is not None:
+        from replicate.launch.slurm.step import prepare
+
+        prepare(store, workspace.profile)
+    store.check_writable()
+    nights = Nights(store.root, specs.scale.id)
+    with nights.sole() as alone:
+        if not alone:
+            raise UserError(
+                f"{nights.root}: another night is running: {nights.holder()}\n"
+                "  nothing was done here; the next one goes on"
+            )
+        plan = workspace.plan(specs.ordered, specs)
+        summary = Night(workspace, Wishes(budget, train, again, not no_run), plan, store, nights).run()
+    click.echo(as_json(summary) if workspace.json else as_markdown(summary), nl=False)
+    for fault in summary.faults:
+        click.echo(f"error: {fault}", err=True)
+    return summary.code
+
+
+def _printed(workspace: Workspace, form: str, at: tuple[int, int]) -> str:
+    from replicate.render.timetable import FORMS as RENDERED
+    from replicate.render.timetable import Timetable
+
+    profile = workspace.profile
+    log = (profile.log if profile else workspace.root / "log") / "nightly"
+    asked = profile.request("data") if profile else {}
+    table = Timetable(
+        script=str(Path(__file__).resolve().parents[2] / "slurm" / "nightly.sh"),
+        arguments=_arguments(click.get_current_context()),
+        # Not resolved: a virtual environment's interpreter is a link, and found by its own path.
+        environment={"REPLICATE_PYTHON": sys.executable, "REPLICATE_LOG": str(log)},
+        log=str(log),
+        options={name: str(asked[name]) for name in ("account", "partition", "qos") if asked.get(name) is not None},
+        hour=at[0],
+        minute=at[1],
+    )
+    return RENDERED[form](table)
+
+
+def _arguments(context: click.Context) -> list[str]:
+    """The options of this call as the timetable has to repeat them, with absolute paths."""
+    found: list[str] = []
+    for parameter in context.command.params:
+        name, value = parameter.name or "", context.params.get(parameter.name or "")
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if not given or name in ("form", "at") or value is None or value is False:
+            continue
+        if isinstance(value, tuple):
+            value = ",".join(map(str, value))
+        if isinstance(value, Path) or (name == "cluster" and "/" in str(value)):
+            value = Path(value).absolute()
+        found += [parameter.opts[0]] if value is True else [parameter.opts[0], str(value)]
+    return found

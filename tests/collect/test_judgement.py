@@ -1,0 +1,217 @@
+"""Errors, intervals and verdicts, against values worked out by hand."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from replicate.collect.claims import judge
+from replicate.collect.decisions import Decisions
+from replicate.collect.readings import Measured
+from replicate.collect.statistics import image_error, paired_image_error, seed_error, spread
+from replicate.collect.verdict import cell_verdict, claim_verdict, margin_verdict
+from replicate.spec.sides import CellRef
+from replicate.spec.table import TableSpec
+
+
+def test_error_of_an_accuracy() -> None:
+    # 3 of 4 correct: 100 * sqrt(0.75 * 0.25 / 4)
+    assert image_error(np.array([True, True, True, False])) == pytest.approx(21.650635)
+    assert image_error(np.array([True, True])) == 0.0
+
+
+def test_spread_over_seeds() -> None:
+    # Around 81: (1 + 0 + 1) / (3 - 1) = 1
+    assert spread([80.0, 81.0, 82.0]) == 1.0
+    assert spread([80.0]) is None
+    assert spread([]) is None
+
+
+def test_paired_error() -> None:
+    # Left right, right wrong on one image of four; the others agree: mean 1/4, sum of squares 1 - 4/16 = 3/4,
+    # variance 3/4 / 3 = 1/4, so 100 * 0.5 / sqrt(4).
+    assert paired_image_error(np.array([1.0, 0.0, 0.0, 0.0])) == pytest.approx(25.0)
+    assert paired_image_error(np.zeros(10)) == 0.0
+
+
+def test_error_over_seeds() -> None:
+    # Two trainings, one seed: sqrt(1 + 1) * 2.3.
+    assert seed_error({"a": 1.0, "b": -1.0}, 2.3, [1.5]) == pytest.approx(2.3 * sqrt(2))
+    # Two heads of one network: a better network lifts both.
+    assert seed_error({"a": 0.0}, 2.3, [1.5]) == 0.0
+    # Three seeds: what the scale states, over sqrt(3).
+    assert seed_error({"a": 1.0, "b": -1.0}, 2.3, [1.0, 1.1, 1.2]) == pytest.approx(2.3 * sqrt(2 / 3))
+    # They show more than the scale states: sd of -10, 0, 10 is 10.
+    assert seed_error({"a": 1.0, "b": -1.0}, 0.1, [-10.0, 0.0, 10.0]) == pytest.approx(10 / sqrt(3))
+
+
+@pytest.mark.parametrize(
+    ("difference", "error", "verdict"),
+    [
+        (0.3, None, "replicated"),
+        (-0.35, None, "replicated"),  # the paper's own rounding: half of its last digit
+        (0.36, None, "not replicated"),
+        (0.1, 0.1, "replicated"),  # 0.1 + 0.196 is within 0.35
+        (0.3, 0.1, "undecided"),
+        (-0.5, 0.1, "undecided"),
+        (-0.6, 0.1, "not replicated"),  # 0.6 - 0.196 is beyond 0.35
+    ],
+)
+def test_verdict_of_a_cell_with_a_tolerance_of_0_3(difference: float, error: float | None, verdict: str) -> None:
+    found, why = cell_verdict(difference, 0.3, 0.05, error)
+    assert found == verdict
+    assert why.startswith(f"{difference:+.2f} against ±0.3 allowed (")
+
+
+@pytest.mark.parametrize(
+    ("relation", "margin", "error", "within", "verdict"),
+    [
+        ("above", 1.0, 0.5, 0.0, "holds"),  # 1 - 0.98 > 0
+        ("above", 1.0, 0.6, 0.0, "undecided"),
+        ("above", -1.0, 0.5, 0.0, "fails"),
+        ("above", 0.0, 0.0, 0.0, "fails"),
+        ("above", 83.1 - 83.0, 0.0, 0.0, "holds"),
+        ("not-below", -0.2, 0.0, 0.2, "holds"),
+        ("not-below", -0.3, 0.0, 0.2, "fails"),
+        ("not-below", -0.1, 0.1, 0.2, "undecided"),
+        ("about", 0.2, 0.0, 0.2, "holds"),
+        ("about", 83.2 - 83.0, 0.0, 0.2, "holds"),
+        ("about", 0.3, 0.0, 0.2, "fails"),
+        ("about", -0.3, 0.0, 0.2, "fails"),
+        ("about", 0.0, 0.2, 0.2, "undecided"),  # the interval is wider than what is allowed
+    ],
+)
+def test_verdict_of_a_margin(relation: str, margin: float, error: float, within: float, verdict: str) -> None:
+    assert margin_verdict(relation, margin, error, within) == verdict  # type: ignore[arg-type]
+
+
+def test_verdict_of_a_claim_about_several_cells() -> None:
+    assert claim_verdict("holds", ["holds", "undecided"])[0] == "holds"
+    assert claim_verdict("holds", ["holds", "fails"])[0] == "undecided"
+    assert claim_verdict("fails", ["holds", "fails"])[0] == "fails"
+    assert claim_verdict("undecided", ["undecided"]) == (
+        "undecided",
+        "0 of 1 comparisons hold by themselves, 0 fail",
+    )
+
+
+def table(**claim: object) -> TableSpec:
+    rows = [{"key": key, "label": key, "run": f"{{column}}/{key}"} for key in ("one", "two")]
+    columns = [{"key": key, "header": key, "run": key} for key in ("s", "b")]
+    head = {
+        "id": "t", "source": "x", "caption": "c", "metric": "top1", "tolerance": {"default": 0.1},
+        "tolerance_reason": "none", "columns": columns,
+    }  # fmt: skip
+    return TableSpec.model_validate({"table": head, "rows": rows, "claims": [{"text": "x"} | claim]}, strict=False)
+
+
+def measured(training: str, *seeds: str) -> Measured:
+    """Decisions by seed as text: ``1101`` is three of four correct."""
+    hits = {seed: np.array([sign == "1" for sign in text]) for seed, text in enumerate(seeds)}
+    values = {seed: Fraction(100 * int(hit.sum()), len(hit)) for seed, hit in hits.items()}
+    return Measured(values, hits, 100, {seed: (f"{training}-s{seed}",) for seed in hits})
+
+
+def judged(spec: TableSpec, ours: dict[str, Measured], paper: dict[str, float] | None = None, sd: float = 0.0):
+    ref = {name: CellRef(*name.split(".")) for name in (*ours, *(paper or {}))}
+    mine = {ref[name]: value for name, value in ours.items()}
+    theirs = {ref[name]: value for name, value in (paper or {}).items()}
+    return judge(spec, spec.claims[0], theirs, mine, sd, 1)
+
+
+def test_a_claim_about_one_pair() -> None:
+    spec = table(left="one.s", above="two.s")
+    ours = {"one.s": measured("a", "1110"), "two.s": measured("b", "0110")}
+    claim = judged(spec, ours, {"one.s": 80.0, "two.s": 79.5})
+    assert claim.margin == 25.0
+    assert claim.error == pytest.approx(25.0)
+    assert (claim.margin_shown, claim.error_shown, claim.paper_margin_shown) == ("+25.0", "25.0", "+0.5")
+    assert (claim.paper_verdict, claim.verdict, claim.reversed) == ("holds", "undecided", False)
+    # Another seed of either network moves the margin too: hypot(25, 2.3 * sqrt(2)).
+    assert judged(spec, ours, sd=2.3).error == pytest.approx(sqrt(25**2 + 2 * 2.3**2))
+
+
+def test_two_heads_of_one_network_have_no_error_over_seeds() -> None:
+    spec = table(left="one.s", above="two.s")
+    ours = {"one.s": measured("a", "1110"), "two.s": measured("a", "0110")}
+    assert judged(spec, ours, sd=2.3).error == pytest.approx(25.0)
+
+
+def test_a_claim_about_two_columns_is_judged_on_the_mean() -> None:
+    """Margins 50 and 0: mean 25. By image: (1, 0, 1, 0) / 2 + 0, so sd of (.5, 0, .5, 0) = sqrt(1/12)."""
+    spec = table(left="one", above="two", where=["s", "b"])
+    ours = {
+        "one.s": measured("a", "1111"),
+        "two.s": measured("b", "0101"),
+        "one.b": measured("c", "1100"),
+        "two.b": measured("d", "1100"),
+    }
+    claim = judged(spec, ours)
+    assert claim.margin == 25.0
+    assert claim.error == pytest.approx(100 * sqrt(1 / 12) / 2)
+    assert [one.margin for one in claim.comparisons] == [50.0, 0.0]
+    assert [one.verdict for one in claim.comparisons] == ["undecided", "fails"]
+    # Four trainings with a weight of a half each.
+    assert judged(spec, ours, sd=2.0).error == pytest.approx(sqrt((100 * sqrt(1 / 12) / 2) ** 2 + 4.0))
+
+
+def test_seeds_are_paired() -> None:
+    """Margins 25 and 75 over two seeds; their spread of 35.36 over sqrt(2) is more than the scale states."""
+    spec = table(left="one.s", above="two.s")
+    claim = judged(spec, {"one.s": measured("a", "1110", "1111"), "two.s": measured("b", "0110", "1000")}, sd=1.0)
+    assert claim.margin == 50.0
+    # By image, mean of both seeds: (.5, .5, .5, .5), so nothing over images.
+    assert claim.error == pytest.approx(25.0)
+
+
+def test_a_claim_that_is_reversed() -> None:
+    claim = judged(
+        table(left="one.s", above="two.s"),
+        {"one.s": measured("a", "0" * 40), "two.s": measured("b", "1" * 39 + "0")},
+        {"one.s": 80.0, "two.s": 79.0},
+    )
+    assert (claim.paper_verdict, claim.verdict, claim.reversed) == ("holds", "fails", True)
+
+
+def test_a_claim_with_a_cell_that_is_not_there_yet() -> None:
+    spec = table(left="one", above="two", where=["s", "b"])
+    claim = judged(spec, {"one.s": measured("a", "1110"), "two.s": measured("b", "0110")}, {"one.s": 80.0})
+    assert (claim.verdict, claim.margin, claim.margin_shown) == ("not run", None, "")
+    assert claim.reason == "not all of its cells have a value yet"
+    assert [one.verdict for one in claim.comparisons] == ["undecided", "not run"]
+    assert claim.paper_verdict == "not run"
+
+
+def test_the_paper_is_taken_at_its_word() -> None:
+    paper = {"one.s": 81.8, "two.s": 81.8, "one.b": 83.2, "two.b": 83.1}
+    about = table(left="one", about="two", within=0.1, where=["s", "b"])
+    assert judged(about, {}, paper).paper_verdict == "holds"
+    assert judged(about, {}, paper).paper_margin_shown == "+0.1"
+    assert judged(table(left="one", above="two", where=["s", "b"]), {}, paper).paper_verdict == "fails"
+
+
+@given(st.integers(1, 40).flatmap(lambda n: st.tuples(*[arrays(np.int16, n, elements=st.integers(0, 4))] * 3)))
+def test_laws_of_disagreement(three: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    """Symmetric, zero with itself, at most one, and a triangle; the truth disagrees as often as a head errs."""
+    labels, one, two = three
+    heads = {name: np.stack([choice] * 5, axis=1) for name, choice in (("class", one), ("distillation", two))}
+    decisions = Decisions(labels, heads)
+
+    def disagreement(left: str, right: str) -> float:
+        return float((decisions.choice(left) != decisions.choice(right)).mean())  # type: ignore[arg-type]
+
+    names = ("truth", "class", "distillation")
+    for left in names:
+        assert disagreement(left, left) == 0.0
+        for right in names:
+            assert disagreement(left, right) == disagreement(right, left) <= 1.0
+    assert disagreement("truth", "class") <= disagreement("truth", "distillation") + disagreement(
+        "distillation", "class"
+    )
+    assert disagreement("truth", "class") == pytest.approx(1 - decisions.correct("class", "top1").mean())

@@ -1,0 +1,205 @@
+"""What is made of a store and a queue, state by state; without Slurm."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from replicate.errors import StoreFault
+from replicate.launch.slurm.ending import KINDS, meaning
+from replicate.launch.slurm.memory import killed_for_memory
+from replicate.launch.slurm.queue import Queue, Row, _indices
+from replicate.launch.slurm.step import forgive
+from replicate.launch.slurm.submission import (
+    Task,
+    check_private,
+    comment,
+    note_job,
+    read_submissions,
+    submission_of,
+    write_map,
+)
+from replicate.launch.slurm.world import View, World
+from replicate.plan.graph import Graph
+from replicate.plan.job import Job
+from replicate.store.atomic import write_json
+from replicate.store.claim import Owner
+from replicate.store.store import Store
+
+KEY, AFTER = "train-a", "predict-a"
+
+
+@pytest.fixture
+def graph() -> Graph:
+    graph = Graph()
+    graph.add(Job(KEY, "train", {"kind": "train"}, {}))
+    graph.add(Job(AFTER, "predict", {"kind": "predict"}, {"network": KEY}))
+    return graph
+
+
+@pytest.fixture
+def store(tmp_path: Path, graph: Graph) -> Store:
+    store = Store(tmp_path / "results")
+    for job in graph:
+        store.prepare(job)
+    return store
+
+
+def submit(store: Store, name: str = "sub", job: str = "7") -> None:
+    tasks = {0: [KEY], 1: [AFTER]}
+    folder = write_map(store.root, name, {"kind": "train", "request": {"mem": "2G"}}, tasks)
+    if job:
+        note_job(folder, job)
+
+
+def world(graph: Graph, store: Store, rows: Mapping[str, Row] = {}) -> World:
+    queue = Queue({Task.of(name) or pytest.fail(name): row for name, row in rows.items()})
+    return World(graph, store, queue, read_submissions(store.root), lost_seconds=600)
+
+
+def view(graph: Graph, store: Store, rows: Mapping[str, Row] = {}) -> View:
+    return world(graph, store, rows).views[KEY]
+
+
+def test_nothing_was_submitted(graph: Graph, store: Store) -> None:
+    assert view(graph, store).state == "absent"
+
+
+@pytest.mark.parametrize(
+    ("row", "state", "kind", "again"),
+    [
+        (Row("7_0", "PENDING", "Priority"), "pending", "", True),
+        (Row("7_0", "RUNNING", node="n1"), "running", "", True),
+        (Row("7_0", "COMPLETING", node="n1"), "running", "", True),
+        (Row("7_0", "OUT_OF_MEMORY", node="n1"), "failed", "OOM", False),
+        (Row("7_0", "TIMEOUT"), "failed", "time limit", True),
+        (Row("7_0", "NODE_FAIL"), "failed", "node failure", True),
+        (Row("7_0", "CANCELLED"), "absent", "cancelled", True),
+        (Row("7_0", "COMPLETED"), "failed", "no result", True),
+        (Row("7_0", "FAILED"), "failed", "error", True),
+        (Row("7_0", "LOST"), "lost", "lost", True),
+        (Row("7_0", "SOMETHING_NEW"), "failed", "error", True),
+    ],
+)
+def test_states(graph: Graph, store: Store, row: Row, state: str, kind: str, again: bool) -> None:
+    submit(store)
+    found = view(graph, store, {"sub_0": row})
+    assert (found.state, found.kind, found.again) == (state, kind, again)
+
+
+def test_known_to_nobody(graph: Graph, store: Store) -> None:
+    """Lost, unless it gave a sign of life; cancelled, where it never started."""
+    submit(store)
+    assert view(graph, store) == View("absent", "it left the queue before it started", "cancelled", task=Task("sub", 0))
+    (store.root / ".slurm" / "sub" / "7_0_0_log.out").touch()
+    assert view(graph, store).state == "lost"
+    write_json(store.folder(KEY) / "progress.json", {"epoch": 1})
+    assert view(graph, store).state == "running"
+    os.utime(store.folder(KEY) / "progress.json", (0, 0))
+    assert view(graph, store).state == "lost"
+
+
+def test_submitter_died_before_sbatch(graph: Graph, store: Store) -> None:
+    submit(store, job="")
+    assert view(graph, store).state == "absent"
+
+
+def test_what_waits_for_a_failure_is_blocked(graph: Graph, store: Store) -> None:
+    submit(store)
+    write_json(store.folder(KEY) / "failure.json", {"kind": "diverged", "message": "a loss of nan", "retry": False})
+    found = world(graph, store, {"sub_0": Row("7_0", "FAILED")})
+    assert found.views[KEY].again is False
+    assert found.views[AFTER].state == "blocked"
+    assert found.views[AFTER].why == f"blocked by {KEY}: diverged: a loss of nan"
+
+
+def test_tries_are_counted_and_forgiven(graph: Graph, store: Store) -> None:
+    for n in range(3):
+        submit(store, f"sub{n}", str(n))
+    rows = {f"sub{n}_0": Row(f"{n}_0", "FAILED") for n in range(3)}
+    found = view(graph, store, rows)
+    assert not found.again
+    assert "submitted 3 times" in found.why
+    # Slurm cancels what waits for a failed job: that is no try.
+    assert view(graph, store, rows | {"sub1_0": Row("1_0", "CANCELLED")}).again
+    forgive(store, [KEY])
+    os.utime(store.folder(KEY) / ".retried", (2**32, 2**32))
+    assert view(graph, store, rows) == View("absent")
+
+
+def test_memory_told_by_slurmstepd_only(graph: Graph, store: Store) -> None:
+    submit(store)
+    log = store.root / ".slurm" / "sub" / "7_0_0_log.err"
+    log.write_text("slurmstepd: error: StepId=7.0 exceeded memory limit (313565184 > 104857600), being killed\n")
+    found = view(graph, store, {"sub_0": Row("7_0", "FAILED", node="n1")})
+    assert found.kind == "OOM"
+    assert "asked 2G, peak 299M; raise mem in [kinds.train]" in found.why
+
+
+def test_claims_of_tasks_that_ended(graph: Graph, store: Store) -> None:
+    """squeue decides about other hosts; about tasks of other users it says nothing."""
+    submit(store)
+    claim = store.folder(KEY) / "claim"
+    claim.mkdir()
+    owner = Owner("gpu17", 4711, 1, task="sub_0")
+    write_json(claim / "owner.json", {name: getattr(owner, name) for name in Owner.__dataclass_fields__})
+    assert world(graph, store, {"sub_0": Row("7_0", "RUNNING", node="gpu17")}).gone(owner) is False
+    assert world(graph, store, {"sub_0": Row("7_0", "PENDING", "BeginTime")}).gone(owner) is True
+    assert world(graph, store, {"sub_0": Row("7_0", "FAILED")}).gone(owner) is True
+    assert world(graph, store).gone(owner) is True
+    assert world(graph, store).gone(Owner("gpu17", 4711, 1, task="others_0")) is False
+    assert world(graph, store).gone(Owner("login2", 4711, 1)) is False
+
+
+def test_names_in_squeue() -> None:
+    text = comment("table-3", "0123456789ab", ["train-a", "train-b"])
+    assert text == "replicate:table-3:0123456789ab:train-a+1"
+    assert submission_of(text) == "0123456789ab"
+    assert submission_of("replicate-0123456789ab") == "0123456789ab"
+    assert submission_of("(null)") is None
+    assert submission_of("replicate:") is None
+    assert _indices("7_3") == [3]
+    assert _indices("7_[4-6,9%2]") == [4, 5, 6, 9]
+    assert _indices("7") == []
+
+
+def test_folders_that_others_may_write(tmp_path: Path) -> None:
+    folder = tmp_path / "submission"
+    folder.mkdir(mode=0o700)
+    check_private(folder, group=False)
+    folder.chmod(0o777)
+    with pytest.raises(StoreFault, match="writable by nobody else"):
+        check_private(folder, group=False)
+
+
+def test_reasons() -> None:
+    assert meaning("Resources") == "it is next, and waits until enough is free"
+    assert meaning("ReqNodeNotAvail, UnavailableNodes:n[1-4]") == "a node it asks for is down, drained or reserved"
+    assert "limit of your QOS" in meaning("QOSGrpSomethingNew")
+    assert "man squeue" in meaning("Other")
+    assert "OOM" in KINDS
+
+
+def test_kills_counted_by_the_cgroup(tmp_path: Path) -> None:
+    groups = "0::/system.slice/slurmstepd.scope/job_12/step_0/user/task_0\n"
+    folder = tmp_path / groups.strip().split("::/")[1]
+    folder.mkdir(parents=True)
+    (folder / "memory.max").write_text("4000000000\n")
+    (folder / "memory.peak").write_text("3999000000\n")
+    (folder / "memory.events").write_text("oom 1\noom_kill 0\n")
+    assert killed_for_memory(groups, tmp_path) == ""
+    (folder / "memory.events").write_text("oom 1\noom_kill 1\n")
+    assert killed_for_memory(groups, tmp_path) == "asked 4.0 GB, peak 4.0 GB"
+    assert killed_for_memory("0::/user.slice\n", tmp_path) == ""
+
+
+def test_maps_are_read_back(store: Store) -> None:
+    submit(store)
+    (found,) = read_submissions(store.root)
+    assert found.tasks == {0: (KEY,), 1: (AFTER,)}
+    assert found.job == "7"
+    assert json.loads((found.folder / "map.json").read_text())["schema"] == 1

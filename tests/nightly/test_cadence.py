@@ -1,0 +1,152 @@
+"""What is due: by age, by what changed, by what is missing, and as far as the budget goes. Nothing is computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from replicate.launch.cadence import HOUR, Agenda, Circumstances, agenda
+from replicate.plan.graph import Graph
+from replicate.plan.job import Job
+
+NOW = 1_000_000.0
+MADE = {"commit": "a" * 40, "dirty": False, "python": "3.11.7", "packages": {"timm": "1.0"}}
+
+
+def graph() -> Graph:
+    """A teacher, a student and a network alone; an evaluation of each but the teacher; a measurement."""
+    found = Graph()
+    found.add(job("data"))
+    found.add(job("train", "teacher", "data", seconds=10 * HOUR))
+    found.add(job("train", "student", "data", "train-teacher", seconds=5 * HOUR))
+    found.add(job("train", "alone", "data", seconds=3 * HOUR))
+    for name in ("student", "alone"):
+        found.add(job("predict", name, "data", f"train-{name}", seconds=HOUR))
+    found.add(job("measure", "alone", seconds=HOUR))
+    return found
+
+
+def job(kind: Any, name: str = "", *inputs: str, seconds: float = 1.0) -> Job:
+    key = f"{kind}-{name}" if name else str(kind)
+    return Job(key, kind, {}, {key: key for key in inputs}, name, 0, seconds)
+
+
+def circumstances(done: str = "", **changes: Any) -> Circumstances:
+    """``done``: keys with a result of an hour ago, with blanks between."""
+    states = changes.pop("states", {})
+    keys = graph().jobs if done == "all" else done.split()
+    usual = Circumstances(
+        standing=lambda key: states.get(key, "done" if key in keys else "open"),
+        begun=lambda key: False,
+        past={},
+        owed=(),
+        made=MADE,
+        checked={},
+        written=lambda key: (MADE, NOW - HOUR),
+        now=NOW,
+        underway=frozenset(),
+        chained=False,
+    )
+    return replace(usual, **changes)
+
+
+def due(night: Circumstances, budget: float = 1000 * HOUR) -> Agenda:
+    return agenda(graph(), night, budget)
+
+
+def keys(found: list[Any]) -> list[str]:
+    return [one.job.key for one in found]
+
+
+def test_what_is_fresh_is_left_alone() -> None:
+    found = due(circumstances("all"))
+    assert (found.missing, found.again, found.left, found.unasked, found.owed) == ([], [], [], [], [])
+
+
+def test_evaluations_and_measurements_are_repeated_nightly_and_trainings_never() -> None:
+    found = due(circumstances("all", written=lambda key: (MADE, NOW - 24 * HOUR)))
+    assert keys(found.again) == ["measure-alone", "predict-alone", "predict-student"]
+    assert found.missing == []
+    # One that is being computed again already is not begun once more.
+    underway = circumstances("all", written=lambda key: (MADE, 0.0), underway=frozenset({"predict-alone"}))
+    assert keys(due(underway).again) == ["measure-alone", "predict-student"]
+
+
+def test_what_a_later_look_found_unchanged_is_fresh() -> None:
+    night = circumstances("all", written=lambda key: (MADE, 0.0))
+    seen = {key: {"when": NOW - HOUR, "asked": MADE} for key in ("predict-alone", "measure-alone")}
+    assert keys(due(replace(night, checked=seen)).again) == ["predict-student"]
+    assert len(due(replace(night, checked=seen, again=True)).again) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"commit": "b" * 40}, "commit aaaaaaaaaaaa → bbbbbbbbbbbb"),
+        ({"packages": {"timm": "1.1"}}, "timm 1.0 → 1.1"),
+        ({"python": "3.12.0"}, "python 3.11.7 → 3.12.0"),
+        ({"dirty": True}, "uncommitted code"),
+    ],
+)
+def test_other_code_or_packages_come_first(change: dict[str, Any], reason: str) -> None:
+    made = {key: MADE | change for key in ("predict-student",)}
+    night = circumstances("all", written=lambda key: (made.get(key, MADE), NOW - 30 * HOUR))
+    first = due(night).again[0]
+    assert (first.job.key, first.reason) == ("predict-student", f"changed since: {reason}")
+
+
+def test_no_training_begins_by_itself() -> None:
+    found = due(circumstances("data"))
+    assert keys(found.missing) == ["measure-alone"]
+    assert [job.key for job in found.unasked] == ["train-teacher", "train-student", "train-alone"]
+    found = due(circumstances("data", train=True))
+    assert set(keys(found.missing)) == set(graph().jobs) - {"data"}
+    assert found.unasked == []
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"begun": lambda key: key == "train-student"}, "begun earlier"),
+        ({"owed": ("train-student",)}, "its recipe changed"),
+        (
+            {"past": {"train-old": {"kind": "train", "run": "student", "seed": 0, "state": "done"}}},
+            "its recipe changed",
+        ),
+    ],
+)
+def test_a_training_that_was_begun_or_changed_goes_on_with_its_teacher(how: Any, reason: str) -> None:
+    found = due(circumstances("data", **how))
+    assert set(keys(found.missing)) == {"measure-alone", "train-teacher", "train-student", "predict-student"}
+    assert reason in {one.reason for one in found.missing}
+    assert found.owed == ["train-teacher", "train-student"]
+    assert [job.key for job in found.unasked] == ["train-alone"]
+
+
+def test_a_run_that_was_not_trained_before_is_not_taken_for_changed() -> None:
+    past = {"train-old": {"kind": "train", "run": "student", "seed": 0, "state": "pending"}}
+    assert due(circumstances("data", past=past)).owed == []
+
+
+def test_the_budget_lists_what_it_leaves() -> None:
+    found = due(circumstances("data", train=True), 6 * HOUR)
+    # The measurement and the small network fit; the student only together with its teacher.
+    assert keys(found.missing) == ["measure-alone", "train-alone", "predict-alone"]
+    assert {one.job.key: one.seconds / HOUR for one in found.left} == {
+        "train-teacher": 10,
+        "train-student": 15,
+        "predict-student": 16,
+    }
+    assert found.seconds == 5 * HOUR
+    assert set(found.owed) == {"train-teacher", "train-student", "train-alone"}
+
+
+def test_what_failed_for_good_and_what_others_compute_is_not_waited_for() -> None:
+    stuck = circumstances("data", states={"train-teacher": "stuck"}, train=True)
+    assert set(keys(due(stuck).missing)) == {"measure-alone", "train-alone", "predict-alone"}
+    busy = circumstances("data train-teacher train-student", states={"train-alone": "busy"}, train=True)
+    assert keys(due(busy).missing) == ["predict-student", "measure-alone"]
+    # On a cluster it can be queued behind them.
+    assert "predict-alone" in keys(due(replace(busy, chained=True)).missing)

@@ -1,0 +1,164 @@
+"""The printed lines are read by the programs they are for, and slurm/nightly.sh runs as cron calls it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from stage import ROOT, Call, missing
+
+from nightly.house import House
+from replicate.errors import UserError
+from replicate.render.timetable import Timetable, crontab, scrontab, systemd
+
+HOSTILE = "/a b/$(touch x)'\"%\\`"
+SCRIPT = ROOT / "slurm" / "nightly.sh"
+
+
+def table(*arguments: str, script: str = "/repo/slurm/nightly.sh") -> Timetable:
+    return Timetable(script, arguments, {"REPLICATE_PYTHON": HOSTILE}, "/repo/log", {"account": "vision"}, 2, 7)
+
+
+def cron_command(line: str) -> list[str]:
+    """The words that the shell of cron sees."""
+    found = re.fullmatch(r"(\d+) (\d+) \* \* \* (.+)", line)
+    assert found, line
+    assert (found[1], found[2]) == ("7", "2")
+    assert not re.search(r"(?<!\\)%", found[3])
+    return shlex.split(found[3].replace(r"\%", "%"))
+
+
+def test_crontab_line() -> None:
+    words = cron_command(crontab(table("--results", HOSTILE)).splitlines()[-1])
+    assert words == [f"REPLICATE_PYTHON={HOSTILE}", "/repo/slurm/nightly.sh", "--results", HOSTILE]
+
+
+def test_cron_runs_exactly_what_was_asked(tmp_path: Path) -> None:
+    """Through /bin/sh, as cron does; the script only says what it was called with."""
+    script = tmp_path / "it's 100%.sh"
+    script.write_text('#!/bin/sh\nprintf "%s\\n" "$REPLICATE_PYTHON" "$@"\n')
+    script.chmod(0o755)
+    line = crontab(table("--results", HOSTILE, script=str(script))).splitlines()[-1]
+    command = line.split(maxsplit=5)[5].replace(r"\%", "%")
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.splitlines() == [HOSTILE, "--results", HOSTILE]
+    assert not (tmp_path / "x").exists()
+
+
+def test_scrontab_lines() -> None:
+    lines = scrontab(table("--cluster", "lab")).splitlines()
+    options = [line.removeprefix("#SCRON ") for line in lines if line.startswith("#SCRON ")]
+    assert options == [
+        "--job-name=deit-replicate-nightly",
+        "--time=01:00:00",
+        "--account=vision",
+        "--output=/repo/log/scron-%j.log",
+    ]
+    assert cron_command(lines[-1])[1:] == ["/repo/slurm/nightly.sh", "--cluster", "lab"]
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\r"])
+def test_line_breaks_are_refused(value: str) -> None:
+    with pytest.raises(UserError, match="line break"):
+        table(value)
+
+
+def test_systemd_units(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        missing("systemd-analyze is not installed")
+    text = systemd(table("--results", HOSTILE, script=str(SCRIPT)))
+    units = re.findall(r"^# ~/.config/systemd/user/(\S+)\n(.*?)(?=^# )", text, re.M | re.S)
+    assert [name.rpartition(".")[2] for name, _ in units] == ["service", "timer"]
+    for name, body in units:
+        (tmp_path / name).write_text(body)
+    paths = [str(tmp_path / name) for name, _ in units]
+    done = subprocess.run([str(program), "verify", "--man=no", *paths], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run([str(program), "calendar", "*-*-* 02:07:00"], capture_output=True, text=True)
+    assert "OnCalendar" in done.stdout + "OnCalendar"
+    assert done.returncode == 0
+    assert 'ExecStart="' in text
+    assert r"$$(touch x)'\"%%\\`" in text
+
+
+@pytest.mark.parametrize("form", ["cron", "scrontab", "systemd"])
+def test_printed_with_absolute_paths(replicate: Call, form: str) -> None:
+    done = replicate("nightly", "--print", form, "--at", "03:05", "--budget", "8", "--train", "--results", "here")
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.replace('"', "")
+    assert f"{SCRIPT} --budget 8.0 --train --results {ROOT}/here" in words
+    assert "--at" not in words
+    assert ("03:05:00" if form == "systemd" else "\n5 3 * * * ") in done.stdout
+    assert f"REPLICATE_LOG={ROOT}/log/nightly" in words
+
+
+def test_a_time_of_day_that_does_not_exist(replicate: Call) -> None:
+    done = replicate("nightly", "--print", "cron", "--at", "24:00")
+    assert done.returncode == 3
+    assert "expected HH:MM" in done.stderr
+
+
+def test_the_script_is_clean() -> None:
+    program = shutil.which("shellcheck")
+    if program is None:
+        missing("shellcheck is not installed")
+    done = subprocess.run([str(program), str(SCRIPT)], capture_output=True, text=True)
+    assert done.stdout == ""
+
+
+def as_cron(house: House, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """``env -i``: cron gives next to nothing, and starts in the home folder."""
+    variables = {"PATH": "/usr/bin:/bin", "HOME": str(house.folder), "SHELL": "/bin/sh", "LOGNAME": "t", **env}
+    words = [f"{name}={value}" for name, value in variables.items()]
+    script = house.code / "slurm" / "nightly.sh"
+    command = ["env", "-i", *words, str(script), *house.options, *arguments]
+    return subprocess.run(command, cwd=house.folder, capture_output=True, text=True, timeout=180)
+
+
+@pytest.mark.torch
+def test_the_script_as_cron_calls_it(house: House) -> None:
+    import sys
+
+    log = house.folder / "my logs"
+    told = house.folder / "told"
+    # In quotes of both kinds, with a $ that the notification's own shell has to see.
+    notify = f"cat >'{told}'; printf '%s %s\\n' \"$1\" \"$REPLICATE_EXIT\" >'{told}.code'"
+    env = {"REPLICATE_PYTHON": sys.executable, "REPLICATE_LOG": str(log), "REPLICATE_NOTIFY": notify}
+    for _ in range(4):
+        done = as_cron(house, REPLICATE_KEEP="3", **env)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    summary = (house.latest / "summary.md").read_text()
+    assert told.read_text() == summary
+    assert Path(f"{told}.code").read_text() == "0 0\n"
+    logs = sorted(log.glob("nightly-*.log"))
+    assert len(logs) == len(list(log.glob("nightly-*.md"))) == 3
+    assert summary in logs[-1].read_text()
+    assert logs[-1].read_text().endswith("# exit 0\n")
+    # A fault is told, too, and is never taken for a moved number.
+    done = as_cron(house, "--scale", "huge", **env)
+    assert done.returncode == 3
+    assert "error: unknown scale 'huge'" in told.read_text()
+    assert Path(f"{told}.code").read_text() == "3 3\n"
+    done = as_cron(house, **{**env, "REPLICATE_PYTHON": "/nowhere/python"})
+    assert done.returncode == 3
+    assert "no such interpreter, got '/nowhere/python'" in told.read_text()
+    # One that fails changes nothing of the night.
+    done = as_cron(house, **{**env, "REPLICATE_NOTIFY": "exit 7"})
+    assert done.returncode == 0
+    assert "# REPLICATE_NOTIFY ended with 7" in max(log.glob("*.log")).read_text()
+
+
+@pytest.mark.torch
+def test_the_script_reads_a_setup_file(house: House) -> None:
+    import sys
+
+    setup = house.folder / "set up.sh"
+    setup.write_text(f"UNSET=$NOWHERE\nexport REPLICATE_PYTHON={sys.executable}\n")
+    log = str(house.folder / "log")
+    assert as_cron(house, REPLICATE_SETUP=str(setup), REPLICATE_LOG=log).returncode == 0
+    assert as_cron(house, REPLICATE_SETUP=str(setup), REPLICATE_LOG=log, REPLICATE_KEEP="0").returncode == 3
