@@ -143,6 +143,17 @@ def test_looking_needs_no_torch(
     assert done.stdout
 
 
+def test_what_would_train_says_what_is_missing(replicate: Call, tables: Path, blocked: dict[str, str]) -> None:
+    folders = ("--results", str(tables.parent / "none"), "--tables", str(tables))
+    done = replicate("table", "--id", TABLE, *folders, env=blocked)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: this environment trains nothing: torch, torchvision, timm, safetensors is not installed\n"
+        "  plan, status and table --no-run work; `make demo` creates an environment that trains\n"
+    )
+    assert not (tables.parent / "none").exists()
+
+
 def test_torch_is_really_blocked_there(replicate: Call, blocked: dict[str, str], tmp_path: Path) -> None:
     code = "import torch"
     done = subprocess.run([sys.executable, "-c", code], env=blocked, cwd=tmp_path, capture_output=True, text=True)

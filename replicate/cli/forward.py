@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Never
 
 from replicate.cli.progress import Bars, Estimate, Lines
@@ -56,6 +57,12 @@ def _terminable() -> Iterator[None]:
 
 
 def _check_possible(scale: Scale) -> None:
+    lacking = [name for name in ("torch", "torchvision", "timm", "safetensors") if find_spec(name) is None]
+    if lacking:
+        raise NotAvailable(
+            f"this environment trains nothing: {', '.join(lacking)} is not installed\n"
+            "  plan, status and table --no-run work; `make demo` creates an environment that trains"
+        )
     if any(isinstance(data, FolderData) for data in scale.data.values()):
         raise NotAvailable(
             f"scale '{scale.id}': its networks are trained on a GPU cluster, which is not available yet\n"

@@ -108,7 +108,7 @@ def command(
     with nights.sole() as alone:
         if not alone:
             raise UserError(
-                f"{nights.root}: another night is running: {nights.holder()}\n"
+                f"{store.root}: another night is running: {nights.holder()}\n"
                 "  nothing was done here; the next one goes on"
             )
         plan = workspace.plan(specs.ordered, specs)

@@ -62,22 +62,21 @@ def _ends(source: Source, spec: ProfileSeries, end: float) -> tuple[Point, ...]:
 
 
 def curves(source: Source, spec: Curves) -> tuple[Panel, ...]:
-    """Training loss and learning rate by epoch; the names say the accuracy on the test images at the end.
-
-    That accuracy is all there is of a validation curve: a training never looks at the test images.
-    """
+    """Training loss, validation accuracy and learning rate by epoch; names say the accuracy at the end."""
     names = [*spec.runs, *([spec.reference] if spec.reference and spec.reference not in spec.runs else [])]
     losses: list[Series] = []
+    validation: list[Series] = []
     rates: list[Series] = []
     for family, name in enumerate(names):
         reference = name == spec.reference and name not in spec.runs
         found = _curves(source, name)
         label = ", ".join([name, *(["reference"] if reference else []), *_end(source, name)])
-        for drawn, field in ((losses, "loss"), (rates, "lr")):
+        for drawn, field in ((losses, "loss"), (validation, "validation"), (rates, "lr")):
             drawn.append(Series(label, "here", family, _means(found, field), marked=False, faint=reference))
     epochs = Axis("epoch")
     return (
         XY("training loss, on augmented images", epochs, Axis("loss"), tuple(losses)),
+        XY("validation, on 256 test images", epochs, Axis("top-1 (%)"), tuple(validation)),
         XY("learning rate", epochs, Axis("rate at the batch used"), tuple(rates)),
     )
 
@@ -92,7 +91,7 @@ def _curves(source: Source, run: str) -> list[list[dict[str, float]]]:
 
 def _means(curves: Sequence[Sequence[Mapping[str, float]]], field: str) -> tuple[Point, ...]:
     """Means over seeds, and from the lowest to the highest of them."""
-    if not curves:
+    if not curves or any(field not in epoch for curve in curves for epoch in curve):
         return ()
     values = np.asarray([[epoch[field] for epoch in curve] for curve in curves], np.float64)
     each = zip(values.mean(axis=0), values.min(axis=0), values.max(axis=0), strict=True)

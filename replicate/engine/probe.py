@@ -16,13 +16,12 @@ from torch.nn.functional import cosine_similarity
 from replicate.engine import models, upstream
 from replicate.engine.data import Split
 from replicate.engine.progress import Progress, Report, Stop
-from replicate.engine.stream import evaluation_batches
+from replicate.engine.stream import PAPER, evaluation_batches
 from replicate.errors import JobError, UserError
 from replicate.spec.recipe import Evaluation
 from replicate.store.atomic import canonical, write_json
 
 BATCH = 256
-PAPER = Evaluation(crop=0.875, interpolation="bicubic", weights="last")
 """What the images go through where the payload has no ``evaluation`` of its own."""
 
 

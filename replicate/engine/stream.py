@@ -149,6 +149,10 @@ class TrainStream:
         return torch.cat(targets)
 
 
+PAPER = Evaluation(crop=0.875, interpolation="bicubic", weights="last")
+"""The paper's evaluation, for looks at a network that are no result of a table (recipes.md, "Evaluation")."""
+
+
 def evaluation_batches(
     split: Split, size: int, evaluation: Evaluation, batch: int, workers: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
@@ -231,6 +231,8 @@ def _preloaded() -> Any:
     context.set_forkserver_preload([PRELOAD])
     # A Ctrl-C reaches the whole process group; while the server imports torch it would print a traceback.
     # What is blocked here stays blocked in the server and its forks, which are told to stop by SIGTERM.
+    # First the tracker, which the server would start, and which blocks SIGINT for itself and then unblocks it.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()

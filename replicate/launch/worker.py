@@ -7,6 +7,7 @@ import io
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -110,6 +111,7 @@ def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, Any], st
 
     with (folder / LOG).open("a", encoding="utf-8", buffering=1) as log:
         try:
+            log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}: process {os.getpid()} on {socket.gethostname()}\n")
             with redirect_stdout(log), redirect_stderr(log):
                 summary = execute(job.payload, inputs, folder, report, stop)
             remove_scratch(folder)

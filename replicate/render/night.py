@@ -149,7 +149,7 @@ def _causes(found: Sequence[Change]) -> list[str]:
         before = f" (was `{cause.before}`)" if cause.before else ""
         what = "; ".join(cause.what) or "nothing that is recorded: same commit, packages and machine"
         lines.append(f"- `{cause.key}`{before}: {escape(what)}")
-    return ["", "Since then these jobs are others:", "", *lines, *_more(list(causes))] if lines else []
+    return ["", "What changed behind them:", "", *lines, *_more(list(causes))] if lines else []
 
 
 def _failed(summary: Summary) -> list[str]:
@@ -187,8 +187,8 @@ def _work(summary: Summary) -> list[str]:
         lines += ["", "### Compared and not identical", ""]
         for one in shown[:SHOWN]:
             cause = "; ".join(one.cause) or "same commit, packages and machine"
-            kept = f"; the old result is in {one.aside}" if one.aside else ""
-            lines.append(f"- `{one.key}`: {escape(one.detail)} ({escape(cause)}){escape(kept)}")
+            kept = "; the old result is kept in .aside" if one.aside else ""
+            lines.append(f"- `{one.key}`: {escape(one.detail)} ({escape(cause)}){kept}")
         lines += _more(shown)
     return lines
 

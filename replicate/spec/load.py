@@ -176,7 +176,7 @@ def validated(path: Path, model: type[M], raw: dict[str, Any], faults: list[Faul
         # Strict mode refuses a list where a tuple is meant; TOML has lists only.
         return model.model_validate(_tuples(raw))
     except ValidationError as error:
-        found = [dict(one) for one in error.errors(include_url=False)]
+        found: list[dict[str, Any]] = [dict(one) for one in error.errors(include_url=False)]
         # A list whose only entry is at fault counts as empty too: that is said of the entry alone.
         deeper = {one["loc"][:depth] for one in found for depth in range(len(one["loc"]))}
         faults += [_fault(path, model, one) for one in found if one["type"] != "too_short" or one["loc"] not in deeper]

@@ -42,22 +42,23 @@ class Nights:
     scale: str
 
     @property
-    def root(self) -> Path:
-        return self.store / FOLDER
+    def folder(self) -> Path:
+        return self.store / FOLDER / self.scale
 
     @property
-    def folder(self) -> Path:
-        return self.root / self.scale
+    def work(self) -> Path:
+        """Of the nights of all scales."""
+        return self.store / FOLDER / ".work"
 
     @property
     def again(self) -> Path:
-        return self.root / "again"
+        return self.work / "again"
 
     @contextmanager
     def sole(self) -> Iterator[bool]:
         """Hold the claim on running a night in this store; yields whether we have it."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        alone = claim.acquire(self.root, self._stale)
+        self.work.mkdir(parents=True, exist_ok=True)
+        alone = claim.acquire(self.work, self._stale)
         ended = threading.Event()
         if alone:
             threading.Thread(target=self._beat, args=(ended,), daemon=True).start()
@@ -66,23 +67,23 @@ class Nights:
         finally:
             ended.set()
             if alone:
-                claim.release(self.root)
+                claim.release(self.work)
 
     def holder(self) -> str:
-        owner = claim.holder(self.root)
+        owner = claim.holder(self.work)
         return f"process {owner.pid} on {owner.host}" if owner else "another process"
 
     def _stale(self, _: claim.Owner) -> bool:
         # Asked for owners on other machines only, of which the process list here says nothing.
         try:
-            return claim.file_clock(self.root) - (self.root / claim.CLAIM).stat().st_mtime > _STALE
+            return claim.file_clock(self.work) - (self.work / claim.CLAIM).stat().st_mtime > _STALE
         except OSError:
             return False
 
     def _beat(self, ended: threading.Event) -> None:
         while not ended.wait(_HEARTBEAT):
             with suppress(OSError):
-                os.utime(self.root / claim.CLAIM)
+                os.utime(self.work / claim.CLAIM)
 
     def last(self) -> Mapping[str, Any] | None:
         """The cells of the last night that has any, None before the first. What is damaged is passed over."""
@@ -125,7 +126,7 @@ class Nights:
         ``asked`` is of whoever asked: what a node has installed is only known once it has answered.
         """
         try:
-            found = json.loads((self.root / "checked.json").read_text(encoding="utf-8"))
+            found = json.loads((self.work / "checked.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         if not isinstance(found, dict):
@@ -133,7 +134,7 @@ class Nights:
         return {key: one for key, one in found.items() if isinstance(one, dict) and {"when", "asked"} <= one.keys()}
 
     def note_checked(self, checked: Mapping[str, Mapping[str, Any]]) -> None:
-        write_json(self.root / "checked.json", {**self.checked(), **checked})
+        write_json(self.work / "checked.json", {**self.checked(), **checked})
 
 
 def digest_of(cells: Mapping[str, Any]) -> str:

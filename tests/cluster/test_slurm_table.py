@@ -59,6 +59,7 @@ def test_same_bytes_as_here(night: Night, computed: Path) -> None:
     assert night.files() == files_of(computed / "results")
     for name in ("small.tex", "small.csv", "small.json", "small.html"):
         assert (night.folder / "out" / "tiny" / name).read_bytes() == (computed / "out" / "tiny" / name).read_bytes()
+    eventually(lambda: night.testbed.run("squeue", "-h") == "", 30, "the queue does not empty")
     assert "submitted" not in night.step(code=0)
     assert not list(night.folder.rglob("*.pkl"))
     for key in night.jobs():

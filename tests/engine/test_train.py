@@ -11,7 +11,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from safetensors.torch import load, load_file  # noqa: E402
 
-from replicate.engine import checkpoint, models, train  # noqa: E402
+from replicate.engine import checkpoint, models, stream, train, upstream  # noqa: E402
 from replicate.engine.data import make_data  # noqa: E402
 from replicate.errors import Diverged, NotAvailable, StoreFault, UserError  # noqa: E402
 from replicate.spec.recipe import Distillation, Recipe  # noqa: E402
@@ -352,6 +352,17 @@ def test_the_curves_loss_is_the_mean_of_the_steps_even_of_a_stopped_epoch(data, 
     job.run()
     curve = json.loads((job.folder / "curve.json").read_text())
     assert [line["loss"] for line in curve] == [sum(values[:3]) / 3, sum(values[3:]) / 3]
+
+
+def test_validation_is_what_a_prediction_of_the_same_images_counts(data, tmp_path):
+    job = Job(tmp_path / "job", {"data": data})
+    job.run()
+    curve = json.loads((job.folder / "curve.json").read_text())
+    network = upstream.network(job.folder, SIZE, 10)
+    images, labels = next(stream.evaluation_batches(upstream.data_set({"data": data}).test, SIZE, stream.PAPER, 256))
+    with torch.no_grad():
+        correct = int((models.heads(network, images)["class"].argmax(dim=1) == labels).sum())
+    assert curve[-1]["validation"] == pytest.approx(100 * correct / len(labels))
 
 
 def test_it_learns(data, tmp_path):

@@ -244,7 +244,10 @@ def fill(store: Store, job: Job) -> None:
         summary = {"input": 0.1, "layers": [0.2, 0.5, 0.7], "last": 0.9}
         names = ["similarity.json"]
     elif job.kind == "train":
-        curve = [{"epoch": at, "lr": 0.1 * (at + 1), "loss": 2.0 - at, "images": at} for at in range(2)]
+        curve = [
+            {"epoch": at, "lr": 0.1 * (at + 1), "loss": 2.0 - at, "images": at, "validation": 50.0 + 25 * at}
+            for at in range(2)
+        ]
         (folder / "curve.json").write_text(json.dumps(curve))
         names = ["curve.json", "model.safetensors"]
     else:

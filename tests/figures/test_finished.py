@@ -129,13 +129,14 @@ def test_a_profile_goes_from_the_input_through_the_blocks_to_the_output(tmp_path
 
 def test_curves_say_where_they_end(tmp_path: Path) -> None:
     figure = finish(tmp_path, "curves")
-    loss, rate = map(xy, figure.panels)
+    loss, validation, rate = map(xy, figure.panels)
     assert [series.label for series in loss.series] == [
         "deit-ti-224/none, test top-1 60.0 %",
         "deit-b-224/none, reference, test top-1 80.0 %",
     ]
     assert [series.faint for series in loss.series] == [False, True]
     assert [(point.x, point.y) for point in loss.series[0].points] == [(1.0, 2.0), (2.0, 1.0)]
+    assert [point.y for point in validation.series[0].points] == [50.0, 75.0]
     assert [point.y for point in rate.series[0].points] == [pytest.approx(0.1), pytest.approx(0.2)]
 
 

@@ -84,14 +84,14 @@ def test_what_a_later_look_found_unchanged_is_fresh() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"commit": "b" * 40}, "commit aaaaaaaaaaaa → bbbbbbbbbbbb"),
-        ({"packages": {"timm": "1.1"}}, "timm 1.0 → 1.1"),
-        ({"python": "3.12.0"}, "python 3.11.7 → 3.12.0"),
+        ({"commit": "b" * 40}, "commit bbbbbbbbbbbb → aaaaaaaaaaaa"),
+        ({"packages": {"timm": "1.1"}}, "timm 1.1 → 1.0"),
+        ({"python": "3.12.0"}, "python 3.12.0 → 3.11.7"),
         ({"dirty": True}, "uncommitted code"),
     ],
 )
 def test_other_code_or_packages_come_first(change: dict[str, Any], reason: str) -> None:
-    made = {key: MADE | change for key in ("predict-student",)}
+    made = {"predict-student": MADE | change}
     night = circumstances("all", written=lambda key: (made.get(key, MADE), NOW - 30 * HOUR))
     first = due(night).again[0]
     assert (first.job.key, first.reason) == ("predict-student", f"changed since: {reason}")

@@ -23,7 +23,7 @@ def flip(house: House) -> str:
 
 
 def again(house: House) -> list[Path]:
-    return list((house.results / ".nights" / "again").glob("predict-*/job.json"))
+    return list((house.results / ".nights" / ".work" / "again").glob("predict-*/job.json"))
 
 
 def test_trainings_wait_until_they_are_asked_for(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def slurmless(house: House) -> str:
 def test_two_at_once_and_a_table_beside_them(house: House) -> None:
     rendered = house.rendered()
     one = house.start("nightly", "--again")
-    wait_for((house.results / ".nights" / "claim" / "owner.json").exists, one)
+    wait_for((house.results / ".nights" / ".work" / "claim" / "owner.json").exists, one)
     table = house.start("table", "--id", "tiny")
     told = house.night(code=3)
     assert f"another night is running: process {one.pid} on " in told["error"]
@@ -169,7 +169,7 @@ def test_two_at_once_and_a_table_beside_them(house: House) -> None:
     assert table.communicate(timeout=120)
     assert table.returncode == 0
     assert house.rendered() == rendered
-    assert not (house.results / ".nights" / "claim").exists()
+    assert not (house.results / ".nights" / ".work" / "claim").exists()
 
 
 def test_killed_in_the_middle(house: House) -> None:
@@ -178,7 +178,7 @@ def test_killed_in_the_middle(house: House) -> None:
     one = house.start("nightly")
     wait_for(lambda: again(house), one)
     kill_session(one)
-    assert (house.results / ".nights" / "claim").exists()
+    assert (house.results / ".nights" / ".work" / "claim").exists()
     told = house.night(code=1)
     assert len(told["rechecks"]) == 4
     assert again(house) == []
@@ -188,8 +188,8 @@ def test_killed_in_the_middle(house: House) -> None:
 def test_killed_while_a_result_is_replaced(house: House) -> None:
     """Between taking the old result away and putting the new one there."""
     (old,) = house.results.glob("predict-deit-ti-224-none*")
-    shelf = house.results / ".nights" / "again"
-    shelf.mkdir(exist_ok=True)
+    shelf = house.results / ".nights" / ".work" / "again"
+    shelf.mkdir(parents=True, exist_ok=True)
     old.rename(shelf / old.name)
     assert house.night(code=0)["computed"] == []
     assert (old / "result.json").exists()

@@ -65,6 +65,10 @@ class Submitter:
         outside = [key for key in open_keys if views[key].state == "running" and key not in self._placed]
         most = self.client.most_jobs()
         self._room = None if most is None else max(0, most - self.step.world.queue.count)
+        if self._room == 0:
+            # Not even the test would pass.
+            self.step.notes.append(f"{len(todo)} jobs not submitted yet: the queue is full")
+            return
         self._test(todo)
         for key in todo:
             if views[key].state == "damaged":

@@ -1,4 +1,4 @@
-"""The curve of a training as inline SVG: loss over epochs, the learning rate faintly behind it.
+"""The curves of a training as inline SVG: loss or validation over epochs, the learning rate faintly behind the loss.
 
 Drawn here rather than by matplotlib: it takes the colours of the page, light or dark, and a page of text stays text.
 """
@@ -26,6 +26,8 @@ class Line:
     lr: float
     loss: float
     images: int
+    validation: float | None = None
+    """Top-1 [%] on a few hundred test images; None where the training did not look."""
 
 
 def lines(raw: Any) -> tuple[Line, ...]:
@@ -33,7 +35,13 @@ def lines(raw: Any) -> tuple[Line, ...]:
     found = []
     for entry in raw if isinstance(raw, list) else []:
         try:
-            line = Line(int(entry["epoch"]) + 1, float(entry["lr"]), float(entry["loss"]), int(entry["images"]))
+            line = Line(
+                int(entry["epoch"]) + 1,
+                float(entry["lr"]),
+                float(entry["loss"]),
+                int(entry["images"]),
+                float(entry["validation"]) if "validation" in entry else None,
+            )
         except (KeyError, TypeError, ValueError):
             continue
         if math.isfinite(line.loss) and math.isfinite(line.lr):
@@ -53,15 +61,40 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def draw(curve: Sequence[Line], title: str) -> Markup:
-    """The picture, with its description for who cannot see it."""
+    """Loss and learning rate, with a description for who cannot see the picture."""
     if not curve:
         return Markup("")
     losses = [line.loss for line in curve]
-    low, high = min(losses), max(losses)
+    fastest = max(line.lr for line in curve) or 1.0
+    said = f"Loss {losses[0]:.3f} after epoch {curve[0].epoch}, {losses[-1]:.3f} after epoch {curve[-1].epoch}"
+    dots = [f"epoch {line.epoch}: loss {line.loss:.4f}, learning rate {line.lr:.3g}" for line in curve]
+    rates = [0.96 * line.lr / fastest for line in curve]
+    return _picture("loss", curve, losses, dots, f"{title}. {said}, least {min(losses):.3f}.", rates)
+
+
+def draw_validation(curve: Sequence[Line], title: str) -> Markup:
+    """Top-1 by epoch; empty where no epoch has it."""
+    seen = [line for line in curve if line.validation is not None]
+    if not seen:
+        return Markup("")
+    values = [line.validation or 0.0 for line in seen]
+    said = f"Top-1 {values[0]:.1f} % after epoch {seen[0].epoch}, {values[-1]:.1f} % after epoch {seen[-1].epoch}."
+    dots = [f"epoch {line.epoch}: top-1 {value:.1f} %" for line, value in zip(seen, values, strict=True)]
+    return _picture("validation", seen, values, dots, f"{title}. {said}", [])
+
+
+def _picture(
+    kind: str,
+    curve: Sequence[Line],
+    values: Sequence[float],
+    dots: Sequence[str],
+    said: str,
+    rates: Sequence[float],
+) -> Markup:
+    low, high = min(values), max(values)
     pad = (high - low) * 0.08 or abs(high) * 0.05 or 1.0
     low, high = low - pad, high + pad
     first, last = curve[0].epoch, curve[-1].epoch
-    fastest = max(line.lr for line in curve) or 1.0
 
     def across(epoch: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * ((epoch - first) / (last - first) if last > first else 0.5)
@@ -69,17 +102,20 @@ def draw(curve: Sequence[Line], title: str) -> Markup:
     def up(share: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share
 
-    said = f"Loss {losses[0]:.3f} after epoch {first}, {losses[-1]:.3f} after epoch {last}, least {min(losses):.3f}."
+    points = [(across(line.epoch), up((value - low) / (high - low))) for line, value in zip(curve, values, strict=True)]
     parts = [
-        f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}. {said}">',
+        f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(said)}">',
         *(_row(text, up((value - low) / (high - low))) for value, text in labelled(ticks(low, high))),
         *(_column(epoch, across(epoch)) for epoch in _epochs(first, last)),
-        _path("rate", [(across(line.epoch), up(0.96 * line.lr / fastest)) for line in curve]),
-        _path("loss", [(across(line.epoch), up((line.loss - low) / (high - low))) for line in curve]),
         *(
-            f'<circle class="loss" cx="{across(line.epoch):.1f}" cy="{up((line.loss - low) / (high - low)):.1f}" r="3">'
-            f"<title>epoch {line.epoch}: loss {line.loss:.4f}, learning rate {line.lr:.3g}</title></circle>"
-            for line in (curve if len(curve) <= DOTS else ())
+            [_path("rate", [(across(line.epoch), up(rate)) for line, rate in zip(curve, rates, strict=True)])]
+            if rates
+            else []
+        ),
+        _path(kind, points),
+        *(
+            f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(dot)}</title></circle>'
+            for (x, y), dot in (zip(points, dots, strict=True) if len(curve) <= DOTS else ())
         ),
         f'<text class="name" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">epoch</text>',
         "</svg>",

@@ -8,7 +8,7 @@ from replicate.collect.table import Cell, Table
 from replicate.render import layout, wording
 from replicate.render.site import amounts
 from replicate.render.site.book import Book, JobFacts
-from replicate.render.site.curve import draw
+from replicate.render.site.curve import draw, draw_validation
 from replicate.render.site.recipe import blocks
 from replicate.spec.run import RunSpec
 
@@ -84,6 +84,7 @@ def job(book: Book, facts: JobFacts) -> dict[str, Any]:
         "title": f"{TITLES[facts.job.kind]}{seed}",
         "state": facts.shown,
         "picture": draw(curve, f"Training curve of {facts.job.key}"),
+        "validation": draw_validation(curve, f"Validation curve of {facts.job.key}"),
         "curve": curve,
         "inputs": [(role, key, book.addresses.job(key)) for role, key in facts.job.inputs.items()],
         "results": _pairs(result.summary) if result else [],
