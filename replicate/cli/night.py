@@ -98,6 +98,7 @@ class Night:
                 where=self.workspace.profile.name if self.workspace.profile else socket.gethostname(),
                 made=self.made,
                 budget=self.wishes.budget,
+                run=self.wishes.run,
                 changes=found,
                 agenda=planned,
                 rechecks=self.compared,

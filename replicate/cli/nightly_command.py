@@ -149,6 +149,8 @@ def _arguments(context: click.Context) -> list[str]:
             continue
         if isinstance(value, tuple):
             value = ",".join(map(str, value))
+        if isinstance(value, float):
+            value = f"{value:g}"
         if isinstance(value, Path) or (name == "cluster" and "/" in str(value)):
             value = Path(value).absolute()
         found += [parameter.opts[0]] if value is True else [parameter.opts[0], str(value)]

@@ -28,7 +28,7 @@ MEANINGS = {
 class Summary:
     """What a night has to say. ``faults``: of the surroundings (Slurm, disk); ``failed``: jobs, with the reason.
 
-    ``counts``: cells by state. ``submitted``: keys to Slurm's numbers. ``recovered``: jobs that had
+    ``run``: False where nothing was to be computed. ``counts``: cells by state. ``submitted``: keys to Slurm's numbers. ``recovered``: jobs that had
     ended without a result and were submitted again, with how they had ended.
     """
 
@@ -39,6 +39,7 @@ class Summary:
     where: str
     made: Mapping[str, Any]
     budget: float
+    run: bool
     changes: Changes
     agenda: Agenda = field(default_factory=Agenda)
     rechecks: Sequence[Recheck] = ()
@@ -181,7 +182,8 @@ def _work(summary: Summary) -> list[str]:
         lines.append(f"- {len(agenda.unasked)} trainings have not run; `--train` begins them")
     if agenda.left:
         hours = sum(due.seconds for due in agenda.left) / HOUR
-        lines += [f"- {len(agenda.left)} jobs did not fit into the budget ({hours:.3g} hours):", *_left(agenda.left)]
+        why = "did not fit into the budget" if summary.run else "are due and were not run, as asked"
+        lines += [f"- {len(agenda.left)} jobs {why} ({hours:.3g} hours):", *_left(agenda.left)]
     shown = [one for one in summary.rechecks if one.outcome != "same"]
     if shown:
         lines += ["", "### Compared and not identical", ""]

@@ -91,7 +91,7 @@ def test_printed_with_absolute_paths(replicate: Call, form: str) -> None:
     done = replicate("nightly", "--print", form, "--at", "03:05", "--budget", "8", "--train", "--results", "here")
     assert done.returncode == 0, done.stderr
     words = done.stdout.replace('"', "")
-    assert f"{SCRIPT} --budget 8.0 --train --results {ROOT}/here" in words
+    assert f"{SCRIPT} --budget 8 --train --results {ROOT}/here" in words
     assert "--at" not in words
     assert ("03:05:00" if form == "systemd" else "\n5 3 * * * ") in done.stdout
     assert f"REPLICATE_LOG={ROOT}/log/nightly" in words
