@@ -26,10 +26,11 @@ MEANINGS = {
 
 @dataclass(slots=True)
 class Summary:
-    """What a night has to say. ``faults``: of the surroundings (Slurm, disk); ``failed``: jobs, with the reason.
+    """What a night has to say.
 
-    ``run``: False where nothing was to be computed. ``counts``: cells by state. ``submitted``: keys to Slurm's numbers. ``recovered``: jobs that had
-    ended without a result and were submitted again, with how they had ended.
+    run: False where nothing was to be computed. faults: of the surroundings (Slurm, disk). failed: jobs, with the
+    reason. counts: cells by state. submitted: keys to Slurm's numbers. recovered: jobs that had ended without a
+    result and were submitted again, with how they had ended.
     """
 
     code: int

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ def training(world: World) -> Path | None:
         if (path.parent / "claim").exists():
             return path.parent
     return None
+
+
+def loads_torch(world: World) -> bool:
+    """Is a process of ``world`` in the middle of importing torch?"""
+    for pid in processes_of(world):
+        with suppress(OSError):
+            if "libtorch" in Path(f"/proc/{pid}/maps").read_text():
+                return True
+    return False
 
 
 def worker_of(folder: Path) -> int:
@@ -72,7 +82,7 @@ def test_ctrl_c_while_torch_is_loaded_prints_no_traceback(world: World) -> None:
     caller = world.start("table", "--id", "tiny", PYTHONUNBUFFERED="1")
     assert caller.stdout is not None
     assert caller.stdout.readline() == "10 jobs to run; loading torch (once)\n"
-    wait_for(lambda: len(processes_of(world)) >= 2, caller)
+    wait_for(lambda: loads_torch(world), caller)
     os.killpg(caller.pid, signal.SIGINT)
     stopped = ended(caller)
     assert stopped.returncode == 130
@@ -92,11 +102,14 @@ def test_sigterm_does_as_ctrl_c(slow: World) -> None:
 def test_a_killed_caller_leaves_no_worker_and_no_claim(slow: World) -> None:
     """Killed and interrupted trainings go on from their checkpoints to the bytes of an undisturbed one."""
     caller = slow.start("table", "--id", "tiny", "--workers", "2")
-    wait_for(lambda: training(slow), caller)
+    folder = wait_for(lambda: training(slow), caller)
     caller.kill()
     caller.wait()
     wait_for(lambda: not processes_of(slow))
     assert slow.claims() == []
+    # It stopped with a checkpoint; it did not go on to its end.
+    assert list(folder.glob("checkpoint-*"))
+    assert not (folder / "result.json").exists()
     caller = slow.start("table", "--id", "tiny", "--workers", "1")
     folder = wait_for(lambda: training(slow), caller)
     os.kill(worker_of(folder), signal.SIGKILL)
