@@ -1,6 +1,6 @@
 """How long a job takes to start and to be seen finished: a warm forked worker against submitit's local executor.
 
-    python benchmarks/job_start.py
+python benchmarks/job_start.py
 """
 
 from __future__ import annotations

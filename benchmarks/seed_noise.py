@@ -17,7 +17,12 @@ def main() -> None:
     seeds = sys.argv[1]
     command = [sys.executable, "-m", "replicate", "table", "--id", "distillation_ablation", "--no-run", "--json"]
     table = json.loads(subprocess.run([*command, "--seeds", seeds], capture_output=True, check=True).stdout)
-    print("| row | column | " + " | ".join(f"seed {seed}" for seed in seeds.split(",")) + " | sd |\n|---|---|" + "---|" * 6)
+    print(
+        "| row | column | "
+        + " | ".join(f"seed {seed}" for seed in seeds.split(","))
+        + " | sd |\n|---|---|"
+        + "---|" * 6
+    )
     squares = []
     for cell in table["cells"]:
         if cell["spread"] is not None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
+import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from replicate.cli import main
 from replicate.plan.cells import Plan, plan_tables
 from replicate.plan.job import Job
 from replicate.spec.load import load
@@ -27,6 +32,29 @@ def environment(**changes: str) -> dict[str, str]:
     """Of a command: without what the terminal of whoever runs the tests would change."""
     kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | changes
+
+
+def called_here(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """What the command line does with ``command`` in this process: its exit code and what it prints."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        contextlib.chdir(cwd),
+    ):
+        patch.setattr(sys, "argv", command[2:])
+        for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+            patch.delenv(name, raising=False)
+        try:
+            main()
+            code: object = 0
+        except SystemExit as end:
+            code = end.code
+        except Exception:
+            traceback.print_exc()
+            code = 1
+    return subprocess.CompletedProcess(command, int(str(code or 0)), out.getvalue(), err.getvalue())
 
 
 def missing(reason: str) -> None:
