@@ -84,7 +84,9 @@ def command(
             click.echo(f"damaged: {damage}", err=True)
         if workspace.profile is not None and not table.complete:
             click.echo(f"not finished yet; go on with: table --id {table_id} --cluster {workspace.profile.name}")
-        click.echo(f"files: {', '.join(workspace.shown(path) for path in paths)}")
+        for folder in dict.fromkeys(path.parent for path in paths):
+            names = dict.fromkeys(path.name for path in paths if path.parent == folder)
+            click.echo(f"files in {workspace.shown(folder)}: {', '.join(names)}")
     if failures or any(cell.state == "failed" for cell in table.cells.values()):
         return FAILED
     return DONE if table.complete else UNFINISHED

@@ -25,6 +25,7 @@ from replicate.store.store import FAILURE, Store
 
 PRELOAD = "replicate.engine.run"
 LOST_RETRIES = 2
+EVALUATIONS = ("predict", "probe")
 _POLL = 0.2
 _OUTCOMES = {code: outcome for outcome, code in worker.EXIT_CODES.items()}
 
@@ -76,7 +77,8 @@ class LocalRun:
         try:
             context = _preloaded()
             while self._waiting or self._running or self._elsewhere:
-                for job in sorted(self._ready(), key=lambda job: -urgency[job.key]):
+                # Evaluations first: they take a second, and a number that can be seen is a number.
+                for job in sorted(self._ready(), key=lambda job: (job.kind not in EVALUATIONS, -urgency[job.key])):
                     if len(self._running) < self.workers:
                         self._start(job, context)
                 self._look()

@@ -229,7 +229,7 @@ def _claims(table: Table, console: Console) -> None:
     _print(console, _text((title, "bold"), (gap + _pad(paper, known_width, "left") + gap + "here", "")))
     for claim, theirs, ours in zip(table.claims, known, here, strict=True):
         mark = wording.CLAIM_MARKS[claim.verdict]
-        first, *rest = textwrap.wrap(wording.claim_text(claim), wide) or [""]
+        first, *rest = textwrap.wrap(claim.text, wide) or [""]
         style = _STYLES[mark]
         side = [(gap + _pad(theirs, known_width, "left"), "dim"), (gap + ours, style)]
         _print(console, _text((f"{mark} ", style), (_pad(first, wide, "left"), ""), *side))

@@ -211,7 +211,7 @@ def on_terminal(columns: int, *arguments: str) -> list[str]:
 def test_a_terminal_of_60_columns(results: Path, tables: Path, tmp_path: Path) -> None:
     folders = ("--results", str(results), "--tables", str(tables), "--out", str(tmp_path / "out"))
     lines = on_terminal(60, "table", "--id", TABLE, "--no-run", *folders)
-    assert [line for line in lines if cell_len(line) > 60 and not line.startswith("files: ")] == []
+    assert [line for line in lines if cell_len(line) > 60 and not line.startswith("files in ")] == []
     both = "DeiT⚗: class+distillation"
     assert sum(both in line for line in lines) == 2
     assert sum(both in line for line in on_terminal(120, "table", "--id", TABLE, "--no-run", *folders)) == 1
