@@ -108,8 +108,7 @@ def _margin(sides: Sides, claim: ClaimSpec, kind: Relation, seed_sd: float) -> t
     """
     if kind == "times":
         return _ratio(sides, claim.factor)
-    lengths = {len(hit) for both in sides for side in both for hit in (side.hits or {}).values()}
-    if len(lengths) == 1 and all(side.hits for both in sides for side in both):
+    if all(left.hits and right.hits and left.images == right.images for left, right in sides):
         return _paired(sides, seed_sd)
     margins = [_mean(left) - _mean(right) for left, right in sides]
     errors = [_error(side, seed_sd) for both in sides for side in both]
@@ -117,24 +116,35 @@ def _margin(sides: Sides, claim: ClaimSpec, kind: Relation, seed_sd: float) -> t
 
 
 def _paired(sides: Sides, seed_sd: float) -> tuple[float, float]:
-    """All counts are over the same test images, so each image is compared with itself."""
+    """Both sides of each comparison are counts over the same test images, so each image is compared with itself.
+
+    Comparisons on other test sets (ImageNet and V2, say) are independent draws of images.
+    """
     seeds = sorted(set.intersection(*(set(side.hits or {}) for both in sides for side in both)))
     scale = sides[0][0].scale
-    by_seed = []
+    per_seed = [scale * float(np.mean([_difference(both, seed).mean() for both in sides])) for seed in seeds]
+    over_images = 0.0
+    for images in dict.fromkeys(left.images for left, _ in sides):
+        same = [both for both in sides if both[0].images == images]
+        differences = np.mean([_difference(both, seed) for both in same for seed in seeds], axis=0)
+        over_images = float(np.hypot(over_images, paired_image_error(differences, scale) * len(same) / len(sides)))
+    over_seeds = seed_error(_weights(sides, seeds[0]), seed_sd * scale / 100, per_seed)
+    return float(np.mean(per_seed)), float(np.hypot(over_images, over_seeds))
+
+
+def _weights(sides: Sides, seed: int) -> dict[str, float]:
+    """By training, its share in the mean margin."""
     weights: dict[str, float] = {}
-    for seed in seeds:
-        differences = [_hits(left, seed) - _hits(right, seed) for left, right in sides]
-        by_seed.append(np.mean(differences, axis=0))
     for left, right in sides:
         for side, sign in ((left, 1.0), (right, -1.0)):
-            networks = side.networks[seeds[0]]
+            networks = side.networks[seed]
             for network in networks:
                 weights[network] = weights.get(network, 0.0) + sign / len(sides) / len(networks)
-    images = np.mean(by_seed, axis=0)
-    per_seed = [scale * float(difference.mean()) for difference in by_seed]
-    over_images = paired_image_error(images, scale)
-    over_seeds = seed_error(weights, seed_sd * scale / 100, per_seed)
-    return scale * float(images.mean()), float(np.hypot(over_images, over_seeds))
+    return weights
+
+
+def _difference(both: tuple[Measured, Measured], seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return _hits(both[0], seed) - _hits(both[1], seed)
 
 
 def _hits(side: Measured, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -37,6 +37,8 @@ class Measured:
     error: float | None = None
     text: str | None = None
     """A value in words, such as an ingredient of a recipe; ``values`` is then empty."""
+    images: str = ""
+    """Which images the hits are over: only counts over the same ones are paired."""
     steady: bool = True
     relative: float | None = None
     """Of a throughput: as a multiple of the scale's reference network, which was measured beside it."""
@@ -82,7 +84,9 @@ class Readings:
             networks[seed] = _networks(job, other)
         scale = 1 if cell.read and cell.read.metric == "disagreement" else 100
         values = {seed: Fraction(scale * int(hit.sum()), len(hit)) for seed, hit in hits.items()}
-        return Measured(values, hits, scale, networks)
+        labels = [job.key for job in cell.others] if cell.read and cell.read.metric == "real" else []
+        images = "+".join([cell.jobs[0].inputs["data"], *labels])
+        return Measured(values, hits, scale, networks, images=images)
 
     def _hits(self, cell: CellPlan, result: Result, other: Result) -> NDArray[np.bool_]:
         assert cell.read is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from math import sqrt
 
@@ -159,6 +160,18 @@ def test_a_claim_about_two_columns_is_judged_on_the_mean() -> None:
     assert [one.verdict for one in claim.comparisons] == ["undecided", "fails"]
     # Four trainings with a weight of a half each.
     assert judged(spec, ours, sd=2.0).error == pytest.approx(sqrt((100 * sqrt(1 / 12) / 2) ** 2 + 4.0))
+
+
+def test_images_of_two_data_sets_are_not_paired() -> None:
+    """As above, but b is on another test set of as many images: the errors of the halves add as squares."""
+    spec = table(left="one", above="two", where=["s", "b"])
+    other = {"one.b": measured("c", "1010"), "two.b": measured("d", "0101")}
+    ours = {"one.s": measured("a", "1111"), "two.s": measured("b", "0101")}
+    ours |= {name: replace(value, images="v2") for name, value in other.items()}
+    claim = judged(spec, ours)
+    assert claim.margin == 25.0
+    # s: (1, 0, 1, 0), sd sqrt(1/3); b: (1, -1, 1, -1), sd sqrt(4/3); each over 4 images, weighing a half.
+    assert claim.error == pytest.approx(100 * sqrt(1 / 3 + 4 / 3) / 2 / 2)
 
 
 def test_seeds_are_paired() -> None:
