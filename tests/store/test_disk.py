@@ -79,7 +79,7 @@ def test_what_is_complete_is_shown_from_a_read_only_folder(
     subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
     code, out, err = table(replicate, place, tmp_path, "--tables", str(tables))
     assert (code, err) == (0, "")
-    assert "files: " in out
+    assert "files in " in out
 
 
 def test_out_that_cannot_be_written(replicate: Call, results: Path, tables: Path, disk: Disk) -> None:

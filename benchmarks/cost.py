@@ -1,0 +1,51 @@
+"""What one training image costs at mini scale: the `seconds` of the models in tables/scales/mini.toml.
+
+    python -m replicate all
+    python benchmarks/cost.py
+
+CPU-seconds of the stored trainings without a teacher, by model and the paper's resolution: the median over runs of
+(CPU-seconds - starting the job) / (epochs x images of the data set), beside what the scale states; then all stored jobs
+against what was planned for them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+
+from replicate.plan.cells import plan_tables
+from replicate.plan.figures import with_figures
+from replicate.spec.load import load
+from replicate.store.store import Store
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    specs = load(ROOT / "tables", "mini")
+    plan = plan_tables(specs, specs.ordered, (0,))
+    store = Store(ROOT / "results")
+    found: dict[tuple[str, int], list[float]] = defaultdict(list)
+    planned = taken = 0.0
+    for job in with_figures(plan):
+        result = store.result(job.key)
+        if result is None:
+            continue
+        planned, taken = planned + job.seconds, taken + result.cost["cpu_seconds"]
+        run = specs.runs.runs.get(job.run)
+        if job.kind == "train" and run is not None and run.teacher is None:
+            recipe = plan.expander.recipe(job.run)
+            images = recipe.epochs * specs.scale.data[run.data].train
+            seconds = result.cost["cpu_seconds"] - specs.scale.job_seconds
+            found[run.model, run.resolution].append(seconds / images)
+    print("| model | resolution | runs | ms an image | stated |\n|---|---|---|---|---|")
+    for (model, resolution), values in sorted(found.items()):
+        stated = specs.scale.models[model].seconds.get(str(resolution))
+        shown = "–" if stated is None else f"{1000 * stated:.2f}"
+        print(f"| {model} | {resolution} | {len(values)} | {1000 * median(values):.2f} | {shown} |")
+    print(f"\nall stored jobs: {taken:.0f} CPU-seconds, planned {planned:.0f}")
+
+
+if __name__ == "__main__":
+    main()
