@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,10 @@ from hypothesis import settings
 from stage import ROOT, TABLE, Call, called_here, environment, fill, missing, plan_of
 
 from replicate.store.store import Store
+
+# Started in the background of a script, pytest has Ctrl-C ignored, and so would every process that a test starts:
+# those that are stopped by Ctrl-C would never end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no fault of the code under test.
 settings.register_profile("patient", deadline=None)

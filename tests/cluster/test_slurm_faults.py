@@ -24,7 +24,8 @@ from cluster.night import EPOCHS, Night, eventually, files_of, go_on, stop_proce
 from cluster.small import TABLE, write_specs
 from cluster.testbed import Testbed, lives, wait_for
 
-pytestmark = [pytest.mark.torch, pytest.mark.slurm, pytest.mark.slurm_fault]
+# Another try for a machine too busy to meet a deadline: what is compared, byte for byte, is never loosened.
+pytestmark = [pytest.mark.torch, pytest.mark.slurm, pytest.mark.slurm_fault, pytest.mark.flaky(reruns=2)]
 quick = pytest.mark.slurm_quick
 
 STUDENT, PREDICT = "train-deit-ti-224-none", "predict-deit-ti-224-none"
@@ -248,7 +249,6 @@ def test_numbers_used_again(night: Night, reference: Path) -> None:
     assert number
 
 
-@quick
 def test_dependency_on_a_purged_job(night: Night, reference: Path) -> None:
     """Slurm takes a dependency on a job it has forgotten for fulfilled; the job sees that its input is not there."""
     night.change(r"^visible_seconds.*", "visible_seconds = 1")
