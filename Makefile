@@ -44,7 +44,7 @@ test-faults: env      ## everything a cluster does to jobs, done for real on the
 	$(RUN) -m pytest -m "slurm_fault or slow_slurm" tests/cluster
 
 test-fast: env      ## what needs no torch
-	$(RUN) -m pytest -m "not torch and not latex and not slurm and not browser"
+	$(RUN) -m pytest -m "not torch and not latex and not slurm and not browser and not drawn"
 
 lint: env      ## style and types
 	$(BIN)/ruff check replicate tests benchmarks

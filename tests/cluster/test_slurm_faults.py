@@ -350,7 +350,6 @@ def test_shared_folder_full(night: Night, reference: Path, disk: Callable[..., P
     same(night, reference)
 
 
-@quick
 def test_results_seen_late(night: Night, reference: Path) -> None:
     """A result that another machine wrote is not visible yet: a job waits for it, and so does the submitter."""
     night.seed_with(reference, "train-")

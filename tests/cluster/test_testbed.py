@@ -76,6 +76,7 @@ def test_up_repairs_what_was_killed(testbed: Testbed, name: str) -> None:
     testbed.clear()
 
 
+@pytest.mark.slurm
 def test_down_twice_leaves_nothing_and_up_goes_on_where_it_was() -> None:
     other = boot()
     try:

@@ -14,6 +14,8 @@ pytest.importorskip("matplotlib")
 
 BLOCKED = """
 import sys
+
+pytestmark = pytest.mark.drawn
 for name in ("matplotlib", "seaborn", "pandas", "torch"):
     sys.modules[name] = None
 """

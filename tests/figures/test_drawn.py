@@ -31,6 +31,8 @@ from matplotlib.transforms import Bbox
 from replicate.render import figure as renderer
 from replicate.render.figure_style import LOOKS, house_style
 
+pytestmark = pytest.mark.drawn
+
 REAL = sorted(path.stem for path in (ROOT / "figures").glob("*.toml"))
 
 

@@ -15,6 +15,8 @@ from replicate.render.site.book import gather
 from replicate.render.site.site import LISTED, render, write
 from replicate.store.store import Store
 
+pytestmark = pytest.mark.drawn
+
 
 class Page(HTMLParser):
     """Addresses, ids, tags and the text of a page."""
