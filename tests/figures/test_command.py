@@ -12,10 +12,11 @@ from figures.small import finish, write_specs
 
 pytest.importorskip("matplotlib")
 
+pytestmark = pytest.mark.drawn
+
 BLOCKED = """
 import sys
 
-pytestmark = pytest.mark.drawn
 for name in ("matplotlib", "seaborn", "pandas", "torch"):
     sys.modules[name] = None
 """
