@@ -7,7 +7,6 @@ survives the same accidents, and nobody who reads the store meanwhile sees anyth
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from replicate.launch.slurm.world import RETRIED
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
 from replicate.store import claim
-from replicate.store.atomic import write_json
+from replicate.store.atomic import read_json, write_json
 from replicate.store.provenance import differences
 from replicate.store.result import JOB, Result
 from replicate.store.store import Store
@@ -106,7 +105,7 @@ class Rechecks:
                 if key in again.damage:
                     again.set_aside(key)
                 continue
-            asker = _json(new.folder / ASKED)
+            asker = read_json(new.folder / ASKED)
             old = self.store.result(key)
             if old is None:
                 # The other caller lost it, or a night was killed between taking the old away and this.
@@ -197,11 +196,3 @@ def _measured(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[bool, str
 
 def _device(summary: Mapping[str, Any]) -> str:
     return str(summary.get("device") or "")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from replicate.errors import StoreFault, StoreUnusable
 from replicate.plan.job import Job
 from replicate.store import claim
-from replicate.store.atomic import write_json
+from replicate.store.atomic import read_json, write_json
 from replicate.store.result import JOB, RESULT, Result, read_result
 
 FAILURE = "failure.json"
@@ -70,10 +70,10 @@ class Store:
         self.damage.pop(key, None)
 
     def failure(self, key: str) -> Mapping[str, Any]:
-        return _json(self.folder(key) / FAILURE)
+        return read_json(self.folder(key) / FAILURE)
 
     def progress(self, key: str) -> Mapping[str, Any]:
-        return _json(self.folder(key) / PROGRESS)
+        return read_json(self.folder(key) / PROGRESS)
 
     def prepare(self, job: Job) -> Path:
         """The folder of ``job``, with its ``job.json``, from which the job can be redone without any spec.
@@ -89,7 +89,7 @@ class Store:
             "run": job.run,
             "seed": job.seed,
         }
-        known = _json(folder / JOB)
+        known = read_json(folder / JOB)
         if known and known.get("payload") != json.loads(json.dumps(job.payload)):
             raise StoreFault(f"{job.key}: the folder holds another job of the same key; move it away")
         if known != json.loads(json.dumps(body)):
@@ -143,14 +143,6 @@ def remove_scratch(folder: Path) -> None:
     for path in folder.glob(".*.tmp"):
         if not path.name.startswith(f".{JOB}."):
             path.unlink(missing_ok=True)
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _unusable(root: Path, error: OSError) -> str:

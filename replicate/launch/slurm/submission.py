@@ -12,7 +12,6 @@ again mean nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import uuid
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from replicate.errors import StoreFault
-from replicate.store.atomic import write_json
+from replicate.store.atomic import read_json, write_json
 
 FOLDER = ".slurm"
 MAP, SCRIPT, JOB = "map.json", "sbatch.sh", "job.json"
@@ -98,11 +97,11 @@ def read_submissions(root: Path) -> list[Submission]:
     """Those that are not put away, oldest first."""
     found = []
     for path in (root / FOLDER).glob(f"*/{MAP}"):
-        body = _json(path)
+        body = read_json(path)
         if body.get("schema") != SCHEMA:
             continue
         tasks = {int(index): tuple(keys) for index, keys in body["tasks"].items()}
-        job = str(_json(path.with_name(JOB)).get("job", ""))
+        job = str(read_json(path.with_name(JOB)).get("job", ""))
         found.append(Submission(body["name"], path.parent, body["kind"], tasks, path.stat().st_mtime, job, body))
     return sorted(found, key=lambda submission: (submission.when, submission.name))
 
@@ -137,11 +136,3 @@ def check_private(folder: Path, group: bool) -> None:
             f"{folder}: owner {found.st_uid}, mode {stat.filemode(found.st_mode)}; it must be owned by {os.getuid()} "
             f"and writable by nobody else\n  chmod go-w it, or submit again"
         )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
