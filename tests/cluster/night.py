@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,8 +32,8 @@ class Night:
 
     def __init__(self, testbed: Testbed, name: str, rows: tuple[str, ...] = ("none",), epochs: int = EPOCHS) -> None:
         self.testbed = testbed
-        self.folder = testbed.shared / name
-        self.folder.mkdir()
+        # Of its own at each try: a test that is tried again must not meet what the first try left.
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=testbed.shared))
         self.results = self.folder / "results"
         self.tables = write_specs(self.folder / "tables", rows, epochs)
         self.profile = self.folder / "testbed.toml"

@@ -23,7 +23,7 @@ from typing import Any
 from replicate.errors import StoreFault
 from replicate.store.atomic import read_json, write_json
 
-FOLDER = ".slurm"
+FOLDER, OLD = ".slurm", "old"
 MAP, SCRIPT, JOB = "map.json", "sbatch.sh", "job.json"
 PREFIX = "replicate"
 SCHEMA = 1
@@ -95,20 +95,30 @@ def note_job(folder: Path, job: str) -> None:
 
 def read_submissions(root: Path) -> list[Submission]:
     """Those that are not put away, oldest first."""
-    found = []
-    for path in (root / FOLDER).glob(f"*/{MAP}"):
-        body = read_json(path)
-        if body.get("schema") != SCHEMA:
-            continue
-        tasks = {int(index): tuple(keys) for index, keys in body["tasks"].items()}
-        job = str(read_json(path.with_name(JOB)).get("job", ""))
-        found.append(Submission(body["name"], path.parent, body["kind"], tasks, path.stat().st_mtime, job, body))
+    found = [one for path in (root / FOLDER).glob(f"*/{MAP}") if (one := _read(path)) is not None]
     return sorted(found, key=lambda submission: (submission.when, submission.name))
+
+
+def read_submission(root: Path, name: str) -> Submission | None:
+    """Submission ``name``, put away or not."""
+    for folder in (root / FOLDER / name, root / FOLDER / OLD / name):
+        if (folder / MAP).exists():
+            return _read(folder / MAP)
+    return None
+
+
+def _read(path: Path) -> Submission | None:
+    body = read_json(path)
+    if body.get("schema") != SCHEMA:
+        return None
+    tasks = {int(index): tuple(keys) for index, keys in body["tasks"].items()}
+    job = str(read_json(path.with_name(JOB)).get("job", ""))
+    return Submission(body["name"], path.parent, body["kind"], tasks, path.stat().st_mtime, job, body)
 
 
 def mine(root: Path, name: str) -> bool:
     """Whether this user made submission ``name``: only of their own jobs does squeue, asked for them, say all."""
-    for folder in (root / FOLDER / name, root / FOLDER / "old" / name):
+    for folder in (root / FOLDER / name, root / FOLDER / OLD / name):
         try:
             return folder.stat().st_uid == os.getuid()
         except OSError:
@@ -118,7 +128,7 @@ def mine(root: Path, name: str) -> bool:
 
 def put_away(submission: Submission) -> None:
     """Move it to ``old``: it is settled, and need not be read at every call."""
-    old = submission.folder.parent / "old"
+    old = submission.folder.parent / OLD
     old.mkdir(exist_ok=True)
     try:
         submission.folder.rename(old / submission.name)
