@@ -17,7 +17,7 @@ from replicate.errors import NotAvailable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicate.collect.table import State, Table
+    from replicate.collect.table import Table
     from replicate.spec.load import Specs
     from replicate.store.store import Store
 
@@ -55,7 +55,7 @@ def command(
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.cli.forward import bring_forward
+    from replicate.cli.forward import Advance, bring_forward
     from replicate.collect.finish import Finisher
     from replicate.plan.figures import with_figures
 
@@ -63,22 +63,10 @@ def command(
     plan = workspace.plan(specs.ordered, specs)
     graph = plan.graph if no_figures else with_figures(plan)
     store = workspace.store()
-    failures: Mapping[str, str] = {}
-    elsewhere: Mapping[str, tuple[State, str]] = {}
-    logs: dict[str, Path] = {}
-    if no_run:
-        pass
-    elif workspace.profile is not None:
-        from replicate.cli import cluster
-
-        world = cluster.forward(workspace, graph, store, ["all"], retry, wait).world
-        failures, elsewhere = cluster.failures(world), cluster.elsewhere(world)
-        logs = {key: cluster.log_of(world, key) for key in failures}
-        if not workspace.json:
-            click.echo(f"{cluster.summary(world)}\n")
-    else:
-        failures = bring_forward(workspace, graph, store, specs.scale, retry).failed
-    finisher = Finisher(plan, store, elsewhere)
+    advance = Advance()
+    if not no_run:
+        advance = bring_forward(workspace, graph, store, specs.scale, ["all"], retry, wait)
+    finisher = Finisher(plan, store, advance.elsewhere)
     tables = [finisher.finish(name) for name in specs.ordered]
     paths = write_tables(workspace, tables, formats, NUMBERS)
     if pdf:
@@ -86,17 +74,13 @@ def command(
     drawn, pending = ([], 0) if no_figures else draw_figures(workspace, specs, store)
     complete = all(table.complete for table in tables) and not pending
     if workspace.json:
-        click.echo(_json(workspace, tables, [*paths, *drawn], failures))
+        click.echo(_json(workspace, tables, [*paths, *drawn], advance.failed))
     else:
         _show(workspace, tables, len(drawn))
-        for key, reason in failures.items():
-            log = logs.get(key, store.folder(key) / "log.txt")
-            click.echo(f"failed: {key}: {reason}\n  log: {workspace.shown(log)}", err=True)
-        for damage in store.damage.values():
-            click.echo(f"damaged: {damage}", err=True)
+        advance.tell(workspace, store)
         if workspace.profile is not None and not complete:
             click.echo(f"not finished yet; go on with: all --cluster {workspace.profile.name}")
-    if failures or any(cell.state == "failed" for table in tables for cell in table.cells.values()):
+    if advance.failed or any(cell.state == "failed" for table in tables for cell in table.cells.values()):
         return FAILED
     return DONE if complete else UNFINISHED
 

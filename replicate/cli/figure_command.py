@@ -15,8 +15,6 @@ from replicate.cli.workspace import Workspace, repository, with_workspace
 from replicate.errors import NotAvailable, UnknownName, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from replicate.collect.figure import Figure
 
 FORMATS = ("pdf", "png", "svg")
@@ -62,7 +60,7 @@ def command(
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.cli.forward import bring_forward
+    from replicate.cli.forward import Advance, bring_forward
     from replicate.collect.figure_finish import finish_figure
     from replicate.plan.figures import plan_figure
 
@@ -77,18 +75,10 @@ def command(
             raise UserError(f"run {name}: is only measured, never trained\n  name a run with a recipe in runs.toml")
     plan = plan_figure(specs, figure_id, workspace.seeds, runs)
     store = workspace.store()
-    failures: Mapping[str, str] = {}
-    if no_run:
-        pass
-    elif workspace.profile is not None:
-        from replicate.cli import cluster
-
-        world = cluster.forward(workspace, plan.graph, store, [f"figure-{figure_id}"], retry, wait).world
-        failures = cluster.failures(world)
-        if not workspace.json:
-            click.echo(f"{cluster.summary(world)}\n")
-    else:
-        failures = bring_forward(workspace, plan.graph, store, specs.scale, retry).failed
+    advance = Advance()
+    if not no_run:
+        names = [f"figure-{figure_id}"]
+        advance = bring_forward(workspace, plan.graph, store, specs.scale, names, retry, wait)
     figure = finish_figure(plan, store)
     paths = write_figure(workspace, figure, formats)
     if workspace.json:
@@ -96,11 +86,8 @@ def command(
         click.echo(json.dumps(asdict(figure) | {"files": files}, indent=1, ensure_ascii=False, allow_nan=False))
     else:
         _say(workspace, figure, paths)
-        for key, reason in failures.items():
-            click.echo(f"failed: {key}: {reason}\n  log: {workspace.shown(store.folder(key) / 'log.txt')}", err=True)
-        for damage in store.damage.values():
-            click.echo(f"damaged: {damage}", err=True)
-    if failures or any(store.state(key) == "failed" for key in plan.keys):
+        advance.tell(workspace, store)
+    if advance.failed or any(store.state(key) == "failed" for key in plan.keys):
         return FAILED
     return DONE if figure.complete else UNFINISHED
 

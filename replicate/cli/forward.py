@@ -1,13 +1,17 @@
-"""Brings the jobs behind some tables forward on this machine, with progress."""
+"""Brings the jobs behind some tables forward: on this machine with progress, or a step further on a cluster."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Never
+from pathlib import Path
+from typing import TYPE_CHECKING, Never
+
+import click
 
 from replicate.cli.progress import Bars, Estimate, Lines
 from replicate.cli.workspace import Workspace
@@ -16,18 +20,59 @@ from replicate.launch.local import LocalRun, Outcome
 from replicate.plan.graph import Graph
 from replicate.spec.scale import FolderData, Scale
 from replicate.store.provenance import provenance
-from replicate.store.store import Store
+from replicate.store.store import LOG, Store
+
+if TYPE_CHECKING:
+    from replicate.collect.table import State
 
 
-def bring_forward(workspace: Workspace, graph: Graph, store: Store, scale: Scale, retry: bool) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Where jobs stand after a call. ``failed``: key -> why, of those that somebody has to look at; ``logs`` theirs.
+
+    ``elsewhere``: see `replicate.collect.finish.Finisher`.
+    """
+
+    done: list[str] = field(default_factory=list)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, tuple[State, str]] = field(default_factory=dict)
+    logs: Mapping[str, Path] = field(default_factory=dict)
+
+    def tell(self, workspace: Workspace, store: Store) -> None:
+        """What failed and what is damaged, on standard error."""
+        for key, reason in self.failed.items():
+            log = self.logs.get(key, store.folder(key) / LOG)
+            click.echo(f"failed: {key}: {reason}\n  log: {workspace.shown(log)}", err=True)
+        for damage in store.damage.values():
+            click.echo(f"damaged: {damage}", err=True)
+
+
+def bring_forward(
+    workspace: Workspace, graph: Graph, store: Store, scale: Scale, names: list[str], retry: bool, wait: bool
+) -> Advance:
     """Run what is missing of ``graph``, or submit it where a cluster was named.
 
+    names: what it is wanted for, for squeue. wait: on a cluster, until nothing of it is queued any more.
     Raises StoreUnusable, NotAvailable or ClusterRefused before anything is started.
     """
-    if workspace.profile is not None:
-        from replicate.cli import cluster
+    if workspace.profile is None:
+        outcome = run_here(workspace, graph, store, scale, retry)
+        return Advance(outcome.done, outcome.failed)
+    from replicate.cli import cluster
 
-        return Outcome(failed=cluster.failures(cluster.forward(workspace, graph, store, [], retry, wait=False).world))
+    world = cluster.forward(workspace, graph, store, names, retry, wait).world
+    if not workspace.json:
+        click.echo(f"{cluster.summary(world)}\n")
+    failed = cluster.failures(world)
+    return Advance(
+        failed=failed,
+        elsewhere=cluster.elsewhere(world),
+        logs={key: cluster.log_of(world, key) for key in failed},
+    )
+
+
+def run_here(workspace: Workspace, graph: Graph, store: Store, scale: Scale, retry: bool) -> Outcome:
+    """Run what is missing of ``graph`` in worker processes. Raises StoreUnusable or NotAvailable before that."""
     todo = {job.key: job.seconds for job in graph if store.state(job.key) != "done"}
     if not todo:
         return Outcome()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,27 +20,37 @@ if TYPE_CHECKING:
     from replicate.launch.slurm.world import World
 
 
-class Place(Protocol):
-    """``failed``: jobs that somebody has to look at, with the reason; ``recovered``: those that go on by themselves.
+@dataclass(slots=True, kw_only=True)
+class Place(ABC):
+    """``failed``: jobs that somebody has to look at, with the reason; ``recovered``: those that go on by themselves."""
 
-    ``elsewhere``: see `replicate.collect.finish.Finisher`.
-    """
-
-    computed: list[str]
-    submitted: dict[str, str]
-    failed: dict[str, str]
-    recovered: dict[str, str]
-    notes: list[str]
+    computed: list[str] = field(default_factory=list)
+    submitted: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    recovered: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
-    def elsewhere(self) -> Mapping[str, tuple[State, str]]: ...
-    def look(self) -> None: ...
+    @abstractmethod
+    def elsewhere(self) -> Mapping[str, tuple[State, str]]:
+        """See `replicate.collect.finish.Finisher`."""
+
+    @abstractmethod
+    def look(self) -> None:
+        """Learn how things stand now."""
+
+    @abstractmethod
     def standing(self, key: str) -> Standing: ...
+    @abstractmethod
     def state(self, key: str) -> str: ...
+    @abstractmethod
     def why(self, key: str) -> str: ...
+
+    @abstractmethod
     def bring(self, graph: Graph, store: Store) -> None:
         """Bring what is missing of ``graph`` into ``store``."""
 
+    @abstractmethod
     def repeat(self, graph: Graph, store: Store) -> None:
         """As `bring`, for results that are computed again: they are tried anew each night."""
 
@@ -49,17 +60,12 @@ def place_of(workspace: Workspace, plan: Plan, graph: Graph, store: Store) -> Pl
 
 
 @dataclass(slots=True)
-class Here:
+class Here(Place):
     """Worker processes of this machine."""
 
     workspace: Workspace
     plan: Plan
     store: Store
-    computed: list[str] = field(default_factory=list)
-    submitted: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    recovered: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
     @property
     def elsewhere(self) -> Mapping[str, tuple[State, str]]:
@@ -83,31 +89,26 @@ class Here:
         return f"{failure.get('kind', 'error')}: {failure.get('message', 'see its log')}"
 
     def bring(self, graph: Graph, store: Store) -> None:
-        from replicate.cli.forward import bring_forward
+        from replicate.cli.forward import run_here
 
-        outcome = bring_forward(self.workspace, graph, store, self.plan.specs.scale, retry=False)
+        outcome = run_here(self.workspace, graph, store, self.plan.specs.scale, retry=False)
         self.computed += outcome.done
         self.failed |= outcome.failed
 
     def repeat(self, graph: Graph, store: Store) -> None:
-        from replicate.cli.forward import bring_forward
+        from replicate.cli.forward import run_here
 
-        outcome = bring_forward(self.workspace, graph, store, self.plan.specs.scale, retry=True)
+        outcome = run_here(self.workspace, graph, store, self.plan.specs.scale, retry=True)
         self.failed |= {key: f"computed again: {reason}" for key, reason in outcome.failed.items()}
 
 
 @dataclass(slots=True)
-class Cluster:
+class Cluster(Place):
     """Slurm, by the profile of the workspace. Errors of its methods: `ClusterDown`, `ClusterRefused`."""
 
     workspace: Workspace
     graph: Graph
     store: Store
-    computed: list[str] = field(default_factory=list)
-    submitted: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    recovered: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
     world: World | None = None
 
     @property

@@ -44,15 +44,11 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
                 before[key] = result
                 store.set_aside(key)
     needed = graph.needed_for(keys)
-    if workspace.profile is not None and again:
-        from replicate.cli import cluster
-
-        # There is nothing to compare before they have run.
-        cluster.forward(workspace, needed, store, list(keys), retry, wait=True)
-    outcome = bring_forward(workspace, needed, store, specs.scale, retry)
+    # With --again there is nothing to compare before they have run.
+    outcome = bring_forward(workspace, needed, store, specs.scale, list(keys), retry, wait=again)
     differing = {key: _differing(old, store.result(key)) for key, old in before.items()}
     if workspace.json:
-        click.echo(json.dumps({"failed": outcome.failed, "done": outcome.done, "differing": differing}, indent=1))
+        click.echo(json.dumps({"failed": dict(outcome.failed), "done": outcome.done, "differing": differing}, indent=1))
     else:
         for key, names in differing.items():
             click.echo(f"{key}: " + (f"DIFFERENT: {', '.join(names)}" if names else "identical, byte for byte"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,9 +11,7 @@ from replicate.cli.files import DEFAULT, Formats, write_tables
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from replicate.collect.table import State
+    pass
 
 
 @click.command(name="table")
@@ -46,7 +43,7 @@ def command(
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.cli.forward import bring_forward
+    from replicate.cli.forward import Advance, bring_forward
     from replicate.collect.finish import Finisher
     from replicate.render import json_file, terminal
 
@@ -54,22 +51,10 @@ def command(
     specs.table(table_id)
     plan = workspace.plan([table_id], specs)
     store = workspace.store()
-    failures: Mapping[str, str] = {}
-    elsewhere: Mapping[str, tuple[State, str]] = {}
-    logs: dict[str, Path] = {}
-    if no_run:
-        pass
-    elif workspace.profile is not None:
-        from replicate.cli import cluster
-
-        world = cluster.forward(workspace, plan.graph, store, [table_id], retry, wait).world
-        failures, elsewhere = cluster.failures(world), cluster.elsewhere(world)
-        logs = {key: cluster.log_of(world, key) for key in failures}
-        if not workspace.json:
-            click.echo(f"{cluster.summary(world)}\n")
-    else:
-        failures = bring_forward(workspace, plan.graph, store, specs.scale, retry).failed
-    table = Finisher(plan, store, elsewhere).finish(table_id)
+    advance = Advance()
+    if not no_run:
+        advance = bring_forward(workspace, plan.graph, store, specs.scale, [table_id], retry, wait)
+    table = Finisher(plan, store, advance.elsewhere).finish(table_id)
     wanted = (*formats, "pdf") if pdf else formats
     paths = write_tables(workspace, [table], wanted, f"{table_id}-numbers.tex")
     if workspace.json:
@@ -77,16 +62,12 @@ def command(
     else:
         terminal.show(table, terminal.console(), "compare" if compare else "paper")
         click.echo()
-        for key, reason in failures.items():
-            log = logs.get(key, store.folder(key) / "log.txt")
-            click.echo(f"failed: {key}: {reason}\n  log: {workspace.shown(log)}", err=True)
-        for damage in store.damage.values():
-            click.echo(f"damaged: {damage}", err=True)
+        advance.tell(workspace, store)
         if workspace.profile is not None and not table.complete:
             click.echo(f"not finished yet; go on with: table --id {table_id} --cluster {workspace.profile.name}")
         for folder in dict.fromkeys(path.parent for path in paths):
             names = dict.fromkeys(path.name for path in paths if path.parent == folder)
             click.echo(f"files in {workspace.shown(folder)}: {', '.join(names)}")
-    if failures or any(cell.state == "failed" for cell in table.cells.values()):
+    if advance.failed or any(cell.state == "failed" for cell in table.cells.values()):
         return FAILED
     return DONE if table.complete else UNFINISHED
