@@ -106,7 +106,8 @@ class Night:
     def attempts(self, key: str) -> list[dict[str, Any]]:
         folder = self.results / key / "attempts"
         found = sorted(folder.iterdir(), key=lambda path: int(path.name)) if folder.is_dir() else []
-        return [json.loads((path / "env.json").read_text()) for path in found]
+        # One that has just begun has not said yet where it runs.
+        return [json.loads((path / "env.json").read_text()) for path in found if (path / "env.json").exists()]
 
     def child(self, key: str) -> int:
         """Process id of the process that trains, from its claim."""
