@@ -20,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from replicate.plan.job import without_neutral
 from replicate.store.atomic import canonical, write_bytes
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, payload: Mapping[str, Any], seconds: float | None = None) -> None:
         self.folder = folder
-        self.payload = hashlib.sha256(canonical(payload)).hexdigest()
+        self.payload = hashlib.sha256(canonical(without_neutral(payload))).hexdigest()
         if seconds is None:
             seconds = float(os.environ.get("REPLICATE_CHECKPOINT_SECONDS", "10"))
         self.seconds = seconds

@@ -136,6 +136,12 @@ class Profile(Strict):
         """How many jobs of ``kind`` one task runs, one after the other."""
         return {str(name): count for name, count in self.pack.items()}.get(kind, 1)
 
+    def processes(self, kind: str) -> int:
+        """How many processes share one job: a training is started once for each of srun's tasks."""
+        request = self.request(kind)
+        count = request.get("ntasks", int(request.get("nodes", 1)) * int(request.get("ntasks_per_node", 1)))
+        return int(count) if kind == "train" else 1
+
     @property
     def log(self) -> Path:
         return Path(self.paths.log or f"{self.paths.shared}/log")

@@ -22,7 +22,7 @@ from replicate.errors import Diverged, NotAvailable, StoreFault
 from replicate.plan.job import Job
 from replicate.store import claim
 from replicate.store.atomic import write_json
-from replicate.store.result import JOB, commit_result
+from replicate.store.result import JOB, RESULT, commit_result
 from replicate.store.store import FAILURE, LOG, PROGRESS, Store, remove_scratch
 
 Outcome = Literal["done", "failed", "busy", "input damaged", "stopped", "disk full"]
@@ -43,7 +43,13 @@ ORPHAN_SECONDS = 5.0
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-_NOT_ARTEFACTS = (JOB, FAILURE, PROGRESS, LOG)
+_NOT_ARTEFACTS = (JOB, RESULT, FAILURE, PROGRESS, LOG)
+
+GPU_MEMORY = "OOM-GPU"
+_GPU_HINT = (
+    "GPU memory: use more processes (ntasks_per_node, gpus_per_node in [kinds.train] of the profile; mem is that of "
+    f"the node), or a larger GPU, then: retry --class {GPU_MEMORY}"
+)
 
 
 def main(root: str, job: Job, provenance: Mapping[str, Any], gone: claim.Gone | None = None) -> None:
@@ -90,9 +96,12 @@ def _perform(store: Store, job: Job, provenance: Mapping[str, Any], stop: Any) -
         if any(store.result(key) is None for key in job.inputs.values()):
             return "input damaged"
         store.forget(job.key)
-        with suppress(FileNotFoundError):
-            (folder / FAILURE).unlink()
-        return _run(store, job, folder, provenance, stop)
+        # A result is there only where it is damaged, and was not set aside before.
+        for name in (FAILURE, RESULT):
+            (folder / name).unlink(missing_ok=True)
+        # Taken for dead, after a laptop's long sleep for example, while another computes: two must not write here.
+        with claim.beating(folder, lost=lambda: os._exit(EXIT_CODES["busy"])):
+            return _run(store, job, folder, provenance, stop)
     finally:
         claim.release(folder)
 
@@ -142,8 +151,9 @@ def _note_failure(folder: Path, error: Exception, log: io.TextIOBase) -> None:
     kind, retry = failure_kind(error)
     with suppress(OSError):
         traceback.print_exception(error, file=log)
+    message = f"{error}\n  {_GPU_HINT}" if kind == GPU_MEMORY else str(error)
     with suppress(OSError):
-        write_json(folder / FAILURE, {"kind": kind, "message": str(error), "retry": retry})
+        write_json(folder / FAILURE, {"kind": kind, "message": message, "retry": retry})
 
 
 def failure_kind(error: Exception) -> tuple[str, bool]:
@@ -159,6 +169,9 @@ def failure_kind(error: Exception) -> tuple[str, bool]:
         return "disk full", True
     if isinstance(error, MemoryError):
         return "out of memory", True
+    # torch.cuda.OutOfMemoryError, by its name: torch may not be loaded here. The same batch would not fit again.
+    if any(base.__name__ == "OutOfMemoryError" and base.__module__.startswith("torch") for base in type(error).__mro__):
+        return GPU_MEMORY, False
     return "error", True
 
 

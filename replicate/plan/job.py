@@ -40,23 +40,28 @@ def key_of(payload: Mapping[str, Any], label: str) -> str:
 
     48 bits: among 100,000 jobs the chance of any collision is 2e-5, and the store compares payloads anyway.
     """
-    digits = sha256(canonical(_without_neutral(payload))).hexdigest()[:12]
+    digits = sha256(canonical(without_neutral(payload))).hexdigest()[:12]
     return "-".join(part for part in (payload["kind"], label, digits) if part)
 
 
-def _without_neutral(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def without_neutral(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``payload`` without the fields of `NEUTRAL` that have their neutral value: what decides the result."""
     # Copies only along the paths: going through all of 100,000 payloads costs seconds.
     for dotted, neutral in NEUTRAL.items():
-        payload = _without(payload, dotted.split("."), neutral)
+        payload = _without(payload, dotted, neutral)
     return payload
 
 
-def _without(value: Mapping[str, Any], path: list[str], neutral: Any) -> Mapping[str, Any]:
-    name, *rest = path
+def _without(value: Mapping[str, Any], dotted: str, neutral: Any) -> Mapping[str, Any]:
+    name, _, rest = dotted.partition(".")
     if name not in value:
         return value
     item = value[name]
     if not rest:
-        return {other: kept for other, kept in value.items() if other != name} if item == neutral else value
+        if item != neutral:
+            return value
+        kept = dict(value)
+        del kept[name]
+        return kept
     pruned = _without(item, rest, neutral) if isinstance(item, Mapping) else item
     return value if pruned is item else {**value, name: pruned}

@@ -1,6 +1,8 @@
 """Who computes a job: a folder renamed into place, so that two callers never compute the same key.
 
-It heals itself: a claim whose process is gone is removed by the next caller.
+It heals itself: a claim whose process is gone is removed by the next caller. Processes of other machines cannot be
+looked at, so a holder gives a sign of life: the time of ``claim/owner.json`` (that of the folder changes with whatever
+is made in it, by a caller that is about to remove it, for one).
 """
 
 from __future__ import annotations
@@ -10,20 +12,28 @@ import json
 import os
 import shutil
 import socket
+import threading
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from replicate.store.atomic import write_json
 
 CLAIM = "claim"
+OWNER = "owner.json"
 TASK, RESTART = "REPLICATE_TASK", "REPLICATE_RESTART"
 """Environment of a process that a scheduler started: its task and how often that was started before."""
 _GRACE = 60.0
 """Seconds after which a caller that was removing a dead claim is taken for gone itself."""
+_HEARTBEAT = 60.0
+ABANDONED = 24 * 3600.0
+"""Seconds without a sign of life after which a claim made on another host counts as dead, whatever made it.
+
+Longer than a laptop sleeps overnight; one that wakes later finds its claim taken, and its process ends (`beating`).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,7 @@ def acquire(folder: Path, gone: Gone | None = None) -> bool:
     for _ in range(2):
         if _place(claim):
             return True
-        if holder_alive(folder, gone) or not _break(claim, gone):
+        if holder_alive(folder, gone) or not _break(folder, gone):
             return False
     return False
 
@@ -86,7 +96,7 @@ def _place(claim: Path) -> bool:
     made = claim.with_name(f".{CLAIM}-{uuid.uuid4().hex}")
     made.mkdir()
     try:
-        write_json(made / "owner.json", asdict(Owner.here()))
+        write_json(made / OWNER, asdict(Owner.here()))
         made.rename(claim)
     except OSError as error:
         shutil.rmtree(made, ignore_errors=True)
@@ -113,21 +123,66 @@ def holder_alive(folder: Path, gone: Gone | None = None) -> bool:
     """Is somebody at work on the job in ``folder``?"""
     owner = _owner(folder / CLAIM)
     # A claim comes with its owner in it: one without a readable owner is damaged, not new.
-    return owner is not None and owner.alive(gone)
+    return owner is not None and _stands(folder, owner, gone)
+
+
+def renew(folder: Path) -> bool:
+    """Give a sign of life, if the claim is this process's. False where another process has it now."""
+    owner = _owner(folder / CLAIM)
+    if owner == Owner.here():
+        with suppress(OSError):
+            os.utime(folder / CLAIM / OWNER)
+    # Without a readable owner: somebody removed it by hand, or a network file system stumbled.
+    return owner is None or owner == Owner.here()
+
+
+@contextmanager
+def beating(folder: Path, lost: Callable[[], None]) -> Iterator[None]:
+    """Give signs of life for the claim on ``folder``. ``lost`` is called, in a thread, where it was taken away."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(_HEARTBEAT):
+            if not renew(folder):
+                # Given up by ourselves just now, and taken by the next: not lost.
+                if not ended.is_set():
+                    lost()
+                return
+
+    threading.Thread(target=beat, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def silence(folder: Path) -> float:
+    """Seconds since the holder of ``folder`` gave a sign of life; 0 where nobody has it."""
+    try:
+        return _age(folder / CLAIM / OWNER, folder)
+    except OSError:
+        return 0.0
+
+
+def _stands(folder: Path, owner: Owner, gone: Gone | None) -> bool:
+    return owner.alive(gone) and (owner.host == _host() or silence(folder) <= ABANDONED)
 
 
 def _owner(claim: Path) -> Owner | None:
     try:
-        found = Owner(**json.loads((claim / "owner.json").read_text()))
+        found = Owner(**json.loads((claim / OWNER).read_text()))
     except (OSError, ValueError, TypeError):
         return None
     return found if isinstance(found.pid, int) and found.pid > 0 else None
 
 
-def _age(path: Path) -> float:
-    """Seconds, by the file system's own clock: that of a node may be an hour off. Raises FileNotFoundError."""
+def _age(path: Path, folder: Path) -> float:
+    """Seconds, by the clock of the file system of ``folder``: that of a node may be an hour off.
+
+    Raises FileNotFoundError.
+    """
     try:
-        now = file_clock(path.parent)
+        now = file_clock(folder)
     except FileNotFoundError:
         raise
     except OSError:
@@ -146,19 +201,20 @@ def file_clock(folder: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _break(claim: Path, gone: Gone | None) -> bool:
+def _break(folder: Path, gone: Gone | None) -> bool:
     """Remove a dead claim. Only one process may: the mkdir inside the claim decides who."""
+    claim = folder / CLAIM
     try:
         (claim / "breaking").mkdir()
     except FileNotFoundError:
         return True
     except FileExistsError:
         with suppress(OSError):
-            if _age(claim / "breaking") > _GRACE:
+            if _age(claim / "breaking", claim) > _GRACE:
                 (claim / "breaking").rmdir()
         return False
     owner = _owner(claim)
-    if owner is not None and owner.alive(gone):
+    if owner is not None and _stands(folder, owner, gone):
         # The dead claim was replaced by a living one between looking and breaking.
         with suppress(OSError):
             (claim / "breaking").rmdir()

@@ -10,9 +10,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -29,9 +27,10 @@ FOLDER = ".nights"
 CELLS, SUMMARY, REPORT = "cells.json", "summary.json", "summary.md"
 LATEST = "latest"
 
-_HEARTBEAT = 60.0
 _STALE = 900.0
-"""Seconds without a heartbeat after which a night on another machine counts as dead."""
+"""Seconds without a sign of life after which a night on another machine counts as dead."""
+_KEPT_SECONDS = 400 * 86400.0
+"""A year and a month: this night of last year can still be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +57,20 @@ class Nights:
     def sole(self) -> Iterator[bool]:
         """Hold the claim on running a night in this store; yields whether we have it."""
         self.work.mkdir(parents=True, exist_ok=True)
-        alone = claim.acquire(self.work, self._stale)
-        ended = threading.Event()
-        if alone:
-            threading.Thread(target=self._beat, args=(ended,), daemon=True).start()
+        # Asked for owners on other machines only, of which the process list here says nothing.
+        if not claim.acquire(self.work, lambda _: claim.silence(self.work) > _STALE):
+            yield False
+            return
         try:
-            yield alone
+            # A night that was taken for dead is at its results under claims of their own: it may end as it would.
+            with claim.beating(self.work, lost=lambda: None):
+                yield True
         finally:
-            ended.set()
-            if alone:
-                claim.release(self.work)
+            claim.release(self.work)
 
     def holder(self) -> str:
         owner = claim.holder(self.work)
         return f"process {owner.pid} on {owner.host}" if owner else "another process"
-
-    def _stale(self, _: claim.Owner) -> bool:
-        # Asked for owners on other machines only, of which the process list here says nothing.
-        try:
-            return claim.file_clock(self.work) - (self.work / claim.CLAIM).stat().st_mtime > _STALE
-        except OSError:
-            return False
-
-    def _beat(self, ended: threading.Event) -> None:
-        while not ended.wait(_HEARTBEAT):
-            with suppress(OSError):
-                os.utime(self.work / claim.CLAIM)
 
     def last(self) -> Mapping[str, Any] | None:
         """The cells of the last night that has any, None before the first. What is damaged is passed over."""
@@ -103,14 +90,21 @@ class Nights:
         try:
             for name, text in files.items():
                 write_text(made / name, text)
-            folder = self._placed(made, time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime(when)))
+            folder = self._placed(made, _name(when))
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
             raise
         link = self.folder / f".{uuid.uuid4().hex}.link"
         link.symlink_to(folder.name)
         link.replace(self.folder / LATEST)
+        self._prune(when)
         return folder
+
+    def _prune(self, when: float) -> None:
+        oldest = _name(when - _KEPT_SECONDS)
+        for path in self.folder.glob("[0-9]*"):
+            if path.name < oldest:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _placed(self, made: Path, name: str) -> Path:
         number = 1
@@ -135,6 +129,10 @@ class Nights:
 
     def note_checked(self, checked: Mapping[str, Mapping[str, Any]]) -> None:
         write_json(self.work / "checked.json", {**self.checked(), **checked})
+
+
+def _name(when: float) -> str:
+    return time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime(when))
 
 
 def digest_of(cells: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from replicate.errors import StoreFault, StoreUnusable
-from replicate.plan.job import Job
+from replicate.plan.job import Job, without_neutral
 from replicate.store import claim
 from replicate.store.atomic import read_json, write_json
 from replicate.store.result import JOB, RESULT, Result, read_result
@@ -90,7 +90,9 @@ class Store:
             "seed": job.seed,
         }
         known = read_json(folder / JOB)
-        if known and known.get("payload") != json.loads(json.dumps(job.payload)):
+        # A field that came later, at its neutral value, is no difference: the key does not see it either.
+        before = without_neutral(known.get("payload") or {})
+        if known and before != without_neutral(json.loads(json.dumps(job.payload))):
             raise StoreFault(f"{job.key}: the folder holds another job of the same key; move it away")
         if known != json.loads(json.dumps(body)):
             write_json(folder / JOB, body)
@@ -105,7 +107,7 @@ class Store:
         self.forget(key)
         # Under a claim: two callers that find the same damage must not move each other's new work away.
         try:
-            if not claim.acquire(folder):
+            if not claim.acquire(folder, self.gone):
                 return None
         except FileNotFoundError:
             return None

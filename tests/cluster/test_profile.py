@@ -11,6 +11,9 @@ from replicate.errors import SpecError, UnknownName, UserError
 from replicate.launch.mount import file_system
 from replicate.launch.profile import Profile, find_profile, load_profile
 from replicate.launch.sbatch import arguments, minutes
+from replicate.launch.slurm.room import strained
+from replicate.plan.cells import plan_tables
+from replicate.spec.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +46,17 @@ def test_the_example_loads() -> None:
     assert profile.request("train")["time"] == 2880
     assert profile.request("predict")["time"] == 120
     assert profile.request("data")["gpus_per_node"] == "0"
+
+
+def test_the_example_can_finish_the_paper() -> None:
+    profile = load_profile(ROOT / "slurm" / "example.toml")
+    assert profile.processes("train") == 8
+    specs = load(ROOT / "tables", "paper")
+    jobs = list(plan_tables(specs, list(specs.tables), (0,)).graph)
+    assert list(strained(jobs, profile)) == []
+    one = profile.model_copy(update={"kinds": {}})
+    (line,) = strained(jobs, one)
+    assert line.startswith("train-deit-b-224-")
 
 
 def test_the_example_names_every_key() -> None:

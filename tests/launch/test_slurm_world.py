@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from replicate.errors import StoreFault
+from replicate.launch.profile import Profile
+from replicate.launch.slurm import submission
 from replicate.launch.slurm.ending import KINDS, meaning
 from replicate.launch.slurm.memory import killed_for_memory
 from replicate.launch.slurm.queue import Queue, Row, _indices
+from replicate.launch.slurm.room import strained
 from replicate.launch.slurm.step import forgive
 from replicate.launch.slurm.submission import (
     Task,
     check_private,
     comment,
     note_job,
+    prune,
+    put_away,
     read_submissions,
     submission_of,
     write_map,
@@ -140,6 +146,15 @@ def test_memory_told_by_slurmstepd_only(graph: Graph, store: Store) -> None:
     assert "asked 2G, peak 299M; raise mem in [kinds.train]" in found.why
 
 
+def test_memory_of_the_gpu_is_not_that_of_the_node(graph: Graph, store: Store) -> None:
+    submit(store)
+    log = store.root / ".slurm" / "sub" / "7_0_0_log.err"
+    log.write_text("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n")
+    assert view(graph, store, {"sub_0": Row("7_0", "FAILED", node="n1")}).kind == "error"
+    log.write_text(log.read_text() + "srun: error: n1: task 0: Out Of Memory\n")
+    assert view(graph, store, {"sub_0": Row("7_0", "FAILED", node="n1")}).kind == "OOM"
+
+
 def test_claims_of_tasks_that_ended(graph: Graph, store: Store) -> None:
     """squeue decides about other hosts; about tasks of other users it says nothing."""
     submit(store)
@@ -195,6 +210,45 @@ def test_kills_counted_by_the_cgroup(tmp_path: Path) -> None:
     (folder / "memory.events").write_text("oom 1\noom_kill 1\n")
     assert killed_for_memory(groups, tmp_path) == "asked 4.0 GB, peak 4.0 GB"
     assert killed_for_memory("0::/user.slice\n", tmp_path) == ""
+
+
+def test_old_submissions_are_pruned(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission, "_KEPT", 2)
+    for age, name in enumerate(("new", "young", "month", "year")):
+        submit(store, name)
+        put_away(next(one for one in read_submissions(store.root) if one.name == name))
+        then = time.time() - (0, 86400, 20 * 86400, 365 * 86400)[age]
+        os.utime(store.root / ".slurm" / "old" / name, (then, then))
+    prune(store.root)
+    assert sorted(path.name for path in (store.root / ".slurm" / "old").iterdir()) == ["month", "new", "young"]
+    # Few are kept however old they are.
+    for path in (store.root / ".slurm" / "old").iterdir():
+        os.utime(path, (0, 0))
+    prune(store.root)
+    assert len(list((store.root / ".slurm" / "old").iterdir())) == 2
+
+
+def test_jobs_that_cannot_end_in_time() -> None:
+    profile = Profile.model_validate(
+        {
+            "name": "lab",
+            "python": "/usr/bin/python3",
+            "paths": {"shared": "/shared"},
+            "sbatch": {"time": 60},
+            "kinds": {"train": {"time": 600, "nodes": 2, "ntasks_per_node": 4}},
+            "requeue": 1,
+        }
+    )
+    fits = Job("train-fits", "train", {}, {}, seconds=8 * 20 * 3600.0)
+    long = Job("train-long", "train", {}, {}, seconds=8 * 21 * 3600.0)
+    once = Job("predict-long", "predict", {}, {}, seconds=1.5 * 3600.0)
+    assert list(strained([fits], profile)) == []
+    assert list(strained([fits, long, once], profile)) == [
+        "train-long: expected to take 21.0 h in 8 processes (of the scale's processor), but may take 10.0 h 2 times\n"
+        "  raise ntasks_per_node and gpus_per_node, time, or requeue in slurm/lab.toml for train jobs",
+        "predict-long: expected to take 1.5 h in 1 process (of the scale's processor), but may take 1.0 h\n"
+        "  raise time in slurm/lab.toml for predict jobs",
+    ]
 
 
 def test_maps_are_read_back(store: Store) -> None:

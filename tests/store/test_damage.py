@@ -6,10 +6,12 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from replicate.errors import StoreFault
+from replicate.plan import job as jobs
 from replicate.store.result import commit_result, read_result
 from replicate.store.store import Store
 
@@ -141,6 +143,19 @@ def test_folders_aside_are_no_results(folder: Path) -> None:
     assert store.keys() == [KEY]
     store.set_aside(KEY)
     assert store.keys() == []
+
+
+def test_a_field_that_came_later_is_no_other_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "NEUTRAL", {"recipe.clip": 0.0})
+    store = Store(tmp_path)
+    old: dict[str, Any] = {"kind": "train", "recipe": {"lr": 1.0}}
+    new: dict[str, Any] = {"kind": "train", "recipe": {"lr": 1.0, "clip": 0.0}}
+    for payload in (old, new, old):
+        folder = store.prepare(jobs.Job(KEY, "train", payload, {}))
+        assert json.loads((folder / "job.json").read_text())["payload"] == payload
+    other = {"kind": "train", "recipe": {"lr": 1.0, "clip": 0.5}}
+    with pytest.raises(StoreFault, match="another job of the same key"):
+        store.prepare(jobs.Job(KEY, "train", other, {}))
 
 
 def test_result_json_says_what_it_is(folder: Path) -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,56 @@ def test_a_claim_of_another_host_stands_and_says_whose_it_is(tmp_path: Path) -> 
     assert (found.host, found.pid) == ("gpu17", 1)
 
 
+def silent(folder: Path, seconds: float) -> Path:
+    """Of another host, with the last sign of life ``seconds`` ago."""
+    claimed(folder, owner(host="gpu17"))
+    then = time.time() - seconds
+    os.utime(folder / "claim" / "owner.json", (then, then))
+    return folder
+
+
+def test_a_silent_claim_of_another_host_is_broken_by_whoever_asks_for_its_silence(tmp_path: Path) -> None:
+    """Breaking makes a folder in the claim, which must not count as a sign of life."""
+    silent(tmp_path, 3600)
+    assert not claim.acquire(tmp_path, lambda _: claim.silence(tmp_path) > 7200)
+    assert claim.acquire(tmp_path, lambda _: claim.silence(tmp_path) > 900)
+    assert claim.holder(tmp_path) == claim.Owner.here()
+    assert [path.name for path in tmp_path.iterdir()] == ["claim"]
+
+
+def test_a_claim_of_another_host_is_abandoned_after_a_day_of_silence(tmp_path: Path) -> None:
+    silent(tmp_path, claim.ABANDONED - 600)
+    assert claim.holder_alive(tmp_path)
+    assert not claim.acquire(tmp_path)
+    os.utime(tmp_path / "claim" / "owner.json", (0, 0))
+    assert not claim.holder_alive(tmp_path)
+    assert claim.acquire(tmp_path)
+
+
+def test_silence_says_nothing_of_a_process_of_this_host(tmp_path: Path) -> None:
+    assert claim.acquire(tmp_path)
+    os.utime(tmp_path / "claim" / "owner.json", (0, 0))
+    assert claim.holder_alive(tmp_path)
+    assert claim.renew(tmp_path)
+    assert claim.silence(tmp_path) < 60
+
+
+def test_who_finds_the_claim_taken_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim, "_HEARTBEAT", 0.01)
+    assert claim.acquire(tmp_path)
+    lost = threading.Event()
+    with claim.beating(tmp_path, lost.set):
+        os.utime(tmp_path / "claim" / "owner.json", (0, 0))
+        deadline = time.monotonic() + 10
+        while claim.silence(tmp_path) > 60 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert claim.silence(tmp_path) < 60
+        assert not lost.is_set()
+        (tmp_path / "claim" / "owner.json").write_text(json.dumps(owner(host="gpu17")))
+        assert lost.wait(10)
+        assert not claim.renew(tmp_path)
+
+
 def test_who_breaks_a_claim_that_was_renewed_meanwhile_gives_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,3 +218,6 @@ def test_nothing_is_set_aside_under_a_process_at_work(tmp_path: Path) -> None:
     claimed(store.folder("job"), owner(host="gpu17"))
     assert store.set_aside("job") is None
     assert store.folder("job").exists()
+    store.gone = lambda _: True
+    assert store.set_aside("job") is not None
+    assert not store.folder("job").exists()

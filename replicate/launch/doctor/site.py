@@ -114,7 +114,9 @@ def _preemption(client: Client) -> Finding:
         return ok("preemption", "off")
     if "preempt_send_user_signal" in limits.get("SlurmctldParameters", ""):
         return ok("preemption", f"{mode}, with a signal before it")
-    return warn("preemption", f"{mode}, without a signal before it", "a preempted training loses at most one epoch")
+    return warn(
+        "preemption", f"{mode}, without a signal before it", "a preempted training goes back to its last checkpoint"
+    )
 
 
 def _gpus(profile: Profile, known: dict[str, Partition]) -> Finding:

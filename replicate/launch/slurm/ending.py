@@ -33,7 +33,9 @@ ENDINGS: Mapping[str, Ending] = {
 }
 """By the state Slurm gives, and LOST."""
 
-KINDS = sorted({ending.kind for ending in ENDINGS.values()} | {"diverged", "killed", "disk full", "restarts used up"})
+KINDS = sorted(
+    {ending.kind for ending in ENDINGS.values()} | {"diverged", "killed", "disk full", "restarts used up", "OOM-GPU"}
+)
 """Classes of failure: those above, and those that a job finds itself (`replicate.launch.worker.failure_kind`)."""
 
 REASONS: Mapping[str, str] = {

@@ -64,6 +64,7 @@ def bring_forward_on_cluster(
         todo = [key for key, view in world.views.items() if _wanted(view)]
         for submission in world.settled():
             submissions.put_away(submission)
+        submissions.prune(store.root)
         if todo:
             Submitter(graph, store, profile, client, plan, take(root, Path(profile.paths.shared)), say, step).run(todo)
         return step
@@ -124,13 +125,7 @@ def _sole(root: Path) -> Iterator[bool]:
     """Hold the claim on submitting into this store; yields whether we have it."""
     folder = root / submissions.FOLDER
 
-    def stale(_: claim.Owner) -> bool:
-        try:
-            return claim.file_clock(root) - (folder / claim.CLAIM).stat().st_mtime > _STALE
-        except OSError:
-            return False
-
-    alone = claim.acquire(folder, stale)
+    alone = claim.acquire(folder, lambda _: claim.silence(folder) > _STALE)
     try:
         yield alone
     finally:

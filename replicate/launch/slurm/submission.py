@@ -13,9 +13,12 @@ again mean nothing.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,10 @@ FOLDER, OLD = ".slurm", "old"
 MAP, SCRIPT, JOB = "map.json", "sbatch.sh", "job.json"
 PREFIX = "replicate"
 SCHEMA = 1
+
+_KEPT = 200
+_KEPT_SECONDS = 30 * 86400.0
+"""The logs of a submission that was put away are kept for so long, and longer while there are few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +142,20 @@ def put_away(submission: Submission) -> None:
     except OSError:
         # Another caller was faster.
         return
+
+
+def prune(root: Path) -> None:
+    """Remove what was put away and is neither among the newest nor of the last month."""
+    folders = list((root / FOLDER / OLD).glob("*"))
+    if len(folders) <= _KEPT:
+        return
+    ages: list[tuple[float, Path]] = []
+    for path in folders:
+        with suppress(OSError):
+            ages.append((time.time() - path.stat().st_mtime, path))
+    for age, path in sorted(ages)[_KEPT:]:
+        if age > _KEPT_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def check_private(folder: Path, group: bool) -> None:

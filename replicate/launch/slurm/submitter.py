@@ -14,6 +14,7 @@ from replicate.launch.profile import Profile
 from replicate.launch.slurm import submission as submissions
 from replicate.launch.slurm import waves
 from replicate.launch.slurm.client import Client
+from replicate.launch.slurm.room import strained
 from replicate.launch.slurm.snapshot import Snapshot
 from replicate.launch.slurm.submission import Task
 from replicate.launch.slurm.world import View, World
@@ -70,10 +71,16 @@ class Submitter:
             self.step.notes.append(f"{len(todo)} jobs not submitted yet: the queue is full")
             return
         self._test(todo)
-        for key in todo:
+        for line in strained([self.graph.jobs[key] for key in todo], self.profile):
+            self.say(f"warning: {line}")
+        for key in list(todo):
             if views[key].state == "damaged":
+                aside = self.store.set_aside(key)
+                if aside is None and claim.holder_alive(self.store.folder(key), self.store.gone):
+                    self.say(f"{views[key].why}; another process is at work there")
+                    todo.remove(key)
+                    continue
                 self.say(f"{views[key].why}; computing it again")
-                self.store.set_aside(key)
             self.store.forget(key)
             self.store.prepare(self.graph.jobs[key])
             (self.store.folder(key) / FAILURE).unlink(missing_ok=True)
@@ -110,7 +117,7 @@ class Submitter:
         tasks = {index: [job.key for job in unit.jobs] for index, unit in array.units.items()}
         folder = submissions.write_map(self.store.root, name, self._body(array.kind, request), tasks)
         write_text(folder / submissions.SCRIPT, text)
-        (self.store.root / submissions.FOLDER / claim.CLAIM).touch()
+        claim.renew(self.store.root / submissions.FOLDER)
         try:
             job = script.submit(self.client, folder / submissions.SCRIPT)
         except ClusterRefused as refusal:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from replicate.launch.slurm.submission import Submission
 
-_KILLED = re.compile(r"oom[-_ ]kill|Out Of Memory|[Ee]xceeded (job|step)? ?memory limit", re.I)
+_KILLED = re.compile(r"oom[-_ ]kill|(?<!CUDA )(?<!HIP )Out Of Memory|[Ee]xceeded (job|step)? ?memory limit", re.I)
+"""Not torch's own "CUDA out of memory", which is the GPU's."""
 _AMOUNTS = re.compile(r"memory limit \((\d+) > (\d+)\)")
 _END = 20_000
 """Bytes at the end of a log that are searched: slurmstepd speaks last."""

@@ -1,0 +1,33 @@
+"""Whether jobs can end within the time that a profile gives them, before anything is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from replicate.launch.profile import RESUMABLE, Profile
+from replicate.plan.job import Job
+
+HOUR = 3600.0
+
+
+def strained(jobs: Sequence[Job], profile: Profile) -> Iterator[str]:
+    """A line for each kind of which a job is expected to take longer than all its lives together.
+
+    Expected: `Job.seconds`, of one processor of the scale (a V100 at the paper's), shared evenly by the processes.
+    Whatever cannot resume has one life.
+    """
+    for kind in dict.fromkeys(job.kind for job in jobs):
+        processes, limit = profile.processes(kind), float(profile.request(kind)["time"]) * 60.0
+        lives = profile.requeue + 1 if kind in RESUMABLE else 1
+        long = [job for job in jobs if job.kind == kind and job.seconds / processes > limit * lives]
+        if not long:
+            continue
+        worst = max(long, key=lambda job: job.seconds)
+        others = f" and {len(long) - 1} more" if len(long) > 1 else ""
+        help = "ntasks_per_node and gpus_per_node, time, or requeue" if kind in RESUMABLE else "time"
+        yield (
+            f"{worst.key}{others}: expected to take {worst.seconds / processes / HOUR:,.1f} h in {processes} "
+            f"process{'es' if processes > 1 else ''} (of the scale's processor), but may take "
+            f"{limit / HOUR:,.1f} h{f' {lives} times' if lives > 1 else ''}\n"
+            f"  raise {help} in slurm/{profile.name}.toml for {kind} jobs"
+        )
