@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := OMP_NUM_THREADS=1 $(BIN)/python
 
-.PHONY: help demo readme claims test test-faults test-fast lint lock clean cluster-up cluster-down cluster-demo
+.PHONY: help demo readme claims test test-cluster test-faults test-fast lint lock clean cluster-up cluster-down cluster-demo
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,10 +37,13 @@ cluster-down:      ## stop it; its results stay
 cluster-demo: cluster-up      ## Table 3 at mini scale through that Slurm
 	$(RUN) -m replicate table --id distillation_ablation --cluster testbed --wait
 
-test: env lint      ## everything but the slower third of a cluster's faults
-	$(RUN) -m pytest -m "not slow_slurm and (not slurm_fault or slurm_quick)"
+test: env lint      ## all but what a cluster does to jobs (6 minutes); skips what needs a missing program
+	$(RUN) -m pytest -m "not slow_slurm and not slurm_fault"
 
-test-faults: env      ## everything a cluster does to jobs, done for real on the testbed; and Table 3 through it
+test-cluster: env      ## the quick two thirds of what a cluster does to jobs (8 minutes)
+	$(RUN) -m pytest -m slurm_quick tests/cluster
+
+test-faults: env      ## all of that, done for real on a Slurm of this machine, and Table 3 through it (17 minutes)
 	$(RUN) -m pytest -m "slurm_fault or slow_slurm" tests/cluster
 
 test-fast: env      ## what needs no torch

@@ -19,7 +19,13 @@ from cluster.night import EPOCHS, Night, eventually, files_of
 from cluster.small import TABLE, write_specs
 from cluster.testbed import Testbed, lives, wait_for
 
-pytestmark = [pytest.mark.torch, pytest.mark.slurm, pytest.mark.flaky(reruns=2)]
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.slurm,
+    pytest.mark.slurm_fault,
+    pytest.mark.slurm_quick,
+    pytest.mark.flaky(reruns=2),
+]
 
 ROWS = ("none", "soft")
 PLAIN, SOFT = "train-deit-ti-224-none", "train-deit-ti-224-soft"
