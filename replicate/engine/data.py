@@ -34,6 +34,8 @@ STATISTICS: dict[str, tuple[tuple[float, float, float], tuple[float, float, floa
     "imagefolder": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 """Mean and standard deviation of the channels, for pixel values in 0..1."""
+RELEASED: dict[str, tuple[int, int]] = {"inaturalist-2019": (265_213, 3_030)}
+"""Train and test images in a folder data set's release, where Table 6 prints others: either pair is taken."""
 
 
 class Split(Protocol):
@@ -86,7 +88,8 @@ class ArraySplit:
 def make_data(data: dict[str, Any], folder: Path) -> None:
     """Run a data job: write the arrays of ``shapes``, ``digits`` or corrected labels, or a folder's fingerprint.
 
-    Raises UserError (UnknownName for the source) where ``data`` asks for something that cannot be had.
+    Raises UserError (UnknownName for the source) where ``data`` asks for something that cannot be had, or a folder
+    holds another number of images than ``data`` states.
     """
     source = _source(data)
     if source == "imagefolder":
@@ -116,8 +119,8 @@ def data_facts(data: dict[str, Any], folder: Path) -> dict[str, int]:
 def open_data(data: dict[str, Any], folder: Path) -> DataSet:
     """Open the data set that ``make_data(data, folder)`` made.
 
-    Raises UserError where an image folder is missing, or is no longer the one that the data job saw, and for
-    corrected labels, which have no images.
+    Raises UserError where an image folder is missing, is no longer the one that the data job saw, or holds another
+    number of images than ``data`` states, and for corrected labels, which have no images.
     """
     source = _source(data)
     if source not in STATISTICS:
@@ -133,6 +136,7 @@ def open_data(data: dict[str, Any], folder: Path) -> DataSet:
                     f"got other ones ({len(listing.files)} files)\n"
                     f"  restore the files, or remove {folder} to start from the new ones"
                 )
+        _check_counts(data, train, test)
         folders = FolderSplit(train, mean, std), FolderSplit(test, mean, std)
         return DataSet(*folders, data["classes"], mean, std)
     arrays = _open(folder, "train", data, mean, std), _open(folder, "test", data, mean, std)
@@ -187,8 +191,22 @@ def _listings(data: dict[str, Any]) -> tuple[Listing, Listing]:
     return list_splits(data["name"], data["classes"], train=data["train"] > 0)
 
 
+def _check_counts(data: dict[str, Any], train: Listing, test: Listing) -> None:
+    found, stated = (len(train.files), len(test.files)), (data["train"], data["test"])
+    if found in (stated, RELEASED.get(data["name"])):
+        return
+    faults = [
+        f"{listing.root}: {wanted} images, got {count}\n"
+        f"  copy the data set again, or correct the numbers of '{data['name']}' in the scale's file"
+        for listing, wanted, count in zip((train, test), stated, found, strict=True)
+        if wanted != count
+    ]
+    raise UserError("\n\n".join(faults))
+
+
 def _index(data: dict[str, Any]) -> dict[str, Any]:
     train, test = _listings(data)
+    _check_counts(data, train, test)
     return {"name": data["name"], "train": train.fingerprint(), "test": test.fingerprint()}
 
 

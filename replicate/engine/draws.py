@@ -36,7 +36,7 @@ def generator(seed: int, stream: str, epoch: int, row: int = 0) -> np.random.Gen
 
 
 def torch_seed(seed: int, stream: str, epoch: int, step: int) -> int:
-    """A seed below 2**63 for ``torch.default_generator.manual_seed`` (drop path).
+    """A seed below 2**63 for ``torch.default_generator.manual_seed`` (dropout, initialisation).
 
     That call costs 1 us; ``torch.manual_seed`` costs 100 us, because it seeds the accelerators too.
     """

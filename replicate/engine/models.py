@@ -14,12 +14,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models import is_model_in_modules
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from replicate.engine.draws import torch_seed
 from replicate.errors import StoreFault, UnknownName, UserError
 from replicate.spec.recipe import Recipe
+
+VIT_MODULES = ("deit", "vision_transformer")
+"""timm's modules of `VisionTransformer`."""
 
 
 def build(model: Mapping[str, Any], size: int, classes: int, recipe: Recipe | None = None, seed: int = 0) -> nn.Module:
@@ -30,18 +34,26 @@ def build(model: Mapping[str, Any], size: int, classes: int, recipe: Recipe | No
     recipe: gives drop path and dropout; None builds without either, for a teacher or an evaluation.
     seed: of the initialisation. Torch's default generator is left where the initialisation ended.
 
+    A ViT has dropout where timm 0.3.2, which DeiT used, has it for its ``drop_rate``: after the position embedding,
+    the attention's projection and both layers of each MLP, none before the head. Its class token is drawn as there,
+    too, with .02 (timm now: 1e-6), unless ``args`` choose another initialisation.
     ``pos_embed_std`` draws the position embedding anew: timm's (and the paper's) .02 barely trains at
     widths below 100. Errors: `UnknownName` when timm has no such network.
     """
     if not timm.is_model(model["timm"]):
         raise UnknownName("timm model", model["timm"], timm.list_models())
     args = dict(model["args"])
+    vit = is_model_in_modules(model["timm"], VIT_MODULES)
     if recipe is not None:
-        args |= {"drop_rate": recipe.dropout, "drop_path_rate": recipe.drop_path}
+        places = ("pos_drop_rate", "proj_drop_rate") if vit else ("drop_rate",)
+        args |= {"drop_path_rate": recipe.drop_path} | dict.fromkeys(places, recipe.dropout)
     if model["resizable"]:
         args["img_size"] = size
     torch.default_generator.manual_seed(torch_seed(seed, "init", 0, 0))
     network: nn.Module = timm.create_model(model["timm"], pretrained=False, num_classes=classes, **args)
+    token = getattr(network, "cls_token", None)
+    if vit and token is not None and "weight_init" not in args:
+        nn.init.trunc_normal_(token, std=0.02)
     if model["pos_embed_std"] is not None:
         nn.init.trunc_normal_(_parameter(network, "pos_embed"), std=model["pos_embed_std"])
     if model["channels_last"]:
@@ -62,15 +74,15 @@ def heads(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
 
     The same in training and evaluation mode. timm's own forward gives the mean of the two heads unless
     ``set_distilled_training`` was called, and in evaluation mode always; the paper reads them apart
-    (Table 3). Dropout comes after the final norm, class token first, as in timm's ``forward_head``.
+    (Table 3).
     """
     if not has_distillation_head(network):
         return {"class": network(images)}
     net: Any = network
     features = net.forward_features(images)
     return {
-        "class": net.head(net.head_drop(features[:, 0])),
-        "distillation": net.head_dist(net.head_drop(features[:, 1])),
+        "class": net.head(features[:, 0]),
+        "distillation": net.head_dist(features[:, 1]),
     }
 
 

@@ -41,7 +41,13 @@ def optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
     groups = decay_groups(network, recipe.weight_decay)
     if recipe.optimizer == "adamw":
         return AdamW(groups, lr=recipe.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
-    return SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
+    made = SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
+    if recipe.precision == "fp16" and recipe.momentum > 0:
+        # torch makes them without values in the first step and fills them there, unless the scaler skips that step.
+        # From zeros the first step is the same, as the dampening is 0.
+        for parameter in network.parameters():
+            made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter, requires_grad=False)
+    return made
 
 
 def rate(recipe: Recipe, epoch: int) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from replicate.engine import models, upstream
 from replicate.engine.progress import Progress, Report, Stop
-from replicate.engine.stream import evaluation_batches
+from replicate.engine.stream import decode_workers, evaluation_batches
 from replicate.errors import JobError
 from replicate.spec.recipe import Evaluation
 from replicate.store.atomic import canonical, write_bytes
@@ -64,8 +64,9 @@ def predict(
     decided: dict[str, list[NDArray[np.int16]]] = {}
     done = 0
     progress = Progress(report)
+    batches = evaluation_batches(data.test, payload["size"], evaluation, BATCH, decode_workers(device))
     with torch.no_grad():
-        for images, true in evaluation_batches(data.test, payload["size"], evaluation, BATCH):
+        for images, true in batches:
             for head, scores in fused(models.heads(network, images.to(device))).items():
                 if not bool(torch.isfinite(scores).all()):
                     raise JobError(f"predict: scores of head '{head}' that are not finite, network {source}")

@@ -16,7 +16,7 @@ from torch.nn.functional import cosine_similarity
 from replicate.engine import models, upstream
 from replicate.engine.data import Split
 from replicate.engine.progress import Progress, Report, Stop
-from replicate.engine.stream import PAPER, evaluation_batches
+from replicate.engine.stream import PAPER, decode_workers, evaluation_batches
 from replicate.errors import JobError, UserError
 from replicate.spec.recipe import Evaluation
 from replicate.store.atomic import canonical, write_json
@@ -72,15 +72,13 @@ def similarities(
     device = next(network.parameters()).device
     parts: list[Tensor] = []
     done = 0
+    batches = evaluation_batches(split, size, evaluation, BATCH, decode_workers(device), range(images))
     with torch.no_grad():
-        for batch, _ in evaluation_batches(split, size, evaluation, BATCH):
-            batch = batch[: images - done].to(device)
-            states = models.token_states(network, batch)
+        for batch, _ in batches:
+            states = models.token_states(network, batch.to(device))
             parts.append(torch.stack([cosine(state) for state in states], dim=1).cpu())
             done += len(batch)
             progress({"images": done, "of": images})
-            if done == images:
-                break
     values = torch.cat(parts)
     if not bool(torch.isfinite(values).all()):
         raise JobError("probe: cosines that are not finite: a token is zero, or the weights have diverged")

@@ -1,17 +1,20 @@
 """The processes that train one network together: one alone, or several under torch.distributed.
 
 Every process computes its slice of each global batch (see `replicate.engine.stream.TrainStream`), gradients are
-averaged, and the first process alone writes. The number of processes changes no image, but the order in which
-floats are added: results of different numbers agree closely, not bit for bit.
+averaged, and the first process alone writes. The number of processes changes no image and no drop path, but the order
+in which floats are added: results of different numbers agree closely, not bit for bit. Two things do depend on it:
+dropout draws from a seed of the process, and BatchNorm takes the statistics of the process's own images, as the
+released code does (the running ones are those of the first process).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -53,6 +56,10 @@ class Ranks:
         if self.world == 1:
             return lambda images: models.heads(network, images)
         return DistributedDataParallel(_Heads(network))
+
+    def apart(self, forward: Forward) -> AbstractContextManager[Any]:
+        """Inside, ``forward`` and its backward pass add to this process's gradients only: more of the batch follows."""
+        return forward.no_sync() if isinstance(forward, DistributedDataParallel) else nullcontext()
 
     def mean(self, value: Tensor) -> float:
         """The mean over the processes; not finite where it is so in any of them."""

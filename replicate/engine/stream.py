@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -30,6 +31,15 @@ class Batch:
     """float32 [b, K], smoothed and mixed."""
     labels: Tensor
     """int64 [b], of the images before mixing."""
+
+    def pinned(self) -> Batch:
+        """In memory that a GPU copies from while the processor goes on."""
+        return Batch(self.images.pin_memory(), self.targets.pin_memory(), self.labels.pin_memory())
+
+
+def decode_workers(device: torch.device) -> int:
+    """Threads that decode for ``device``: a GPU waits for its images; on the CPU other jobs run beside this one."""
+    return len(os.sched_getaffinity(0)) if device.type == "cuda" else 0
 
 
 class TrainStream:
@@ -75,9 +85,14 @@ class TrainStream:
                 f"got {recipe.batch}\n  use a smaller batch"
             )
 
+    def positions(self, step: int) -> range:
+        """The positions in their epoch of this process's images of global batch ``step``."""
+        start = step * self._recipe.batch
+        return range(start + self._slice.start, start + self._slice.stop)
+
     def batch(self, epoch: int, step: int) -> Batch:
         """This process's slice of global batch ``step`` (0 to ``steps_per_epoch`` - 1) of ``epoch``."""
-        start = step * self._recipe.batch + self._slice.start
+        start = self.positions(step).start
         chosen = self._images_of(epoch, step)[self._slice.start : self._slice.stop]
         if self._pool is None:
             pixels = self._augmented(chosen, epoch, start)
@@ -153,24 +168,36 @@ PAPER = Evaluation(crop=0.875, interpolation="bicubic", weights="last")
 """The paper's evaluation, for looks at a network that are no result of a table (recipes.md, "Evaluation")."""
 
 
-def evaluation_batches(
-    split: Split, size: int, evaluation: Evaluation, batch: int, workers: int = 0
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images of ``split`` in order: float32 [b, 3, size, size] normalised, and labels int64 [b].
+def spread(images: int, most: int) -> range:
+    """Up to ``most`` indices below ``images``, evenly spaced: folders of images are sorted by class."""
+    return range(0, images, max(1, -(-images // most)))
 
-    The last batch may be smaller. One centre crop an image (see ``crop.evaluation_view``); ``workers``
-    threads decode and crop.
+
+def evaluation_batches(
+    split: Split,
+    size: int,
+    evaluation: Evaluation,
+    batch: int,
+    workers: int = 0,
+    chosen: Sequence[int] | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images of ``split``: float32 [b, 3, size, size] normalised, and labels int64 [b].
+
+    chosen: their indices; None is all of them, in order. workers: threads that decode and crop.
+    The last batch may be smaller. One centre crop an image (see ``crop.evaluation_view``).
     """
     normalise = _normaliser(split.mean, split.std)
 
     def view(index: int) -> Tensor:
         return crop.evaluation_view(split.image(index), size, evaluation.crop, evaluation.interpolation)
 
+    if chosen is None:
+        chosen = range(len(split))
     with ThreadPoolExecutor(workers) if workers else nullcontext() as pool:
-        for begin in range(0, len(split), batch):
-            indices = range(begin, min(begin + batch, len(split)))
+        for begin in range(0, len(chosen), batch):
+            indices = chosen[begin : begin + batch]
             views = list(pool.map(view, indices) if pool else map(view, indices))
-            yield normalise(torch.stack(views)), torch.from_numpy(split.labels[indices.start : indices.stop])
+            yield normalise(torch.stack(views)), torch.from_numpy(split.labels[list(indices)])
 
 
 def _normaliser(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor], Tensor]:

@@ -6,10 +6,11 @@ change a bit of it (on the CPU).
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
 from replicate.engine import models, optim, upstream
+from replicate.engine.ahead import Ahead
 from replicate.engine.checkpoint import (
     Checkpoints,
     Snapshot,
@@ -28,20 +30,29 @@ from replicate.engine.checkpoint import (
     within,
 )
 from replicate.engine.draws import torch_seed
+from replicate.engine.drop_path import DropPaths
 from replicate.engine.losses import check_token, loss
 from replicate.engine.progress import Progress, Report, Stop
 from replicate.engine.ranks import Ranks, together
-from replicate.engine.stream import PAPER, TrainStream, evaluation_batches
-from replicate.errors import Diverged, JobError, NotAvailable
+from replicate.engine.stream import PAPER, Batch, TrainStream, decode_workers, evaluation_batches, spread
+from replicate.errors import Diverged, JobError, NotAvailable, UserError
 from replicate.spec.recipe import Distillation, Recipe
 from replicate.store.atomic import canonical, write_bytes, write_json
+
+log = logging.getLogger(__name__)
 
 ALONE = Ranks()
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
-
 VALIDATION_IMAGES = 256
 """Enough to see a curve rise (one standard error is 3 points at most), and 1-2 % of an epoch's time at mini scale."""
+
+MICRO_BATCH = "REPLICATE_MICRO_BATCH"
+"""Environment variable: images that a process computes at a time; their gradients are added up to those of its share.
+
+Unset it is the whole share, halved where the memory of a GPU does not suffice. No part of a key: it changes the
+order of additions (and what dropout draws), like the number of processes.
+"""
 
 
 class Stopped(JobError):
@@ -52,7 +63,7 @@ class Training:
     """A network in training: everything that changes from step to step.
 
     Errors: `NotAvailable` for mixed precision without a GPU, `UserError` for a network that does not
-    suit the method or the weights it starts from.
+    suit the method or the weights it starts from, or for `MICRO_BATCH`.
     """
 
     def __init__(self, payload: Mapping[str, Any], inputs: Mapping[str, Path], team: Ranks = ALONE) -> None:
@@ -70,11 +81,13 @@ class Training:
                 "  set precision = 'fp32', or run it where torch finds a GPU"
             )
         data = upstream.data_set(inputs)
-        # A GPU waits for its images; on the CPU other jobs run beside this one.
-        workers = len(os.sched_getaffinity(0)) if self.device.type == "cuda" else 0
+        workers = decode_workers(self.device)
         self.team = team
         self.stream = TrainStream(data, self.recipe, self.size, self.seed, team.rank, team.world, workers)
         self.steps: int = self.stream.steps_per_epoch
+        self.ahead: Ahead[Batch] | None = None
+        if self.device.type == "cuda":
+            self.ahead = Ahead(lambda position: self._batch(position).pinned(), self.recipe.epochs * self.steps)
 
         network = models.build(payload["model"], self.size, data.classes, self.recipe, self.seed)
         check_token(models.has_distillation_head(network), self.distillation)
@@ -84,7 +97,9 @@ class Training:
             weights = inputs["init"] / upstream.WEIGHTS[payload.get("init_weights", "last")]
             new_heads = other_data or payload.get("new_head", False)
             models.load_weights(network, weights, resize=True, new_heads=new_heads)
+        self.drop_paths = DropPaths(network, self.seed)
         self.network = network.to(self.device).train(self.recipe.train_mode)
+        self.micro = _micro_batch(self.network, self.stream.share)
         self.format = _memory_format(payload["model"])
         self.teacher: torch.nn.Module | None = None
         self.teacher_format = torch.contiguous_format
@@ -96,7 +111,8 @@ class Training:
         self.optimizer = optim.optimizer(self.network, self.recipe)
         self.scaler = torch.amp.GradScaler("cuda") if self.recipe.precision == "fp16" else None
         self.ema = ModelEmaV3(self.network, decay=self.recipe.ema) if self.recipe.ema > 0 else None
-        views = evaluation_batches(data.test, self.size, PAPER, VALIDATION_IMAGES)
+        some = spread(len(data.test), VALIDATION_IMAGES)
+        views = evaluation_batches(data.test, self.size, PAPER, VALIDATION_IMAGES, chosen=some)
         self.validation = tuple(part.to(self.device) for part in next(views, ()))
         self.images = 0
         self.loss_sum = 0.0
@@ -104,25 +120,17 @@ class Training:
 
     def step(self, epoch: int, step: int) -> float:
         """One optimiser step. Returns its loss; where that is not finite, the weights stay as they were."""
-        batch = self.stream.batch(epoch, step)
+        batch = (self.ahead or self._batch)(epoch * self.steps + step)
         images = batch.images.to(self.device, non_blocking=True, memory_format=self.format)
         targets = batch.targets.to(self.device, non_blocking=True)
-        # Drop path and dropout draw from torch's own generator: keyed, so that a restart changes nothing.
-        torch.default_generator.manual_seed(seed := torch_seed(self.seed, "drop path", epoch, step) + self.team.rank)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
-        with self._autocast():
-            teacher = self._teach(images)
-            value = loss(self.forward(images), targets, teacher, self.distillation)
-        number = self.team.mean(value)
+        number = self.team.mean(self._gradients(images, targets, epoch, step))
         if not math.isfinite(number):
+            self.optimizer.zero_grad(set_to_none=True)
             return number
         if self.scaler is None:
-            value.backward()  # type: ignore[no-untyped-call]
             self._clip()
             self.optimizer.step()
         else:
-            self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
             if self.recipe.clip_norm > 0:
                 self.scaler.unscale_(self.optimizer)
                 self._clip()
@@ -151,7 +159,7 @@ class Training:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Top-1 [%] of the heads together on the first `VALIDATION_IMAGES` test images.
+        """Top-1 [%] of the heads together on up to `VALIDATION_IMAGES` test images, evenly spaced.
 
         For the curve alone: no weights are ever chosen by it, and it is no number of a table.
         """
@@ -185,6 +193,51 @@ class Training:
         self.loss_sum = snapshot.state["loss_sum"]
         self.curve = list(snapshot.state["curve"])
 
+    def close(self) -> None:
+        """End the thread that prepares batches."""
+        if self.ahead is not None:
+            self.ahead.close()
+
+    def _batch(self, position: int) -> Batch:
+        return self.stream.batch(*divmod(position, self.steps))
+
+    def _gradients(self, images: Tensor, targets: Tensor, epoch: int, step: int) -> Tensor:
+        """Leaves the gradients of the mean loss of ``images``, which is returned, in the parameters."""
+        while True:
+            try:
+                return self._accumulate(images, targets, epoch, step)
+            except torch.cuda.OutOfMemoryError:
+                # Several processes would have to go back together; BatchNorm has seen a part of the batch already.
+                if self.team.world > 1 or self.micro == 1 or _batch_normalised(self.network):
+                    raise
+            # After the handler: its traceback keeps the activations.
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+            self.micro = -(-self.micro // 2)
+            log.warning("out of GPU memory: going on with %d images at a time (%s)", self.micro, MICRO_BATCH)
+
+    def _accumulate(self, images: Tensor, targets: Tensor, epoch: int, step: int) -> Tensor:
+        # Dropout draws from torch's own generator: keyed, so that a restart changes nothing.
+        torch.default_generator.manual_seed(seed := torch_seed(self.seed, "dropout", epoch, step) + self.team.rank)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        positions = self.stream.positions(step)
+        factors = self.drop_paths.draw(epoch, positions.start, positions.stop).to(self.device)
+        total = torch.zeros((), device=self.device)
+        for begin in range(0, len(images), self.micro):
+            part = slice(begin, begin + self.micro)
+            last = begin + self.micro >= len(images)
+            with nullcontext() if last else self.team.apart(self.forward):
+                self.drop_paths.use(factors[:, part])
+                with self._autocast():
+                    teacher = self._teach(images[part])
+                    value = loss(self.forward(images[part]), targets[part], teacher, self.distillation)
+                    value = value * (len(images[part]) / len(images))
+                scaled = value if self.scaler is None else self.scaler.scale(value)
+                scaled.backward()  # type: ignore[no-untyped-call]
+            total += value.detach()
+        return total
+
     def _clip(self) -> None:
         if self.recipe.clip_norm > 0:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
@@ -214,8 +267,8 @@ def train(
     one writes; the others return an empty summary.
     Errors: `Diverged`, those of `Training`, and `OSError` when the weights cannot be written.
     """
-    with together() as team:
-        return _train(Training(payload, inputs, team), payload, folder, report, stop)
+    with together() as team, closing(Training(payload, inputs, team)) as training:
+        return _train(training, payload, folder, report, stop)
 
 
 def _train(training: Training, payload: Mapping[str, Any], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
@@ -264,6 +317,18 @@ def _train(training: Training, payload: Mapping[str, Any], folder: Path, report:
         "images": training.images,
         "parameters": models.parameter_count(training.network),
     }
+
+
+def _micro_batch(network: torch.nn.Module, share: int) -> int:
+    """Images at a time, of the ``share`` of a process. BatchNorm in training would see another batch: all of them."""
+    text = os.environ.get(MICRO_BATCH, "")
+    if text and not (text.isdecimal() and int(text) > 0):
+        raise UserError(f"{MICRO_BATCH}: a number of images from 1 on, got '{text}'\n  correct it, or unset it")
+    return share if not text or _batch_normalised(network) else min(int(text), share)
+
+
+def _batch_normalised(network: torch.nn.Module) -> bool:
+    return any(isinstance(module, torch.nn.BatchNorm2d) and module.training for module in network.modules())
 
 
 def _memory_format(model: Mapping[str, Any]) -> torch.memory_format:

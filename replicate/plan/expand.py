@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from replicate.plan.cost import data_seconds, predict_seconds, train_seconds
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job, Kind, key_of
 from replicate.spec.load import Specs
-from replicate.spec.recipe import Distillation, Recipe
+from replicate.spec.recipe import Recipe
 from replicate.spec.run import RunSpec, chain_of
-from replicate.spec.scale import Model
 
-VERSIONS: Mapping[Kind, int] = {"data": 1, "train": 1, "predict": 1, "measure": 1, "probe": 1}
+K = TypeVar("K")
+V = TypeVar("V")
+
+VERSIONS: Mapping[Kind, int] = {"data": 1, "train": 2, "predict": 1, "measure": 1, "probe": 1}
 """Raised when the engine computes something else for the same payload; every key of the kind then moves."""
 
 TEACHER_SEED = 0
@@ -29,49 +31,73 @@ class Expander:
     graph: Graph = field(default_factory=Graph)
     _known: dict[tuple[object, ...], Job] = field(default_factory=dict)
     _recipes: dict[str, Recipe] = field(default_factory=dict)
+    # What payloads have in common is written out once: a copy for each of 100,000 trainings costs a second.
+    _layers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _models: dict[tuple[str, str | None], dict[str, Any]] = field(default_factory=dict)
+    _distillations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _evaluations: dict[str | None, dict[str, Any]] = field(default_factory=dict)
 
     def data(self, name: str) -> Job:
         """The images of data set ``name``, or the corrected labels of another one's test images."""
-        return self._once(("data", name), lambda: self._data(name))
+        return _once(self._known, ("data", name), lambda: self._data(name))
 
     def train(self, name: str, seed: int) -> Job:
         """The training of run ``name``, with all that it starts from."""
-        return self._once(("train", name, seed), lambda: self._train(name, seed))
+        return _once(self._known, ("train", name, seed), lambda: self._train(name, seed))
 
     def predict(self, name: str, seed: int, on: str | None = None) -> Job:
         """The decisions of run ``name`` on the test images of ``on``, its own data set if None."""
-        return self._once(("predict", name, seed, on), lambda: self._predict(name, seed, on))
+        return _once(self._known, ("predict", name, seed, on), lambda: self._predict(name, seed, on))
 
     def measure(self, name: str) -> Job:
         """Throughput and dimensions of the network of run ``name``: untrained weights are as fast."""
-        return self._once(("measure", name), lambda: self._measure(name))
+        return _once(self._known, ("measure", name), lambda: self._measure(name))
 
     def probe(self, name: str, seed: int) -> Job:
         """Similarity of the two tokens of run ``name``, layer by layer."""
-        return self._once(("probe", name, seed), lambda: self._probe(name, seed))
-
-    def _once(self, what: tuple[object, ...], make: Callable[[], Job]) -> Job:
-        known = self._known.get(what)
-        if known is None:
-            known = self._known[what] = make()
-        return known
+        return _once(self._known, ("probe", name, seed), lambda: self._probe(name, seed))
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of run ``name``: of runs.toml, as the scale and then the run itself change it."""
-        known = self._recipes.get(name)
-        if known is None:
-            run = self.specs.runs.runs[name]
-            if run.recipe is None:
-                raise ValueError(f"the run '{name}' has no recipe: it can be measured, not trained")
-            known = self._recipes[name] = Recipe.model_validate(self._layers(run.recipe) | run.change)
-        return known
+        return _once(self._recipes, name, lambda: self._recipe(name))
 
-    def _layers(self, recipe: str) -> dict[str, Any]:
+    def _recipe(self, name: str) -> Recipe:
+        run = self.specs.runs.runs[name]
+        if run.recipe is None:
+            raise ValueError(f"the run '{name}' has no recipe: it can be measured, not trained")
+        recipe = run.recipe
+        return Recipe.model_validate(_once(self._layers, recipe, lambda: self._layered(recipe)) | run.change)
+
+    def _layered(self, recipe: str) -> dict[str, Any]:
         """From the furthest base on, what each recipe writes and then what the scale changes of it."""
         runs, values = self.specs.runs, dict[str, Any]()
         for name in chain_of(recipe, runs.extends, list(runs.recipes)):
             values |= runs.written[name] | self.specs.scale.recipes.get(name, {})
         return values
+
+    def _model(self, name: str, distillation: str | None) -> dict[str, Any]:
+        return _once(self._models, (name, distillation), lambda: self._built(name, distillation))
+
+    def _built(self, name: str, distillation: str | None) -> dict[str, Any]:
+        model = self.specs.scale.models[name]
+        token = distillation is not None and self.specs.runs.distillation[distillation].token
+        return {
+            "name": name,
+            "timm": model.timm_distilled if token else model.timm,
+            "args": dict(model.args),
+            "resizable": model.resizable,
+            "pos_embed_std": model.pos_embed_std,
+            "channels_last": model.channels_last,
+        }
+
+    def _distillation(self, name: str | None) -> dict[str, Any] | None:
+        if name is None:
+            return None
+        return _once(self._distillations, name, lambda: self.specs.runs.distillation[name].model_dump())
+
+    def _evaluation(self, weights: str | None) -> dict[str, Any]:
+        changed = {} if weights is None else {"weights": weights}
+        return _once(self._evaluations, weights, lambda: self.specs.runs.evaluation.model_dump() | changed)
 
     def _data(self, name: str) -> Job:
         bound = self.specs.scale.data[name]
@@ -82,8 +108,7 @@ class Expander:
         return self._add(payload, bound.source, {}, data_seconds(self.specs, name))
 
     def _train(self, name: str, seed: int) -> Job:
-        run, scale = self.specs.runs.runs[name], self.specs.scale
-        how = self._how(run)
+        run, scale, recipe = self.specs.runs.runs[name], self.specs.scale, self.recipe(name)
         inputs = {"data": self.data(run.data).key}
         if run.init:
             inputs["init"] = self.train(run.init, seed).key
@@ -94,26 +119,23 @@ class Expander:
             "version": VERSIONS["train"],
             "seed": seed,
             "size": scale.resolutions[str(run.resolution)],
-            "model": _model(run.model, scale.models[run.model], how),
-            "recipe": self.recipe(name).model_dump(),
-            "distillation": how.model_dump() if how else None,
+            "model": self._model(run.model, run.distillation),
+            "recipe": recipe.model_dump(),
+            "distillation": self._distillation(run.distillation),
             "init_weights": (self.specs.runs.runs[run.init].weights if run.init else None) or "last",
             "inputs": inputs,
         }
-        seconds = train_seconds(self.specs, run, self.recipe(name))
+        seconds = train_seconds(self.specs, run, recipe)
         return self._add(payload, f"{_label(run)}-s{seed}", inputs, seconds, name, seed)
 
     def _predict(self, name: str, seed: int, on: str | None) -> Job:
         run, scale = self.specs.runs.runs[name], self.specs.scale
-        evaluation = self.specs.runs.evaluation.model_dump()
-        if run.weights is not None:
-            evaluation["weights"] = run.weights
         inputs = {"network": self.train(name, seed).key, "data": self.data(on or run.data).key}
         payload = {
             "kind": "predict",
             "version": VERSIONS["predict"],
             "size": scale.resolutions[str(run.resolution)],
-            "evaluation": evaluation,
+            "evaluation": self._evaluation(run.weights),
             "inputs": inputs,
         }
         seconds = predict_seconds(self.specs, run, on or run.data)
@@ -131,7 +153,7 @@ class Expander:
         payload = {
             "kind": "measure",
             "version": VERSIONS["measure"],
-            **self._network(run.model, run.resolution, self._how(run), run.data),
+            **self._network(run.model, run.resolution, run.distillation, run.data),
             "protocol": protocol,
         }
         return self._add(payload, f"{run.model}-{run.resolution}", {}, scale.measure.job_seconds, name)
@@ -149,16 +171,13 @@ class Expander:
         seconds = predict_seconds(self.specs, run, run.data)
         return self._add(payload, f"{_label(run)}-s{seed}", inputs, seconds, name, seed)
 
-    def _network(self, model: str, resolution: int, how: Distillation | None, data: str) -> dict[str, Any]:
+    def _network(self, model: str, resolution: int, distillation: str | None, data: str) -> dict[str, Any]:
         scale = self.specs.scale
         return {
-            "model": _model(model, scale.models[model], how),
+            "model": self._model(model, distillation),
             "size": scale.resolutions[str(resolution)],
             "classes": scale.data[data].classes,
         }
-
-    def _how(self, run: RunSpec) -> Distillation | None:
-        return self.specs.runs.distillation[run.distillation] if run.distillation else None
 
     def _add(
         self,
@@ -177,16 +196,11 @@ PROBE_IMAGES = 2000
 """Test images that token similarities are averaged over."""
 
 
-def _model(name: str, model: Model, how: Distillation | None) -> dict[str, Any]:
-    timm = model.timm_distilled if how is not None and how.token else model.timm
-    return {
-        "name": name,
-        "timm": timm,
-        "args": dict(model.args),
-        "resizable": model.resizable,
-        "pos_embed_std": model.pos_embed_std,
-        "channels_last": model.channels_last,
-    }
+def _once(known: dict[K, V], what: K, make: Callable[[], V]) -> V:
+    found = known.get(what)
+    if found is None:
+        found = known[what] = make()
+    return found
 
 
 def _label(run: RunSpec) -> str:

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
 
-from replicate.engine.data import STATISTICS, make_data, open_data  # noqa: E402
+from replicate.engine.data import RELEASED, STATISTICS, make_data, open_data  # noqa: E402
 from replicate.engine.families import SHAPES  # noqa: E402
 from replicate.engine.shapes import CENTRAL, render_split  # noqa: E402
 from replicate.errors import NotAvailable, StoreFault, UnknownName, UserError  # noqa: E402
@@ -233,8 +233,9 @@ def test_a_changed_folder_is_noticed(root: Path, tmp_path: Path) -> None:
 def test_greyscale_and_cmyk_become_rgb(root: Path, tmp_path: Path) -> None:
     for mode in ("L", "CMYK"):
         Image.new(mode, (5, 4)).save(root / "pets" / "train" / "n2" / f"{mode}.jpg")
-    make_data(FOLDER, tmp_path)
-    train = open_data(FOLDER, tmp_path).train
+    five = FOLDER | {"train": 5}
+    make_data(five, tmp_path)
+    train = open_data(five, tmp_path).train
     assert {tuple(train.image(i).shape) for i in range(5)} == {(3, 4, 5), (3, 12, 20)}
 
 
@@ -248,6 +249,31 @@ def test_a_corrupted_image_is_named(root: Path, tmp_path: Path, damage: str) -> 
     make_data(FOLDER, tmp_path)
     with pytest.raises(UserError, match=r"c\.jpg: an image, got .*\n  copy the file again"):
         open_data(FOLDER, tmp_path).train.image(0)
+
+
+def test_numbers_of_images_that_are_not_the_stated_ones_are_refused_together(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        make_data(FOLDER | {"train": 4, "test": 1}, tmp_path)
+    text = str(raised.value)
+    for part, wanted, found in (("train", 4, 3), ("val", 1, 2)):
+        assert f"{root / 'pets' / part}: {wanted} images, got {found}\n  copy the data set again, or correct" in text
+    assert not (tmp_path / "index.json").exists()
+    make_data(FOLDER, tmp_path)
+    with pytest.raises(UserError, match="train: 4 images, got 3"):
+        open_data(FOLDER | {"train": 4}, tmp_path)
+
+
+def test_a_release_may_differ_from_the_papers_table(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stated = FOLDER | {"train": 4, "test": 1}
+    monkeypatch.setitem(RELEASED, "pets", (3, 2))
+    make_data(stated, tmp_path)
+    data = open_data(stated, tmp_path)
+    assert (len(data.train), len(data.test)) == (3, 2)
+    (root / "pets" / "train" / "n2" / "a.JPEG").unlink()
+    with pytest.raises(UserError, match="train: 4 images, got 2"):
+        make_data(stated, tmp_path)
 
 
 def test_unset_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,9 +73,38 @@ def test_regularisation_comes_from_the_recipe_and_only_from_it():
     assert [b.drop_path1.drop_prob for b in trained.blocks if hasattr(b.drop_path1, "drop_prob")] == [
         pytest.approx(0.3)
     ]
-    assert trained.head_drop.p == 0.2
     assert not any("DropPath" in type(module).__name__ for module in evaluated.modules())
-    assert evaluated.head_drop.p == 0.0
+    assert dropouts(evaluated) == set()
+
+
+def dropouts(network):
+    """Modules that drop single values, of which all have p = .2."""
+    found = {name: module.p for name, module in network.named_modules() if isinstance(module, torch.nn.Dropout)}
+    found = {name: p for name, p in found.items() if p > 0}
+    assert set(found.values()) <= {0.2}
+    return set(found)
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+def test_dropout_is_where_timm_0_3_2_has_it(distilled):
+    # vision_transformer.py there: pos_drop, and drop=drop_rate of each Block for Attention.proj_drop and Mlp.drop,
+    # which is used twice; no dropout before the head and, with attn_drop_rate = 0, none on the attention.
+    wanted = {f"blocks.{i}.{name}" for i in (0, 1) for name in ("attn.proj_drop", "mlp.drop1", "mlp.drop2")}
+    assert dropouts(models.build(vit(distilled), 32, 3, RECIPE)) == wanted | {"pos_drop"}
+
+
+def test_dropout_of_a_convnet_is_before_its_head():
+    assert dropouts(models.build(CONVNET, 32, 3, RECIPE)) == {"head.drop"}
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+def test_the_class_token_is_drawn_as_in_timm_0_3_2(distilled):
+    args = vit()["args"] | {"embed_dim": 192}
+    network = models.build(vit(distilled, args=args), 32, 3)
+    for name in ["cls_token", "dist_token"][: 1 + distilled]:
+        assert getattr(network, name).std().item() == pytest.approx(0.02, rel=0.15)
+    # Another initialisation is taken as a whole.
+    assert models.build(vit(distilled, args=args | {"weight_init": "jax"}), 32, 3).cls_token.std().item() < 1e-5
 
 
 def test_heads_in_evaluation_mode_average_to_timms_output():

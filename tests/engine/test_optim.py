@@ -79,6 +79,27 @@ def test_sgd_step_is_nesterov_with_decay_in_the_gradient():
     assert layer.weight.item() == pytest.approx(1.24, rel=1e-6)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_after_a_first_step_that_overflowed(monkeypatch, momentum):
+    """The scaler skips the step; the next is the first one, whatever torch.empty_like happens to hold."""
+    monkeypatch.setattr(torch, "empty_like", lambda tensor, **_: torch.full_like(tensor, float("nan")))
+    layer = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(layer.weight, 2.0)
+    fields = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.5, "momentum": momentum, "precision": "fp16"}
+    made = optimizer(layer, changed(**fields))
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    found = []
+    for gradient in (float("inf"), 3.0, 1.0):
+        layer.weight.grad = scaler.scale(torch.tensor([[gradient]]))
+        scaler.step(made)
+        scaler.update()
+        found.append(layer.weight.item())
+    # By hand as above: 2; 4 in the gradient, 7.6 with Nesterov; then g = 1 + .5 * 1.24 = 1.62, buffer .9 * 4 + 1.62
+    # = 5.22, g + .9 * 5.22 = 6.318. Without momentum 2 - .4 = 1.6 and 1.6 - .1 * (1 + .8).
+    wanted = [2.0, 1.24, 0.6082] if momentum else [2.0, 1.6, 1.42]
+    assert found == pytest.approx(wanted, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("epoch", "expected"),
     [

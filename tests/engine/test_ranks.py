@@ -56,7 +56,7 @@ except train.Stopped:
 
 def payload(**changes: Any) -> dict[str, Any]:
     recipe = load(ROOT / "tables", "mini").runs.recipes["deit"].model_dump(mode="json")
-    recipe |= {"batch": BATCH, "mix_batch": BATCH // 2, "epochs": 2, "warmup_epochs": 0, "drop_path": 0.0}
+    recipe |= {"batch": BATCH, "mix_batch": BATCH // 2, "epochs": 2, "warmup_epochs": 0, "drop_path": 0.3}
     recipe |= {"precision": "fp32", "lr": 1e-3, "lr_batch": BATCH, "ema": 0.9} | changes
     model = {
         "name": "v",
@@ -88,12 +88,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(root: Path, world: int, stop_after: int = 0) -> list[int]:
-    """Exit codes of ``world`` processes."""
+def run(root: Path, world: int, stop_after: int = 0, micro: str = "") -> list[int]:
+    """Exit codes of ``world`` processes that compute ``micro`` images at a time."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     common = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    common |= {"REPLICATE_MICRO_BATCH": micro}
     if world > 1:
         common |= {
             "WORLD_SIZE": str(world),
@@ -126,12 +127,13 @@ def weights(root: Path) -> dict[str, Any]:
     return load_file(root / "train" / "model.safetensors")
 
 
-def test_two_processes_are_one_training(root: Path) -> None:
+@pytest.mark.parametrize("micro", ["", "5"])
+def test_two_processes_are_one_training(root: Path, micro: str) -> None:
     assert run(root, 1) == [0]
     once, alone, summary = images(root, 1), weights(root), json.loads((root / "summary-0").read_text())
     for path in (*root.glob("seen-*"), *(root / "train").glob("*.safetensors")):
         path.unlink()
-    assert run(root, 2) == [0, 0]
+    assert run(root, 2, micro=micro) == [0, 0]
     assert images(root, 2) == once
     assert len(once) == 2 * IMAGES // BATCH
     for name, value in weights(root).items():

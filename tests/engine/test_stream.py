@@ -17,7 +17,7 @@ from torchvision import transforms  # noqa: E402
 
 from replicate.engine.data import ArraySplit, DataSet  # noqa: E402
 from replicate.engine.shapes import render_split  # noqa: E402
-from replicate.engine.stream import Batch, TrainStream, evaluation_batches  # noqa: E402
+from replicate.engine.stream import Batch, TrainStream, decode_workers, evaluation_batches, spread  # noqa: E402
 from replicate.errors import UserError  # noqa: E402
 from replicate.spec.recipe import Evaluation  # noqa: E402
 
@@ -196,6 +196,28 @@ def test_every_mix_group_has_a_draw_of_its_own() -> None:
 
 
 # --- evaluation
+
+
+@pytest.mark.parametrize(("images", "most"), [(1, 256), (256, 256), (257, 256), (2000, 256), (50_000, 256)])
+def test_images_of_the_curve_are_spread_over_a_sorted_folder(images: int, most: int) -> None:
+    chosen = spread(images, most)
+    assert min(images, most) / 2 <= len(chosen) <= most
+    assert chosen[0] == 0
+    assert images - chosen[-1] <= chosen.step
+
+
+def test_chosen_images_are_those_of_a_whole_evaluation() -> None:
+    evaluation = Evaluation(crop=0.875, interpolation="bicubic", weights="last")
+    images, labels = next(evaluation_batches(DATA.test, 16, evaluation, 256))
+    some = list(evaluation_batches(DATA.test, 16, evaluation, 5, chosen=[3, 250, 7, 9, 30, 8]))
+    assert [len(part) for part, _ in some] == [5, 1]
+    assert torch.equal(torch.cat([part for part, _ in some]), images[[3, 250, 7, 9, 30, 8]])
+    assert torch.equal(torch.cat([part for _, part in some]), labels[[3, 250, 7, 9, 30, 8]])
+
+
+def test_threads_are_for_a_gpu() -> None:
+    assert decode_workers(torch.device("cpu")) == 0
+    assert decode_workers(torch.device("cuda")) >= 1
 
 
 def test_evaluation_is_torchvisions_in_order() -> None:

@@ -1,6 +1,7 @@
 import errno
 import json
 import logging
+import threading
 
 import pytest
 
@@ -365,6 +366,14 @@ def test_validation_is_what_a_prediction_of_the_same_images_counts(data, tmp_pat
     assert curve[-1]["validation"] == pytest.approx(100 * correct / len(labels))
 
 
+def test_validation_reaches_the_last_class_of_a_sorted_folder(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "VALIDATION_IMAGES", 6)
+    job = Job(tmp_path / "job", {"data": data})
+    test = upstream.data_set({"data": data}).test
+    # 20 test images, every fourth
+    assert train.Training(job.payload, job.inputs).validation[1].tolist() == test.labels[::4].tolist()
+
+
 def test_it_learns(data, tmp_path):
     plain = recipe(epochs=16, erase=0.0, mixup=0.0, cutmix=0.0, label_smoothing=0.0, drop_path=0.0, flip=0.0)
     plain |= {"crop_scale": [1.0, 1.0], "lr": 1e-2}
@@ -414,6 +423,105 @@ def test_drop_path_is_keyed_by_the_step(data, tmp_path):
     training.restore(state)
     torch.rand(100)
     assert training.step(0, 1) == first
+
+
+def gradients(training):
+    """Of step (0, 1), by parameter; the optimiser does not step."""
+    batch = training.stream.batch(0, 1)
+    value = training._gradients(batch.images, batch.targets, 0, 1)
+    found = {name: parameter.grad.clone() for name, parameter in training.network.named_parameters()}
+    training.optimizer.zero_grad(set_to_none=True)
+    return float(value), found
+
+
+def same_gradients(found, wanted):
+    assert found[0] == pytest.approx(wanted[0], rel=1e-5)
+    for name, value in found[1].items():
+        assert torch.allclose(value, wanted[1][name], atol=1e-6), name
+
+
+@pytest.mark.parametrize("micro", ["1", "7", "16", "1000"])
+@pytest.mark.parametrize("how", ["none", "soft", "hard"])
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(data, teacher, tmp_path, monkeypatch, micro, how):
+    fields = {"distillation": method(method=how, reduction="mean")} if how != "none" else {}
+    job = Job(tmp_path / "job", inputs_for(fields, data, teacher), **fields)
+    whole = gradients(train.Training(job.payload, job.inputs))
+    monkeypatch.setenv("REPLICATE_MICRO_BATCH", micro)
+    training = train.Training(job.payload, job.inputs)
+    assert training.micro == min(int(micro), BATCH)
+    same_gradients(gradients(training), whole)
+
+
+def memory_of(monkeypatch, images):
+    """Networks that run out of memory with more than so many images; the sizes they were given."""
+    sizes = []
+    heads = models.heads
+
+    def forward(network, batch):
+        sizes.append(len(batch))
+        if len(batch) > images:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return heads(network, batch)
+
+    monkeypatch.setattr(models, "heads", forward)
+    return sizes
+
+
+def test_without_memory_for_the_batch_it_goes_on_with_parts(data, tmp_path, monkeypatch, caplog):
+    job = Job(tmp_path / "job", {"data": data})
+    whole = gradients(train.Training(job.payload, job.inputs))
+    training = train.Training(job.payload, job.inputs)
+    sizes = memory_of(monkeypatch, 10)
+    same_gradients(gradients(training), whole)
+    assert sizes == [32, 16, 8, 8, 8, 8]
+    assert "going on with 8 images at a time (REPLICATE_MICRO_BATCH)" in caplog.text
+    gradients(training)
+    assert sizes[6:] == [8, 8, 8, 8]
+
+
+@pytest.mark.parametrize(("fields", "tried"), [({}, [32, 16, 8, 4, 2, 1]), ({"model": CONVNET}, [32])])
+def test_what_does_not_fit_in_any_parts_fails(data, tmp_path, monkeypatch, fields, tried):
+    """BatchNorm's statistics are those of the batch, so it is not split."""
+    job = Job(tmp_path / "job", {"data": data}, **fields)
+    training = train.Training(job.payload, job.inputs)
+    sizes = memory_of(monkeypatch, 0)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        training.step(0, 0)
+    assert sizes == tried
+
+
+@pytest.mark.parametrize(("train_mode", "micro"), [(True, BATCH), (False, 4)])
+def test_batch_norm_sees_the_whole_batch(data, tmp_path, monkeypatch, train_mode, micro):
+    monkeypatch.setenv("REPLICATE_MICRO_BATCH", "4")
+    job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=recipe(train_mode=train_mode))
+    assert train.Training(job.payload, job.inputs).micro == micro
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "many", "1.5"])
+def test_a_micro_batch_that_is_none(data, tmp_path, monkeypatch, text):
+    monkeypatch.setenv("REPLICATE_MICRO_BATCH", text)
+    job = Job(tmp_path / "job", {"data": data})
+    with pytest.raises(UserError, match=f"REPLICATE_MICRO_BATCH: a number of images from 1 on, got '{text}'"):
+        train.Training(job.payload, job.inputs)
+
+
+def test_a_training_whose_batches_are_made_ahead_is_the_same(data, whole, tmp_path, monkeypatch):
+    """What a GPU does, but for the pinning, which needs one."""
+    job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
+    init, threads = train.Training.__init__, []
+
+    def ahead(self, *arguments):
+        init(self, *arguments)
+        self.ahead = train.Ahead(self._batch, EPOCHS * STEPS)
+        threads.append(self.ahead)
+
+    monkeypatch.setattr(train.Training, "__init__", ahead)
+    before = threading.active_count()
+    job.stop(2)
+    job.run()
+    assert len(threads) == 2
+    assert threading.active_count() == before
+    assert job.files() == whole["dropout"]
 
 
 def test_the_average_of_the_weights(data, tmp_path):
