@@ -48,7 +48,7 @@ _NOT_ARTEFACTS = (JOB, RESULT, FAILURE, PROGRESS, LOG)
 GPU_MEMORY = "OOM-GPU"
 _GPU_HINT = (
     "GPU memory: use more processes (ntasks_per_node, gpus_per_node in [kinds.train] of the profile; mem is that of "
-    f"the node), or a larger GPU, then: retry --class {GPU_MEMORY}"
+    f"the node), or REPLICATE_MICRO_BATCH (images computed at a time), then: retry --class {GPU_MEMORY}"
 )
 
 
