@@ -1,13 +1,17 @@
 """The command line: parsing and printing only. ``main`` turns every error into one message and an exit code.
 
-0 done, 1 a job failed, 2 the user's mistake, 3 not finished yet, 130 stopped by Ctrl-C.
+0 done, 1 a job failed, 2 the user's mistake, 3 not finished yet, 130 stopped by Ctrl-C, 141 the reader of its output
+has closed the pipe (as of any program that SIGPIPE ends).
 """
 
 from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -36,10 +40,35 @@ COMMANDS = {
 """In the order of ``--help``. Each is a module of this folder, imported only when it is called: ``--help`` and
 completion must answer at once."""
 
-DONE, FAILED, MISTAKE, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED, MISTAKE, UNFINISHED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141
+
+
+class _Unread(Exception):
+    """Whoever read the output has closed the pipe."""
+
+
+@contextmanager
+def _pipes() -> Iterator[None]:
+    """Before click and rich end with 1, which says that a job failed."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _Unread from error
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            raise _Unread from end
+        raise
 
 
 class _Lazy(click.Group):
+    def make_context(self, *arguments: Any, **keywords: Any) -> click.Context:
+        with _pipes():
+            return super().make_context(*arguments, **keywords)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _pipes():
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -94,8 +123,9 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
         code = INTERRUPTED
-    except BrokenPipeError:
-        # `| head` has read enough; a flush at exit would complain again.
+    except _Unread:
+        # `| head` has read enough; a flush at exit would complain again. 0 would be said of a command that had not
+        # come to its exit code.
         sys.stdout = None
-        code = DONE
+        code = UNREAD
     sys.exit(code or DONE)

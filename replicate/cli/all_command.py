@@ -11,6 +11,7 @@ import click
 
 from replicate.cli import DONE, FAILED, UNFINISHED
 from replicate.cli.files import DEFAULT, MACROS, Formats, write_tables
+from replicate.cli.words import STATES, counted
 from replicate.cli.workspace import Workspace, with_workspace
 from replicate.errors import NotAvailable
 
@@ -124,12 +125,18 @@ def _show(workspace: Workspace, tables: list[Table], figures: int) -> None:
         title = f"Table {table.number}" if table.number is not None else "text"
         click.echo(f"{table.id:<{width}}  {title:<8}  {_states(table)}")
     folder = workspace.shown(workspace.out / workspace.scale)
-    click.echo(f"\n{len(tables)} tables and {figures} files of figures in {folder}; claims: python -m replicate claims")
+    written = f"{counted(len(tables), 'table')} and {counted(figures, 'file')} of figures"
+    click.echo(f"\n{written} in {folder}; claims: python -m replicate claims")
+
+
+def states_of(table: Table) -> dict[str, int]:
+    """Of the cells that hold numbers and are printed, in the order of ``STATES``."""
+    counts = Counter[str](cell.state for (row, _), cell in table.cells.items() if row != "@" and cell.state != "text")
+    return {state: counts[state] for state in STATES if state in counts}
 
 
 def _states(table: Table) -> str:
-    counts = Counter(cell.state for (row, _), cell in table.cells.items() if row != "@" and cell.state != "text")
-    return ", ".join(f"{count} {state}" for state, count in counts.items())
+    return ", ".join(f"{count} {state}" for state, count in states_of(table).items())
 
 
 def _json(workspace: Workspace, tables: list[Table], paths: list[Path], failures: Mapping[str, str]) -> str:

@@ -51,7 +51,9 @@ def command(workspace: Workspace, table_id: str | None, check: bool, markdown: b
 
 
 def _show(tables: list[Table], claims: list[Claim], width: int) -> None:
+    from replicate.cli.words import counted
     from replicate.render import claims_page
+    from replicate.render.overview import claims_said
 
     if tables and tables[0].banner:
         click.echo(f"! {tables[0].banner}\n")
@@ -61,19 +63,16 @@ def _show(tables: list[Table], claims: list[Claim], width: int) -> None:
     if not claims:
         click.echo("no claims")
         return
-    here = Counter(claim.verdict for claim in claims)
-    paper = Counter(claim.paper_verdict for claim in claims)
+    here = Counter[str](claim.verdict for claim in claims)
+    paper = Counter[str](claim.paper_verdict for claim in claims)
     never = sum(not claim.possible for claim in claims)
-    click.echo(f"{len(claims)} claims. Here: {_counts(here)}. On the paper's own numbers: {_counts(paper)}.")
+    total = counted(len(claims), "claim")
+    click.echo(f"{total}. Here: {claims_said(here)}. On the paper's own numbers: {claims_said(paper)}.")
     if never:
-        click.echo(f"{never} rest on numbers that nothing here makes and are never judged.")
+        verbs = ("rests", "is") if never == 1 else ("rest", "are")
+        click.echo(f"{never} {verbs[0]} on numbers that nothing here makes and {verbs[1]} never judged.")
     if tables[0].banner:
         click.echo("† another experiment: the paper's networks and data, for orientation only")
-
-
-def _counts(counts: Counter[Any]) -> str:
-    order = ("holds", "fails", "undecided", "not run")
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
 
 
 def _code(claims: list[Claim]) -> int:

@@ -17,6 +17,7 @@ from replicate.launch.slurm.ending import meaning
 from replicate.launch.slurm.logs import logs
 from replicate.launch.slurm.step import bring_forward_on_cluster, plan_name
 from replicate.launch.slurm.submitter import Step
+from replicate.launch.slurm.world import State as JobState
 from replicate.launch.slurm.world import View, World
 from replicate.plan.graph import Graph
 from replicate.store.store import Store
@@ -25,7 +26,17 @@ if TYPE_CHECKING:
     from replicate.collect.table import State
     from replicate.launch.profile import Profile
 
-MARKS = {"done": "●", "running": "◐", "pending": "◔", "failed": "⚠", "damaged": "⚠", "blocked": "⊘", "lost": "⚠"}
+MARKS: Mapping[JobState, str] = {
+    "done": "●",
+    "running": "◐",
+    "pending": "◔",
+    "absent": "○",
+    "failed": "⚠",
+    "lost": "⚠",
+    "damaged": "⚠",
+    "blocked": "⊘",
+}
+"""In the order in which they are counted."""
 SLOWEST = 10
 """Back-off of ``--wait``: at most so many times the profile's poll_seconds between two looks."""
 
@@ -75,7 +86,7 @@ def summary(world: World) -> str:
     running = [key for key, view in world.views.items() if view.state == "running"]
     shares = [f"{key.rpartition('-')[0]} {share_of(world.store.progress(key)):.0%}" for key in running[:4]]
     words = {"absent": "not submitted"}
-    parts = [f"{count} {words.get(state, state)}" for state, count in counts.items()]
+    parts = [f"{count} {words.get(state, state)}" for state in MARKS if (count := counts[state])]
     return ", ".join(parts) + (f"  ({', '.join(shares)})" if shares else "")
 
 

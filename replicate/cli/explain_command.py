@@ -9,14 +9,18 @@ import click
 from click.shell_completion import CompletionItem
 
 from replicate.cli import DONE
+from replicate.cli.words import counted, number
 from replicate.cli.workspace import Workspace, complete_table, with_workspace
 from replicate.errors import UnknownName
 
 if TYPE_CHECKING:
-    from replicate.collect.table import Cell
+    from replicate.collect.table import Cell, Table
+    from replicate.plan.cells import Plan
+    from replicate.plan.graph import Graph
     from replicate.plan.job import Job
-    from replicate.spec.load import Specs
     from replicate.store.store import Store
+
+HEADED = ("top1", "top5", "real", "disagreement")
 
 
 def _complete_place(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -43,8 +47,8 @@ def command(workspace: Workspace, table_id: str, row: str, column: str) -> int:
 
     A reference of the table, such as the teacher, is ROW '@' and its key as COLUMN.
     """
+    from replicate.cli import explain_job
     from replicate.collect.finish import Finisher
-    from replicate.render import wording
 
     specs = workspace.specs()
     spec = specs.table(table_id)
@@ -56,22 +60,33 @@ def command(workspace: Workspace, table_id: str, row: str, column: str) -> int:
     plan = workspace.plan([table_id], specs)
     store = workspace.store()
     table = Finisher(plan, store).finish(table_id)
-    cell = table.cell(row, column)
-    chain = list(plan.graph.needed_for(cell.jobs)) if cell.jobs else []
-    facts = [_job_facts(job, store) for job in chain]
     if workspace.json:
-        click.echo(json.dumps({"cell": _cell_facts(cell), "jobs": facts}, indent=1, ensure_ascii=False))
-        return DONE
-    if table.banner:
-        click.echo(table.banner)
-    label = next((known.label for known in (*table.rows, *table.references) if known.key in (row, column)), row)
-    click.echo(f"{wording.title(table)}\n{label}, {column}: {cell.shown or cell.state}")
-    for name, value in _cell_facts(cell).items():
-        if value not in (None, "", [], ()):
-            click.echo(f"  {name:<11} {_text(value)}")
-    for job, fact in zip(chain, facts, strict=True):
-        _show_job(workspace, specs, store, job, fact)
+        cell = table.cell(row, column)
+        jobs = [
+            _job_facts(job, store) | {"command": explain_job.command(workspace, store, job)}
+            for job in _chain(plan, cell)
+        ]
+        click.echo(json.dumps({"cell": _cell_facts(plan, table, cell), "jobs": jobs}, indent=1, ensure_ascii=False))
+    else:
+        click.echo("\n".join(lines(workspace, plan, store, table, row, column)))
     return DONE
+
+
+def lines(workspace: Workspace, plan: Plan, store: Store, table: Table, row: str, column: str) -> list[str]:
+    """Everything about one cell of ``table``, the jobs behind it in the order they run in."""
+    from replicate.cli import explain_job
+    from replicate.render import wording
+
+    cell = table.cell(row, column)
+    found = [table.banner] if table.banner else []
+    found += [wording.title(table), f"{_place(table, row, column)}: {cell.shown or cell.state}"]
+    for name, value in _cell_facts(plan, table, cell).items():
+        if value:
+            found.append(f"  {name:<11} {', '.join(value) if isinstance(value, list) else value}")
+    chain = _chain(plan, cell)
+    for job in chain:
+        found += ["", *explain_job.lines(workspace, store, chain, job)]
+    return found
 
 
 def _known(what: str, name: str, known: list[str]) -> None:
@@ -79,14 +94,33 @@ def _known(what: str, name: str, known: list[str]) -> None:
         raise UnknownName(what, name, known)
 
 
-def _cell_facts(cell: Cell) -> dict[str, Any]:
+def _chain(plan: Plan, cell: Cell) -> Graph:
+    return plan.graph.needed_for(cell.jobs)
+
+
+def _place(table: Table, row: str, column: str) -> str:
+    """The cell in the words of the table: its row and the header of its column, each with its group where needed."""
+    if row == "@":
+        return next(reference.label for reference in table.references if reference.key == column)
+    at = next(known for known in table.rows if known.key == row)
+    head = next(known for known in table.columns if known.key == column)
+    label = f"{at.group}: {at.label}" if at.group else at.label
+    alike = sum(known.header == head.header for known in table.columns) > 1
+    header = f"{head.group} {head.header}".strip() if alike else head.header
+    return f"{label}, {header or column}"
+
+
+def _cell_facts(plan: Plan, table: Table, cell: Cell) -> dict[str, Any]:
     return {
         "state": cell.state,
         "origin": cell.origin,
-        "counts": [f"seed {seed.seed}: {seed.correct}/{seed.images}" for seed in cell.seeds],
-        "error": f"±{cell.error:.2f}, standard error over {'seeds' if cell.spread is not None else 'images'}"
-        if cell.error is not None
-        else None,
+        "reads": _reads(plan, table, cell),
+        "counts": [
+            f"seed {seed.seed}: {seed.correct} of {counted(seed.images, 'image')}"
+            for seed in cell.seeds
+            if seed.correct is not None and seed.images is not None
+        ],
+        "error": _error(plan, table, cell),
         "paper": f"{cell.paper} ({cell.paper_source})" if cell.paper else None,
         "difference": cell.difference_shown,
         "tolerance": cell.tolerance,
@@ -95,8 +129,31 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _reads(plan: Plan, table: Table, cell: Cell) -> str | None:
+    read = None if cell.state == "text" else plan.cell(table.id, cell.row, cell.column).read
+    if read is None:
+        return None
+    parts = [f"{read.metric} {read.field}" if read.field else read.metric]
+    if read.run:
+        parts.append(f"of the run {read.run}")
+    if read.metric in HEADED:
+        parts.append(f"at its head {read.head}")
+    if read.against:
+        parts.append(f"against {read.against[0]} at its head {read.against[1]}")
+    return " ".join([*parts, f"on {read.on}"] if read.on else parts)
+
+
+def _error(plan: Plan, table: Table, cell: Cell) -> str | None:
+    if cell.error is None:
+        return None
+    read = plan.cell(table.id, cell.row, cell.column).read
+    if cell.spread is not None:
+        over = f"over {counted(len(cell.seeds), 'seed')}"
+    elif read is not None and read.metric in ("throughput", "ratio"):
+        over = "from the interval of its ratio to the reference network"
+    else:
+        over = "over images"
+    return f"±{number(cell.error, 3)}, standard error {over}"
 
 
 def _job_facts(job: Job, store: Store) -> dict[str, Any]:
@@ -112,35 +169,3 @@ def _job_facts(job: Job, store: Store) -> dict[str, Any]:
         "cost": dict(result.cost) if result else {},
         "provenance": dict(result.provenance) if result else {},
     }
-
-
-def _show_job(workspace: Workspace, specs: Specs, store: Store, job: Job, fact: dict[str, Any]) -> None:
-    click.echo(f"\n{job.key}  [{fact['state']}]")
-    if job.kind == "train":
-        payload = job.payload
-        click.echo(f"  run         {job.run} (tables/runs.toml), seed {job.seed}, {payload['size']} pixels")
-        click.echo(f"  model       {payload['model']['timm']} {_pairs(payload['model']['args'])}")
-        if payload["distillation"]:
-            click.echo(f"  distilled   {_pairs(payload['distillation'])}")
-        click.echo(f"  recipe      {_pairs(payload['recipe'])}")
-    elif job.kind == "data":
-        click.echo(f"  data        {_pairs(job.payload['data'])}")
-    else:
-        click.echo(f"  evaluation  {_pairs(job.payload['evaluation'])}, {job.payload['size']} pixels")
-    if fact["provenance"]:
-        made = fact["provenance"]
-        dirty = {True: " with uncommitted changes", False: "", None: ""}[made["dirty"]]
-        versions = {name: version for name, version in made["packages"].items() if version}
-        click.echo(f"  made by     commit {made['commit'][:12]}{dirty}, Python {made['python']}, {_pairs(versions)}")
-        click.echo(f"  on          {made['processor']}, {made['system']}, {made['threads']} thread")
-        click.echo(f"  cost        {_pairs(fact['cost'])}")
-        click.echo(f"  result      {_pairs(fact['summary'])}")
-        for name, digest in fact["files"].items():
-            click.echo(f"  file        {workspace.shown(store.folder(job.key) / name)}  sha256 {digest[:16]}")
-    options = "" if specs.scale.id == "mini" else f" --scale {specs.scale.id}"
-    options += f" --seeds {job.seed}" if job.seed else ""
-    click.echo(f"  alone       python -m replicate run {job.key} --again{options}")
-
-
-def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())

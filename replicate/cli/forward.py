@@ -73,9 +73,9 @@ def bring_forward(
 
 def run_here(workspace: Workspace, graph: Graph, store: Store, scale: Scale, retry: bool) -> Outcome:
     """Run what is missing of ``graph`` in worker processes. Raises StoreUnusable or NotAvailable before that."""
-    todo = {job.key: job.seconds for job in graph if store.state(job.key) != "done"}
+    todo, failed = _todo(graph, store, retry)
     if not todo:
-        return Outcome()
+        return Outcome(failed=failed)
     _check_possible(scale)
     store.check_writable()
     estimate = Estimate(workspace.workers, dict(todo))
@@ -85,6 +85,26 @@ def run_here(workspace: Workspace, graph: Graph, store: Store, scale: Scale, ret
     with listener, _terminable():
         run = LocalRun(graph, store, provenance(workspace.root), workspace.workers, listener, retry)
         return run.run()
+
+
+def _todo(graph: Graph, store: Store, retry: bool) -> tuple[dict[str, float], dict[str, str]]:
+    """The seconds of each job that can run, and why others have failed that are not tried again by themselves."""
+    todo: dict[str, float] = {}
+    failed: dict[str, str] = {}
+    stuck: set[str] = set()
+    for job in graph:
+        state = store.state(job.key)
+        if state == "done":
+            continue
+        failure = store.failure(job.key)
+        if state == "failed" and not failure.get("retry", True) and not retry:
+            failed[job.key] = f"{failure['kind']}: {failure['message']}"
+            stuck.add(job.key)
+        elif stuck.isdisjoint(job.inputs.values()):
+            todo[job.key] = job.seconds
+        else:
+            stuck.add(job.key)
+    return todo, failed
 
 
 @contextmanager

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from replicate.cli import DONE
+from replicate.cli.all_command import states_of
 from replicate.cli.workspace import Workspace, with_workspace
 
 if TYPE_CHECKING:
-    from replicate.collect.table import Table
     from replicate.spec.load import Specs
 
 
@@ -35,7 +34,7 @@ def command(workspace: Workspace) -> int:
                 "number": table.number,
                 "caption": table.caption,
                 "spec": table.spec,
-                "cells": dict(_states(table)),
+                "cells": states_of(table),
                 "complete": table.complete,
             }
             for table in tables
@@ -44,17 +43,31 @@ def command(workspace: Workspace) -> int:
             json.dumps({"scale": specs.scale.id, "tables": entries, "figures": figures}, indent=1, ensure_ascii=False)
         )
         return DONE
-    width = max(len(name) for name in names)
-    for table in tables:
-        states = ", ".join(f"{count} {state}" for state, count in _states(table).items())
-        number = f"Table {table.number}" if table.number else "text"
-        click.echo(f"{table.id:<{width}}  {number:<8}  {states:<12}  {table.caption}")
-    click.echo()
-    for one in figures:
-        states = f"{one['wanted'] - one['pending']} of {one['wanted']} there"
-        number = f"Figure {one['number']}" if one["number"] else "figure"
-        click.echo(f"{one['id']:<{width}}  {number:<8}  {states:<12}  {one['caption']}")
-    click.echo(f"\n{specs.scale.title}")
+    lines = [
+        (
+            table.id,
+            f"Table {table.number}" if table.number else "text",
+            ", ".join(f"{count} {state}" for state, count in states_of(table).items()),
+            table.caption,
+        )
+        for table in tables
+    ]
+    drawn = [
+        (
+            one["id"],
+            f"Figure {one['number']}" if one["number"] else "figure",
+            f"{one['wanted'] - one['pending']} of {one['wanted']} there",
+            one["caption"],
+        )
+        for one in figures
+    ]
+    widths = [max(len(line[place]) for line in [*lines, *drawn]) for place in range(3)]
+    for block in filter(None, (lines, drawn)):
+        for *fields, caption in block:
+            padded = [f"{field:<{width}}" for field, width in zip(fields, widths, strict=True)]
+            click.echo("  ".join([*padded, caption]))
+        click.echo()
+    click.echo(specs.scale.title)
     return DONE
 
 
@@ -74,8 +87,3 @@ def _figure(workspace: Workspace, specs: Specs, figure_id: str) -> dict[str, Any
         "pending": pending,
         "complete": pending == 0,
     }
-
-
-def _states(table: Table) -> Counter[str]:
-    """Of the cells that hold numbers and are printed."""
-    return Counter(cell.state for (row, _), cell in table.cells.items() if row != "@" and cell.state != "text")

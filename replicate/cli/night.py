@@ -18,6 +18,7 @@ from replicate.cli.all_command import NUMBERS, draw_figures
 from replicate.cli.files import DEFAULT, MACROS, write_tables
 from replicate.cli.night_place import Place, place_of
 from replicate.cli.report_command import write_report
+from replicate.cli.words import STATES
 from replicate.cli.workspace import Workspace
 from replicate.collect.finish import Finisher
 from replicate.collect.night import snapshot
@@ -80,9 +81,7 @@ class Night:
         except (ClusterDown, ClusterRefused, NotAvailable) as error:
             self.faults.append(str(error))
         tables, files = self._render()
-        counts = Counter[str](
-            cell.state for table in tables for cell in table.cells.values() if cell.state not in ("text", "paper-only")
-        )
+        counts = Counter[str](cell.state for table in tables for cell in table.cells.values())
         now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.when))
         states = {job.key: self.place.state(job.key) for job in self.graph}
         owed = [key for key in planned.owed if states[key] != "done"]
@@ -106,7 +105,7 @@ class Night:
                 submitted=self.place.submitted,
                 failed=failed,
                 recovered=self.place.recovered,
-                counts=dict(counts),
+                counts={state: counts[state] for state in STATES if state in counts and state != "paper-only"},
                 faults=self.faults,
                 notes=[*self.place.notes, *self.store.damage.values()],
                 files=files,

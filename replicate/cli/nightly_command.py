@@ -91,6 +91,8 @@ def command(
     or a spec, results that cannot be written, no answer from Slurm, another night still running).
     """
     if form is not None:
+        # A timetable of a call that cannot work would only be found out at night.
+        workspace.specs()
         click.echo(_printed(workspace, form, at), nl=False)
         return 0
     from replicate.cli.night import Night, Wishes

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from replicate.cli.words import counted
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -62,7 +64,7 @@ class Lines:
     count: int = 0
 
     def __enter__(self) -> Lines:
-        self.said(f"{self.total} jobs to run; loading torch (once)")
+        self.said(f"{counted(self.total, 'job')} to run; loading torch (once)")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,31 +1,36 @@
-"""``run``: single jobs by key, and whether redoing one gives the same bytes."""
+"""``run``: single jobs by key, and whether one comes out again."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from replicate.cli import DONE, FAILED, UNFINISHED
 from replicate.cli.workspace import Workspace, with_workspace
-from replicate.errors import UnknownName
+from replicate.errors import UnknownName, UserError
 
 if TYPE_CHECKING:
+    from replicate.cli.forward import Advance
+    from replicate.plan.job import Job
     from replicate.store.result import Result
+    from replicate.store.store import Store
 
 
 @click.command(name="run")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
-@click.option("--again", is_flag=True, help="Redo jobs that are done, and compare the files.")
+@click.option("--again", is_flag=True, help="Redo jobs that are done, and compare.")
 @click.option("--retry", is_flag=True, help="Also run again what diverged.")
 @with_workspace
 def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: bool) -> int:
     """Run the jobs KEY... and what they need.
 
-    With --again a finished job is redone alone, and its new files are compared with the old ones, which stay
-    under results/.aside. Exit code: 0 done (and identical), 1 failed or different, 3 submitted to a cluster and not
-    done yet.
+    With --again a finished job is redone alone and compared with its old result, which stays under results/.aside:
+    the files byte for byte; of a measurement, whose timings never come out twice, its ratio to the reference network
+    within what both intervals allow.
+
+    Exit code: 0 done (and the same), 1 failed or different, 3 submitted to a cluster and not done yet.
     """
     from replicate.cli.forward import bring_forward
     from replicate.plan.figures import with_figures
@@ -36,30 +41,56 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
         if key not in graph.jobs:
             raise UnknownName("job", key, graph.jobs)
     store = workspace.store()
-    before: dict[str, Result] = {}
-    if again:
-        for key in keys:
-            result = store.result(key)
-            if result is not None:
-                before[key] = result
-                store.set_aside(key)
+    before = _set_aside(store, keys) if again else {}
     needed = graph.needed_for(keys)
     # With --again there is nothing to compare before they have run.
-    outcome = bring_forward(workspace, needed, store, specs.scale, list(keys), retry, wait=again)
-    differing = {key: _differing(old, store.result(key)) for key, old in before.items()}
+    advance = bring_forward(workspace, needed, store, specs.scale, list(keys), retry, wait=again)
+    compared = {key: _compared(graph.jobs[key], old, store.result(key)) for key, old in before.items()}
     if workspace.json:
-        click.echo(json.dumps({"failed": dict(outcome.failed), "done": outcome.done, "differing": differing}, indent=1))
+        facts = {"failed": dict(advance.failed), "done": advance.done, "compared": compared}
+        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
-        for key, names in differing.items():
-            click.echo(f"{key}: " + (f"DIFFERENT: {', '.join(names)}" if names else "identical, byte for byte"))
-        for key, reason in outcome.failed.items():
-            click.echo(f"failed: {key}: {reason}", err=True)
-    if outcome.failed or any(differing.values()):
+        for key in dict.fromkeys(keys):
+            if said := _said(key, compared, advance, store):
+                click.echo(f"{key}: {said}")
+        advance.tell(workspace, store)
+    if advance.failed or any(one["outcome"] in ("moved", "missing") for one in compared.values()):
         return FAILED
     return DONE if all(store.result(key) is not None for key in keys) else UNFINISHED
 
 
-def _differing(old: Result, new: Result | None) -> list[str]:
+def _set_aside(store: Store, keys: tuple[str, ...]) -> dict[str, Result]:
+    """The results that are redone. Raises UserError where another process is at work in the folder of one."""
+    before: dict[str, Result] = {}
+    for key in dict.fromkeys(keys):
+        result = store.result(key)
+        if result is None:
+            continue
+        if store.set_aside(key) is None:
+            raise UserError(f"{key}: another process is at work there\n  call again when it has ended")
+        before[key] = result
+    return before
+
+
+def _compared(job: Job, old: Result, new: Result | None) -> dict[str, Any]:
+    from replicate.launch.recheck import compared
+
     if new is None:
-        return ["no result"]
-    return sorted(name for name in {*old.files, *new.files} if old.files.get(name) != new.files.get(name))
+        return {"outcome": "missing", "detail": "no result", "cause": []}
+    one = compared(job, old, new)
+    return {"outcome": one.outcome, "detail": one.detail, "cause": list(one.cause)}
+
+
+def _said(key: str, compared: dict[str, dict[str, Any]], advance: Advance, store: Store) -> str:
+    if key in compared:
+        one = compared[key]
+        if one["outcome"] == "same":
+            return str(one["detail"])
+        if one["outcome"] == "within":
+            return f"timed anew: {one['detail']}"
+        cause = f" ({'; '.join(one['cause'])})" if one["cause"] else ""
+        return f"DIFFERENT: {one['detail']}{cause}"
+    if store.result(key) is not None:
+        return "done"
+    # Failures are told by `Advance.tell`.
+    return "" if key in advance.failed else advance.elsewhere.get(key, ("", "not run yet"))[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -14,9 +15,10 @@ from replicate.cli.workspace import Workspace, table_id_option, with_workspace
 
 if TYPE_CHECKING:
     from replicate.plan.cells import Plan
-    from replicate.store.store import Store
+    from replicate.store.store import State, Store
 
-MARKS = {"done": "●", "running": "◐", "failed": "⚠", "damaged": "⚠", "absent": "○"}
+MARKS: Mapping[State, str] = {"done": "●", "running": "◐", "absent": "○", "failed": "⚠", "damaged": "⚠"}
+"""In the order in which they are counted."""
 
 
 @click.command(name="status")
@@ -55,13 +57,12 @@ def command(workspace: Workspace, table_id: str | None) -> int:
         for name in names:
             terminal.show(finisher.finish(name), terminal.console())
             click.echo()
-        width = max(len(key) for key in states)
+        width = max(map(len, states), default=0)
         for key, state in states.items():
             click.echo(f"{MARKS[state]} {key:<{width}}  {_detail(store, key, state)}".rstrip())
         counts = Counter(states.values())
-        click.echo(
-            "\n" + ", ".join(f"{count} {'not run' if name == 'absent' else name}" for name, count in counts.items())
-        )
+        said = [f"{counts[name]} {'not run' if name == 'absent' else name}" for name in MARKS if counts[name]]
+        click.echo(f"\n{', '.join(said)}" if said else "no jobs: its numbers are read from the specs")
     if any(state in ("failed", "damaged") for state in states.values()):
         return FAILED
     return DONE if all(state == "done" for state in states.values()) else UNFINISHED
@@ -93,9 +94,9 @@ def _on_cluster(workspace: Workspace, plan: Plan, store: Store, names: list[str]
         for name in names:
             terminal.show(finisher.finish(name), terminal.console())
             click.echo()
-        width = max(len(key) for key in world.views)
+        width = max(map(len, world.views), default=0)
         for key, view in world.views.items():
-            mark = cluster.MARKS.get(view.state, "○")
+            mark = cluster.MARKS[view.state]
             click.echo(f"{mark} {key:<{width}}  {cluster.line(key, view, store)}".rstrip())
         click.echo(f"\n{cluster.summary(world)}")
     if cluster.failures(world):

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from replicate.cli import DONE, FAILED, UNFINISHED
 from replicate.cli.files import DEFAULT, Formats, write_tables
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(name="table")

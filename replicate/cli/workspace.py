@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from replicate.spec.load import Specs
     from replicate.store.store import Store
 
+SCALE = "mini"
+LARGEST_SEED = 2**32 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
@@ -38,6 +41,8 @@ class Workspace:
     json: bool
     profile: Profile | None = None
     """Of the cluster to use; None is this machine."""
+    given: tuple[str, ...] = ()
+    """The options of this call that another command needs to find the same things, as they were typed."""
 
     def specs(self) -> Specs:
         from replicate.spec.load import load
@@ -74,6 +79,8 @@ class Seeds(click.ParamType[tuple[int, ...]]):
             self.fail(f"seeds, got '{value}'; expected whole numbers with commas between, such as 0,1,2", param, ctx)
         if min(seeds) < 0 or len(set(seeds)) < len(seeds):
             self.fail(f"seeds, got '{value}'; each must be 0 or more and stand once", param, ctx)
+        if max(seeds) > LARGEST_SEED:
+            self.fail(f"seeds, got '{max(seeds)}'; the largest is {LARGEST_SEED}", param, ctx)
         return seeds
 
 
@@ -105,7 +112,13 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the shared options to a command, which gets a Workspace in their place."""
     folder = click.Path(file_okay=False, path_type=Path)
 
-    @click.option("--scale", default="mini", show_default=True, shell_complete=complete_scale, help="mini or paper.")
+    @click.option(
+        "--scale",
+        default=SCALE,
+        show_default=True,
+        shell_complete=complete_scale,
+        help="mini, mini-digits or paper: a file of tables/scales.",
+    )
     @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds, such as 0,1,2.")
     @click.option("--workers", type=click.IntRange(1, 256), default=None, help="Jobs at once.  [default: cores]")
     @click.option("--results", type=folder, default=None, help="Stored results.  [default: results]")
@@ -138,10 +151,16 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
             workers=workers or cores(),
             json=json,
             profile=profile,
+            given=_given(scale=scale if scale != SCALE else None, results=results, tables=tables, cluster=cluster),
         )
         return function(workspace, **rest)
 
     return wrapped
+
+
+def _given(**options: object) -> tuple[str, ...]:
+    found = {name: value for name, value in options.items() if value is not None}
+    return tuple(part for name, value in found.items() for part in (f"--{name}", str(value)))
 
 
 def _profile(name: str | None, root: Path) -> Profile | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,7 +43,8 @@ class Specs:
 
     def table(self, table_id: str) -> TableSpec:
         if table_id not in self.tables:
-            raise UnknownName("table", table_id, self.tables)
+            numbers = {spec.table.number: name for name, spec in self.tables.items()}
+            raise _unknown("table", table_id, list(self.tables), numbers)
         return self.tables[table_id]
 
     @property
@@ -52,8 +54,19 @@ class Specs:
 
     def figure(self, figure_id: str) -> FigureSpec:
         if figure_id not in self.figures:
-            raise UnknownName("figure", figure_id, self.figures)
+            numbers = {spec.figure.number: name for name, spec in self.figures.items()}
+            raise _unknown("figure", figure_id, list(self.figures), numbers)
         return self.figures[figure_id]
+
+
+def _unknown(what: str, name: str, known: list[str], numbers: Mapping[int | None, str]) -> UserError:
+    """The id is meant, and the paper's number of it may have been given: ``3``, ``Table 3``."""
+    found = re.fullmatch(rf"(?:{what})?\s*(\d+)", name.strip(), re.IGNORECASE | re.ASCII)
+    meant = numbers.get(int(found[1])) if found else None
+    if found is None or meant is None:
+        return UnknownName(what, name, known)
+    lines = [f"unknown {what} '{name}'", f"  {what.capitalize()} {found[1]} of the paper is '{meant}'"]
+    return UserError("\n".join([*lines, *(f"  {line}" for line in suggestion("", sorted(known), plural=f"{what}s"))]))
 
 
 def load(folder: Path, scale: str) -> Specs:
@@ -61,7 +74,7 @@ def load(folder: Path, scale: str) -> Specs:
     paths = sorted(path for path in folder.glob("*.toml") if path.name not in NOT_TABLES)
     if not paths:
         raise UserError(
-            f"{shown_path(folder)}: no table specs, got a folder without *.toml files\n"
+            f"{folder}: no table specs, got a folder without *.toml files\n"
             "  expected one file a table beside runs.toml; name another folder with --tables DIR"
         )
     faults: list[Fault] = []
@@ -76,16 +89,15 @@ def load(folder: Path, scale: str) -> Specs:
         if spec is None:
             continue
         table_id = spec.table.id
-        if table_id in tables:
-            faults.append(
-                Fault(f"{shown_path(path)}: table.id", f"'{table_id}' is taken by {shown_path(files[table_id])}")
-            )
+        if table_id != path.stem:
+            where = f"{shown_path(path)}: table.id"
+            faults.append(Fault(where, f"must be the name of the file, '{path.stem}', got '{table_id}'"))
         tables[table_id], files[table_id] = spec, path
         if runs is not None:
             faults += check_table(shown_path(path), spec, runs, bound)
     figures, figure_files = _figures(folder.parent / FIGURES, tables, runs, bound, faults)
     if faults or runs is None or bound is None:
-        raise SpecError(sorted(set(faults)))
+        raise SpecError(sorted(set(_attributed(faults, folder, scale, runs))))
     return Specs(folder, tables, files, runs, bound, figures, figure_files)
 
 
@@ -110,6 +122,21 @@ def _figures(
     return figures, files
 
 
+def _attributed(faults: list[Fault], folder: Path, scale: str, runs: RunsFile | None) -> list[Fault]:
+    """``faults``, with those that ``scale`` has from the one it extends said of that file."""
+    path = folder / "scales" / f"{scale}.toml"
+    base = path.with_name(f"{(read_toml(path, []) or {}).get('extends')}.toml")
+    if not base.is_file():
+        return faults
+    known: list[Fault] = []
+    raw = read_toml(base, known)
+    found = validated(base, Scale, raw, known) if raw is not None else None
+    if runs is not None:
+        known += check_runs(shown_path(folder / "runs.toml"), runs, found)
+    moved = [replace(fault, where=fault.where.replace(shown_path(path), shown_path(base), 1)) for fault in faults]
+    return [other if other in known else fault for fault, other in zip(faults, moved, strict=True)]
+
+
 def scales(folder: Path) -> list[str]:
     return sorted(path.stem for path in (folder / "scales").glob("*.toml"))
 
@@ -117,6 +144,11 @@ def scales(folder: Path) -> list[str]:
 def _scale(folder: Path, name: str, faults: list[Fault]) -> Scale | None:
     path = folder / "scales" / f"{name}.toml"
     if not path.is_file():
+        if not scales(folder):
+            raise UserError(
+                f"{folder / 'scales'}: no scales, got no folder with *.toml files\n"
+                "  expected one file a scale, which binds the names of runs.toml to data and networks"
+            )
         raise UnknownName("scale", name, scales(folder))
     raw = read_toml(path, faults)
     base_name = raw.get("extends") if raw else None
@@ -131,7 +163,10 @@ def _scale(folder: Path, name: str, faults: list[Fault]) -> Scale | None:
                 )
             )
             return None
-        raw = _merged(read_toml(base_path, faults) or {}, raw)
+        below = read_toml(base_path, faults)
+        if below is None:
+            return None
+        raw = _merged(below, raw)
     found = validated(path, Scale, raw, faults) if raw is not None else None
     if found is not None and found.id != name:
         faults.append(Fault(f"{shown_path(path)}: id", f"must be the name of the file, '{name}', got '{found.id}'"))

@@ -12,12 +12,13 @@ import sys
 import termios
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 from rich.text import Text
-from stage import ROOT, TABLE, Call, environment, plan_of
+from stage import ROOT, TABLE, Call, environment, missing, plan_of
 
 from replicate.store.store import FAILURE, Store
 
@@ -106,6 +107,11 @@ MISTAKES = [
     (("status", "--seeds", ""), "seeds, got ''; expected whole numbers"),
     (("status", "--seeds", "0,1,"), "seeds, got '0,1,'; expected whole numbers"),
     (("status", "--seeds", "1,1"), "seeds, got '1,1'; each must be 0 or more and stand once"),
+    (
+        ("status", "--seeds", "4294967296"),
+        "seeds, got '4294967296'; the largest is 4294967295",
+    ),
+    (("table", "--id", "Table 3"), f"error: unknown table 'Table 3'\n  Table 3 of the paper is '{TABLE}'\n"),
     (("status", "--seeds", "-1"), "seeds, got '-1'; each must be 0 or more and stand once"),
     (("table", "--id", TABLE, "--workers", "0"), "0 is not in the range"),
     (("table",), "Missing option '--id'"),
@@ -170,13 +176,6 @@ def test_three_seeds(run: Run) -> None:
     assert three["jobs"] == one["jobs"] + 2 * (one["jobs"] - 1)
 
 
-def test_the_command_that_redoes_a_job_alone_names_its_seed(run: Run) -> None:
-    text = run("explain", TABLE, "none", "ti_224", "--seeds", "0,2").stdout
-    alone = [line.split("python -m replicate ")[1] for line in text.splitlines() if line.startswith("  alone")]
-    assert any(line.endswith(" --again --seeds 2") and "none-s2" in line for line in alone)
-    assert any(line.endswith(" --again") and "none-s0" in line for line in alone)
-
-
 def test_no_escape_codes_in_a_pipe(run: Run, results: Path) -> None:
     for env in ({}, {"NO_COLOR": "1"}, {"TERM": "xterm-256color"}):
         assert "\x1b" not in run("status", "--id", TABLE, env=env).stdout
@@ -190,6 +189,52 @@ def test_a_reader_that_has_seen_enough(tables: Path, results: Path) -> None:
     )
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize("command", [f"claims --id {TABLE}", f"status --id {TABLE}", "list", "check --help"])
+def test_a_reader_that_is_gone(tables: Path, results: Path, command: str) -> None:
+    folders = "" if "--help" in command else f"--results {results} --tables {tables}"
+    script = f"{sys.executable} -m replicate {command} {folders} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, env=environment())
+    assert (done.stdout, done.stderr) == ("141\n", "")
+
+
+def test_counts_are_in_one_order_and_in_english(run: Run, results: Path) -> None:
+    said = run("list").stdout
+    assert f"{TABLE}  Table 3  24 done  " in said
+    assert "\n\n\n" not in said
+    assert said.count("\n\n") == 1, "no block for figures where there are none"
+    for key in ("train-deit-ti-224-none", "predict-deit-ti-224-none"):
+        next(results.glob(f"{key}-s0-*/result.json")).unlink()
+    assert f"{TABLE}  Table 3  23 done, 1 pending  " in run("list").stdout
+    assert run("status", "--id", TABLE).stdout.endswith(" done, 2 not run\n")
+    assert "1 table, 0 figures, 36 cells, " in run("check").stdout
+    assert "1 table and 0 files of figures" in run("all", "--no-run", "--no-figures").stdout
+
+
+def test_a_table_that_rests_on_no_job(replicate: Call, tmp_path: Path) -> None:
+    done = replicate("status", "--id", "ingredients", "--results", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\nno jobs: its numbers are read from the specs\n")
+
+
+def test_a_timetable_is_not_printed_of_a_call_that_cannot_work(run: Run) -> None:
+    done = run("nightly", "--print", "cron", "--scale", "nope")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: unknown scale 'nope'")
+
+
+def test_a_network_that_timm_does_not_have(run: Run, tables: Path) -> None:
+    if find_spec("timm") is None:
+        missing("timm is not installed")
+    path = tables / "scales" / "mini.toml"
+    path.write_text(path.read_text().replace('"deit_tiny_patch16_224"', '"deit_tiny_patch16_242"'))
+    done = run("check")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: scales/mini.toml: models.deit-ti.timm: the installed timm has no network 'deit_tiny_patch16_242'\n"
+        "  did you mean 'deit_tiny_patch16_224'?\n"
+    )
 
 
 def on_terminal(columns: int, *arguments: str) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stage import TABLE, Call
+from stage import ROOT, TABLE, Call
 
 from replicate.errors import SpecError, UnknownName, UserError
 from replicate.spec.load import load
@@ -344,9 +345,41 @@ def test_a_folder_that_is_not_there(replicate: Call, tmp_path: Path) -> None:
     )
 
 
-def test_two_tables_of_one_id(tables: Path) -> None:
+def test_a_table_of_another_name_than_its_file(tables: Path) -> None:
     (tables / "again.toml").write_text((tables / SPEC).read_text())
-    assert f"{PLACE}: table.id: '{TABLE}' is taken by tables/again.toml" in faults(tables)
+    assert faults(tables) == [f"tables/again.toml: table.id: must be the name of the file, 'again', got '{TABLE}'"]
+
+
+def test_a_table_is_known_by_its_id_and_its_number_is_a_hint(tables: Path) -> None:
+    for name in ("3", "Table 3", "table3"):
+        with pytest.raises(UserError) as caught:
+            load(tables, "mini").table(name)
+        assert str(caught.value) == (f"unknown table '{name}'\n  Table 3 of the paper is '{TABLE}'\n  tables: {TABLE}")
+    with pytest.raises(UnknownName):
+        load(tables, "mini").table("4")
+
+
+def test_a_folder_without_scales(tables: Path) -> None:
+    shutil.rmtree(tables / "scales")
+    with pytest.raises(UserError) as caught:
+        load(tables, "mini")
+    assert str(caught.value).startswith(f"{tables}/scales: no scales, got no folder with *.toml files\n")
+
+
+def test_a_fault_of_a_scale_is_not_said_of_those_that_extend_it(replicate: Call, tables: Path, edit: Edit) -> None:
+    shutil.copy(ROOT / "tables" / "scales" / "mini-digits.toml", tables / "scales")
+    edit("seed_sd        = 2.3", "seed_sd        = -2.3", "scales/mini.toml")
+    edit("[recipes.deit]", "[recipes.deit]\nepohcs = 3", "scales/mini.toml")
+    edit("title  ", 'titel = "x"\ntitle  ', "scales/mini-digits.toml")
+    entries = json.loads(replicate("check", "--json", "--tables", str(tables)).stdout)["faults"]
+    assert {entry["where"] for entry in entries} == {
+        "scales/mini.toml: seed_sd",
+        "scales/mini-digits.toml: titel",
+    }
+    edit("seed_sd        = -2.3", "seed_sd        = 2.3", "scales/mini.toml")
+    edit('titel = "x"\n', "", "scales/mini-digits.toml")
+    entries = json.loads(replicate("check", "--json", "--tables", str(tables)).stdout)["faults"]
+    assert [entry["where"] for entry in entries] == ["scales/mini.toml: recipes.deit.epohcs"]
 
 
 def test_an_unknown_scale(tables: Path) -> None:
