@@ -93,7 +93,7 @@ def test_queue_has_no_room(night: Night, computed: Path) -> None:
     try:
         told = night.step()
         assert len(submissions(told)) == 1
-        assert "1 jobs not submitted yet: the queue is full" in told
+        assert "1 job not submitted yet: the queue is full" in told
         night.finish()
     finally:
         night.testbed.run(*sacctmgr, "MaxSubmitJobs=200")
