@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
-from math import sqrt
+from math import hypot, sqrt
 
 from replicate.collect.readings import Measured
 from replicate.collect.rounding import exact, half_up, signed
-from replicate.collect.statistics import image_error, spread
-from replicate.collect.table import Cell, SeedValue, State
+from replicate.collect.statistics import Error, image_error, known, measured, spread
+from replicate.collect.table import Cell, Origin, SeedValue, State
 from replicate.collect.verdict import cell_verdict
 from replicate.plan.cells import CellPlan
-from replicate.spec.reading import ACCURACIES
 from replicate.spec.scale import Scale
-from replicate.spec.table import ColumnSpec, RowSpec, TableHead, number_of
+from replicate.spec.table import ColumnSpec, Metric, RowSpec, TableHead, number_of
 
 DASH = "–"
+
+_ORIGINS: Mapping[Metric, Origin] = {
+    "architecture": "counted here",
+    "data": "counted here",
+    "recipe": "set in the recipe",
+    "throughput": "measured here",
+    "ratio": "measured here",
+}
+"""Of a value by its metric; all others are of a network that was trained here."""
 
 
 def outline(table: TableHead, column: ColumnSpec, planned: CellPlan) -> Cell:
@@ -43,7 +51,8 @@ def places(table: TableHead, column: ColumnSpec) -> int:
 
 def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, found: Measured, scale: Scale) -> Cell:
     """The cell with the value ``found``, compared with the paper's where the two can be."""
-    cell = replace(outline(table, column, planned), origin="trained here")
+    assert planned.read is not None
+    cell = replace(outline(table, column, planned), origin=_ORIGINS.get(planned.read.metric, "trained here"))
     if found.text is not None:
         return _in_words(cell, found.text, scale)
     decimals, factor = places(table, column), exact(column.factor)
@@ -69,21 +78,23 @@ def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, found: Mea
         error_shown="" if error is None else half_up(exact(error), decimals),
         spread=deviation,
         seeds=seeds,
-        origin="trained here" if planned.read and planned.read.metric in ACCURACIES else "measured here",
     )
     return _compared(table, column, cell, planned, found, scale)
 
 
 def _error(found: Measured, deviation: float | None, seeds: int, factor: float) -> float | None:
-    if deviation is not None:
-        return deviation / sqrt(seeds)
+    """One standard error: over seeds where there are several, else over images or over time."""
     if found.hits is not None:
+        if deviation is not None:
+            return deviation / sqrt(seeds)
         return image_error(next(iter(found.hits.values())), found.scale)
-    return None if found.error is None else found.error * factor
+    own = list(found.errors.values())
+    over_images = sqrt(sum((error or 0.0) ** 2 for error in own)) / seeds * factor
+    return hypot(over_images, (deviation or 0.0) / sqrt(seeds)) or None
 
 
 def _in_words(cell: Cell, text: str, scale: Scale) -> Cell:
-    cell = replace(cell, shown=text, origin="measured here")
+    cell = replace(cell, shown=text)
     if text == DASH:
         return replace(cell, verdict="not compared", reason="the network has no such dimension")
     if scale.banner:
@@ -109,9 +120,7 @@ def _compared(
         return replace(cell, verdict="not compared", reason="the paper gives no number here")
     paper = exact(printed)
     tolerance = table.tolerance.get(cell.column, table.tolerance["default"])
-    error = None
-    if cell.spread is not None:
-        error = max(cell.spread, scale.seed_sd) / sqrt(len(cell.seeds))
+    error = _over_seeds(cell, scale.seed_sd * found.scale / 100 if found.hits else 0.0)
     half_unit = 0.5 * 10 ** -places(table, column)
     verdict, reason = cell_verdict(float(cell.value - paper), tolerance, half_unit, error)
     return replace(
@@ -121,6 +130,14 @@ def _compared(
         tolerance=f"±{tolerance:g}",
         difference_shown=signed(cell.value - paper, places(table, column)),
     )
+
+
+def _over_seeds(cell: Cell, stated: float) -> Error | None:
+    """By the larger of the standard deviation that is ``stated`` and what the seeds show; None with one seed."""
+    if cell.spread is None:
+        return None
+    root = sqrt(len(cell.seeds))
+    return measured(cell.spread / root, len(cell.seeds)) if cell.spread > stated else known(stated / root)
 
 
 def unfinished(cell: Cell, row: RowSpec | None, states: Mapping[str, State], why: Mapping[str, str]) -> Cell:
@@ -135,7 +152,8 @@ def unfinished(cell: Cell, row: RowSpec | None, states: Mapping[str, State], why
         culprits = [key for key, found in states.items() if found == state]
         if culprits:
             return replace(cell, state=state, reason=why[culprits[0]])
-    waiting = [key for key, found in states.items() if found != "done"]
+    # Of a result that is there, what is known is that it cannot be read.
+    waiting = [key for key, found in states.items() if found != "done" or key in why]
     known = [why[key] for key in waiting if key in why]
     reason = known[0] if known else f"{len(waiting)} of its {len(states)} jobs have not run"
     return replace(cell, state="pending", reason=reason)

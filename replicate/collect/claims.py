@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import cast
+from math import sqrt
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from replicate.collect.readings import Measured
 from replicate.collect.rounding import exact, half_up, signed
-from replicate.collect.statistics import Z, paired_image_error, seed_error
+from replicate.collect.statistics import NONE, Error, combined, known, paired_image_error, seed_error
 from replicate.collect.table import Claim, ClaimVerdict, Comparison
 from replicate.collect.verdict import Relation, claim_verdict, margin_verdict
 from replicate.spec.sides import CellRef, pairs, relation
 from replicate.spec.table import ClaimSpec, TableSpec
 
 Sides = list[tuple[Measured, Measured]]
+
+NO_INTERVAL = "one seed, no interval"
+OVER_IMAGES = "one seed, over images only"
+UNTIMED = "no times of single runs, no interval"
+UNSTEADY = "unsteady"
+
+
+class _Margin(NamedTuple):
+    """``error``: None where nothing is known of it. ``note``: what the error leaves out."""
+
+    value: float
+    error: Error | None
+    note: str = ""
 
 
 def judge(
@@ -26,69 +40,101 @@ def judge(
     ours: Mapping[CellRef, Measured],
     seed_sd: float,
     decimals: int,
+    rates: bool = False,
 ) -> Claim:
-    """``paper`` and ``ours`` hold the cells that have a number there."""
+    """``paper`` and ``ours`` hold the cells that have a number there.
+
+    ``rates``: they are images/s, which "above" compares by their ratio: the rates of two devices have no common unit.
+    """
     kind = cast(Relation, relation(claim)[0])
+    by_ratio = kind == "times" or (rates and kind == "above")
     both = pairs(spec, claim)
-    printed = [_paper_margin(paper, left, right, claim) for left, right in both]
+    printed = [_paper_margin(paper, left, right, claim.factor if by_ratio else None) for left, right in both]
     measured = [(_side(ours, left), _side(ours, right)) for left, right in both]
     comparisons = []
     for (left, right), theirs, (one, other) in zip(both, printed, measured, strict=True):
-        margin = error = None
+        alone: _Margin | None = None
         single: ClaimVerdict = "not run"
         if one is not None and other is not None:
-            margin, error = _margin([(one, other)], claim, kind, seed_sd)
-            single = margin_verdict(kind, margin, error, claim.within)
-        shown = None if theirs is None else float(theirs)
-        comparisons.append(Comparison(str(left), str(right), margin, error, shown, single))
+            alone = _margin([(one, other)], claim.factor if by_ratio else None, seed_sd)
+            single = margin_verdict(kind, alone.value, alone.error, claim.within)
+        comparisons.append(
+            Comparison(
+                str(left),
+                str(right),
+                alone.value if alone else None,
+                alone.error.standard if alone and alone.error else None,
+                None if theirs is None else float(theirs),
+                single,
+            )
+        )
     sides = [(one, other) for one, other in measured if one is not None and other is not None]
-    margin = error = None
+    mean: _Margin | None = None
     verdict: ClaimVerdict = "not run"
-    reason, reverse = "not all of its cells have a value yet", False
+    reason = "not all of its cells have a value yet"
     if len(sides) == len(both):
-        margin, error = _margin(sides, claim, kind, seed_sd)
-        mean = margin_verdict(kind, margin, error, claim.within)
-        verdict, reason = claim_verdict(mean, [comparison.verdict for comparison in comparisons])
-        reverse = kind == "above" and margin + Z * error < 0
-    known = [value for value in printed if value is not None]
+        mean = _margin(sides, claim.factor if by_ratio else None, seed_sd)
+        decided = margin_verdict(kind, mean.value, mean.error, claim.within)
+        verdict, reason = claim_verdict(decided, [comparison.verdict for comparison in comparisons])
+        reason = f"{reason}; {mean.note}" if mean.note else reason
+    error = mean.error if mean else None
+    theirs_known = [value for value in printed if value is not None]
     return Claim(
         text=claim.text,
         relation=kind,
         within=claim.within,
         see=claim.see,
         comparisons=tuple(comparisons),
-        margin=margin,
-        error=error,
-        margin_shown="" if margin is None else _shown(kind, exact(margin), claim.factor, decimals),
-        error_shown="" if error is None else half_up(exact(error), 2 if kind == "times" else decimals),
-        paper_margin_shown=_shown(kind, sum(known, Fraction()) / len(known), claim.factor, decimals) if known else "",
+        margin=mean.value if mean else None,
+        error=error.standard if error else None,
+        margin_shown=_shown(exact(mean.value), claim.factor if by_ratio else None, decimals) if mean else "",
+        error_shown=_error_shown(error, claim.factor if by_ratio else None, decimals) if error else "",
+        paper_margin_shown=_shown(
+            sum(theirs_known, Fraction()) / len(theirs_known), claim.factor if by_ratio else None, decimals
+        )
+        if theirs_known
+        else "",
         paper_verdict=_paper_verdict(kind, printed, claim.within),
         verdict=verdict,
-        reversed=reverse,
+        reversed=kind == "above" and mean is not None and error is not None and mean.value + error.half < 0,
         reason=reason,
+        half=error.half if error else None,
+        note=mean.note if mean else "",
     )
 
 
-def _shown(kind: Relation, margin: Fraction, factor: float, decimals: int) -> str:
+def _shown(margin: Fraction, factor: float | None, decimals: int) -> str:
     """A margin with its sign; of a ratio the ratio itself, ``×8.68``."""
-    if kind == "times":
+    if factor is not None:
         return f"×{half_up((margin + 1) * exact(factor), 2)}"
     return signed(margin, decimals)
 
 
+def _error_shown(error: Error, factor: float | None, decimals: int) -> str:
+    if factor is not None:
+        return half_up(exact(error.standard) * exact(factor), 2)
+    return half_up(exact(error.standard), decimals)
+
+
 def _side(ours: Mapping[CellRef, Measured], ref: CellRef) -> Measured | None:
     if ref.row == "=":
-        return Measured({0: exact(float(ref.column))}, None, 1, {}, error=0.0)
+        return _fact(float(ref.column))
     found = ours.get(ref)
     return found if found is not None and found.values else None
 
 
-def _paper_margin(paper: Mapping[CellRef, float], left: CellRef, right: CellRef, claim: ClaimSpec) -> Fraction | None:
+def _fact(value: float) -> Measured:
+    return Measured({0: exact(value)}, None, 1, {}, errors={0: 0.0})
+
+
+def _paper_margin(
+    paper: Mapping[CellRef, float], left: CellRef, right: CellRef, factor: float | None
+) -> Fraction | None:
     values = [float(ref.column) if ref.row == "=" else paper.get(ref) for ref in (left, right)]
     if values[0] is None or values[1] is None:
         return None
     one, other = exact(values[0]), exact(values[1])
-    return one / other / exact(claim.factor) - 1 if claim.times else one - other
+    return one - other if factor is None else one / other / exact(factor) - 1
 
 
 def _paper_verdict(kind: Relation, margins: list[Fraction | None], within: float) -> ClaimVerdict:
@@ -96,26 +142,23 @@ def _paper_verdict(kind: Relation, margins: list[Fraction | None], within: float
     known = [margin for margin in margins if margin is not None]
     if len(known) < len(margins):
         return "not run"
-    single = [margin_verdict(kind, float(margin), 0.0, within) for margin in known]
+    single = [margin_verdict(kind, float(margin), NONE, within) for margin in known]
     return "holds" if all(verdict == "holds" for verdict in single) else "fails"
 
 
-def _margin(sides: Sides, claim: ClaimSpec, kind: Relation, seed_sd: float) -> tuple[float, float]:
-    """Mean margin over comparisons and seeds with its standard error.
+def _margin(sides: Sides, factor: float | None, seed_sd: float) -> _Margin:
+    """Mean margin over comparisons and seeds: left minus right in the table's unit.
 
-    The margin is left minus right in the table's unit; for ``times`` it is the relative departure of left / right
-    from the factor.
+    With a ``factor`` it is the relative departure of left / right from it.
     """
-    if kind == "times":
-        return _ratio(sides, claim.factor)
+    if factor is not None:
+        return _ratio(sides, factor, seed_sd)
     if all(left.hits and right.hits and left.images == right.images for left, right in sides):
         return _paired(sides, seed_sd)
-    margins = [_mean(left) - _mean(right) for left, right in sides]
-    errors = [_error(side, seed_sd) for both in sides for side in both]
-    return float(np.mean(margins)), float(np.sqrt(np.sum(np.square(errors)))) / len(sides)
+    return _unpaired(sides, seed_sd)
 
 
-def _paired(sides: Sides, seed_sd: float) -> tuple[float, float]:
+def _paired(sides: Sides, seed_sd: float) -> _Margin:
     """Both sides of each comparison are counts over the same test images, so each image is compared with itself.
 
     Comparisons on other test sets (ImageNet and V2, say) are independent draws of images.
@@ -129,7 +172,46 @@ def _paired(sides: Sides, seed_sd: float) -> tuple[float, float]:
         differences = np.mean([_difference(both, seed) for both in same for seed in seeds], axis=0)
         over_images = float(np.hypot(over_images, paired_image_error(differences, scale) * len(same) / len(sides)))
     over_seeds = seed_error(_weights(sides, seeds[0]), seed_sd * scale / 100, per_seed)
-    return float(np.mean(per_seed)), float(np.hypot(over_images, over_seeds))
+    return _Margin(float(np.mean(per_seed)), combined([known(over_images), over_seeds]))
+
+
+def _unpaired(sides: Sides, seed_sd: float) -> _Margin:
+    """Sides that no image compares: cosines, rates, plain numbers, or counts over different images.
+
+    Errors over images add up as of independent draws. Over seeds the margin of each seed is taken, so that what one
+    network's training moves on both sides cancels, and what two networks' trainings move adds up.
+    """
+    every = [side for both in sides for side in both]
+    trained = [side for side in every if any(side.networks.values())]
+    seeds = sorted(set.intersection(*(set(side.values) for side in trained))) if trained else [0]
+    per_seed = [float(np.mean([_at(left, seed) - _at(right, seed) for left, right in sides])) for seed in seeds]
+    mean = float(np.mean(per_seed))
+    own = [_own_error(side) for side in every]
+    if None in own:
+        return _Margin(mean, None, NO_INTERVAL if trained else UNTIMED)
+    over_images = known(sqrt(sum((error or 0.0) ** 2 for error in own)) / len(sides))
+    stated = seed_sd * next((side.scale for side in every if side.hits), 0) / 100
+    over_seeds = seed_error(_weights(sides, seeds[0]), stated, per_seed) if trained else NONE
+    error = combined([over_images, over_seeds])
+    if len(seeds) > 1 or all(side.hits for side in trained):
+        return _Margin(mean, error)
+    # What another seed does to a cosine is stated nowhere, and one seed does not show it.
+    return _Margin(mean, error, OVER_IMAGES) if error.standard else _Margin(mean, None, NO_INTERVAL)
+
+
+def _at(side: Measured, seed: int) -> float:
+    """Of one seed; a number that no training moves is the same for all."""
+    return float(side.values[seed]) if any(side.networks.values()) else _mean(side)
+
+
+def _own_error(side: Measured) -> float | None:
+    """Standard error over images, or over time, of the mean over seeds; None where it is not known."""
+    if side.hits is not None:
+        return paired_image_error(np.mean([_hits(side, seed) for seed in side.hits], axis=0), side.scale)
+    own = [side.errors.get(seed) for seed in side.values]
+    if None in own:
+        return None
+    return sqrt(sum((error or 0.0) ** 2 for error in own)) / len(own)
 
 
 def _weights(sides: Sides, seed: int) -> dict[str, float]:
@@ -137,7 +219,7 @@ def _weights(sides: Sides, seed: int) -> dict[str, float]:
     weights: dict[str, float] = {}
     for left, right in sides:
         for side, sign in ((left, 1.0), (right, -1.0)):
-            networks = side.networks[seed]
+            networks = side.networks[seed] if side.hits else ()
             for network in networks:
                 weights[network] = weights.get(network, 0.0) + sign / len(sides) / len(networks)
     return weights
@@ -152,28 +234,19 @@ def _hits(side: Measured, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float
     return side.hits[seed].astype(np.float64)
 
 
-def _ratio(sides: Sides, factor: float) -> tuple[float, float]:
-    ratios = [_quotient(left, right) / factor for left, right in sides]
-    relative = [np.hypot((left.error or 0) / _mean(left), (right.error or 0) / _mean(right)) for left, right in sides]
-    error = float(np.sqrt(np.sum(np.square(np.multiply(ratios, relative))))) / len(sides)
-    return float(np.mean(ratios)) - 1.0, error
-
-
-def _quotient(left: Measured, right: Measured) -> float:
-    """Of two throughputs by way of the reference network, since the machine may have been busier for one of them."""
-    if left.relative is not None and right.relative is not None:
-        return left.relative / right.relative
-    return _mean(left) / _mean(right)
+def _ratio(sides: Sides, factor: float, seed_sd: float) -> _Margin:
+    """Two throughputs are ratios to one network that was measured beside each, so its rate cancels here."""
+    ratios = [_mean(left) / _mean(right) / factor for left, right in sides]
+    mean = float(np.mean(ratios)) - 1.0
+    relative = []
+    for ratio, both in zip(ratios, sides, strict=True):
+        for side in both:
+            own = _unpaired([(side, _fact(0.0))], seed_sd)
+            if own.error is None:
+                return _Margin(mean, None, own.note)
+            relative.append(own.error.scaled(ratio / own.value / len(sides)))
+    return _Margin(mean, combined(relative), "" if all(side.steady for both in sides for side in both) else UNSTEADY)
 
 
 def _mean(side: Measured) -> float:
     return float(sum(side.values.values(), Fraction()) / len(side.values))
-
-
-def _error(side: Measured, seed_sd: float) -> float:
-    """Standard error of a value by itself: over images and seeds for a count, else as its job states it."""
-    if side.hits is None:
-        return side.error or 0.0
-    over_images = paired_image_error(np.mean([_hits(side, seed) for seed in side.hits], axis=0), side.scale)
-    per_seed = [float(value) for value in side.values.values()]
-    return float(np.hypot(over_images, seed_error({"": 1.0}, seed_sd * side.scale / 100, per_seed)))

@@ -7,7 +7,6 @@ from replicate.collect.claims import judge
 from replicate.collect.figure import Bar, Bars, Field, Panel, Side
 from replicate.collect.figure_source import Source, decimal
 from replicate.collect.rounding import exact, signed
-from replicate.collect.statistics import Z
 from replicate.collect.table import MARKS, Table
 from replicate.spec.figure import Differences, Heatmap
 from replicate.spec.table import ClaimSpec
@@ -57,11 +56,11 @@ def _bars(source: Source, spec: Differences, column: str) -> Bars:
     digits = places(head, printed_as)
     bars = []
     for at, row in enumerate(rows):
-        margin, error = _margin(source, spec, row.key, column)
+        margin, half = _margin(source, spec, row.key, column)
         if margin is not None:
-            half = Z * (error or 0.0)
             shown = signed(exact(margin), digits)
-            bars.append(Bar(at, "here", margin, shown, margin - half, margin + half))
+            low, high = (None, None) if half is None else (margin - half, margin + half)
+            bars.append(Bar(at, "here", margin, shown, low, high))
         one, base = (decimal(table.cell(key, column).paper) for key in (row.key, spec.base))
         if one is not None and base is not None:
             printed = exact(one) - exact(base)
@@ -73,8 +72,8 @@ def _bars(source: Source, spec: Differences, column: str) -> Bars:
 
 
 def _margin(source: Source, spec: Differences, row: str, column: str) -> tuple[float | None, float | None]:
-    """Row minus base with its standard error: over the same images, and over seeds."""
+    """Row minus base with half its 95 % interval: over the same images, and over seeds."""
     plan = source.plan.tables
     claim = ClaimSpec(text="", left=f"{row}.{column}", above=f"{spec.base}.{column}")
     judged = judge(plan.specs.table(spec.table), claim, {}, source.measured(spec.table), plan.specs.scale.seed_sd, 1)
-    return judged.margin, judged.error
+    return judged.margin, judged.half

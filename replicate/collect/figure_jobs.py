@@ -12,7 +12,7 @@ import numpy as np
 from replicate.collect.figure import XY, Axis, Panel, Point, Series
 from replicate.collect.figure_source import Source
 from replicate.collect.rounding import half_up
-from replicate.collect.statistics import Z
+from replicate.collect.statistics import student
 from replicate.errors import StoreFault
 from replicate.spec.figure import Curves, Profile, ProfileSeries
 from replicate.store.result import Result
@@ -48,7 +48,9 @@ def _layers(summaries: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
     if not summaries:
         return ()
     values = np.asarray([[one["input"], *one["layers"], one["last"]] for one in summaries], np.float64)
-    half = Z * values.std(axis=0, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.zeros(values.shape[1])
+    half = np.zeros(values.shape[1])
+    if len(values) > 1:
+        half = student(len(values) - 1) * values.std(axis=0, ddof=1) / len(values) ** 0.5
     return tuple(
         Point(float(at), float(mean), low=float(mean - wide), high=float(mean + wide), origin="trained here")
         for at, (mean, wide) in enumerate(zip(values.mean(axis=0), half, strict=True))
@@ -76,7 +78,7 @@ def curves(source: Source, spec: Curves) -> tuple[Panel, ...]:
     epochs = Axis("epoch")
     return (
         XY("training loss, on augmented images", epochs, Axis("loss"), tuple(losses)),
-        XY("validation, on 256 test images", epochs, Axis("top-1 (%)"), tuple(validation)),
+        XY("validation, on at most 256 test images", epochs, Axis("top-1 (%)"), tuple(validation)),
         XY("learning rate", epochs, Axis("rate at the batch used"), tuple(rates)),
     )
 

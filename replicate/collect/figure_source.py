@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import hypot
 from typing import Any
 
 from replicate.collect.decisions import DecisionReader
 from replicate.collect.figure import Point, Side
 from replicate.collect.finish import Finisher
 from replicate.collect.readings import Measured
-from replicate.collect.statistics import Z
+from replicate.collect.statistics import NONE, Error, combined, known, measured
 from replicate.collect.table import Cell, Table
 from replicate.plan.figures import FigurePlan
 from replicate.spec.sides import CellRef
@@ -21,17 +20,18 @@ from replicate.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """``error``: one standard error; None where there is none."""
+    """``error``: None where there is none."""
 
     value: float
-    error: float | None = None
+    error: Error | None = None
 
     def over(self, base: Value) -> Value:
         """The ratio to ``base``; errors are taken as independent."""
         ratio = self.value / base.value
         if self.error is None and base.error is None:
             return Value(ratio)
-        return Value(ratio, ratio * hypot((self.error or 0) / self.value, (base.error or 0) / base.value))
+        relative = [(one.error or NONE).scaled(ratio / one.value) for one in (self, base)]
+        return Value(ratio, combined(relative))
 
 
 @dataclass
@@ -67,8 +67,8 @@ class Source:
         """None where that side has no number there, or none to relate it to."""
         if relative_to is None:
             return self._value(place, side)
-        if side == "here" and (paired := self._paired(place, relative_to)) is not None:
-            return paired
+        if place == relative_to:
+            return None if self._value(place, side) is None else Value(1.0)
         value, base = self._value(place, side), self._value(relative_to, side)
         return None if value is None or base is None or not base.value else value.over(base)
 
@@ -87,7 +87,7 @@ class Source:
         if y is None or x is None:
             return None
         cell = self.cell(place)
-        half = None if y.error is None else Z * y.error
+        half = None if y.error is None else y.error.half
         return Point(
             x=x.value if isinstance(x, Value) else x,
             y=y.value,
@@ -102,31 +102,20 @@ class Source:
     def _value(self, place: str, side: Side) -> Value | None:
         cell = self.cell(place)
         if side == "here":
-            return None if cell.value is None else Value(float(cell.value), cell.error)
+            return None if cell.value is None else Value(float(cell.value), _error(cell))
         printed = decimal(cell.paper)
         return None if printed is None else Value(printed)
-
-    def _paired(self, place: str, base: str) -> Value | None:
-        """The ratio of two throughputs that were each measured in turn with the same third network.
-
-        What slows a busy machine down cancels in it, which it does not in the images/s of two jobs.
-        """
-        one, other = self._ratio(place), self._ratio(base)
-        if one is None or other is None:
-            return None
-        return Value(one.value) if place == base else one.over(other)
-
-    def _ratio(self, place: str) -> Value | None:
-        cell = self.plan.cells[place]
-        if cell.read is None or cell.read.metric != "throughput":
-            return None
-        ratio = self.summary(cell.keys[0]).get("ratio")
-        return Value(ratio["median"], (ratio["high"] - ratio["low"]) / 2 / Z) if ratio else None
 
     def summary(self, key: str) -> Mapping[str, Any]:
         """What the job said of its result; empty without one."""
         result = self.store.result(key)
         return result.summary if result else {}
+
+
+def _error(cell: Cell) -> Error | None:
+    if cell.error is None:
+        return None
+    return known(cell.error) if cell.spread is None else measured(cell.error, len(cell.seeds))
 
 
 def decimal(printed: str | None) -> float | None:

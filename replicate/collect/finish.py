@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from string import ascii_lowercase
+from typing import Any
 
 from replicate.collect.cell import finished, outline, places, unfinished
 from replicate.collect.claims import judge
@@ -17,6 +19,7 @@ from replicate.store.atomic import canonical
 from replicate.store.store import Store
 
 UNCOMMITTED = "Made with changes that were not committed."
+UNSTEADY = "Unsteady: the 95 % interval of the ratio is wider than ±2 % of it."
 
 
 @dataclass(slots=True)
@@ -58,15 +61,17 @@ class Finisher:
             cells=_with_bold(spec, cells),
             seeds=self.plan.seeds,
             claims=tuple(self._claim(spec, claim, planned, measured) for claim in spec.claims),
-            notes=(
-                *(
-                    Note(chr(ord("a") + index), note.text, note.see, note.rows, note.columns)
-                    for index, note in enumerate(spec.notes)
-                ),
-                *self._uncommitted(spec, planned, measured),
+            notes=_lettered(
+                [
+                    *(Note("", note.text, note.see, note.rows, note.columns) for note in spec.notes),
+                    *self._rates(planned, measured),
+                    *self._uncommitted(planned, measured),
+                ]
             ),
             spec=f"tables/{self.plan.specs.files[table_id].name}",
             digest=self._digest(spec, planned),
+            commits=tuple(sorted({str(made.get("commit", "unknown")) for made in self._made(planned, measured)})),
+            uncommitted=any(made.get("dirty") is True for made in self._made(planned, measured)),
         )
 
     def measured(self, table_id: str) -> dict[CellRef, Measured]:
@@ -102,27 +107,46 @@ class Finisher:
         seed_sd = self.plan.specs.scale.seed_sd
         columns = {ref.column for both in pairs(spec, claim) for ref in both if ref.row not in "@="}
         decimals = max((places(spec.table, _column(spec, name)) for name in columns), default=spec.table.decimals)
-        judged = judge(spec, claim, paper, measured, seed_sd, decimals)
+        compared = {ref for both in pairs(spec, claim) for ref in both}
+        rates = any(
+            c.read is not None and c.read.metric == "throughput" and CellRef(c.row, c.column) in compared
+            for c in planned
+        )
+        judged = judge(spec, claim, paper, measured, seed_sd, decimals, rates)
         made = {CellRef(c.row, c.column) for c in planned if c.read is not None}
-        if all(ref.row == "=" or ref in made for both in pairs(spec, claim) for ref in both):
+        if all(ref.row == "=" or ref in made for ref in compared):
             return judged
         return replace(judged, possible=False, reason="rests on a number that nothing here makes")
 
-    def _uncommitted(
-        self, spec: TableSpec, planned: list[CellPlan], measured: Mapping[CellRef, Measured]
-    ) -> Iterator[Note]:
-        """A note on the numbers that code or specs made which no commit holds: nobody could make them again."""
-        found = [CellRef(cell.row, cell.column) for cell in planned if CellRef(cell.row, cell.column) in measured]
-        marked = [
-            CellRef(cell.row, cell.column)
-            for cell in planned
-            if CellRef(cell.row, cell.column) in measured and any(map(self._is_dirty, self._chain(cell)))
-        ]
+    def _rates(self, planned: list[CellPlan], measured: Mapping[CellRef, Measured]) -> Iterator[Note]:
+        """What images/s are where networks are measured beside one other, and which of them are unsteady."""
+        how = self.plan.specs.scale.measure
+        rates = [cell for cell in planned if cell.read is not None and cell.read.metric == "throughput"]
+        if how.reference is None or not rates:
+            return
+        unit = f"{how.reference}-{how.reference_resolution}"
+        columns = tuple(dict.fromkeys(cell.column for cell in rates if cell.row != "@"))
+        text = f"Images/s: the ratio to {unit}, measured in the same process, times the rate of {unit} by itself."
+        yield Note("", text, columns=columns)
+        found = ((CellRef(cell.row, cell.column), cell) for cell in rates)
+        unsteady = [ref for ref, _ in found if ref in measured and not measured[ref].steady]
+        if unsteady:
+            yield Note("", UNSTEADY, cells=tuple((ref.row, ref.column) for ref in unsteady))
+
+    def _uncommitted(self, planned: list[CellPlan], measured: Mapping[CellRef, Measured]) -> Iterator[Note]:
+        """A note on the numbers that code or specs made which no commit holds: nobody could make them again.
+
+        Values out of recipes rest on no job.
+        """
+        found = [cell for cell in planned if cell.keys and CellRef(cell.row, cell.column) in measured]
+        marked = [(cell.row, cell.column) for cell in found if any(map(self._is_dirty, self._chain(cell)))]
         if marked:
-            whole = len(marked) == len(found)
-            rows = () if whole else tuple(dict.fromkeys(ref.row for ref in marked if ref.row != "@"))
-            columns = () if whole else tuple(dict.fromkeys(ref.column for ref in marked if ref.row != "@"))
-            yield Note(chr(ord("a") + len(spec.notes)), UNCOMMITTED, "", rows, columns)
+            yield Note("", UNCOMMITTED, cells=() if len(marked) == len(found) else tuple(marked))
+
+    def _made(self, planned: list[CellPlan], measured: Mapping[CellRef, Measured]) -> list[Mapping[str, Any]]:
+        """Provenance of every result behind the numbers that are there."""
+        keys = {key for cell in planned if CellRef(cell.row, cell.column) in measured for key in self._chain(cell)}
+        return [result.provenance for key in sorted(keys) if (result := self.store.result(key)) is not None]
 
     def _chain(self, cell: CellPlan) -> Iterable[str]:
         return self.plan.graph.needed_for(cell.keys).jobs
@@ -157,6 +181,14 @@ class Finisher:
             "results": {key: dict(result.files) if result else None for key, result in results.items()},
         }
         return sha256(canonical(body)).hexdigest()[:16]
+
+
+def _lettered(notes: Sequence[Note]) -> tuple[Note, ...]:
+    """With a letter for those that stand at a row, a column or a cell."""
+    letters = iter(ascii_lowercase)
+    return tuple(
+        replace(note, mark=next(letters)) if note.rows or note.columns or note.cells else note for note in notes
+    )
 
 
 def _column(spec: TableSpec, key: str) -> ColumnSpec:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from math import sqrt
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from replicate.collect.decisions import DecisionReader
 from replicate.collect.rounding import exact
+from replicate.collect.statistics import Z, spread
 from replicate.errors import StoreFault
 from replicate.plan.cells import CellPlan, Plan
 from replicate.plan.job import Job
@@ -19,6 +22,7 @@ from replicate.store.result import Result
 from replicate.store.store import Store
 
 CORRECTED = "real_labels.npy"
+TIMES = "measure.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +31,27 @@ class Measured:
 
     hits: by seed, [N] whether the counted thing holds for each image; None for what is no count over images.
     scale: value = scale x mean of the hits (100 for percentages). networks: by seed, the trainings behind it.
-    error: standard error of a value that is no count over images; None if it has none (exact facts).
+    errors: by seed, standard error of a value that is no count: over images or over time, 0 if neither moves it.
+    None: it has one, and nobody knows it. That other trainings give other values is not in it.
     """
 
     values: Mapping[int, Fraction]
     hits: Mapping[int, NDArray[np.bool_]] | None
     scale: int
     networks: Mapping[int, tuple[str, ...]]
-    error: float | None = None
+    errors: Mapping[int, float | None] = field(default_factory=dict)
     text: str | None = None
     """A value in words, such as an ingredient of a recipe; ``values`` is then empty."""
     images: str = ""
     """Which images the hits are over: only counts over the same ones are paired."""
     steady: bool = True
-    relative: float | None = None
-    """Of a throughput: as a multiple of the scale's reference network, which was measured beside it."""
+    """Of a throughput: its interval is narrow enough."""
+
+
+class _Statement(NamedTuple):
+    value: Fraction
+    error: float | None
+    steady: bool = True
 
 
 @dataclass(slots=True)
@@ -109,24 +119,26 @@ class Readings:
                 raise StoreFault(f"{result.key}/{CORRECTED}: cannot be read ({error})") from error
         return self._corrected[result.key]
 
-    def _stated(self, cell: CellPlan, results: Mapping[str, Result]) -> Measured | None:
+    def _stated(self, cell: CellPlan, results: Mapping[str, Result]) -> Measured:
         """A number that the job itself states in its summary."""
         assert cell.read is not None
-        values = {}
-        networks = {}
-        error: float | None = None
-        steady = True
-        relative = None
+        found: dict[int, _Statement] = {}
         for job in cell.jobs:
-            summary = results[job.key].summary
-            if cell.read.metric == "throughput" and summary.get("ratio"):
-                relative = float(summary["ratio"]["median"])
-            stated, error, steady = _statement(cell.read.metric, cell.read.field, summary)
+            if cell.read.metric == "throughput":
+                stated: _Statement | None = _throughput(cell, results)
+            else:
+                stated = _statement(cell.read.metric, cell.read.field, results[job.key].summary)
             if stated is None:
                 return Measured({}, None, 1, {}, text="–")
-            values[job.seed or 0] = exact(stated)
-            networks[job.seed or 0] = _networks(job, job)
-        return Measured(values, None, 1, networks, error=error, steady=steady, relative=relative)
+            found[job.seed or 0] = stated
+        return Measured(
+            {seed: stated.value for seed, stated in found.items()},
+            None,
+            1,
+            {job.seed or 0: _networks(job, job) for job in cell.jobs},
+            errors={seed: stated.error for seed, stated in found.items()},
+            steady=all(stated.steady for stated in found.values()),
+        )
 
     def _ingredient(self, cell: CellPlan) -> Measured:
         assert cell.read is not None
@@ -176,26 +188,57 @@ def _networks(job: Job, other: Job) -> tuple[str, ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def _statement(metric: str, name: str | None, summary: Mapping[str, Any]) -> tuple[float | None, float | None, bool]:
-    """``(value, standard error, steady)`` of a job's summary."""
-    if metric == "throughput":
-        ratio = summary.get("ratio") or {}
-        half = ratio.get("half_width_percent")
-        value = float(summary["images_per_second"])
-        # The interval of the ratio is the one that a busy machine leaves meaningful.
-        return value, None if half is None else value * half / 100 / 1.96, bool(ratio.get("steady", True))
+def _throughput(cell: CellPlan, results: Mapping[str, Result]) -> _Statement:
+    """Images a second. Of a paired measurement the ratio to the network beside it times that network's own rate.
+
+    The rates of two processes on a busy machine say little about each other, their ratios to a third network do.
+    That network itself is the unit: 1, without an error.
+    """
+    own = results[cell.jobs[0].key]
+    ratio = own.summary["ratio"]
+    if ratio is None:
+        rate = float(own.summary["images_per_second"])
+        share = _scatter(own)
+        return _Statement(exact(rate), None if share is None else rate * share)
+    unit = results[cell.others[0].key]
+    rate, steady = float(unit.summary["images_per_second"]), bool(ratio["steady"])
+    if own.key == unit.key:
+        return _Statement(exact(rate), 0.0, steady)
+    error = (ratio["high"] - ratio["low"]) / 2 / Z
+    return _Statement(exact(float(ratio["median"])) * exact(rate), error * rate, steady)
+
+
+def _scatter(result: Result) -> float | None:
+    """Standard error of the mean time of a run, as a share of it; None where the times are not stored."""
+    if TIMES not in result.files:
+        return None
+    try:
+        found = json.loads(result.path(TIMES).read_text(encoding="utf-8"))
+        times = [float(window["wall"]) for window in found["windows"]["network"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreFault(f"{result.key}/{TIMES}: cannot be read ({error})") from error
+    scatter = spread(times)
+    return None if scatter is None else scatter / sqrt(len(times)) / (sum(times) / len(times))
+
+
+def _statement(metric: str, name: str | None, summary: Mapping[str, Any]) -> _Statement | None:
+    """What a job's summary says; None where its network has no such dimension."""
+    key = str(name)
     if metric == "ratio":
         ratio = summary["ratio"]
-        return float(ratio["median"]), (ratio["high"] - ratio["low"]) / 2 / 1.96, bool(ratio["steady"])
+        return _Statement(exact(float(ratio["median"])), (ratio["high"] - ratio["low"]) / 2 / Z, bool(ratio["steady"]))
     if metric == "similarity":
-        key = str(name)
-        if key.isdigit():
-            layer = int(key) - 1
-            if layer >= len(summary["layers"]):
-                return None, None, True
-            return float(summary["layers"][layer]), summary["errors"]["layers"][layer], True
-        return float(summary[key]), summary.get("errors", {}).get(key), True
-    if metric == "architecture":
-        value = summary.get(str(name), summary.get("architecture", {}).get(str(name)))
-        return None if value is None else float(value), None, True
-    return float(summary[str(name)]), None, True
+        return _similarity(key, summary)
+    value = summary.get(key, summary.get("architecture", {}).get(key))
+    return None if value is None else _Statement(exact(float(value)), 0.0)
+
+
+def _similarity(key: str, summary: Mapping[str, Any]) -> _Statement | None:
+    """At the input the tokens are learned vectors, the same for every image: no error over images."""
+    errors = summary.get("errors", {})
+    if not key.isdigit():
+        return _Statement(exact(float(summary[key])), 0.0 if key.startswith("input") else errors.get(key))
+    layer = int(key) - 1
+    if layer >= len(summary["layers"]):
+        return None
+    return _Statement(exact(float(summary["layers"][layer])), errors["layers"][layer] if errors else None)

@@ -13,7 +13,18 @@ from typing import Literal
 State = Literal["done", "pending", "running", "failed", "paper-only", "text"]
 """``pending``: its jobs have not run. ``paper-only``: nothing here makes it, the paper's value is all there is."""
 
-Origin = Literal["trained here", "measured here", "released weights", "printed in the paper only", "not run"]
+Origin = Literal[
+    "trained here",
+    "measured here",
+    "counted here",
+    "set in the recipe",
+    "released weights",
+    "printed in the paper only",
+    "not run",
+]
+"""``counted``: a fact of the data or of a network as it is built. ``set in the recipe``: copied there from the paper,
+so that its agreement says nothing.
+"""
 
 Verdict = Literal["replicated", "not replicated", "undecided", "not run", "not compared"]
 """``not compared``: another experiment than the paper's (the mini scale)."""
@@ -91,7 +102,8 @@ class Row:
 class Note:
     """A footnote: ``mark`` is its sign (a, b, ...), ``see`` its evidence, such as ``deit#215``.
 
-    ``rows`` and ``columns`` are the keys it is attached to; both empty: the whole table.
+    ``rows`` and ``columns`` are the keys it is attached to, ``cells`` single ones (row, column). All empty: the whole
+    table; such a note has no mark.
     """
 
     mark: str
@@ -99,6 +111,7 @@ class Note:
     see: str = ""
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    cells: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +147,10 @@ class Claim:
     reversed: bool
     """Ours points clearly the other way."""
     reason: str
+    half: float | None = None
+    """Half-width of the 95 % interval of the mean margin."""
+    note: str = ""
+    """What its error leaves out, such as ``one seed, no interval``."""
     possible: bool = True
     """False where a number it rests on is made by nothing here, so that it is never judged."""
 
@@ -164,6 +181,10 @@ class Table:
     """Path of the spec, relative to the repository."""
     digest: str = ""
     """Hash of the spec and of every result behind the table: the same inputs give the same digest."""
+    commits: tuple[str, ...] = ()
+    """Of the code that made the results behind the table."""
+    uncommitted: bool = False
+    """Some of them were made with changes that no commit holds."""
 
     def cell(self, row: str, column: str) -> Cell:
         return self.cells[row, column]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from replicate.collect.statistics import Z
+from replicate.collect.statistics import Error
 from replicate.collect.table import ClaimVerdict, Verdict
 
 Relation = Literal["above", "not-below", "about", "times"]
@@ -13,14 +13,14 @@ _DUST = 1e-9
 """Binary noise of a difference of decimals: 83.1 - 83.0 must count as 0.1."""
 
 
-def cell_verdict(difference: float, tolerance: float, half_unit: float, error: float | None) -> tuple[Verdict, str]:
+def cell_verdict(difference: float, tolerance: float, half_unit: float, error: Error | None) -> tuple[Verdict, str]:
     """Does our value agree with the printed one?
 
-    difference: ours minus the paper's. half_unit: grace for the paper's own rounding. error: standard error over
-    seeds, None with one seed; the test images are the paper's, so their draw does not enter.
+    difference: ours minus the paper's. half_unit: grace for the paper's own rounding. error: over seeds,
+    None with one seed; the test images are the paper's, so their draw does not enter.
     """
     allowed = tolerance + half_unit + _DUST
-    half = 0.0 if error is None else Z * error
+    half = 0.0 if error is None else error.half
     seeds = "one seed, no interval" if error is None else f"95 % interval ±{half:.2f}"
     why = f"{difference:+.2f} against ±{tolerance:g} allowed ({seeds})"
     if abs(difference) + half <= allowed:
@@ -30,9 +30,11 @@ def cell_verdict(difference: float, tolerance: float, half_unit: float, error: f
     return "undecided", why
 
 
-def margin_verdict(relation: Relation, margin: float, error: float, within: float) -> ClaimVerdict:
-    """Does a margin (left minus right) with its standard error bear out the relation? By its 95 % interval."""
-    low, high = margin - Z * error, margin + Z * error
+def margin_verdict(relation: Relation, margin: float, error: Error | None, within: float) -> ClaimVerdict:
+    """Does a margin (left minus right) bear out the relation? By its 95 % interval; without one nobody knows."""
+    if error is None:
+        return "undecided"
+    low, high = margin - error.half, margin + error.half
     if relation == "above":
         return "holds" if low > _DUST else "fails" if high <= _DUST else "undecided"
     if relation == "not-below":

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from replicate.errors import UserError
 from replicate.plan.expand import Expander
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
@@ -20,7 +21,8 @@ class CellPlan:
 
     ``row`` is ``@`` for a reference that only claims use. ``read`` is None where nothing here makes the number.
     ``jobs`` are read for the value, one a seed (one in all where seeds make no difference); ``others`` likewise
-    for the second network of a disagreement, or the corrected labels.
+    for the second network of a disagreement, or the corrected labels; of a throughput it is the measurement of the
+    network that the scale measures all others beside, whose rate is the unit.
     """
 
     table: str
@@ -117,7 +119,8 @@ def _jobs(expander: Expander, read: Read, seeds: Sequence[int]) -> tuple[tuple[J
         return (expander.data(read.on),), ()
     assert read.run is not None
     if read.metric in ("throughput", "ratio", "architecture"):
-        return (expander.measure(read.run),), ()
+        job = expander.measure(read.run)
+        return (job,), _reference(expander, job) if read.metric == "throughput" else ()
     if read.metric == "similarity":
         return tuple(expander.probe(read.run, seed) for seed in seeds), ()
     if read.metric == "real":
@@ -127,3 +130,18 @@ def _jobs(expander: Expander, read: Read, seeds: Sequence[int]) -> tuple[tuple[J
     if read.against is None:
         return jobs, ()
     return jobs, tuple(expander.predict(read.against[0], seed, read.on) for seed in seeds)
+
+
+def _reference(expander: Expander, job: Job) -> tuple[Job, ...]:
+    """The measurement of the network that ``job`` is measured beside; none under a protocol without pairs."""
+    if "reference" not in job.payload["protocol"]:
+        return ()
+    how, runs = expander.specs.scale.measure, expander.specs.runs.runs
+    for name, run in runs.items():
+        named = (run.model, run.resolution) == (how.reference, how.reference_resolution)
+        if named and run.data == "imagenet" and run.distillation is None:
+            return (expander.measure(name),)
+    raise UserError(
+        f"measure.reference: a network that a run trains on imagenet without distillation, got '{how.reference}' at "
+        f"{how.reference_resolution}\n  add such a run to runs.toml: its images/s are the unit of all others"
+    )

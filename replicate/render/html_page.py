@@ -113,7 +113,7 @@ def _cell(table: Table, row: Row, column: Column, variant: Variant, edge: str) -
     cell = table.cell(row.key, column.key)
     face = escape(layout.face(cell))
     face = f"<b>{face}</b>" if layout.is_bold(cell) else face
-    face += _sup(wording.origin_mark(table, cell))
+    face += _sup(wording.origin_mark(table, cell) + layout.cell_marks(table, cell))
     if column.text:
         return f"<td{_classes('text', edge)}>{face}</td>"
     below = ""
@@ -154,7 +154,7 @@ def _footnotes(table: Table, variant: Variant) -> list[str]:
         lines.append(f"<p>Each cell: {kind}.</p>")
     if references := wording.references_line(table):
         lines.append(f"<p>{escape(references)}.</p>")
-    lines += [f"<p>{_sup(note.mark)} {escape(wording.note_text(note))}</p>" for note in table.notes]
+    lines += [f"<p>{f'{_sup(note.mark)} {escape(wording.note_text(note))}'.strip()}</p>" for note in table.notes]
     return ['<div class="notes">', *lines, "</div>"] if lines else []
 
 

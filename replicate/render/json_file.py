@@ -25,6 +25,8 @@ def render(table: Table) -> str:
         "seeds": list(table.seeds),
         "spec": table.spec,
         "digest": table.digest,
+        "commits": list(table.commits),
+        "uncommitted": table.uncommitted,
         "metric": table.metric,
         "unit": table.unit,
         "columns": [_column(column) for column in table.columns],
@@ -127,6 +129,8 @@ def _claim(claim: Claim) -> dict[str, Any]:
         "error_shown": claim.error_shown,
         "paper_margin_shown": claim.paper_margin_shown,
         "reason": claim.reason,
+        "half_width": claim.half,
+        "note": claim.note,
         "comparisons": [_comparison(comparison) for comparison in claim.comparisons],
     }
 
@@ -138,4 +142,5 @@ def _note(note: Note) -> dict[str, Any]:
         "see": note.see,
         "rows": list(note.rows),
         "columns": list(note.columns),
+        "cells": [{"row": row, "column": column} for row, column in note.cells],
     }

@@ -102,7 +102,7 @@ class _Block:
             tex = rf"\textbf{{{tex}}}"
         if len(self.heads) > 1 and cell.shown and cell.error_shown:
             tex += rf"{{\scriptsize\,$\pm$\,{escape(cell.error_shown, where)}}}"
-        mark = wording.origin_mark(self.table, cell)
+        mark = wording.origin_mark(self.table, cell) + layout.cell_marks(self.table, cell)
         return tex + (rf"\rlap{{\textsuperscript{{{escape(mark, where)}}}}}" if mark else "")
 
     def _compared(self, cell: Cell, where: str) -> str:

@@ -52,6 +52,10 @@ def column_marks(table: Table, column: Column) -> str:
     return ",".join(note.mark for note in table.notes if column.key in note.columns)
 
 
+def cell_marks(table: Table, cell: Cell) -> str:
+    return ",".join(note.mark for note in table.notes if (cell.row, cell.column) in note.cells)
+
+
 def face(cell: Cell) -> str:
     """What stands in a cell: our value, or the mark of its state, or the paper's value in brackets."""
     if cell.state in MARKS and not cell.shown:

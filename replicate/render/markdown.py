@@ -65,7 +65,7 @@ def _cell(table: Table, cell: Cell, variant: Variant, text: bool) -> str:
     face = escape(layout.face(cell))
     if layout.is_bold(cell):
         face = f"**{face}**"
-    face += escape(wording.origin_mark(table, cell))
+    face += escape(wording.origin_mark(table, cell)) + _superscript(layout.cell_marks(table, cell))
     if variant == "paper" or text:
         return face
     error = f" ± {escape(cell.error_shown)}" if cell.shown and cell.error_shown else ""

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from replicate.collect.table import Cell, Table
+from replicate.collect.table import Cell, Origin, Table
 from replicate.errors import UserError
 from replicate.render import layout, wording
 from replicate.render.markdown import escape
@@ -20,11 +21,11 @@ END = "<!-- overview:end -->"
 HEADLINE = (
     "The headline number of a table is the one the paper ranks first in the last column that it ranks; where it "
     "ranks nothing, the first number that its first claim is about, else the first it prints. The column 'here' is "
-    "the same cell, whatever came out."
+    "the same cell, whatever came out, ± one standard error. Numbers that are set in a recipe are no headline."
 )
 
 
-ORIGINS = ("trained here", "measured here", "released weights", "printed in the paper only", "not run")
+ORIGINS: tuple[Origin, ...] = get_args(Origin)
 CLAIMS = ("holds", "fails", "undecided", "not run")
 """The order in which counts are said."""
 
@@ -33,7 +34,8 @@ CLAIMS = ("holds", "fails", "undecided", "not run")
 class Line:
     """A table in one line. Counters are over the printed cells that hold numbers, and over claims.
 
-    ``label`` says which cell the headline is; ``headline`` is None where the paper prints no number.
+    ``label`` says which cell the headline is; ``headline`` is None where the paper prints no number, or where all are
+    set in a recipe.
     """
 
     table: Table
@@ -46,12 +48,13 @@ class Line:
 
     @property
     def here(self) -> str:
-        """Our headline number, or in words why there is none."""
+        """Our headline number with its standard error, or in words why there is none."""
         if self.headline is None:
             return layout.ABSENT
-        return self.headline.shown or {"paper-only": "not made here", "pending": "not run"}.get(
-            self.headline.state, self.headline.state
-        )
+        error = f" ± {self.headline.error_shown}" if self.headline.error_shown else ""
+        if self.headline.shown:
+            return self.headline.shown + error
+        return {"paper-only": "not made here", "pending": "not run"}.get(self.headline.state, self.headline.state)
 
     @property
     def difference(self) -> str:
@@ -77,13 +80,19 @@ def line(table: Table) -> Line:
 
 def headline(table: Table) -> Cell | None:
     """See ``HEADLINE``."""
-    grid = [[table.cell(row.key, column.key) for row in table.rows] for column in table.columns if not column.text]
-    ranked = [cell for cells in grid for cell in cells if cell.paper_bold]
+    columns = [column.key for column in table.columns if not column.text]
+    grid = [[table.cell(row.key, column) for row in table.rows] for column in columns]
+    ranked = [cell for cells in grid for cell in cells if cell.paper_bold and _made(cell)]
     if ranked:
         return ranked[-1]
     claimed = {comparison.left for claim in table.claims[:1] for comparison in claim.comparisons}
-    by_row = [cell for cells in zip(*grid, strict=True) for cell in cells if cell.paper_shown]
+    by_row = [cell for cells in zip(*grid, strict=True) for cell in cells if cell.paper_shown and _made(cell)]
     return next((cell for cell in by_row if f"{cell.row}.{cell.column}" in claimed), next(iter(by_row), None))
+
+
+def _made(cell: Cell) -> bool:
+    """Whether the number comes out of something: one that the recipe sets agrees with the paper by being copied."""
+    return cell.origin != "set in the recipe"
 
 
 def counted(counts: Mapping[str, int], order: Sequence[str] = ()) -> str:
@@ -92,22 +101,40 @@ def counted(counts: Mapping[str, int], order: Sequence[str] = ()) -> str:
     return ", ".join(f"{counts[name]} {name}" for name in names) or layout.ABSENT
 
 
+def made_from(tables: Sequence[Table]) -> str:
+    """The commits that the numbers were made from, and a warning where they do not hold all of the code."""
+    commits = sorted({commit[:12] for table in tables for commit in table.commits})
+    if not commits:
+        return ""
+    said = f"Made from commit{'s' if len(commits) > 1 else ''} {', '.join(f'`{commit}`' for commit in commits)}."
+    dirty = sum(table.uncommitted for table in tables)
+    if not dirty:
+        return said
+    return (
+        f"{said} **Warning: results behind {dirty} of the {len(tables)} tables were made with changes that were not "
+        "committed, so no commit holds all of the code that made them.**"
+    )
+
+
 def claims_said(counts: Mapping[str, int]) -> str:
     """``12 hold, 1 fails, 2 undecided``."""
     verbs = {"holds": "hold", "fails": "fail"}
     said = {name if number == 1 else verbs.get(name, name): number for name, number in counts.items()}
-    return counted(said, [verbs.get(name, name) if counts.get(name) != 1 else name for name in CLAIMS])
+    return counted(said, list(dict.fromkeys(word for name in CLAIMS for word in (name, verbs.get(name, name)))))
 
 
 def markdown(tables: Sequence[Table]) -> str:
     """The lines of all ``tables`` as a Markdown table, with what must be known to read it."""
     banner = next((table.banner for table in tables if table.banner), "")
     other = f" {wording.OTHER_EXPERIMENT}" if banner else ""
+    lines = [line(table) for table in tables]
+    compared = any(one.headline is not None and one.headline.difference_shown for one in lines)
+    difference = ["difference"] if compared else []
     rows = [
-        ["table", "of the paper", "headline number", f"paper{other}", "here", "difference", "numbers", "claims"],
-        ["---", "---", "---", "--:", "--:", "--:", "---", "---"],
+        ["table", "of the paper", "headline number", f"paper{other}", "here", *difference, "numbers", "claims"],
+        ["---", "---", "---", "--:", "--:", *("--:" for _ in difference), "---", "---"],
     ]
-    for one in map(line, tables):
+    for one in lines:
         table = one.table
         marks = {mark: one.verdicts[name] for name, mark in wording.VERDICT_MARKS.items() if name in one.verdicts}
         numbers = counted(one.origins, ORIGINS)
@@ -120,7 +147,7 @@ def markdown(tables: Sequence[Table]) -> str:
                 escape(one.label) or layout.ABSENT,
                 escape(one.headline.paper_shown if one.headline else "") or layout.ABSENT,
                 escape(one.here),
-                escape(one.difference),
+                *([escape(one.difference)] if compared else []),
                 escape(numbers),
                 escape(claims_said(one.claims)),
             ]
@@ -129,6 +156,8 @@ def markdown(tables: Sequence[Table]) -> str:
     said.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     note = HEADLINE + (f" {wording.OTHER_EXPERIMENT} {wording.OTHER_MEANING}." if banner else "")
     said.append(f"<sub>{escape(note)}</sub>")
+    if made := made_from(tables):
+        said.append(made)
     return "\n\n".join(said)
 
 

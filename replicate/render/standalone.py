@@ -118,7 +118,7 @@ def _claims(table: Table, where: str) -> list[str]:
         r"\bigskip\begin{center}\small",
         r"\begin{tabular}{@{}l@{~~}llll@{}}",
         r"\toprule",
-        rf" & claim of the paper & {escape(paper, where)} & here & margin here \\",
+        rf" & claim of the paper & {escape(paper, where)} & here & margin here $\pm$ se \\",
         r"\midrule",
     ]
     for number, claim in enumerate(table.claims, 1):
@@ -127,7 +127,8 @@ def _claims(table: Table, where: str) -> list[str]:
         texts = [
             escape(field, place) for field in (wording.CLAIM_MARKS[claim.verdict], wording.claim_text(claim), *sides)
         ]
-        texts[1] = rf"\parbox[t]{{.5\textwidth}}{{\raggedright {texts[1]}\strut}}"
+        for index, width in ((1, ".45"), (-1, ".17")):
+            texts[index] = rf"\parbox[t]{{{width}\textwidth}}{{\raggedright {texts[index]}\strut}}"
         lines.append(rf"{' & '.join(texts)} \\")
     return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{center}"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import IO, TYPE_CHECKING
 
 from replicate.collect.table import Cell, Column, Table
@@ -86,18 +87,23 @@ def _print(console: Console, line: Text) -> None:
 
 
 def _lines(table: Table, cell: Cell, column: Column, variant: Variant) -> list[tuple[str, str]]:
-    """The lines of one cell with their styles: ours, then the paper's value, then the difference."""
+    """The lines of one cell with their styles: ours, its standard error, the paper's value, the difference."""
     face = layout.face(cell)
     style = "bold" if layout.is_bold(cell) else "" if column.text else _STYLES.get(face, "")
     style = "dim" if cell.state == "paper-only" else style
-    face += wording.origin_mark(table, cell)
+    tail = wording.origin_mark(table, cell) + _raised(layout.cell_marks(table, cell))
+    face += tail
     if column.text:
         return [(face, style)]
-    if cell.state != "paper-only" and not wording.origin_mark(table, cell) and _tailed(table, column, variant):
+    if cell.state != "paper-only" and not tail and _tailed(table, column, variant):
         face += " "
     if variant == "paper":
         return [(face, style)]
-    lines = [(face, style), (f"[{cell.paper_shown}]" if cell.paper_shown else "", "dim")]
+    lines = [(face, style)]
+    if wording.has_errors(table, variant):
+        lines.append((f"{cell.error_shown} " if cell.shown and cell.error_shown else "", "dim"))
+    paper = "" if cell.state == "paper-only" else cell.paper_shown
+    lines.append((f"{paper}{wording.OTHER_EXPERIMENT if table.banner else ' '}" if paper else "", "dim"))
     if not table.banner:
         mark = wording.verdict_mark(table, cell)
         lines.append((f"{cell.difference_shown} {mark}".strip(), _STYLES.get(mark, "dim")))
@@ -107,13 +113,16 @@ def _lines(table: Table, cell: Cell, column: Column, variant: Variant) -> list[t
 def _tailed(table: Table, column: Column, variant: Variant) -> bool:
     """Whether something stands right of a digit in this column: a bracket or a mark; then all make room."""
     cells = [table.cell(row.key, column.key) for row in table.rows]
-    return variant == "compare" or any(c.state == "paper-only" or wording.origin_mark(table, c) for c in cells)
+    return variant == "compare" or any(
+        c.state == "paper-only" or wording.origin_mark(table, c) or layout.cell_marks(table, c) for c in cells
+    )
 
 
 def _names(table: Table, variant: Variant) -> list[str]:
     if variant == "paper":
         return []
-    return [f"paper{wording.OTHER_EXPERIMENT}"] if table.banner else ["paper", "difference"]
+    error = ["± se"] if wording.has_errors(table, variant) else []
+    return [*error, f"paper{wording.OTHER_EXPERIMENT}"] if table.banner else [*error, "paper", "difference"]
 
 
 def _width(table: Table, column: Column, variant: Variant) -> int:
@@ -219,19 +228,21 @@ def _claims(table: Table, console: Console) -> None:
         return
     paper = f"paper{wording.OTHER_EXPERIMENT}" if table.banner else "paper"
     known = [wording.claim_paper(claim) for claim in table.claims]
-    here = [f"{wording.claim_here(claim)} {wording.claim_margin(claim)}".strip() for claim in table.claims]
+    here = [f"{wording.claim_here(claim)} {wording.margin(claim)}".strip() for claim in table.claims]
+    notes = [wording.claim_note(claim) for claim in table.claims]
     known_width = max(len(text) for text in [paper, *known])
-    here_width = max(len(text) for text in ["here", *here])
+    head = "here, margin ± se"
+    here_width = max(len(text) for text in [head, *here, *notes])
     wide = max(16, console.width - known_width - here_width - 2 - 2 * _GAP)
     gap = " " * _GAP
     console.print()
     title = _pad("The paper's claims", wide + 2, "left")
-    _print(console, _text((title, "bold"), (gap + _pad(paper, known_width, "left") + gap + "here", "")))
-    for claim, theirs, ours in zip(table.claims, known, here, strict=True):
+    _print(console, _text((title, "bold"), (gap + _pad(paper, known_width, "left") + gap + head, "")))
+    for claim, theirs, ours, note in zip(table.claims, known, here, notes, strict=True):
         mark = wording.CLAIM_MARKS[claim.verdict]
         first, *rest = textwrap.wrap(claim.text, wide) or [""]
         style = _STYLES[mark]
         side = [(gap + _pad(theirs, known_width, "left"), "dim"), (gap + ours, style)]
         _print(console, _text((f"{mark} ", style), (_pad(first, wide, "left"), ""), *side))
-        for line in rest:
-            _print(console, _text((f"  {line}", "")))
+        for line, below in zip_longest(rest, [note] if note else [], fillvalue=""):
+            _print(console, _text((f"  {_pad(line, wide, 'left')}{gap}{' ' * known_width}{gap}{below}", "")))

@@ -6,9 +6,10 @@ format says that a number or a claim was confirmed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import get_args
 
-from replicate.collect.table import MARK_MEANINGS, Cell, Claim, ClaimVerdict, Note, Table, Verdict
+from replicate.collect.table import MARK_MEANINGS, Cell, Claim, ClaimVerdict, Note, Origin, Table, Verdict
 from replicate.render.layout import Variant, face
 
 OTHER_EXPERIMENT = "†"
@@ -55,9 +56,16 @@ def claim_paper(claim: Claim) -> str:
 
 
 def claim_margin(claim: Claim) -> str:
-    if not claim.margin_shown:
-        return ""
+    """``+0.3 ± 0.1``, and in brackets what must be known of it."""
+    return " ".join(part for part in (margin(claim), claim_note(claim)) if part)
+
+
+def margin(claim: Claim) -> str:
     return f"{claim.margin_shown} ± {claim.error_shown}" if claim.error_shown else claim.margin_shown
+
+
+def claim_note(claim: Claim) -> str:
+    return f"({claim.note})" if claim.note else ""
 
 
 def note_text(note: Note) -> str:
@@ -65,9 +73,9 @@ def note_text(note: Note) -> str:
 
 
 def has_errors(table: Table, variant: Variant) -> bool:
-    """Whether a ± is printed anywhere: beside the claims always, beside the cells in a comparison."""
-    cells = variant == "compare" and any(cell.error_shown for cell in table.cells.values())
-    return cells or any(claim.error_shown for claim in table.claims)
+    """Whether a ± is printed beside a cell: in a comparison only. The lists of claims have their own heading."""
+    cells = (table.cell(row.key, column.key) for row in table.rows for column in table.columns)
+    return variant == "compare" and any(cell.shown and cell.error_shown for cell in cells)
 
 
 def mixed_origin(table: Table) -> bool:
@@ -87,9 +95,11 @@ def caption(table: Table, variant: Variant, *, banner: bool = True) -> str:
     parts = [_sentence(table.caption)]
     if banner and table.banner:
         parts.append(_sentence(table.banner))
-    origins = sorted({cell.origin for cell in table.cells.values() if cell.state == "done"}, reverse=True)
+    found = {cell.origin for cell in table.cells.values() if cell.state == "done"}
+    origins = [origin for origin in get_args(Origin) if origin in found]
     if origins:
-        parts.append(f"Numbers: {' and '.join(origins)}; {_seeds(table)}.")
+        seeds = f"; {_seeds(table)}" if "trained here" in origins else ""
+        parts.append(f"Numbers: {listed(origins)}{seeds}.")
     if has_errors(table, variant):
         parts.append("± is one standard error.")
     return " ".join(part for part in parts if part)
@@ -125,6 +135,11 @@ def legend(table: Table, variant: Variant) -> list[tuple[str, str]]:
 
 def legend_line(table: Table, variant: Variant) -> str:
     return "; ".join(f"{mark} {meaning}" for mark, meaning in legend(table, variant))
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _seeds(table: Table) -> str:

@@ -15,7 +15,19 @@ from hypothesis.extra.numpy import arrays
 from replicate.collect.claims import judge
 from replicate.collect.decisions import Decisions
 from replicate.collect.readings import Measured
-from replicate.collect.statistics import image_error, paired_image_error, seed_error, spread
+from replicate.collect.statistics import (
+    Error,
+    combined,
+    image_error,
+    known,
+    paired_image_error,
+    seed_error,
+    spread,
+    student,
+)
+from replicate.collect.statistics import (
+    measured as of_few,
+)
 from replicate.collect.verdict import cell_verdict, claim_verdict, margin_verdict
 from replicate.spec.sides import CellRef
 from replicate.spec.table import TableSpec
@@ -43,13 +55,33 @@ def test_paired_error() -> None:
 
 def test_error_over_seeds() -> None:
     # Two trainings, one seed: sqrt(1 + 1) * 2.3.
-    assert seed_error({"a": 1.0, "b": -1.0}, 2.3, [1.5]) == pytest.approx(2.3 * sqrt(2))
+    assert seed_error({"a": 1.0, "b": -1.0}, 2.3, [1.5]).standard == pytest.approx(2.3 * sqrt(2))
     # Two heads of one network: a better network lifts both.
-    assert seed_error({"a": 0.0}, 2.3, [1.5]) == 0.0
-    # Three seeds: what the scale states, over sqrt(3).
-    assert seed_error({"a": 1.0, "b": -1.0}, 2.3, [1.0, 1.1, 1.2]) == pytest.approx(2.3 * sqrt(2 / 3))
-    # They show more than the scale states: sd of -10, 0, 10 is 10.
-    assert seed_error({"a": 1.0, "b": -1.0}, 0.1, [-10.0, 0.0, 10.0]) == pytest.approx(10 / sqrt(3))
+    assert seed_error({"a": 0.0}, 2.3, [1.5]).standard == 0.0
+    # Three seeds: what the scale states, over sqrt(3). It was measured on many, so 1.96 of it.
+    stated = seed_error({"a": 1.0, "b": -1.0}, 2.3, [1.0, 1.1, 1.2])
+    assert stated.standard == pytest.approx(2.3 * sqrt(2 / 3))
+    assert stated.half == pytest.approx(1.96 * stated.standard)
+    # They show more than the scale states: sd of -10, 0, 10 is 10, of which t(2) = 4.303 are half an interval.
+    shown = seed_error({"a": 1.0, "b": -1.0}, 0.1, [-10.0, 0.0, 10.0])
+    assert shown.standard == pytest.approx(10 / sqrt(3))
+    assert shown.half == pytest.approx(4.303 * 10 / sqrt(3))
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"),
+    [(1, 12.706), (2, 4.303), (10, 2.228), (11, 2.201), (15, 2.131), (30, 2.042), (120, 1.980), (10**6, 1.960)],
+)
+def test_students_quantile_is_that_of_the_printed_tables(freedom: int, quantile: float) -> None:
+    assert student(freedom) == pytest.approx(quantile, abs=0.003)
+
+
+def test_errors_of_a_sum_add_as_squares() -> None:
+    assert combined([Error(3.0, 6.0), Error(4.0, 8.0)]) == Error(5.0, 10.0)
+    assert of_few(1.0, 2) == Error(1.0, 12.706)
+    assert known(2.0).scaled(-0.5) == Error(1.0, 1.96)
+    with pytest.raises(ValueError, match="degrees of freedom"):
+        student(0)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +97,7 @@ def test_error_over_seeds() -> None:
     ],
 )
 def test_verdict_of_a_cell_with_a_tolerance_of_0_3(difference: float, error: float | None, verdict: str) -> None:
-    found, why = cell_verdict(difference, 0.3, 0.05, error)
+    found, why = cell_verdict(difference, 0.3, 0.05, None if error is None else known(error))
     assert found == verdict
     assert why.startswith(f"{difference:+.2f} against ±0.3 allowed (")
 
@@ -89,7 +121,8 @@ def test_verdict_of_a_cell_with_a_tolerance_of_0_3(difference: float, error: flo
     ],
 )
 def test_verdict_of_a_margin(relation: str, margin: float, error: float, within: float, verdict: str) -> None:
-    assert margin_verdict(relation, margin, error, within) == verdict  # type: ignore[arg-type]
+    assert margin_verdict(relation, margin, known(error), within) == verdict  # type: ignore[arg-type]
+    assert margin_verdict(relation, margin, None, within) == "undecided"  # type: ignore[arg-type]
 
 
 def test_verdict_of_a_claim_about_several_cells() -> None:
@@ -181,6 +214,68 @@ def test_seeds_are_paired() -> None:
     assert claim.margin == 50.0
     # By image, mean of both seeds: (.5, .5, .5, .5), so nothing over images.
     assert claim.error == pytest.approx(25.0)
+
+
+def cosine(network: str, *values: float, errors: tuple[float | None, ...] = ()) -> Measured:
+    """Numbers by seed that are no counts."""
+    seeds = range(len(values))
+    return Measured(
+        {seed: Fraction(str(values[seed])) for seed in seeds},
+        None,
+        1,
+        {seed: (f"{network}-s{seed}",) if network else () for seed in seeds},
+        errors=dict(zip(seeds, errors or (0.0,) * len(values), strict=True)),
+    )
+
+
+def test_one_seed_says_nothing_of_a_number_that_only_other_trainings_move() -> None:
+    claim = judged(table(left="one.s", about="0.06", within=0.05), {"one.s": cosine("a", 0.07)})
+    assert (claim.verdict, claim.error, claim.half, claim.reversed) == ("undecided", None, None, False)
+    assert (claim.note, claim.error_shown) == ("one seed, no interval", "")
+    assert claim.reason == "0 of 1 comparisons hold by themselves, 0 fail; one seed, no interval"
+
+
+def test_with_one_seed_an_error_over_images_is_called_that() -> None:
+    claim = judged(
+        table(left="one.s", above="two.s"),
+        {"one.s": cosine("a", 0.9, errors=(0.03,)), "two.s": cosine("a", 0.2)},
+    )
+    assert (claim.verdict, claim.note) == ("holds", "one seed, over images only")
+    assert claim.error == pytest.approx(0.03)
+
+
+def test_probes_of_one_network_are_paired_by_seed() -> None:
+    """0.9 - 0.5 and 0.7 - 0.3 are both 0.4, however much the two trainings differ; a plain number cancels nothing."""
+    ours = {"one.s": cosine("a", 0.9, 0.7, errors=(0.03, 0.04)), "two.s": cosine("a", 0.5, 0.3)}
+    paired = judged(table(left="one.s", above="two.s"), ours)
+    assert paired.margin == pytest.approx(0.4)
+    assert (paired.error, paired.note) == (pytest.approx(0.05 / 2), "")
+    alone = judged(table(left="one.s", above="0.5"), ours)
+    # Over seeds: sd of 0.4 and 0.2 over sqrt(2) is 0.1, with t(1); over images: hypot(0.03, 0.04) / 2.
+    assert alone.error == pytest.approx(sqrt(0.1**2 + 0.025**2))
+    assert alone.half == pytest.approx(sqrt((12.706 * 0.1) ** 2 + (1.96 * 0.025) ** 2))
+    assert alone.verdict == "undecided"
+
+
+def test_an_error_that_nobody_knows_decides_nothing() -> None:
+    spec = table(left="one.s", times="two.s", factor=2.0, within=0.1)
+    claim = judged(spec, {"one.s": cosine("", 20.0, errors=(None,)), "two.s": cosine("", 10.0, errors=(0.1,))})
+    assert (claim.verdict, claim.error_shown, claim.note) == ("undecided", "", "no times of single runs, no interval")
+
+
+def test_rates_are_compared_by_their_ratio() -> None:
+    """30 against 20 is 1.5 times: not 10 more, which would be another number on another device."""
+    spec = table(left="one.s", above="two.s")
+    ours = {
+        CellRef("one", "s"): cosine("", 30.0, errors=(0.3,)),
+        CellRef("two", "s"): replace(cosine("", 20.0, errors=(0.4,)), steady=False),
+    }
+    theirs = {CellRef("one", "s"): 85.8, CellRef("two", "s"): 55.1}
+    claim = judge(spec, spec.claims[0], theirs, ours, 2.3, 1, rates=True)
+    assert (claim.margin_shown, claim.error_shown, claim.paper_margin_shown) == ("×1.50", "0.03", "×1.56")
+    # Each 1 % and 2 % of itself.
+    assert claim.error == pytest.approx(1.5 * sqrt(0.01**2 + 0.02**2))
+    assert (claim.verdict, claim.paper_verdict, claim.note) == ("holds", "holds", "unsteady")
 
 
 def test_a_claim_that_is_reversed() -> None:

@@ -253,7 +253,10 @@ def fill(store: Store, job: Job) -> None:
     else:
         names = ["images.npy"]
     for name in names:
-        (folder / name).touch()
+        if name == "measure.json":
+            (folder / name).write_text(json.dumps({"windows": {"network": []}}))
+        else:
+            (folder / name).touch()
     made = {"commit": "unknown", "dirty": None, "python": "3.11", "packages": {}, "processor": "", "system": ""}
     cost = {"wall_seconds": 1.0, "cpu_seconds": 1.0, "peak_mb": 1.0}
     commit_result(folder, job.key, names, summary, cost, made | {"threads": 1})

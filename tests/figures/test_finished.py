@@ -114,8 +114,8 @@ def test_a_field_has_the_numbers_as_they_are_printed(tmp_path: Path) -> None:
     assert isinstance(paper, Field)
     assert here.columns == ("speed", "accuracy")
     assert here.rows == ("Ti", "B", "a convnet")
-    assert here.shown == (("○", "○"), ("220.0", "80.0"), ("700.0", "–"))
-    assert here.values == ((None, None), (220.0, 80.0), (700.0, None))
+    assert here.shown == (("○", "○"), ("220.0", "80.0"), ("880.0", "–"))
+    assert here.values == ((None, None), (220.0, 80.0), (880.0, None))
     assert paper.shown[1] == ("250.0", "81.8*")
     assert paper.values[1] == (250.0, 81.8)
 

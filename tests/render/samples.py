@@ -232,6 +232,13 @@ MINI = replace(
     " and says nothing about ImageNet.",
     cells={key: _mini(cell) for key, cell in TABLE3.cells.items()},
     seeds=(0, 1),
+    notes=(
+        *NOTES,
+        Note("c", "Unsteady.", cells=(("hard", "ti_224"), ("soft", "b_384"))),
+        Note("", "Made with changes that were not committed."),
+    ),
+    commits=("0123456789abcdef0123456789abcdef01234567",),
+    uncommitted=True,
     claims=(
         replace(CLAIMS[0], margin_shown="+3.6", error_shown="0.8"),
         replace(
@@ -242,11 +249,13 @@ MINI = replace(
             paper_margin_shown="+0.2",
             verdict="fails",
             reversed=True,
+            half=1.2,
+            note="one seed, over images only",
         ),
     ),
     digest="51be22c07f9d",
 )
-"""The same table at the mini scale: a banner, two seeds, nothing compared."""
+"""The same table at the mini scale: a banner, two seeds, nothing compared, notes at cells and about the whole."""
 
 
 def _states() -> Table:

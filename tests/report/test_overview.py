@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from site_stage import Report
 from stage import ROOT, TABLE, Call
 
 from replicate.errors import UserError
-from replicate.render.overview import BEGIN, END, claims_said, headline, line, markdown, updated
+from replicate.render.overview import BEGIN, END, claims_said, headline, line, made_from, markdown, updated
 from replicate.spec.load import load
 
 README = ROOT / "README.md"
@@ -32,17 +33,34 @@ def test_the_headline_is_what_the_paper_ranks_first_whatever_came_out_here(repor
 
 def test_a_table_in_one_line_of_markdown(report: Report, paper_report: Report) -> None:
     ((header, _, row), text) = (rows(markdown(report.book.tables)), markdown(report.book.tables))
-    assert header == ["table", "of the paper", "headline number", "paper †", "here", "difference", "numbers", "claims"]
+    # Nothing is compared at this scale, so no column says so row by row.
+    assert header == ["table", "of the paper", "headline number", "paper †", "here", "numbers", "claims"]
     assert row[0] == f"[{TABLE}](tables/{TABLE}.toml)"
     assert row[3] == "84.5"
-    assert row[5] == "not compared"
-    assert row[6] == "20 trained here, 4 not run"
+    assert re.fullmatch(r"\d+\.\d ± \d+\.\d", row[4])
+    assert row[5] == "20 trained here, 4 not run"
     assert "> **miniature: tests the pipeline, not the paper**" in text
     assert "replicated" not in text
     paper = rows(markdown(paper_report.book.tables))
-    assert paper[0][3] == "paper"
+    assert paper[0][3:6] == ["paper", "here", "difference"]
     assert re.fullmatch(r"[+−]\d+\.\d", paper[2][5])
     assert re.search(r"24 trained here \(.*\d+ ✗", paper[2][6])
+
+
+def test_the_commits_are_named_and_changes_without_one_are_warned_of(report: Report) -> None:
+    (table,) = report.book.tables
+    clean = replace(table, commits=("1" * 40,), uncommitted=False)
+    assert made_from([clean]) == f"Made from commit `{'1' * 12}`."
+    dirty = replace(table, commits=("2" * 40,), uncommitted=True)
+    assert made_from([clean, dirty]).startswith(f"Made from commits `{'1' * 12}`, `{'2' * 12}`. **Warning: results ")
+    assert "behind 1 of the 2 tables" in markdown([clean, dirty])
+    assert made_from([replace(table, commits=())]) == ""
+
+
+def test_a_number_that_the_recipe_sets_is_no_headline(report: Report) -> None:
+    (table,) = report.book.tables
+    cells = {key: replace(cell, origin="set in the recipe") for key, cell in table.cells.items()}
+    assert line(replace(table, cells=cells)).here == "–"
 
 
 def test_counts_of_claims_in_words() -> None:
@@ -77,8 +95,8 @@ def test_the_readme_has_the_overview_in_its_current_form(replicate: Call, tmp_pa
     assert {re.match(r"\[(.*?)\]", row[0])[1].replace("\\", "") for row in ours[2:]} == set(  # type: ignore[index]
         load(ROOT / "tables", "mini").tables
     )
-    numbers = [row[6] for row in ours[2:]]
-    assert [_sum(text) for text in numbers] == [_sum(row[6]) for row in fresh[2:]]
+    numbers = [row[-2] for row in ours[2:]]
+    assert [_sum(text) for text in numbers] == [_sum(row[-2]) for row in fresh[2:]]
 
 
 def _sum(text: str) -> int:

@@ -155,7 +155,7 @@ def _errors(book: Book, results: list[Result]) -> Item:
         "± beside a claim is paired over the test images: each image is compared with itself in both networks",
         f"seed noise enters the claims with a standard deviation of {scale.seed_sd:g} points ({scale.seed_sd_source})"
         + (", or with what the seeds show where that is larger" if several else ""),
-        "a verdict needs the whole 95 % interval (1.96 standard errors) on one side",
+        "a verdict needs the whole 95 % interval on one side: 1.96 standard errors, or Student's t where seeds are few",
     )
     return Item("Statistics", "Are there error bars, and how are they computed?", NEURIPS, "yes", facts)
 

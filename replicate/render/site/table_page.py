@@ -31,6 +31,7 @@ class GridCell:
     mark: str = ""
     mark_class: str = ""
     said: str = ""
+    marks: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ def _grid(book: Book, table: Table, cell: Cell, column: Column, edge: bool) -> G
     other = wording.OTHER_EXPERIMENT if table.banner else ""
     return GridCell(
         text=layout.face(cell) + wording.origin_mark(table, cell),
+        marks=layout.cell_marks(table, cell),
         bold=layout.is_bold(cell),
         href=book.evidence(table.id, cell),
         edge=edge,
