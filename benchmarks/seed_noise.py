@@ -15,14 +15,10 @@ import sys
 
 def main() -> None:
     seeds = sys.argv[1]
+    names = ["row", "column", *(f"seed {seed}" for seed in seeds.split(",")), "sd"]
     command = [sys.executable, "-m", "replicate", "table", "--id", "distillation_ablation", "--no-run", "--json"]
     table = json.loads(subprocess.run([*command, "--seeds", seeds], capture_output=True, check=True).stdout)
-    print(
-        "| row | column | "
-        + " | ".join(f"seed {seed}" for seed in seeds.split(","))
-        + " | sd |\n|---|---|"
-        + "---|" * 6
-    )
+    print(f"| {' | '.join(names)} |\n|{'---|' * len(names)}")
     squares = []
     for cell in table["cells"]:
         if cell["spread"] is not None:

@@ -1,8 +1,8 @@
-"""How long Table 3 takes at mini scale: the whole of it, a second call, and the start of a job in a warm worker.
+"""How long Table 3 takes at mini scale: the whole of it, and a second call. (The start of a job: job_start.py.)
 
     python benchmarks/table3.py [--workers 2]
 
-Prints one Markdown row a measurement, with the peak memory of all processes together.
+Prints one Markdown row a measurement, with the peak memory of all processes together and the size of the results.
 """
 
 from __future__ import annotations

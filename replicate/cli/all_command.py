@@ -11,8 +11,9 @@ import click
 
 from replicate.cli import DONE, FAILED, UNFINISHED
 from replicate.cli.files import DEFAULT, MACROS, Formats, write_tables
-from replicate.cli.words import STATES, counted
+from replicate.cli.words import STATES
 from replicate.cli.workspace import Workspace, with_workspace
+from replicate.english import count
 from replicate.errors import NotAvailable
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _show(workspace: Workspace, tables: list[Table], figures: int) -> None:
         title = f"Table {table.number}" if table.number is not None else "text"
         click.echo(f"{table.id:<{width}}  {title:<8}  {_states(table)}")
     folder = workspace.shown(workspace.out / workspace.scale)
-    written = f"{counted(len(tables), 'table')} and {counted(figures, 'file')} of figures"
+    written = f"{count(len(tables), 'table')} and {count(figures, 'file')} of figures"
     click.echo(f"\n{written} in {folder}; claims: python -m replicate claims")
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from replicate.cli import DONE
-from replicate.cli.words import counted
 from replicate.cli.workspace import Workspace, with_workspace
+from replicate.english import count
 from replicate.errors import Fault, SpecError
 
 if TYPE_CHECKING:
@@ -51,6 +51,6 @@ def command(workspace: Workspace) -> int:
         "claim": sum(len(spec.claims) for spec in specs.tables.values()),
         "run": len(specs.runs.runs),
     }
-    said = ", ".join(counted(number, noun) for noun, number in found.items())
+    said = ", ".join(count(number, noun) for noun, number in found.items())
     click.echo(f"{said}: no fault at the scale{'s' if len(names) > 1 else ''} {', '.join(names)}")
     return DONE

@@ -51,7 +51,7 @@ def command(workspace: Workspace, table_id: str | None, check: bool, markdown: b
 
 
 def _show(tables: list[Table], claims: list[Claim], width: int) -> None:
-    from replicate.cli.words import counted
+    from replicate.english import count
     from replicate.render import claims_page
     from replicate.render.overview import claims_said
 
@@ -66,7 +66,7 @@ def _show(tables: list[Table], claims: list[Claim], width: int) -> None:
     here = Counter[str](claim.verdict for claim in claims)
     paper = Counter[str](claim.paper_verdict for claim in claims)
     never = sum(not claim.possible for claim in claims)
-    total = counted(len(claims), "claim")
+    total = count(len(claims), "claim")
     click.echo(f"{total}. Here: {claims_said(here)}. On the paper's own numbers: {claims_said(paper)}.")
     if never:
         verbs = ("rests", "is") if never == 1 else ("rest", "are")

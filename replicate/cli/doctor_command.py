@@ -12,8 +12,8 @@ from importlib import util
 import click
 
 from replicate.cli import DONE, MISTAKE
-from replicate.cli.words import counted
 from replicate.cli.workspace import Workspace, with_workspace
+from replicate.english import count
 from replicate.errors import UserError
 from replicate.launch.doctor import site, visit
 from replicate.launch.doctor.draft import draft
@@ -64,7 +64,7 @@ def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
         entries = [finding.to_dict() for finding in found]
         click.echo(json.dumps({"cluster": profile.name, "findings": entries}, indent=1, ensure_ascii=False))
     else:
-        warned, failed = counted(counts["warn"], "warning"), counted(counts["fail"], "failure")
+        warned, failed = count(counts["warn"], "warning"), count(counts["fail"], "failure")
         click.echo(f"\n{profile.name}: {counts['ok']} ok, {warned}, {failed}")
     return MISTAKE if counts["fail"] else DONE
 

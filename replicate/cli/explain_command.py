@@ -9,8 +9,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from replicate.cli import DONE
-from replicate.cli.words import counted, number
+from replicate.cli.words import number
 from replicate.cli.workspace import Workspace, complete_table, with_workspace
+from replicate.english import count
 from replicate.errors import UnknownName
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _cell_facts(plan: Plan, table: Table, cell: Cell) -> dict[str, Any]:
         "origin": cell.origin,
         "reads": _reads(plan, table, cell),
         "counts": [
-            f"seed {seed.seed}: {seed.correct} of {counted(seed.images, 'image')}"
+            f"seed {seed.seed}: {seed.correct} of {count(seed.images, 'image')}"
             for seed in cell.seeds
             if seed.correct is not None and seed.images is not None
         ],
@@ -148,7 +149,7 @@ def _error(plan: Plan, table: Table, cell: Cell) -> str | None:
         return None
     read = plan.cell(table.id, cell.row, cell.column).read
     if cell.spread is not None:
-        over = f"over {counted(len(cell.seeds), 'seed')}"
+        over = f"over {count(len(cell.seeds), 'seed')}"
     elif read is not None and read.metric in ("throughput", "ratio"):
         over = "from the interval of its ratio to the reference network"
     else:

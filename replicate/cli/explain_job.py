@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from replicate.cli.words import counted, number, pairs, said
+from replicate.cli.words import number, pairs, said
 from replicate.cli.workspace import Workspace
+from replicate.english import count
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job, Kind
 from replicate.store.atomic import read_json
@@ -27,7 +28,7 @@ def lines(workspace: Workspace, store: Store, graph: Graph, job: Job) -> list[st
     found = [*_KINDS[job.kind](job, result), *(_made(workspace, result) if result else ())]
     waiting = _waiting(store, graph, job)
     if waiting:
-        missing = f"{counted(waiting, 'job')} that it reads {'has' if waiting == 1 else 'have'} no result"
+        missing = f"{count(waiting, 'job')} that it reads {'has' if waiting == 1 else 'have'} no result"
         found.append(("first", f"{missing}: the command below begins there"))
     found.append(("alone" if state == "done" else "to run it", command(workspace, store, job)))
     head = f"{job.key}  [{'not run' if state == 'absent' else state}]"
@@ -50,7 +51,7 @@ def _waiting(store: Store, graph: Graph, job: Job) -> int:
 
 def _data(job: Job, result: Result | None) -> Iterator[Line]:
     body = dict(job.payload["data"])
-    sizes = [counted(body.pop(name), noun) for name, noun in SIZES.items() if name in body]
+    sizes = [count(body.pop(name), noun) for name, noun in SIZES.items() if name in body]
     yield "sizes", ", ".join([*sizes, f"{body.pop('classes')} classes"])
     yield "data", pairs(body)
     yield from _summary(result)
@@ -107,7 +108,7 @@ def _ratio(ratio: Mapping[str, Any] | None) -> str:
 def _probe(job: Job, result: Result | None) -> Iterator[Line]:
     payload = job.payload
     how = f", {pairs(payload['evaluation'])}" if "evaluation" in payload else ""
-    images = counted(payload["images"], "test image")
+    images = count(payload["images"], "test image")
     yield "run", f"{job.run} (tables/runs.toml), seed {job.seed}"
     yield "probe", f"cosine of the two tokens, {images}, {payload['size']} pixels{how}"
     if result is None:
@@ -150,7 +151,7 @@ def _made(workspace: Workspace, result: Result) -> Iterator[Line]:
         "made by",
         ", ".join(filter(None, [f"commit {made['commit'][:12]}{dirty}", f"Python {made['python']}", pairs(versions)])),
     )
-    yield "on", ", ".join(filter(None, [made["processor"], made["system"], counted(made["threads"], "thread")]))
+    yield "on", ", ".join(filter(None, [made["processor"], made["system"], count(made["threads"], "thread")]))
     seconds = f"{number(cost['wall_seconds'], 3)} s, {number(cost['cpu_seconds'], 3)} s of processors"
     yield "cost", f"{seconds}, {cost['peak_mb']:.0f} MB at most"
     for name, digest in result.files.items():

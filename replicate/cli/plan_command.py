@@ -16,32 +16,33 @@ if TYPE_CHECKING:
     from replicate.plan.job import Job
     from replicate.store.store import State, Store
 
-MEGABYTES = {"data": 22.0, "train": 0.8, "predict": 0.1, "measure": 0.01, "probe": 0.01}
-"""Stored by one job of each kind at mini scale (measured: `du -sm results/*`), for the estimate of disk."""
-
-MEGABYTES_ELSEWHERE = {"data": 1.0, "train": 700.0, "predict": 2.0, "measure": 0.01, "probe": 0.01}
-"""By parameters and images: weights twice (last and averaged), 50 bytes an image and head."""
-
 
 @click.command(name="plan")
 @table_id_option(required=False)
 @with_workspace
 def command(workspace: Workspace, table_id: str | None) -> int:
-    """Show what would run for a table (or all of them), why, for how many cells, how long and how much disk.
+    """Show what would run for a table (or all tables and figures), why, for how many cells, how long, how much disk.
 
     Nothing is run or written.
     """
+    from replicate.plan.disk import running, stored
+    from replicate.plan.figures import with_figures
+
     specs = workspace.specs()
     plan = workspace.plan([table_id] if table_id else specs.ordered, specs)
+    graph = plan.graph if table_id else with_figures(plan)
     store = workspace.store()
     served = plan.served()
-    states = {job.key: store.state(job.key) for job in plan.graph}
-    missing = [job for job in plan.graph if states[job.key] != "done"]
+    figures = sum(key not in plan.graph.jobs for key in graph.jobs)
+    states = {job.key: store.state(job.key) for job in graph}
+    missing = [job for job in graph if states[job.key] != "done"]
     seconds = sum(job.seconds for job in missing)
-    longest = max((value for key, value in plan.graph.urgency().items() if states[key] != "done"), default=0.0)
-    wall = max(seconds / workspace.workers, longest)
-    sizes = MEGABYTES if specs.scale.id.startswith("mini") else MEGABYTES_ELSEWHERE
-    megabytes = sum(sizes[job.kind] for job in missing)
+    longest = max((value for key, value in graph.urgency().items() if states[key] != "done"), default=0.0)
+    at_once = _at_once(workspace)
+    wall = longest if at_once is None else max(seconds / at_once, longest)
+    megabytes = sum(stored(job, graph) for job in missing)
+    # Not more of them run at once, whichever they are.
+    meanwhile = sum(sorted((running(job, graph) for job in missing), reverse=True)[:at_once])
     together, alone = _trainings(plan)
     if workspace.json:
         jobs = [
@@ -50,38 +51,75 @@ def command(workspace: Workspace, table_id: str | None) -> int:
                 "kind": job.kind,
                 "state": states[job.key],
                 "why": _why(job, states, store),
-                "cells": served[job.key],
+                "cells": served.get(job.key, 0),
                 "seconds": round(job.seconds, 1),
                 "inputs": dict(job.inputs),
             }
-            for job in plan.graph
+            for job in graph
         ]
         total = {
-            "jobs": len(plan.graph),
+            "jobs": len(graph),
             "missing": len(missing),
+            "for_figures_alone": figures,
             "processor_seconds": round(seconds, 1),
             "processor": specs.scale.processor,
             "wall_seconds": round(wall, 1),
+            "at_once": at_once,
             "disk_mb": round(megabytes, 1),
+            "disk_running_mb": round(meanwhile, 1),
             "trainings": {"together": together, "one_by_one": alone},
         }
         click.echo(json.dumps({"scale": specs.scale.id, "total": total, "jobs": jobs}, indent=1))
         return DONE
     width = max((len(job.key) for job in missing), default=0)
     for job in missing:
-        cells = f"{served[job.key]} cell{'s' if served[job.key] != 1 else ''}"
-        click.echo(f"{job.key:<{width}}  {duration(job.seconds):>8}  {cells:>8}  {_why(job, states, store)}")
+        cells = served.get(job.key, 0)
+        readers = f"{cells} cell{'s' if cells != 1 else ''}" if job.key in served else "figures"
+        click.echo(f"{job.key:<{width}}  {duration(job.seconds):>8}  {readers:>8}  {_why(job, states, store)}")
     if missing:
         click.echo()
+    alone_for = f" ({figures} for figures alone)" if figures else ""
+    checkpoints = f", and up to {_size(meanwhile)} of checkpoints while they run" if meanwhile else ""
+    on = "as many as are ready at once" if at_once is None else str(at_once)
     click.echo(
         f"{specs.scale.title}\n"
-        f"{len(plan.graph)} jobs, {len(plan.graph) - len(missing)} done, {len(missing)} to run: "
-        f"about {duration(seconds)} of one {specs.scale.processor}, "
-        f"{duration(wall)} on {workspace.workers}, {megabytes:,.0f} MB on disk"
+        f"{len(graph)} jobs{alone_for}, {len(graph) - len(missing)} done, {len(missing)} to run: "
+        f"about {duration(seconds)} of one {specs.scale.processor}, {duration(wall)} on {on}\n"
+        f"{_size(megabytes)} on disk{checkpoints}"
     )
+    for line in _assumed(plan, missing):
+        click.echo(line)
     if len(plan.cells) > 1:
         click.echo(f"{together} trainings serve all {len(plan.cells)} tables; one by one they would need {alone}")
     return DONE
+
+
+def _at_once(workspace: Workspace) -> int | None:
+    """Jobs at once: here what --workers says, on a cluster what its profile does; None is no limit."""
+    return workspace.profile.max_running if workspace.profile is not None else workspace.workers
+
+
+def _size(megabytes: float) -> str:
+    return f"{megabytes:,.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:,.1f} GB"
+
+
+def _assumed(plan: Plan, missing: list[Job]) -> list[str]:
+    """What the hours rest on, at a scale whose seconds an image are somebody else's."""
+    from replicate.plan.cost import teacher_seconds
+
+    specs = plan.specs
+    if not specs.scale.seconds_source or not missing:
+        return []
+    runs = specs.runs.runs
+    trainings = [job for job in missing if job.kind == "train"]
+    taught = sum(teacher_seconds(specs, runs[job.run], plan.expander.recipe(job.run)) for job in trainings)
+    teachers = {job.inputs["teacher"] for job in trainings if "teacher" in job.inputs}
+    own = sum(job.seconds for job in trainings if job.key in teachers)
+    return [
+        f"{specs.scale.processor}-hours {specs.scale.seconds_source}: tables/scales/{specs.scale.id}.toml",
+        f"{duration(own)} of them train teachers, {duration(taught)} are teachers' answers while students train "
+        f"(taken to be {specs.scale.predict_share:g} of training on an image)",
+    ]
 
 
 def _trainings(plan: Plan) -> tuple[int, int]:

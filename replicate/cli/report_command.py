@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from replicate.cli import DONE
-from replicate.cli.words import counted
 from replicate.cli.workspace import Workspace, with_workspace
+from replicate.english import count
 from replicate.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def command(workspace: Workspace, serve: bool, port: int, readme: Path | None) -
     else:
         for damage in store.damage.values():
             click.echo(f"damaged: {damage}", err=True)
-        click.echo(f"{workspace.shown(paths[0])}  ({counted(len(paths), 'file')})")
+        click.echo(f"{workspace.shown(paths[0])}  ({count(len(paths), 'file')})")
     return _show(paths[0].parent, port) if serve else DONE
 
 

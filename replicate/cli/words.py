@@ -9,11 +9,6 @@ STATES = ("done", "running", "pending", "failed", "paper-only")
 """Of cells, in the order they are always counted in."""
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 job``, ``2 jobs``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def number(value: float, digits: int = 4) -> str:
     """So many significant digits, and never fewer than stand before the point: ``12,346``, ``0.7015``."""
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"

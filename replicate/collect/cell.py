@@ -155,8 +155,14 @@ def unfinished(cell: Cell, row: RowSpec | None, states: Mapping[str, State], why
     # Of a result that is there, what is known is that it cannot be read.
     waiting = [key for key, found in states.items() if found != "done" or key in why]
     known = [why[key] for key in waiting if key in why]
-    reason = known[0] if known else f"{len(waiting)} of its {len(states)} jobs have not run"
+    reason = known[0] if known else _not_run(len(waiting), len(states))
     return replace(cell, state="pending", reason=reason)
+
+
+def _not_run(waiting: int, of: int) -> str:
+    if of == 1:
+        return "its job has not run"
+    return f"none of its {of} jobs has run" if waiting == of else f"not run yet: {waiting} of its {of} jobs"
 
 
 def _another(scale: Scale) -> str:

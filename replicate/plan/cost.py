@@ -15,10 +15,16 @@ def data_seconds(specs: Specs, name: str) -> float:
 
 
 def train_seconds(specs: Specs, run: RunSpec, recipe: Recipe) -> float:
-    each = image_seconds(specs, run)
-    if run.teacher:
-        each += specs.scale.predict_share * image_seconds(specs, specs.runs.runs[run.teacher])
-    return specs.scale.job_seconds + each * recipe.epochs * _images(specs, run.data, "train")
+    alone = image_seconds(specs, run) * recipe.epochs * _images(specs, run.data, "train")
+    return specs.scale.job_seconds + alone + teacher_seconds(specs, run, recipe)
+
+
+def teacher_seconds(specs: Specs, run: RunSpec, recipe: Recipe) -> float:
+    """The part of a training in which the teacher answers: once for each image of each epoch."""
+    if run.teacher is None:
+        return 0.0
+    each = specs.scale.predict_share * image_seconds(specs, specs.runs.runs[run.teacher])
+    return each * recipe.epochs * _images(specs, run.data, "train")
 
 
 def predict_seconds(specs: Specs, run: RunSpec, data: str) -> float:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from replicate.collect.night_changes import Change, Changes
+from replicate.english import count
 from replicate.launch.cadence import HOUR, Agenda, Due
 from replicate.launch.recheck import Recheck
 from replicate.render.markdown import escape
@@ -169,22 +170,22 @@ def _work(summary: Summary) -> list[str]:
     budget = "no budget" if summary.budget == float("inf") else f"a budget of {summary.budget:g}"
     lines = ["", "## Work", "", f"- {agenda.seconds / HOUR:.3g} processor hours planned, of {budget}"]
     if summary.computed:
-        lines.append(f"- {len(summary.computed)} jobs computed")
+        lines.append(f"- {count(len(summary.computed), 'job')} computed")
     if summary.submitted:
-        lines.append(f"- {len(summary.submitted)} jobs submitted; a later night finds their results")
+        lines.append(f"- {count(len(summary.submitted), 'job')} submitted; a later night finds what they make")
     if summary.rechecks:
         outcomes = [one.outcome for one in summary.rechecks]
         words = {"same": "identical", "within": "measured anew within tolerance", "moved": "different"}
         counted = ", ".join(f"{outcomes.count(name)} {word}" for name, word in words.items() if name in outcomes)
-        lines.append(f"- {len(outcomes)} results computed again and compared: {counted}")
+        lines.append(f"- {count(len(outcomes), 'result')} computed again and compared: {counted}")
     for key, why in list(summary.recovered.items())[:SHOWN]:
         lines.append(f"- `{key}` had ended without a result and goes on: {escape(why)}")
     if agenda.unasked:
-        lines.append(f"- {len(agenda.unasked)} trainings have not run; `--train` begins them")
+        lines.append(f"- not begun, as `--train` was not asked for: {count(len(agenda.unasked), 'training')}")
     if agenda.left:
         hours = sum(due.seconds for due in agenda.left) / HOUR
-        why = "did not fit into the budget" if summary.run else "are due and were not run, as asked"
-        lines += [f"- {len(agenda.left)} jobs {why} ({hours:.3g} hours):", *_left(agenda.left)]
+        why = "did not fit into the budget" if summary.run else "due and not run, as asked"
+        lines += [f"- {count(len(agenda.left), 'job')} {why} ({hours:.3g} hours):", *_left(agenda.left)]
     shown = [one for one in summary.rechecks if one.outcome != "same"]
     if shown:
         lines += ["", "### Compared and not identical", ""]

@@ -125,6 +125,8 @@ class Scale(Strict):
     """Not empty: these numbers are another experiment than the paper's, and nothing is compared with it."""
     processor: str
     """What a second of ``seconds`` is a second of, such as ``CPU core`` or ``V100``."""
+    seconds_source: str = ""
+    """Where the models' ``seconds`` come from; empty where they were measured here."""
     seed_sd: NonNegative
     """Standard deviation of a top-1 accuracy (in points) between seeds, for intervals where one seed was run."""
     seed_sd_source: str

@@ -119,7 +119,7 @@ def test_a_probe(tmp_path: Path) -> None:
     (job,) = plan.cell("token_similarity", "distillation", "input").jobs
     finish(store, job, PROBED, "similarity.json", PROBED)
     text = explained(tmp_path, plan, "token_similarity", "distillation", "input")
-    assert "cosine of the two tokens, 2000 test images, 32 pixels" in text
+    assert "cosine of the two tokens, 2,000 test images, 32 pixels" in text
     assert "  input       0.2012, with position -0.01887\n" in text
     assert "  layers      0.5427 ± 0.0046, 0.7947 ± 0.0029, 0.882 ± 0.0018\n" in text
     assert "  output      0.8838 ± 0.0018\n" in text
@@ -134,7 +134,7 @@ def test_an_accuracy_and_all_it_rests_on(tmp_path: Path) -> None:
     assert "  reads       top1 of the run deit-ti-224/none at its head class\n" in text
     assert " of 200 images\n" in text
     assert "standard error over images\n" in text
-    assert "  sizes       960 training images, 2000 test images, 10 classes\n" in text
+    assert "  sizes       960 training images, 2,000 test images, 10 classes\n" in text
     assert "train_mode yes" in text
     assert "crop_ratio 0.75–1.33333" in text
     assert text.count("  alone       python -m replicate run ") == 3

@@ -39,7 +39,7 @@ def test_nothing_has_run(plan: Plan, tmp_path: Path) -> None:
     cell = table.cell("soft", "b_384")
     assert (cell.state, cell.shown, cell.origin, cell.verdict) == ("pending", "", "not run", "not run")
     # Images, teacher, its fine-tuning, the student, its fine-tuning, and the decisions.
-    assert cell.reason == "6 of its 6 jobs have not run"
+    assert cell.reason == "none of its 6 jobs has run"
     assert not table.complete
     assert table.cell("soft", "teacher").shown == "soft"
     assert all(claim.verdict == "not run" for claim in table.claims)
@@ -50,7 +50,7 @@ def test_some_have_run(plan: Plan, tmp_path: Path) -> None:
     for job in plan.graph:
         if job.kind in ("data", "train"):
             fill(store, job)
-    assert cell_of(store, plan).reason == "1 of its 6 jobs have not run"
+    assert cell_of(store, plan).reason == "not run yet: 1 of its 6 jobs"
 
 
 def test_a_job_it_rests_on_is_running(plan: Plan, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_without_the_unit_there_is_no_rate(tmp_path: Path) -> None:
     measure(store, plan.cell(VARIANTS, "deit_ti", "throughput").jobs[0])
     table = Finisher(plan, store).finish(VARIANTS)
     cell = table.cell("deit_ti", "throughput")
-    assert (cell.state, cell.reason) == ("pending", "1 of its 2 jobs have not run")
+    assert (cell.state, cell.reason) == ("pending", "not run yet: 1 of its 2 jobs")
     assert table.cell("deit_ti", "params").state == "done"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage import TABLE, plan_of
 
@@ -32,6 +32,7 @@ def in_order(graph: Graph) -> bool:
 
 
 @given(graphs(), st.data())
+@settings(max_examples=40)
 def test_the_part_that_some_jobs_need(graph: Graph, data: st.DataObject) -> None:
     keys = data.draw(st.lists(st.sampled_from(list(graph.jobs)), max_size=4))
     part = graph.needed_for(keys)
@@ -45,6 +46,7 @@ def test_the_part_that_some_jobs_need(graph: Graph, data: st.DataObject) -> None
 
 
 @given(graphs())
+@settings(max_examples=40)
 def test_urgency_falls_along_every_edge_by_the_cost_of_the_input(graph: Graph) -> None:
     urgency = graph.urgency()
     for job in graph:

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage import ROOT, plan_of
 
@@ -85,6 +85,7 @@ def backwards(value: Any) -> Any:
 
 
 @given(st.dictionaries(st.text(max_size=5), values, max_size=4))
+@settings(max_examples=40)
 def test_the_order_of_a_payload_does_not_matter(body: dict[str, Any]) -> None:
     payload = body | {"kind": "train"}
     assert key_of(payload, "x") == key_of(backwards(payload), "x")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from replicate.english import count
 from replicate.errors import ClusterRefused, Fault, SpecError
 from replicate.launch.profile import Profile
 from replicate.launch.slurm import submission as submissions
@@ -68,7 +69,7 @@ class Submitter:
         self._room = None if most is None else max(0, most - self.step.world.queue.count)
         if self._room == 0:
             # Not even the test would pass.
-            self.step.notes.append(f"{_jobs(len(todo))} not submitted yet: the queue is full")
+            self.step.notes.append(f"{count(len(todo), 'job')} not submitted yet: the queue is full")
             return
         self._test(todo)
         for line in strained([self.graph.jobs[key] for key in todo], self.profile):
@@ -96,7 +97,7 @@ class Submitter:
         if left:
             why = "wait for others" if self.profile.chain else "wait for this wave (chain = false)"
             full = self._room is not None and self._room <= 0
-            self.step.notes.append(f"{_jobs(left)} not submitted yet: {'the queue is full' if full else why}")
+            self.step.notes.append(f"{count(left, 'job')} not submitted yet: {'the queue is full' if full else why}")
 
     def _can_wait(self, unit: waves.Unit, outside: list[str]) -> bool:
         if any(key in outside or key not in self._placed for key in unit.waits):
@@ -137,8 +138,9 @@ class Submitter:
         if self._room is not None:
             self._room -= len(array.units)
         waits = f", after {request.dependency}" if request.dependency else ""
-        tasks_said = "1 task" if len(array.units) == 1 else f"{len(array.units)} tasks"
-        self.say(f"submitted {job}: {_jobs(len(keys), array.kind)} in {tasks_said}{waits}")
+        self.say(
+            f"submitted {job}: {count(len(keys), f'{array.kind} job')} in {count(len(array.units), 'task')}{waits}"
+        )
 
     def _cut(self, array: waves.Array) -> waves.Array:
         """No more elements than there is room in the queue."""
@@ -194,8 +196,3 @@ class Submitter:
                 )
         if faults:
             raise ClusterRefused(str(SpecError(faults)))
-
-
-def _jobs(count: int, kind: str = "") -> str:
-    """``1 job``, ``3 train jobs``."""
-    return " ".join(filter(None, (str(count), kind, "job" if count == 1 else "jobs")))

@@ -47,10 +47,5 @@ def value(given: Any) -> str:
     return str(given)
 
 
-def count(number: int, noun: str, plural: str = "") -> str:
-    """``1 job``, ``2 jobs``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
-
-
 def _with(number: str, unit: str) -> str:
     return f"{number}\N{NO-BREAK SPACE}{unit}"

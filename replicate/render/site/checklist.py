@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from replicate.english import count
 from replicate.render import wording
 from replicate.render.overview import claims_said
-from replicate.render.site.amounts import count, megabytes, seconds, value
+from replicate.render.site.amounts import megabytes, seconds, value
 from replicate.render.site.book import Book
 from replicate.render.site.recipe import blocks
 from replicate.store.result import Result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from replicate.collect.table import Cell, Table
+from replicate.english import count
 from replicate.render import layout, wording
 from replicate.render.site import amounts
 from replicate.render.site.book import Book, JobFacts
@@ -91,7 +92,7 @@ def job(book: Book, facts: JobFacts) -> dict[str, Any]:
         "cost": _cost(facts),
         "made": _made(made) if made else [],
         "files": _files(facts),
-        "served": amounts.count(facts.served, "number"),
+        "served": count(facts.served, "number"),
     }
 
 

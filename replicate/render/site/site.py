@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from replicate.english import count
 from replicate.errors import UserError
 from replicate.render import csv_file, json_file, latex, markdown, wording
 from replicate.render.site import amounts, overview_page, run_page, table_page
@@ -142,7 +143,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"wording": wording, "amounts": amounts, "style": _inline("site.css")}
+    environment.globals |= {"wording": wording, "amounts": amounts, "count": count, "style": _inline("site.css")}
     environment.globals |= {"behaviour": _inline("site.js")}
     environment.filters |= {"fragment": fragment}
     return environment

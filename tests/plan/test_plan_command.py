@@ -1,0 +1,62 @@
+"""``plan``: the jobs of tables and figures, on how many at once, on how much disk, and what its hours rest on."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from stage import ROOT, TABLE, Call
+
+from replicate.plan.cells import plan_tables
+from replicate.plan.figures import with_figures
+from replicate.spec.load import load
+
+
+def totals(replicate: Call, *arguments: str) -> dict[str, Any]:
+    done = replicate("plan", "--json", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    total: dict[str, Any] = json.loads(done.stdout)["total"]
+    return total
+
+
+def test_without_a_table_it_is_what_all_runs(replicate: Call, tmp_path: Path) -> None:
+    specs = load(ROOT / "tables", "paper")
+    tables = plan_tables(specs, specs.ordered, (0,))
+    everything = with_figures(tables)
+    total = totals(replicate, "--scale", "paper", "--results", str(tmp_path))
+    assert total["jobs"] == len(everything)
+    assert total["for_figures_alone"] == len(everything) - len(tables.graph) > 0
+    assert total["processor_seconds"] == round(sum(job.seconds for job in everything), 1)
+    text = replicate("plan", "--scale", "paper", "--results", str(tmp_path)).stdout
+    assert f"\n{len(everything)} jobs ({total['for_figures_alone']} for figures alone), 0 done" in text
+    assert totals(replicate, "--id", TABLE, "--results", str(tmp_path))["for_figures_alone"] == 0
+
+
+def test_disk_in_gigabytes_from_one_on(replicate: Call, tmp_path: Path) -> None:
+    for scale, unit in (("mini", "MB"), ("paper", "GB")):
+        text = replicate("plan", "--id", TABLE, "--scale", scale, "--results", str(tmp_path)).stdout
+        assert re.search(rf"^[\d.]+ {unit} on disk, and up to [\d.]+ {unit} of checkpoints while they run$", text, re.M)
+    assert replicate("plan", "--id", "datasets", "--results", str(tmp_path)).stdout.endswith(" MB on disk\n")
+
+
+def test_what_the_hours_rest_on(replicate: Call, tmp_path: Path) -> None:
+    text = replicate("plan", "--id", TABLE, "--scale", "paper", "--results", str(tmp_path)).stdout
+    assert "V100-hours by the paper's training times (Section 5.5; upper bounds for DeiT-Ti and -S): " in text
+    assert "705 h of them train teachers, 1,557 h are teachers' answers" in text
+    assert "V100" not in replicate("plan", "--id", TABLE, "--results", str(tmp_path)).stdout
+
+
+def test_the_head_of_table_3_says_the_same_hours(replicate: Call, tmp_path: Path) -> None:
+    seconds = totals(replicate, "--id", TABLE, "--scale", "paper", "--results", str(tmp_path))["processor_seconds"]
+    (said,) = re.findall(r"about ([\d,]+) V100-hours", (ROOT / "tables" / f"{TABLE}.toml").read_text())
+    assert float(said.replace(",", "")) == round(seconds / 3600, -2)
+
+
+def test_on_a_cluster_as_many_at_once_as_its_profile_says(replicate: Call, tmp_path: Path) -> None:
+    arguments = ("--id", TABLE, "--scale", "paper", "--results", str(tmp_path), "--cluster", "example")
+    here, there = totals(replicate, *arguments[:-2], "--workers", "2"), totals(replicate, *arguments)
+    assert (here["at_once"], there["at_once"]) == (2, 16)
+    assert there["wall_seconds"] < here["wall_seconds"]
+    assert " on 16\n" in replicate("plan", *arguments).stdout
