@@ -21,7 +21,7 @@ END = "<!-- overview:end -->"
 HEADLINE = (
     "The headline number of a table is the one the paper ranks first in the last column that it ranks; where it "
     "ranks nothing, the first number that its first claim is about, else the first it prints. The column 'here' is "
-    "the same cell, whatever came out, ± one standard error (seeds differ by more, where there is one). Numbers that "
+    "the same cell, whatever came out, ± one standard error within one seed. Numbers that "
     "are set in a recipe are no headline."
 )
 
