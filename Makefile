@@ -37,7 +37,7 @@ cluster-down:      ## stop it; its results stay
 cluster-demo: cluster-up      ## Table 3 at mini scale through that Slurm
 	$(RUN) -m replicate table --id distillation_ablation --cluster testbed --wait
 
-test: env lint      ## all but what a cluster does to jobs (6 minutes); skips what needs a missing program
+test: env lint      ## all but what a cluster does to jobs (9 minutes on 2 cores); skips what needs a missing program
 	$(RUN) -m pytest -m "not slow_slurm and not slurm_fault"
 
 test-cluster: env      ## the quick two thirds of what a cluster does to jobs (8 minutes)
@@ -46,8 +46,10 @@ test-cluster: env      ## the quick two thirds of what a cluster does to jobs (8
 test-faults: env      ## all of that, done for real on a Slurm of this machine, and Table 3 through it (17 minutes)
 	$(RUN) -m pytest -m "slurm_fault or slow_slurm" tests/cluster
 
+# Collecting an ignored file would import torch or matplotlib for tests that are then left out.
 test-fast: env      ## what needs no torch
-	$(RUN) -m pytest -m "not torch and not latex and not slurm and not browser and not drawn"
+	$(RUN) -m pytest -n 2 --ignore=tests/engine --ignore=tests/cluster --ignore=tests/figures/test_drawn.py \
+		-m "not torch and not latex and not slurm and not browser and not drawn"
 
 lint: env      ## style and types
 	$(BIN)/ruff check replicate tests benchmarks
