@@ -48,7 +48,7 @@ test-faults: env      ## all of that, done for real on a Slurm of this machine, 
 
 # Collecting an ignored file would import torch or matplotlib for tests that are then left out.
 test-fast: env      ## what needs no torch
-	$(RUN) -m pytest -n 2 --ignore=tests/engine --ignore=tests/cluster --ignore=tests/figures/test_drawn.py \
+	$(RUN) -m pytest -n 2 --ignore=tests/engine --ignore=tests/figures/test_drawn.py \
 		-m "not torch and not latex and not slurm and not browser and not drawn"
 
 lint: env      ## style and types
