@@ -46,9 +46,12 @@ test-cluster: env      ## the quick two thirds of what a cluster does to jobs (8
 test-faults: env      ## all of that, done for real on a Slurm of this machine, and Table 3 through it (17 minutes)
 	$(RUN) -m pytest -m "slurm_fault or slow_slurm" tests/cluster
 
-# Collecting an ignored file would import torch or matplotlib for tests that are then left out.
+# All of these need torch or matplotlib, and collecting them would import it for tests that are then left out.
+HEAVY := tests/engine tests/figures/test_drawn.py tests/nightly/test_nights.py \
+	$(addprefix tests/launch/test_,accidents.py any_workers.py worker.py)
+
 test-fast: env      ## what needs no torch
-	$(RUN) -m pytest -n 2 --ignore=tests/engine --ignore=tests/figures/test_drawn.py \
+	$(RUN) -m pytest -n 2 $(addprefix --ignore=,$(HEAVY)) \
 		-m "not torch and not latex and not slurm and not browser and not drawn"
 
 lint: env      ## style and types
