@@ -61,7 +61,7 @@ lint: env      ## style and types
 
 lock: env      ## requirements.txt again from requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header requirements.in -o requirements.txt
+		--no-header requirements.in -o requirements.txt
 	sed -n '/^uv==/,/^[^ ]*==/{/^uv==/p;/^ *--hash/p}' requirements.txt > requirements-uv.txt
 
 clean:      ## the environment and rendered files; stored results stay

@@ -8,6 +8,7 @@ from typing import Any
 
 from replicate.cli.words import number, pairs, said
 from replicate.cli.workspace import Workspace
+from replicate.collect.readings import TIMES
 from replicate.english import count
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job, Kind
@@ -18,7 +19,6 @@ from replicate.store.store import Store
 Line = tuple[str, str]
 """A word and what it is about."""
 
-MEASURED = "measure.json"
 SIZES = {"train": "training image", "test": "test image"}
 
 
@@ -88,7 +88,7 @@ def _measure(job: Job, result: Result | None) -> Iterator[Line]:
     if result is None:
         return
     summary = result.summary
-    seen = read_json(result.path(MEASURED)).get("conditions", {})
+    seen = read_json(result.path(TIMES)).get("conditions", {})
     precision = seen.get("precision", "precision not recorded")
     yield "device", f"{summary['device']}, {precision}, batches of {summary['batch']}"
     yield "measured", f"{number(summary['images_per_second'])} images/s"

@@ -98,7 +98,7 @@ def _todo(graph: Graph, store: Store, retry: bool) -> tuple[dict[str, float], di
             continue
         failure = store.failure(job.key)
         if state == "failed" and not failure.get("retry", True) and not retry:
-            failed[job.key] = f"{failure['kind']}: {failure['message']}"
+            failed[job.key] = store.trouble(job.key)
             stuck.add(job.key)
         elif stuck.isdisjoint(job.inputs.values()):
             todo[job.key] = job.seconds

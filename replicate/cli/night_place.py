@@ -85,8 +85,7 @@ class Here(Place):
         return "absent" if state == "damaged" else state
 
     def why(self, key: str) -> str:
-        failure = self.store.failure(key)
-        return f"{failure.get('kind', 'error')}: {failure.get('message', 'see its log')}"
+        return self.store.trouble(key)
 
     def bring(self, graph: Graph, store: Store) -> None:
         from replicate.cli.forward import run_here

@@ -10,6 +10,7 @@ import click
 from replicate.cli import DONE
 from replicate.cli.progress import duration
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
+from replicate.english import count
 
 if TYPE_CHECKING:
     from replicate.plan.cells import Plan
@@ -73,8 +74,7 @@ def command(workspace: Workspace, table_id: str | None) -> int:
         return DONE
     width = max((len(job.key) for job in missing), default=0)
     for job in missing:
-        cells = served.get(job.key, 0)
-        readers = f"{cells} cell{'s' if cells != 1 else ''}" if job.key in served else "figures"
+        readers = count(served[job.key], "cell") if job.key in served else "figures"
         click.echo(f"{job.key:<{width}}  {duration(job.seconds):>8}  {readers:>8}  {_why(job, states, store)}")
     if missing:
         click.echo()

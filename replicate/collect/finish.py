@@ -45,6 +45,7 @@ class Finisher:
         measured = self.measured(table_id)
         cells = {(cell.row, cell.column): self._cell(spec, cell, measured) for cell in planned}
         cells |= _words(spec)
+        made = self._made(planned, measured)
         return Table(
             id=table_id,
             number=spec.table.number,
@@ -70,8 +71,8 @@ class Finisher:
             ),
             spec=f"tables/{self.plan.specs.files[table_id].name}",
             digest=self._digest(spec, planned),
-            commits=tuple(sorted({str(made.get("commit", "unknown")) for made in self._made(planned, measured)})),
-            uncommitted=any(made.get("dirty") is True for made in self._made(planned, measured)),
+            commits=tuple(sorted({str(one.get("commit", "unknown")) for one in made})),
+            uncommitted=any(one.get("dirty") is True for one in made),
         )
 
     def measured(self, table_id: str) -> dict[CellRef, Measured]:
@@ -170,8 +171,7 @@ class Finisher:
             return f"{key}: {self.elsewhere[key][1]}"
         if state == "running":
             return f"{key} is running"
-        failure = self.store.failure(key)
-        return f"{key} failed: {failure.get('kind', 'error')}: {failure.get('message', 'see its log')}"
+        return f"{key} failed: {self.store.trouble(key)}"
 
     def _digest(self, spec: TableSpec, planned: list[CellPlan]) -> str:
         """Changes when the spec or any result behind the table does; not with dates, machines or versions."""

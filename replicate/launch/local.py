@@ -166,8 +166,7 @@ class LocalRun:
             self._outcome.blocked += self._waiting
             self._waiting.clear()
         elif outcome == "failed":
-            failure = self.store.failure(job.key)
-            self._fail(job, f"{failure.get('kind', 'error')}: {failure.get('message', 'see its log')}")
+            self._fail(job, self.store.trouble(job.key))
         else:
             self._try_again(job, code)
 

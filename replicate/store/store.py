@@ -72,6 +72,11 @@ class Store:
     def failure(self, key: str) -> Mapping[str, Any]:
         return read_json(self.folder(key) / FAILURE)
 
+    def trouble(self, key: str) -> str:
+        """How ``key`` failed, as people are told: ``diverged: loss is nan in epoch 3``."""
+        failure = self.failure(key)
+        return f"{failure.get('kind', 'error')}: {failure.get('message', 'see its log')}"
+
     def progress(self, key: str) -> Mapping[str, Any]:
         return read_json(self.folder(key) / PROGRESS)
 

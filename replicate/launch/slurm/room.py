@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from replicate.english import count
+from replicate.launch.cadence import HOUR
 from replicate.launch.profile import RESUMABLE, Profile
 from replicate.plan.job import Job
-
-HOUR = 3600.0
 
 
 def strained(jobs: Sequence[Job], profile: Profile) -> Iterator[str]:
@@ -26,8 +26,8 @@ def strained(jobs: Sequence[Job], profile: Profile) -> Iterator[str]:
         others = f" and {len(long) - 1} more" if len(long) > 1 else ""
         help = "ntasks_per_node and gpus_per_node, time, or requeue" if kind in RESUMABLE else "time"
         yield (
-            f"{worst.key}{others}: expected to take {worst.seconds / processes / HOUR:,.1f} h in {processes} "
-            f"process{'es' if processes > 1 else ''} (of the scale's processor), but may take "
+            f"{worst.key}{others}: expected to take {worst.seconds / processes / HOUR:,.1f} h in "
+            f"{count(processes, 'process', 'processes')} (of the scale's processor), but may take "
             f"{limit / HOUR:,.1f} h{f' {lives} times' if lives > 1 else ''}\n"
             f"  raise {help} in slurm/{profile.name}.toml for {kind} jobs"
         )

@@ -108,10 +108,14 @@ def read_submissions(root: Path) -> list[Submission]:
 
 def read_submission(root: Path, name: str) -> Submission | None:
     """Submission ``name``, put away or not."""
-    for folder in (root / FOLDER / name, root / FOLDER / OLD / name):
+    for folder in _places(root, name):
         if (folder / MAP).exists():
             return _read(folder / MAP)
     return None
+
+
+def _places(root: Path, name: str) -> tuple[Path, Path]:
+    return root / FOLDER / name, root / FOLDER / OLD / name
 
 
 def _read(path: Path) -> Submission | None:
@@ -125,7 +129,7 @@ def _read(path: Path) -> Submission | None:
 
 def mine(root: Path, name: str) -> bool:
     """Whether this user made submission ``name``: only of their own jobs does squeue, asked for them, say all."""
-    for folder in (root / FOLDER / name, root / FOLDER / OLD / name):
+    for folder in _places(root, name):
         try:
             return folder.stat().st_uid == os.getuid()
         except OSError:

@@ -123,8 +123,7 @@ class World:
         if failure:
             again = bool(failure.get("retry", True)) and self._tries(job.key) < TRIES
             kind = str(failure.get("kind", "error"))
-            why = f"{kind}: {failure.get('message', 'see its log')}"
-            return self._held(job, View("failed", why, kind, again, row, last))
+            return self._held(job, View("failed", self.store.trouble(job.key), kind, again, row, last))
         if last is None:
             return self._held(job, View("absent"))
         return self._held(job, self._ended(job, last, row, self._tries(job.key)))

@@ -142,8 +142,7 @@ def _facts(plan: Plan, store: Store, job: Job, readers: tuple[Reader, ...], serv
     state = store.state(job.key)
     trouble = store.damage.get(job.key, "") if state == "damaged" else ""
     if state == "failed":
-        failure = store.failure(job.key)
-        trouble = f"{failure.get('kind', 'error')}: {failure.get('message', 'see its log')}"
+        trouble = store.trouble(job.key)
     again = " --again" if state == "done" else ""
     options = "" if plan.specs.scale.id == "mini" else f" --scale {plan.specs.scale.id}"
     options += f" --seeds {job.seed}" if job.seed else ""
