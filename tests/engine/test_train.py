@@ -13,7 +13,9 @@ from hypothesis import strategies as st  # noqa: E402
 from safetensors.torch import load, load_file  # noqa: E402
 
 from replicate.engine import checkpoint, models, stream, train, upstream  # noqa: E402
+from replicate.engine import training as step_module  # noqa: E402
 from replicate.engine.data import make_data  # noqa: E402
+from replicate.engine.training import Training  # noqa: E402
 from replicate.errors import Diverged, NotAvailable, StoreFault, UserError  # noqa: E402
 from replicate.spec.recipe import Distillation, Recipe  # noqa: E402
 
@@ -287,13 +289,13 @@ def test_two_checkpoints_at_most_and_no_leftovers(data, tmp_path, monkeypatch):
 def test_a_loss_that_is_not_finite(data, tmp_path, monkeypatch):
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
     job = Job(tmp_path / "job", {"data": data})
-    real, calls = train.loss, []
+    real, calls = step_module.loss, []
 
     def broken(*arguments):
         calls.append(1)
         return real(*arguments) * (float("nan") if len(calls) == STEPS + 2 else 1.0)
 
-    monkeypatch.setattr(train, "loss", broken)
+    monkeypatch.setattr(step_module, "loss", broken)
     with pytest.raises(Diverged, match="epoch 2 of 2, step 2 of 3: loss nan") as caught:
         job.run()
     assert str(job.checkpoints()[-1]) in str(caught.value)
@@ -302,7 +304,7 @@ def test_a_loss_that_is_not_finite(data, tmp_path, monkeypatch):
 def test_weights_that_are_not_finite_are_found_at_the_end_of_the_epoch(data, tmp_path, monkeypatch):
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
     job = Job(tmp_path / "job", {"data": data})
-    real = train.Training.step
+    real = Training.step
 
     def broken(self, epoch, step):
         value = real(self, epoch, step)
@@ -310,7 +312,7 @@ def test_weights_that_are_not_finite_are_found_at_the_end_of_the_epoch(data, tmp
             self.network.head.bias[3] = float("inf")
         return value
 
-    monkeypatch.setattr(train.Training, "step", broken)
+    monkeypatch.setattr(Training, "step", broken)
     # The loss of step 2 would be infinite, too: one step an epoch shows the check of the weights.
     job.payload["recipe"] = recipe(batch=IMAGES, mix_batch=IMAGES)
     with pytest.raises(Diverged, match="weights that are not finite in epoch 1 of 2, step 1 of 1") as caught:
@@ -347,8 +349,8 @@ def test_the_curve(data, tmp_path):
 def test_the_curves_loss_is_the_mean_of_the_steps_even_of_a_stopped_epoch(data, tmp_path, monkeypatch):
     job = Job(tmp_path / "job", {"data": data})
     values = []
-    real = train.Training.step
-    monkeypatch.setattr(train.Training, "step", lambda *a: values.append(real(*a)) or values[-1])
+    real = Training.step
+    monkeypatch.setattr(Training, "step", lambda *a: values.append(real(*a)) or values[-1])
     job.stop(2)
     job.run()
     curve = json.loads((job.folder / "curve.json").read_text())
@@ -367,11 +369,11 @@ def test_validation_is_what_a_prediction_of_the_same_images_counts(data, tmp_pat
 
 
 def test_validation_reaches_the_last_class_of_a_sorted_folder(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "VALIDATION_IMAGES", 6)
+    monkeypatch.setattr(step_module, "VALIDATION_IMAGES", 6)
     job = Job(tmp_path / "job", {"data": data})
     test = upstream.data_set({"data": data}).test
     # 20 test images, every fourth
-    assert train.Training(job.payload, job.inputs).validation[1].tolist() == test.labels[::4].tolist()
+    assert Training(job.payload, job.inputs).validation[1].tolist() == test.labels[::4].tolist()
 
 
 def test_it_learns(data, tmp_path):
@@ -384,7 +386,7 @@ def test_it_learns(data, tmp_path):
 
 def test_the_teacher_sees_the_students_images_in_evaluation_mode(data, teacher, tmp_path, monkeypatch):
     job = Job(tmp_path / "job", {"data": data, "teacher": teacher}, distillation=method())
-    training = train.Training(job.payload, job.inputs)
+    training = Training(job.payload, job.inputs)
     seen = {}
     heads = models.heads
 
@@ -416,7 +418,7 @@ def test_training_in_evaluation_mode_has_no_drop_path(data, tmp_path):
 
 
 def test_drop_path_is_keyed_by_the_step(data, tmp_path):
-    training = train.Training(Job(tmp_path / "job", {"data": data}).payload, {"data": data})
+    training = Training(Job(tmp_path / "job", {"data": data}).payload, {"data": data})
     state = training.snapshot(0)
     state = checkpoint.Snapshot(0, {name: t.clone() for name, t in state.tensors.items()}, dict(state.state))
     first = training.step(0, 1)
@@ -445,9 +447,9 @@ def same_gradients(found, wanted):
 def test_a_batch_in_parts_has_the_gradients_of_the_whole(data, teacher, tmp_path, monkeypatch, micro, how):
     fields = {"distillation": method(method=how, reduction="mean")} if how != "none" else {}
     job = Job(tmp_path / "job", inputs_for(fields, data, teacher), **fields)
-    whole = gradients(train.Training(job.payload, job.inputs))
+    whole = gradients(Training(job.payload, job.inputs))
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", micro)
-    training = train.Training(job.payload, job.inputs)
+    training = Training(job.payload, job.inputs)
     assert training.micro == min(int(micro), BATCH)
     same_gradients(gradients(training), whole)
 
@@ -469,8 +471,8 @@ def memory_of(monkeypatch, images):
 
 def test_without_memory_for_the_batch_it_goes_on_with_parts(data, tmp_path, monkeypatch, caplog):
     job = Job(tmp_path / "job", {"data": data})
-    whole = gradients(train.Training(job.payload, job.inputs))
-    training = train.Training(job.payload, job.inputs)
+    whole = gradients(Training(job.payload, job.inputs))
+    training = Training(job.payload, job.inputs)
     sizes = memory_of(monkeypatch, 10)
     same_gradients(gradients(training), whole)
     assert sizes == [32, 16, 8, 8, 8, 8]
@@ -483,7 +485,7 @@ def test_without_memory_for_the_batch_it_goes_on_with_parts(data, tmp_path, monk
 def test_what_does_not_fit_in_any_parts_fails(data, tmp_path, monkeypatch, fields, tried):
     """BatchNorm's statistics are those of the batch, so it is not split."""
     job = Job(tmp_path / "job", {"data": data}, **fields)
-    training = train.Training(job.payload, job.inputs)
+    training = Training(job.payload, job.inputs)
     sizes = memory_of(monkeypatch, 0)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         training.step(0, 0)
@@ -494,7 +496,7 @@ def test_what_does_not_fit_in_any_parts_fails(data, tmp_path, monkeypatch, field
 def test_batch_norm_sees_the_whole_batch(data, tmp_path, monkeypatch, train_mode, micro):
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", "4")
     job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=recipe(train_mode=train_mode))
-    assert train.Training(job.payload, job.inputs).micro == micro
+    assert Training(job.payload, job.inputs).micro == micro
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "many", "1.5"])
@@ -502,20 +504,20 @@ def test_a_micro_batch_that_is_none(data, tmp_path, monkeypatch, text):
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", text)
     job = Job(tmp_path / "job", {"data": data})
     with pytest.raises(UserError, match=f"REPLICATE_MICRO_BATCH: a number of images from 1 on, got '{text}'"):
-        train.Training(job.payload, job.inputs)
+        Training(job.payload, job.inputs)
 
 
 def test_a_training_whose_batches_are_made_ahead_is_the_same(data, whole, tmp_path, monkeypatch):
     """What a GPU does, but for the pinning, which needs one."""
     job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
-    init, threads = train.Training.__init__, []
+    init, threads = Training.__init__, []
 
     def ahead(self, *arguments):
         init(self, *arguments)
-        self.ahead = train.Ahead(self._batch, EPOCHS * STEPS)
+        self.ahead = step_module.Ahead(self._batch, EPOCHS * STEPS)
         threads.append(self.ahead)
 
-    monkeypatch.setattr(train.Training, "__init__", ahead)
+    monkeypatch.setattr(Training, "__init__", ahead)
     before = threading.active_count()
     job.stop(2)
     job.run()
@@ -526,7 +528,7 @@ def test_a_training_whose_batches_are_made_ahead_is_the_same(data, whole, tmp_pa
 
 def test_the_average_of_the_weights(data, tmp_path):
     job = Job(tmp_path / "job", {"data": data}, recipe=recipe(ema=0.75))
-    training = train.Training(job.payload, job.inputs)
+    training = Training(job.payload, job.inputs)
     expected = training.network.head.weight.detach().clone()
     for step in range(STEPS):
         training.step(0, step)
@@ -539,7 +541,7 @@ def test_fine_tuning_starts_from_the_weights_at_another_size(data, tmp_path):
     first = Job(tmp_path / "first", {"data": data})
     first.run()
     job = Job(tmp_path / "job", {"data": data, "init": first.folder}, size=32)
-    training = train.Training(job.payload, job.inputs)
+    training = Training(job.payload, job.inputs)
     start = load_file(first.folder / "model.safetensors")
     assert torch.equal(training.network.head.weight, start["head.weight"])
     assert training.network.pos_embed.shape == (1, 17, 16)
@@ -559,12 +561,12 @@ def test_new_heads_only_for_other_data(data, tmp_path, same_data, allowed):
         (first.folder / "job.json").write_text(json.dumps({"payload": first.payload}))
     job = Job(tmp_path / "job", {"data": data, "init": first.folder})
     if allowed:
-        network = train.Training(job.payload, job.inputs).network
+        network = Training(job.payload, job.inputs).network
         assert network.head.weight.shape == (10, 16)
         assert torch.equal(network.norm.weight, weights["norm.weight"])
     else:
         with pytest.raises(UserError, match=r"head\.weight"):
-            train.Training(job.payload, job.inputs)
+            Training(job.payload, job.inputs)
 
 
 def test_a_new_head_can_be_asked_for_and_depends_on_the_seed(data, tmp_path):
@@ -574,7 +576,7 @@ def test_a_new_head_can_be_asked_for_and_depends_on_the_seed(data, tmp_path):
     found = {}
     for name, fields in {"kept": {}, "new": {"new_head": True}, "other": {"new_head": True, "seed": 4}}.items():
         job = Job(tmp_path / name, {"data": data, "init": first.folder}, **fields)
-        network = train.Training(job.payload, job.inputs).network
+        network = Training(job.payload, job.inputs).network
         assert torch.equal(network.norm.weight, start["norm.weight"])
         found[name] = network.head.weight.detach()
     assert torch.equal(found["kept"], start["head.weight"])
@@ -588,13 +590,13 @@ def test_it_starts_from_the_weights_that_are_asked_for(data, tmp_path, asked, fi
     first.run()
     start = load_file(first.folder / f"{file}.safetensors")
     job = Job(tmp_path / "job", {"data": data, "init": first.folder}, **({"init_weights": asked} if asked else {}))
-    assert torch.equal(train.Training(job.payload, job.inputs).network.norm.weight, start["norm.weight"])
+    assert torch.equal(Training(job.payload, job.inputs).network.norm.weight, start["norm.weight"])
 
 
 def test_two_class_tokens_need_no_teacher(data, tmp_path):
     how = method(method="label", token=True)
     job = Job(tmp_path / "job", {"data": data}, model=vit(True), distillation=how)
-    training = train.Training(job.payload, job.inputs)
+    training = Training(job.payload, job.inputs)
     assert training.teacher is None
     before = training.network.head_dist.weight.detach().clone()
     training.step(0, 0)
@@ -606,7 +608,7 @@ def test_gradients_are_scaled_down_to_the_norm(data, tmp_path, norm):
     """Plain SGD at a rate of 1 moves the weights by the gradient, so by ``norm`` where it is below the gradient's."""
     fields = {"optimizer": "sgd", "lr": 1.0, "momentum": 0.0, "weight_decay": 0.0, "warmup_epochs": 0}
     job = Job(tmp_path / "job", {"data": data}, recipe=recipe(clip_norm=norm, **fields))
-    training = train.Training(job.payload, job.inputs)
+    training = Training(job.payload, job.inputs)
     before = [parameter.detach().clone() for parameter in training.network.parameters()]
     training.step(0, 0)
     moved = [parameter.detach() - old for parameter, old in zip(training.network.parameters(), before, strict=True)]
@@ -621,7 +623,7 @@ def test_a_token_without_its_head_is_refused_before_the_first_step(data, teacher
     inputs = {"data": data, "teacher": teacher}
     job = Job(tmp_path / "job", inputs, model=vit(False), distillation=method(token=True))
     with pytest.raises(UserError, match="distillation token"):
-        train.Training(job.payload, job.inputs)
+        Training(job.payload, job.inputs)
 
 
 def test_a_teacher_without_weights_is_a_fault_of_the_store(data, tmp_path):

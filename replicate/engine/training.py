@@ -1,0 +1,259 @@
+"""One network in training: what changes from step to step, and the step itself."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor
+
+from replicate.engine import models, optim, upstream
+from replicate.engine.ahead import Ahead
+from replicate.engine.checkpoint import (
+    Snapshot,
+    optimizer_tensors,
+    restore_network,
+    restore_optimizer,
+    within,
+)
+from replicate.engine.draws import torch_seed
+from replicate.engine.drop_path import DropPaths
+from replicate.engine.losses import check_token, loss
+from replicate.engine.ranks import Ranks
+from replicate.engine.stream import PAPER, Batch, TrainStream, decode_workers, evaluation_batches, spread
+from replicate.errors import NotAvailable, UserError
+from replicate.spec.recipe import Distillation, Recipe
+from replicate.store.atomic import canonical
+
+log = logging.getLogger(__name__)
+
+ALONE = Ranks()
+AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+VALIDATION_IMAGES = 256
+"""Enough to see a curve rise (one standard error is 3 points at most), and 1-2 % of an epoch's time at mini scale."""
+
+MICRO_BATCH = "REPLICATE_MICRO_BATCH"
+"""Environment variable: images that a process computes at a time; their gradients are added up to those of its share.
+
+Unset it is the whole share, halved where the memory of a GPU does not suffice. No part of a key: it changes the
+order of additions (and what dropout draws), like the number of processes.
+"""
+
+
+class Training:
+    """A network in training: everything that changes from step to step.
+
+    Errors: `NotAvailable` for mixed precision without a GPU, `UserError` for a network that does not
+    suit the method or the weights it starts from, or for `MICRO_BATCH`.
+    """
+
+    def __init__(self, payload: Mapping[str, Any], inputs: Mapping[str, Path], team: Ranks = ALONE) -> None:
+        # Through JSON, since the strict models take no list for a tuple.
+        self.recipe = Recipe.model_validate_json(canonical(payload["recipe"]))
+        self.distillation: Distillation | None = None
+        if payload["distillation"] is not None:
+            self.distillation = Distillation.model_validate_json(canonical(payload["distillation"]))
+        self.seed: int = payload["seed"]
+        self.size: int = payload["size"]
+        self.device = models.best_device()
+        if self.recipe.precision != "fp32" and self.device.type != "cuda":
+            raise NotAvailable(
+                f"recipe.precision: '{self.recipe.precision}' needs a GPU, got device '{self.device.type}'\n"
+                "  set precision = 'fp32', or run it where torch finds a GPU"
+            )
+        data = upstream.data_set(inputs)
+        workers = decode_workers(self.device)
+        self.team = team
+        self.stream = TrainStream(data, self.recipe, self.size, self.seed, team.rank, team.world, workers)
+        self.steps: int = self.stream.steps_per_epoch
+        self.ahead: Ahead[Batch] | None = None
+        if self.device.type == "cuda":
+            self.ahead = Ahead(lambda position: self._batch(position).pinned(), self.recipe.epochs * self.steps)
+
+        network = models.build(payload["model"], self.size, data.classes, self.recipe, self.seed)
+        check_token(models.has_distillation_head(network), self.distillation)
+        if "init" in inputs:
+            start = upstream.payload_of(inputs["init"])
+            other_data = start["inputs"]["data"] != payload["inputs"]["data"]
+            weights = inputs["init"] / upstream.WEIGHTS[payload.get("init_weights", "last")]
+            new_heads = other_data or payload.get("new_head", False)
+            models.load_weights(network, weights, resize=True, new_heads=new_heads)
+        self.drop_paths = DropPaths(network, self.seed)
+        self.network = network.to(self.device).train(self.recipe.train_mode)
+        self.micro = _micro_batch(self.network, self.stream.share)
+        self.format = _memory_format(payload["model"])
+        self.teacher: torch.nn.Module | None = None
+        self.teacher_format = torch.contiguous_format
+        if self.distillation is not None and self.distillation.method != "label":
+            self.teacher = upstream.network(inputs["teacher"], self.size, data.classes).to(self.device)
+            self.teacher_format = _memory_format(upstream.payload_of(inputs["teacher"])["model"])
+
+        self.forward = team.forward(self.network)
+        self.optimizer = optim.optimizer(self.network, self.recipe)
+        self.scaler = torch.amp.GradScaler("cuda") if self.recipe.precision == "fp16" else None
+        self.ema = ModelEmaV3(self.network, decay=self.recipe.ema) if self.recipe.ema > 0 else None
+        some = spread(len(data.test), VALIDATION_IMAGES)
+        views = evaluation_batches(data.test, self.size, PAPER, VALIDATION_IMAGES, chosen=some)
+        self.validation = tuple(part.to(self.device) for part in next(views, ()))
+        self.images = 0
+        self.loss_sum = 0.0
+        self.curve: list[dict[str, Any]] = []
+
+    def step(self, epoch: int, step: int) -> float:
+        """One optimiser step. Returns its loss; where that is not finite, the weights stay as they were."""
+        batch = (self.ahead or self._batch)(epoch * self.steps + step)
+        images = batch.images.to(self.device, non_blocking=True, memory_format=self.format)
+        targets = batch.targets.to(self.device, non_blocking=True)
+        number = self.team.mean(self._gradients(images, targets, epoch, step))
+        if not math.isfinite(number):
+            self.optimizer.zero_grad(set_to_none=True)
+            return number
+        if self.scaler is None:
+            self._clip()
+            self.optimizer.step()
+        else:
+            if self.recipe.clip_norm > 0:
+                self.scaler.unscale_(self.optimizer)
+                self._clip()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema is not None:
+            self.ema.update(self.network)
+        self.images += len(images) * self.team.world
+        self.loss_sum += number
+        return number
+
+    def finite(self) -> bool:
+        tensors = (tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point())
+        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+    def end_epoch(self, epoch: int) -> None:
+        """Adds the epoch's line to the curve: rate, mean loss over the steps, images seen so far, validation."""
+        mean = self.loss_sum / self.steps
+        lr = optim.rate(self.recipe, epoch)
+        line = {"epoch": epoch, "lr": lr, "loss": mean, "images": self.images}
+        if self.validation:
+            line["validation"] = self.validate()
+        self.curve.append(line)
+        self.loss_sum = 0.0
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Top-1 [%] of the heads together on up to `VALIDATION_IMAGES` test images, evenly spaced.
+
+        For the curve alone: no weights are ever chosen by it, and it is no number of a table.
+        """
+        images, labels = self.validation
+        self.network.eval()
+        correct = models.joint(self.network, images).argmax(dim=1) == labels
+        self.network.train(self.recipe.train_mode)
+        return 100.0 * float(correct.float().mean())
+
+    def snapshot(self, position: int) -> Snapshot:
+        parts = {"model": self.network.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
+        if self.ema is not None:
+            parts["ema"] = self.ema.module.state_dict()
+        state = {
+            "images": self.images,
+            "loss_sum": self.loss_sum,
+            "curve": self.curve,
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+        }
+        tensors = {f"{part}/{name}": value for part, named in parts.items() for name, value in named.items()}
+        return Snapshot(position, tensors, state)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        restore_network(self.network, within(snapshot.tensors, "model"))
+        restore_optimizer(self.optimizer, within(snapshot.tensors, "optimizer"))
+        if self.ema is not None:
+            restore_network(self.ema.module, within(snapshot.tensors, "ema"))
+        if self.scaler is not None:
+            self.scaler.load_state_dict(snapshot.state["scaler"])
+        self.images = snapshot.state["images"]
+        self.loss_sum = snapshot.state["loss_sum"]
+        self.curve = list(snapshot.state["curve"])
+
+    def close(self) -> None:
+        """End the thread that prepares batches."""
+        if self.ahead is not None:
+            self.ahead.close()
+
+    def _batch(self, position: int) -> Batch:
+        return self.stream.batch(*divmod(position, self.steps))
+
+    def _gradients(self, images: Tensor, targets: Tensor, epoch: int, step: int) -> Tensor:
+        """Leaves the gradients of the mean loss of ``images``, which is returned, in the parameters."""
+        while True:
+            try:
+                return self._accumulate(images, targets, epoch, step)
+            except torch.cuda.OutOfMemoryError:
+                # Several processes would have to go back together; BatchNorm has seen a part of the batch already.
+                if self.team.world > 1 or self.micro == 1 or _batch_normalised(self.network):
+                    raise
+            # After the handler: its traceback keeps the activations.
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+            self.micro = -(-self.micro // 2)
+            log.warning("out of GPU memory: going on with %d images at a time (%s)", self.micro, MICRO_BATCH)
+
+    def _accumulate(self, images: Tensor, targets: Tensor, epoch: int, step: int) -> Tensor:
+        # Dropout draws from torch's own generator: keyed, so that a restart changes nothing.
+        torch.default_generator.manual_seed(seed := torch_seed(self.seed, "dropout", epoch, step) + self.team.rank)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        positions = self.stream.positions(step)
+        factors = self.drop_paths.draw(epoch, positions.start, positions.stop).to(self.device)
+        total = torch.zeros((), device=self.device)
+        for begin in range(0, len(images), self.micro):
+            part = slice(begin, begin + self.micro)
+            last = begin + self.micro >= len(images)
+            with nullcontext() if last else self.team.apart(self.forward):
+                self.drop_paths.use(factors[:, part])
+                with self._autocast():
+                    teacher = self._teach(images[part])
+                    value = loss(self.forward(images[part]), targets[part], teacher, self.distillation)
+                    value = value * (len(images[part]) / len(images))
+                scaled = value if self.scaler is None else self.scaler.scale(value)
+                scaled.backward()  # type: ignore[no-untyped-call]
+            total += value.detach()
+        return total
+
+    def _clip(self) -> None:
+        if self.recipe.clip_norm > 0:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.recipe.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, AUTOCAST[self.recipe.precision])
+
+    @torch.no_grad()
+    def _teach(self, images: Tensor) -> Tensor | None:
+        if self.teacher is None:
+            return None
+        return models.joint(self.teacher, images.contiguous(memory_format=self.teacher_format))
+
+
+def _micro_batch(network: torch.nn.Module, share: int) -> int:
+    """Images at a time, of the ``share`` of a process. BatchNorm in training would see another batch: all of them."""
+    text = os.environ.get(MICRO_BATCH, "")
+    if text and not (text.isdecimal() and int(text) > 0):
+        raise UserError(f"{MICRO_BATCH}: a number of images from 1 on, got '{text}'\n  correct it, or unset it")
+    return share if not text or _batch_normalised(network) else min(int(text), share)
+
+
+def _batch_normalised(network: torch.nn.Module) -> bool:
+    return any(isinstance(module, torch.nn.BatchNorm2d) and module.training for module in network.modules())
+
+
+def _memory_format(model: Mapping[str, Any]) -> torch.memory_format:
+    return torch.channels_last if model["channels_last"] else torch.contiguous_format
