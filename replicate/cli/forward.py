@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -15,10 +16,13 @@ import click
 
 from replicate.cli.progress import Bars, Estimate, Lines
 from replicate.cli.workspace import Workspace
-from replicate.errors import NotAvailable
+from replicate.english import count
+from replicate.errors import NotAvailable, UserError
+from replicate.launch import devices
 from replicate.launch.local import LocalRun, Outcome
 from replicate.plan.graph import Graph
-from replicate.spec.scale import FolderData, Scale
+from replicate.plan.job import Job
+from replicate.spec.scale import DATA_ROOT, Scale
 from replicate.store.provenance import provenance
 from replicate.store.store import LOG, Store
 
@@ -76,14 +80,16 @@ def run_here(workspace: Workspace, graph: Graph, store: Store, scale: Scale, ret
     todo, failed = _todo(graph, store, retry)
     if not todo:
         return Outcome(failed=failed)
-    _check_possible(scale)
+    _check_possible([graph.jobs[key] for key in todo], scale)
     store.check_writable()
-    estimate = Estimate(workspace.workers, dict(todo))
+    workers = devices.at_once(scale, workspace.workers)
+    estimate = Estimate(workers, dict(todo))
     # With --json, standard output belongs to the program that reads it.
     bars = sys.stderr.isatty() and sys.stdout.isatty() and not workspace.json
     listener = Bars(estimate, len(todo)) if bars else Lines(estimate, len(todo), quiet=workspace.json)
     with listener, _terminable():
-        run = LocalRun(graph, store, provenance(workspace.root), workspace.workers, listener, retry)
+        made = provenance(workspace.root)
+        run = LocalRun(graph, store, made, workers, listener, retry, devices.for_jobs(scale))
         return run.run()
 
 
@@ -121,15 +127,24 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _check_possible(scale: Scale) -> None:
+def _check_possible(jobs: Collection[Job], scale: Scale) -> None:
+    """Refuse what every worker would fail at, before the first is started."""
     lacking = [name for name in ("torch", "torchvision", "timm", "safetensors") if find_spec(name) is None]
     if lacking:
         raise NotAvailable(
             f"this environment trains nothing: {', '.join(lacking)} is not installed\n"
             "  plan, status and table --no-run work; `make demo` creates an environment that trains"
         )
-    if any(isinstance(data, FolderData) for data in scale.data.values()):
+    mixed = [job for job in jobs if job.kind == "train" and job.payload["recipe"]["precision"] != "fp32"]
+    if mixed and not devices.has_gpu(scale):
         raise NotAvailable(
-            f"scale '{scale.id}': its networks are trained on a GPU cluster, which is not available yet\n"
-            "  plan, status and table --no-run work; train at --scale mini"
+            f"scale '{scale.id}': a GPU for {count(len(mixed), 'training')} in mixed precision, got a machine without\n"
+            "  plan, status and table --no-run work here; train on a cluster with --cluster NAME (docs/cluster.md),\n"
+            "  or at --scale mini"
+        )
+    on_disk = any(job.kind == "data" and "name" in job.payload["data"] for job in jobs)
+    if on_disk and not os.environ.get(DATA_ROOT):
+        raise UserError(
+            f"{DATA_ROOT}: the folder that holds the image data sets, got nothing (the variable is unset)\n"
+            f"  export {DATA_ROOT}=/path/to/datasets (docs/imagenet.md says what lies in it)"
         )

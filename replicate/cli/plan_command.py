@@ -11,6 +11,8 @@ from replicate.cli import DONE
 from replicate.cli.progress import duration
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
 from replicate.english import count
+from replicate.launch import devices
+from replicate.spec.scale import Scale
 
 if TYPE_CHECKING:
     from replicate.plan.cells import Plan
@@ -39,7 +41,7 @@ def command(workspace: Workspace, table_id: str | None) -> int:
     missing = [job for job in graph if states[job.key] != "done"]
     seconds = sum(job.seconds for job in missing)
     longest = max((value for key, value in graph.urgency().items() if states[key] != "done"), default=0.0)
-    at_once = _at_once(workspace)
+    at_once = _at_once(workspace, specs.scale)
     wall = longest if at_once is None else max(seconds / at_once, longest)
     megabytes = sum(stored(job, graph) for job in missing)
     # Not more of them run at once, whichever they are.
@@ -94,9 +96,11 @@ def command(workspace: Workspace, table_id: str | None) -> int:
     return DONE
 
 
-def _at_once(workspace: Workspace) -> int | None:
+def _at_once(workspace: Workspace, scale: Scale) -> int | None:
     """Jobs at once: here what --workers says, on a cluster what its profile does; None is no limit."""
-    return workspace.profile.max_running if workspace.profile is not None else workspace.workers
+    if workspace.profile is not None:
+        return workspace.profile.max_running
+    return devices.at_once(scale, workspace.workers)
 
 
 def _size(megabytes: float) -> str:

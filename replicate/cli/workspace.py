@@ -37,7 +37,8 @@ class Workspace:
     out: Path
     scale: str
     seeds: tuple[int, ...]
-    workers: int
+    workers: int | None
+    """Jobs at once; None is what `replicate.launch.devices.at_once` makes of it."""
     json: bool
     profile: Profile | None = None
     """Of the cluster to use; None is this machine."""
@@ -104,10 +105,6 @@ def complete_scale(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the shared options to a command, which gets a Workspace in their place."""
     folder = click.Path(file_okay=False, path_type=Path)
@@ -120,7 +117,9 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
         help="mini, mini-digits or paper: a file of tables/scales.",
     )
     @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds, such as 0,1,2.")
-    @click.option("--workers", type=click.IntRange(1, 256), default=None, help="Jobs at once.  [default: cores]")
+    @click.option(
+        "--workers", type=click.IntRange(1, 256), default=None, help="Jobs at once.  [default: GPUs or cores]"
+    )
     @click.option("--results", type=folder, default=None, help="Stored results.  [default: results]")
     @click.option("--out", type=folder, default=None, help="Rendered files.  [default: out]")
     @click.option("--tables", type=folder, default=None, help="Specs.  [default: tables]")
@@ -148,7 +147,7 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
             out=out or root / "out",
             scale=scale,
             seeds=seeds,
-            workers=workers or cores(),
+            workers=workers,
             json=json,
             profile=profile,
             given=_given(scale=scale if scale != SCALE else None, results=results, tables=tables, cluster=cluster),

@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from replicate.errors import UserError
+from replicate.spec.scale import DATA_ROOT
 
-VARIABLE = "REPLICATE_DATA"
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 
 
@@ -67,7 +67,7 @@ def list_splits(name: str, classes: int, train: bool = True) -> tuple[Listing, L
     if not folder.is_dir():
         raise UserError(
             f"{folder}: the folder of data set '{name}', got nothing there\n"
-            f"  put it (or a link to it) there, or point {VARIABLE} elsewhere"
+            f"  put it (or a link to it) there, or point {DATA_ROOT} elsewhere"
         )
     faults: list[str] = []
     listings = [_list(folder / part, classes, faults) for part in (("train", "val") if train else ("val",))]
@@ -98,11 +98,11 @@ def decode(path: Path) -> Tensor:
 
 def root_folder() -> Path:
     """The folder of all image data sets. Raises UserError where ``REPLICATE_DATA`` is not set."""
-    value = os.environ.get(VARIABLE)
+    value = os.environ.get(DATA_ROOT)
     if not value:
         raise UserError(
-            f"{VARIABLE}: the folder that holds the image data sets, got nothing (the variable is unset)\n"
-            f"  export {VARIABLE}=/path/to/datasets"
+            f"{DATA_ROOT}: the folder that holds the image data sets, got nothing (the variable is unset)\n"
+            f"  export {DATA_ROOT}=/path/to/datasets"
         )
     return Path(value)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver, resource_tracker
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from replicate.errors import StoreFault
 from replicate.launch import worker
+from replicate.launch.devices import least_used
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
 from replicate.store import claim
@@ -49,6 +50,13 @@ class Outcome:
     blocked: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Child:
+    process: BaseProcess
+    started: float
+    device: str | None
+
+
 @dataclass(slots=True)
 class LocalRun:
     """Brings the jobs of ``graph`` that ``store`` lacks into being.
@@ -62,8 +70,10 @@ class LocalRun:
     workers: int
     listener: Listener
     retry: bool = False
+    devices: Sequence[str] = ()
+    """Values of CUDA_VISIBLE_DEVICES, of which each job gets one (`devices.for_jobs`); without any it is left alone."""
     _waiting: dict[str, Job] = field(default_factory=dict)
-    _running: dict[str, tuple[BaseProcess, float]] = field(default_factory=dict)
+    _running: dict[str, _Child] = field(default_factory=dict)
     _elsewhere: dict[str, Job] = field(default_factory=dict)
     _lost: dict[str, int] = field(default_factory=dict)
     _outcome: Outcome = field(default_factory=Outcome)
@@ -117,26 +127,30 @@ class LocalRun:
         except (OSError, StoreFault) as error:
             self._fail(job, str(error))
             return
+        device = least_used(self.devices, [child.device for child in self._running.values()])
         process = context.Process(
-            target=worker.main, args=(str(self.store.root), job, dict(self.provenance)), name=job.key
+            target=worker.main,
+            args=(str(self.store.root), job, dict(self.provenance)),
+            kwargs={"device": device},
+            name=job.key,
         )
         process.start()
-        self._running[job.key] = (process, time.monotonic())
+        self._running[job.key] = _Child(process, time.monotonic(), device)
         self.listener.started(job)
 
     def _look(self) -> None:
-        sentinels = [process.sentinel for process, _ in self._running.values()]
+        sentinels = [child.process.sentinel for child in self._running.values()]
         if sentinels:
             connection.wait(sentinels, timeout=_POLL)
         else:
             time.sleep(_POLL)
-        for key, (process, started) in list(self._running.items()):
-            if process.is_alive():
+        for key, child in list(self._running.items()):
+            if child.process.is_alive():
                 self.listener.progressed(self.graph.jobs[key], self.store.progress(key))
             else:
-                process.join()
+                child.process.join()
                 del self._running[key]
-                self._settle(self.graph.jobs[key], process.exitcode, time.monotonic() - started)
+                self._settle(self.graph.jobs[key], child.process.exitcode, time.monotonic() - child.started)
         for key, job in list(self._elsewhere.items()):
             self.store.forget(key)
             state = self.store.state(key)
@@ -213,10 +227,10 @@ class LocalRun:
 
     def _stop(self) -> None:
         """Workers write a checkpoint at SIGTERM; one that does not end within 10 s is killed."""
-        for process, _ in self._running.values():
-            process.terminate()
+        for child in self._running.values():
+            child.process.terminate()
         deadline = time.monotonic() + 10
-        for process, _ in self._running.values():
+        for process in [child.process for child in self._running.values()]:
             process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
                 process.kill()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from replicate.errors import Diverged, NotAvailable, StoreFault
+from replicate.launch.devices import VISIBLE
 from replicate.plan.job import Job
 from replicate.store import claim
 from replicate.store.atomic import write_json
@@ -52,8 +53,15 @@ _GPU_HINT = (
 )
 
 
-def main(root: str, job: Job, provenance: Mapping[str, Any], gone: claim.Gone | None = None) -> None:
-    """Entry of a worker process. Stops cleanly at SIGTERM, and when the calling process is gone."""
+def main(
+    root: str, job: Job, provenance: Mapping[str, Any], gone: claim.Gone | None = None, device: str | None = None
+) -> None:
+    """Entry of a worker process. Stops cleanly at SIGTERM, and when the calling process is gone.
+
+    device: the value of CUDA_VISIBLE_DEVICES, before anything asks for a GPU; None leaves it as it is.
+    """
+    if device is not None:
+        os.environ[VISIBLE] = device
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     # Ctrl-C reaches the whole process group; what follows from it is decided by the caller alone.
@@ -120,7 +128,9 @@ def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, Any], st
 
     with (folder / LOG).open("a", encoding="utf-8", buffering=1) as log:
         try:
-            log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}: process {os.getpid()} on {socket.gethostname()}\n")
+            gpu = f", {VISIBLE}='{os.environ[VISIBLE]}'" if VISIBLE in os.environ else ""
+            now = time.strftime("%Y-%m-%d %H:%M:%S")
+            log.write(f"--- {now}: process {os.getpid()} on {socket.gethostname()}{gpu}\n")
             with redirect_stdout(log), redirect_stderr(log):
                 summary = execute(job.payload, inputs, folder, report, stop)
             remove_scratch(folder)

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from replicate.spec.recipe import Count, NonNegative, Positive, Probability, Strict
 
+DATA_ROOT = "REPLICATE_DATA"
+"""Environment variable: the folder that holds the data sets which are files on disk."""
+
 Size = Annotated[int, Field(ge=0)]
 """Images of a split; a data set that is only evaluated on has no training images."""
 
@@ -125,6 +128,9 @@ class Scale(Strict):
     """Not empty: these numbers are another experiment than the paper's, and nothing is compared with it."""
     processor: str
     """What a second of ``seconds`` is a second of, such as ``CPU core`` or ``V100``."""
+    device: Literal["cpu", "auto"] = "auto"
+    """What jobs on this machine compute on: ``auto`` is a GPU where there is one. (On a cluster, what the profile asks
+    for.)"""
     seconds_source: str = ""
     """Where the models' ``seconds`` come from; empty where they were measured here."""
     seed_sd: NonNegative

@@ -115,10 +115,17 @@ def processes_of(world: World) -> list[int]:
     return found
 
 
-def new_world(folder: Path, runs: dict[str, dict[str, Any]] | None = None, epochs: int = 2) -> World:
+def new_world(
+    folder: Path,
+    runs: dict[str, dict[str, Any]] | None = None,
+    epochs: int = 2,
+    images: dict[str, Any] | None = None,
+    students: dict[str, Any] | None = None,
+) -> World:
     """The tiny table at a scale of its own: the mini scale with next to no images and epochs.
 
-    runs: changes of single runs, such as a recipe that diverges.
+    runs: changes of single runs, such as a recipe that diverges. images: another data set of that scale.
+    students: changes of their recipe there.
     """
     scales = folder / "tables" / "scales"
     scales.mkdir(parents=True)
@@ -128,8 +135,11 @@ def new_world(folder: Path, runs: dict[str, dict[str, Any]] | None = None, epoch
     scale = tomllib.loads((ROOT / "tables" / "scales" / "mini.toml").read_text())
     scale |= {"id": "tiny", "title": "tiny scale"}
     scale["data"]["imagenet"] |= {"train": 64, "test": 100}
+    if images is not None:
+        scale["data"] = {"imagenet": images}
     for recipe in ("deit", "regnet"):
         scale["recipes"][recipe] |= {"batch": 16, "mix_batch": 16, "epochs": epochs, "warmup_epochs": 1}
+    scale["recipes"]["deit"] |= students or {}
     scale["recipes"] = {name: values for name, values in scale["recipes"].items() if name in spec["recipes"]}
     (scales / "tiny.toml").write_text(toml(scale))
     shutil.copy(Path(__file__).with_name("tiny_table.toml"), scales.parent / "tiny.toml")
