@@ -9,7 +9,7 @@ from math import hypot, sqrt
 
 from replicate.collect.readings import Measured
 from replicate.collect.rounding import exact, half_up, signed
-from replicate.collect.statistics import Error, image_error, known, measured, spread
+from replicate.collect.statistics import Error, image_error, measured, spread
 from replicate.collect.table import Cell, Origin, SeedValue, State
 from replicate.collect.verdict import cell_verdict
 from replicate.plan.cells import CellPlan
@@ -133,11 +133,13 @@ def _compared(
 
 
 def _over_seeds(cell: Cell, stated: float) -> Error | None:
-    """By the larger of the standard deviation that is ``stated`` and what the seeds show; None with one seed."""
-    if cell.spread is None:
+    """Of the mean over seeds; None where it is not needed: a tolerance allows for the rerun of one seed already.
+
+    So more seeds never make a verdict weaker, unless they vary more than is ``stated``.
+    """
+    if cell.spread is None or cell.spread <= stated:
         return None
-    root = sqrt(len(cell.seeds))
-    return measured(cell.spread / root, len(cell.seeds)) if cell.spread > stated else known(stated / root)
+    return measured(cell.spread / sqrt(len(cell.seeds)), len(cell.seeds))
 
 
 def unfinished(cell: Cell, row: RowSpec | None, states: Mapping[str, State], why: Mapping[str, str]) -> Cell:

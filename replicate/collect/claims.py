@@ -11,7 +11,7 @@ import numpy as np
 
 from replicate.collect.readings import Measured
 from replicate.collect.rounding import exact, half_up, signed
-from replicate.collect.statistics import NONE, Error, combined, known, paired_image_error, seed_error
+from replicate.collect.statistics import NONE, Error, SeedNoise, combined, known, paired_image_error, seed_error
 from replicate.collect.table import Claim, ClaimVerdict, Comparison
 from replicate.collect.verdict import Relation, claim_verdict, margin_verdict
 from replicate.spec.sides import CellRef, pairs, relation
@@ -38,7 +38,7 @@ def judge(
     claim: ClaimSpec,
     paper: Mapping[CellRef, float],
     ours: Mapping[CellRef, Measured],
-    seed_sd: float,
+    noise: SeedNoise,
     decimals: int,
     rates: bool = False,
 ) -> Claim:
@@ -56,7 +56,7 @@ def judge(
         alone: _Margin | None = None
         single: ClaimVerdict = "not run"
         if one is not None and other is not None:
-            alone = _margin([(one, other)], claim.factor if by_ratio else None, seed_sd)
+            alone = _margin([(one, other)], claim.factor if by_ratio else None, noise)
             single = margin_verdict(kind, alone.value, alone.error, claim.within)
         comparisons.append(
             Comparison(
@@ -73,7 +73,7 @@ def judge(
     verdict: ClaimVerdict = "not run"
     reason = "not all of its cells have a value yet"
     if len(sides) == len(both):
-        mean = _margin(sides, claim.factor if by_ratio else None, seed_sd)
+        mean = _margin(sides, claim.factor if by_ratio else None, noise)
         decided = margin_verdict(kind, mean.value, mean.error, claim.within)
         verdict, reason = claim_verdict(decided, [comparison.verdict for comparison in comparisons])
         reason = f"{reason}; {mean.note}" if mean.note else reason
@@ -146,19 +146,19 @@ def _paper_verdict(kind: Relation, margins: list[Fraction | None], within: float
     return "holds" if all(verdict == "holds" for verdict in single) else "fails"
 
 
-def _margin(sides: Sides, factor: float | None, seed_sd: float) -> _Margin:
+def _margin(sides: Sides, factor: float | None, noise: SeedNoise) -> _Margin:
     """Mean margin over comparisons and seeds: left minus right in the table's unit.
 
     With a ``factor`` it is the relative departure of left / right from it.
     """
     if factor is not None:
-        return _ratio(sides, factor, seed_sd)
+        return _ratio(sides, factor, noise)
     if all(left.hits and right.hits and left.images == right.images for left, right in sides):
-        return _paired(sides, seed_sd)
-    return _unpaired(sides, seed_sd)
+        return _paired(sides, noise)
+    return _unpaired(sides, noise)
 
 
-def _paired(sides: Sides, seed_sd: float) -> _Margin:
+def _paired(sides: Sides, noise: SeedNoise) -> _Margin:
     """Both sides of each comparison are counts over the same test images, so each image is compared with itself.
 
     Comparisons on other test sets (ImageNet and V2, say) are independent draws of images.
@@ -171,11 +171,11 @@ def _paired(sides: Sides, seed_sd: float) -> _Margin:
         same = [both for both in sides if both[0].images == images]
         differences = np.mean([_difference(both, seed) for both in same for seed in seeds], axis=0)
         over_images = float(np.hypot(over_images, paired_image_error(differences, scale) * len(same) / len(sides)))
-    over_seeds = seed_error(_weights(sides, seeds[0]), seed_sd * scale / 100, per_seed)
+    over_seeds = seed_error(_stated(sides, seeds[0], noise), per_seed)
     return _Margin(float(np.mean(per_seed)), combined([known(over_images), over_seeds]))
 
 
-def _unpaired(sides: Sides, seed_sd: float) -> _Margin:
+def _unpaired(sides: Sides, noise: SeedNoise) -> _Margin:
     """Sides that no image compares: cosines, rates, plain numbers, or counts over different images.
 
     Errors over images add up as of independent draws. Over seeds the margin of each seed is taken, so that what one
@@ -190,8 +190,7 @@ def _unpaired(sides: Sides, seed_sd: float) -> _Margin:
     if None in own:
         return _Margin(mean, None, NO_INTERVAL if trained else UNTIMED)
     over_images = known(sqrt(sum((error or 0.0) ** 2 for error in own)) / len(sides))
-    stated = seed_sd * next((side.scale for side in every if side.hits), 0) / 100
-    over_seeds = seed_error(_weights(sides, seeds[0]), stated, per_seed) if trained else NONE
+    over_seeds = seed_error(_stated(sides, seeds[0], noise), per_seed) if trained else NONE
     error = combined([over_images, over_seeds])
     if len(seeds) > 1 or all(side.hits for side in trained):
         return _Margin(mean, error)
@@ -214,15 +213,21 @@ def _own_error(side: Measured) -> float | None:
     return sqrt(sum((error or 0.0) ** 2 for error in own)) / len(own)
 
 
-def _weights(sides: Sides, seed: int) -> dict[str, float]:
-    """By training, its share in the mean margin."""
-    weights: dict[str, float] = {}
+def _stated(sides: Sides, seed: int, noise: SeedNoise) -> float:
+    """Standard deviation of the mean margin between seeds, by what the scale states of counts over images."""
+    networks: dict[str, float] = {}
+    cells: dict[int, float] = {}
+    unit = 0.0
     for left, right in sides:
         for side, sign in ((left, 1.0), (right, -1.0)):
-            networks = side.networks[seed] if side.hits else ()
-            for network in networks:
-                weights[network] = weights.get(network, 0.0) + sign / len(sides) / len(networks)
-    return weights
+            if not side.hits or not side.networks[seed]:
+                continue
+            unit = side.scale / 100
+            share = sign / len(sides)
+            cells[id(side)] = cells.get(id(side), 0.0) + share
+            for network in side.networks[seed]:
+                networks[network] = networks.get(network, 0.0) + share / len(side.networks[seed])
+    return noise.scaled(unit).of_sum(networks.values(), cells.values())
 
 
 def _difference(both: tuple[Measured, Measured], seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -234,14 +239,14 @@ def _hits(side: Measured, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float
     return side.hits[seed].astype(np.float64)
 
 
-def _ratio(sides: Sides, factor: float, seed_sd: float) -> _Margin:
+def _ratio(sides: Sides, factor: float, noise: SeedNoise) -> _Margin:
     """Two throughputs are ratios to one network that was measured beside each, so its rate cancels here."""
     ratios = [_mean(left) / _mean(right) / factor for left, right in sides]
     mean = float(np.mean(ratios)) - 1.0
     relative = []
     for ratio, both in zip(ratios, sides, strict=True):
         for side in both:
-            own = _unpaired([(side, _fact(0.0))], seed_sd)
+            own = _unpaired([(side, _fact(0.0))], noise)
             if own.error is None:
                 return _Margin(mean, None, own.note)
             relative.append(own.error.scaled(ratio / own.value / len(sides)))

@@ -7,6 +7,7 @@ from replicate.collect.claims import judge
 from replicate.collect.figure import Bar, Bars, Field, Panel, Side
 from replicate.collect.figure_source import Source, decimal
 from replicate.collect.rounding import exact, signed
+from replicate.collect.statistics import SeedNoise
 from replicate.collect.table import MARKS, Table
 from replicate.spec.figure import Differences, Heatmap
 from replicate.spec.table import ClaimSpec
@@ -75,5 +76,7 @@ def _margin(source: Source, spec: Differences, row: str, column: str) -> tuple[f
     """Row minus base with half its 95 % interval: over the same images, and over seeds."""
     plan = source.plan.tables
     claim = ClaimSpec(text="", left=f"{row}.{column}", above=f"{spec.base}.{column}")
-    judged = judge(plan.specs.table(spec.table), claim, {}, source.measured(spec.table), plan.specs.scale.seed_sd, 1)
+    judged = judge(
+        plan.specs.table(spec.table), claim, {}, source.measured(spec.table), SeedNoise.of(plan.specs.scale), 1
+    )
     return judged.margin, judged.half

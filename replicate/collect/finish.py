@@ -11,6 +11,7 @@ from typing import Any
 from replicate.collect.cell import finished, outline, places, unfinished
 from replicate.collect.claims import judge
 from replicate.collect.readings import Measured, Readings
+from replicate.collect.statistics import SeedNoise
 from replicate.collect.table import Cell, Claim, Column, Note, Row, State, Table
 from replicate.plan.cells import CellPlan, Plan
 from replicate.spec.sides import CellRef, pairs
@@ -105,7 +106,7 @@ class Finisher:
         self, spec: TableSpec, claim: ClaimSpec, planned: list[CellPlan], measured: dict[CellRef, Measured]
     ) -> Claim:
         paper = {CellRef(c.row, c.column): value for c in planned if (value := number_of(c.paper)) is not None}
-        seed_sd = self.plan.specs.scale.seed_sd
+        noise = SeedNoise.of(self.plan.specs.scale)
         columns = {ref.column for both in pairs(spec, claim) for ref in both if ref.row not in "@="}
         decimals = max((places(spec.table, _column(spec, name)) for name in columns), default=spec.table.decimals)
         compared = {ref for both in pairs(spec, claim) for ref in both}
@@ -113,7 +114,7 @@ class Finisher:
             c.read is not None and c.read.metric == "throughput" and CellRef(c.row, c.column) in compared
             for c in planned
         )
-        judged = judge(spec, claim, paper, measured, seed_sd, decimals, rates)
+        judged = judge(spec, claim, paper, measured, noise, decimals, rates)
         made = {CellRef(c.row, c.column) for c in planned if c.read is not None}
         if all(ref.row == "=" or ref in made for ref in compared):
             return judged

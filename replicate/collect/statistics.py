@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import hypot, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
+
+from replicate.spec.scale import Scale
 
 Z = 1.96
 """Half-width of a 95 % interval in standard errors, where the standard deviation is known."""
@@ -81,14 +83,41 @@ def paired_image_error(differences: NDArray[np.float64], scale: float = 100.0) -
     return scale * float(np.std(differences, ddof=1)) / sqrt(len(differences))
 
 
-def seed_error(weights: Mapping[str, float], known_sd: float, per_seed: Sequence[float]) -> Error:
-    """How sure a margin is over other seeds, in the unit of ``known_sd``.
+@dataclass(frozen=True, slots=True)
+class SeedNoise:
+    """What a scale states of other seeds, as standard deviations in one unit.
 
-    weights: by training, its share in the margin: two heads of one network cancel, since a better network lifts
-    both. known_sd: standard deviation of one accuracy between seeds, as the scale states it. per_seed: the margin
-    of each seed; with two or more, the larger of what the scale states and what they show is taken.
+    accuracy: of one accuracy. heads: of the difference between two accuracies of one network.
+    """
+
+    accuracy: float
+    heads: float
+
+    @classmethod
+    def of(cls, scale: Scale) -> SeedNoise:
+        return cls(scale.seed_sd, scale.seed_sd if scale.head_sd is None else scale.head_sd)
+
+    def scaled(self, factor: float) -> SeedNoise:
+        return SeedNoise(self.accuracy * factor, self.heads * factor)
+
+    def of_sum(self, networks: Iterable[float], cells: Iterable[float]) -> float:
+        """Standard deviation of a sum of accuracies, by the weight of each network and of each cell in it.
+
+        An accuracy is what its network's training gives all its heads, plus what is the head's own; the variances
+        of the two add up to ``accuracy`` squared, and two of the latter to ``heads`` squared.
+        """
+        own = self.heads**2 / 2
+        shared = max(0.0, self.accuracy**2 - own)
+        return sqrt(shared * sum(weight**2 for weight in networks) + own * sum(weight**2 for weight in cells))
+
+
+def seed_error(stated: float, per_seed: Sequence[float]) -> Error:
+    """How sure a margin is over other seeds, in the unit of ``stated``.
+
+    stated: standard deviation of the margin between seeds, by what the scale states. per_seed: the margin of each
+    seed; with two or more, the larger of what the scale states and what they show is taken.
     """
     seeds = max(1, len(per_seed))
-    stated = known_sd * sqrt(sum(weight**2 for weight in weights.values()) / seeds)
     found = (spread(per_seed) or 0.0) / sqrt(seeds)
-    return measured(found, seeds) if found > stated else known(stated)
+    expected = stated / sqrt(seeds)
+    return measured(found, seeds) if found > expected else known(expected)

@@ -16,13 +16,14 @@ _DUST = 1e-9
 def cell_verdict(difference: float, tolerance: float, half_unit: float, error: Error | None) -> tuple[Verdict, str]:
     """Does our value agree with the printed one?
 
-    difference: ours minus the paper's. half_unit: grace for the paper's own rounding. error: over seeds,
-    None with one seed; the test images are the paper's, so their draw does not enter.
+    difference: ours minus the paper's. half_unit: grace for the paper's own rounding. error: over seeds, where
+    they vary by more than one rerun, for which ``tolerance`` allows; the test images are the paper's, so their draw
+    does not enter.
     """
     allowed = tolerance + half_unit + _DUST
     half = 0.0 if error is None else error.half
-    seeds = "one seed, no interval" if error is None else f"95 % interval ±{half:.2f}"
-    why = f"{difference:+.2f} against ±{tolerance:g} allowed ({seeds})"
+    interval = "" if error is None else f" (95 % interval ±{half:.2f}: its seeds vary more than a rerun is known to)"
+    why = f"{difference:+.2f} against ±{tolerance:g} allowed{interval}"
     if abs(difference) + half <= allowed:
         return "replicated", why
     if abs(difference) - half > allowed:

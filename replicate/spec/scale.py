@@ -136,6 +136,9 @@ class Scale(Strict):
     seed_sd: NonNegative
     """Standard deviation of a top-1 accuracy (in points) between seeds, for intervals where one seed was run."""
     seed_sd_source: str
+    head_sd: NonNegative | None = None
+    """Likewise of the difference between two accuracies of one network (its heads, or two metrics of one head), of
+    which a better network lifts both. Where it is not stated: as large as ``seed_sd``, which is on the safe side."""
     data: dict[str, DataSpec]
     resolutions: dict[str, Count]
     models: dict[str, Model]

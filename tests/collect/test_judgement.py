@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from stage import ROOT
 
 from replicate.collect.claims import judge
 from replicate.collect.decisions import Decisions
 from replicate.collect.readings import Measured
 from replicate.collect.statistics import (
     Error,
+    SeedNoise,
     combined,
     image_error,
     known,
@@ -28,7 +30,9 @@ from replicate.collect.statistics import (
 from replicate.collect.statistics import (
     measured as of_few,
 )
+from replicate.collect.table import Claim
 from replicate.collect.verdict import cell_verdict, claim_verdict, margin_verdict
+from replicate.spec.load import load
 from replicate.spec.sides import CellRef
 from replicate.spec.table import TableSpec
 
@@ -54,18 +58,34 @@ def test_paired_error() -> None:
 
 
 def test_error_over_seeds() -> None:
-    # Two trainings, one seed: sqrt(1 + 1) * 2.3.
-    assert seed_error({"a": 1.0, "b": -1.0}, 2.3, [1.5]).standard == pytest.approx(2.3 * sqrt(2))
-    # Two heads of one network: a better network lifts both.
-    assert seed_error({"a": 0.0}, 2.3, [1.5]).standard == 0.0
-    # Three seeds: what the scale states, over sqrt(3). It was measured on many, so 1.96 of it.
-    stated = seed_error({"a": 1.0, "b": -1.0}, 2.3, [1.0, 1.1, 1.2])
-    assert stated.standard == pytest.approx(2.3 * sqrt(2 / 3))
+    # One seed: what the scale states.
+    assert seed_error(3.0, [1.5]) == Error(3.0, 1.96 * 3.0)
+    # Three seeds: that over sqrt(3). It was measured on many, so 1.96 of it.
+    stated = seed_error(3.0, [1.0, 1.1, 1.2])
+    assert stated.standard == pytest.approx(3.0 / sqrt(3))
     assert stated.half == pytest.approx(1.96 * stated.standard)
     # They show more than the scale states: sd of -10, 0, 10 is 10, of which t(2) = 4.303 are half an interval.
-    shown = seed_error({"a": 1.0, "b": -1.0}, 0.1, [-10.0, 0.0, 10.0])
+    shown = seed_error(0.1, [-10.0, 0.0, 10.0])
     assert shown.standard == pytest.approx(10 / sqrt(3))
     assert shown.half == pytest.approx(4.303 * 10 / sqrt(3))
+
+
+def test_what_a_better_network_lifts_and_what_it_does_not() -> None:
+    noise = SeedNoise(accuracy=2.3, heads=0.8)
+    # One accuracy; the difference of two networks'; of two heads of one network; half of either.
+    assert noise.of_sum([1.0], [1.0]) == pytest.approx(2.3)
+    assert noise.of_sum([1.0, -1.0], [1.0, -1.0]) == pytest.approx(2.3 * sqrt(2))
+    assert noise.of_sum([0.0], [1.0, -1.0]) == pytest.approx(0.8)
+    assert noise.of_sum([0.0], [0.5, -0.5]) == pytest.approx(0.4)
+    # (2.3^2 - .8^2 / 2) shared by two heads of one network, .8^2 / 2 of each head's own: the mean of both.
+    assert noise.of_sum([1.0], [0.5, 0.5]) == pytest.approx(sqrt(2.3**2 - 0.32 + 0.16))
+    assert noise.scaled(0.01).of_sum([1.0], [1.0]) == pytest.approx(0.023)
+
+
+def test_a_scale_that_states_nothing_of_heads_is_on_the_safe_side() -> None:
+    scale = load(ROOT / "tables", "mini").scale
+    assert SeedNoise.of(scale.model_copy(update={"seed_sd": 2.0, "head_sd": None})) == SeedNoise(2.0, 2.0)
+    assert SeedNoise.of(scale.model_copy(update={"seed_sd": 2.0, "head_sd": 0.5})) == SeedNoise(2.0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +119,7 @@ def test_errors_of_a_sum_add_as_squares() -> None:
 def test_verdict_of_a_cell_with_a_tolerance_of_0_3(difference: float, error: float | None, verdict: str) -> None:
     found, why = cell_verdict(difference, 0.3, 0.05, None if error is None else known(error))
     assert found == verdict
-    assert why.startswith(f"{difference:+.2f} against ±0.3 allowed (")
+    assert why.startswith(f"{difference:+.2f} against ±0.3 allowed")
 
 
 @pytest.mark.parametrize(
@@ -152,11 +172,17 @@ def measured(training: str, *seeds: str) -> Measured:
     return Measured(values, hits, 100, {seed: (f"{training}-s{seed}",) for seed in hits})
 
 
-def judged(spec: TableSpec, ours: dict[str, Measured], paper: dict[str, float] | None = None, sd: float = 0.0):
+def judged(
+    spec: TableSpec,
+    ours: dict[str, Measured],
+    paper: dict[str, float] | None = None,
+    sd: float = 0.0,
+    heads: float = 0.0,
+) -> Claim:
     ref = {name: CellRef(*name.split(".")) for name in (*ours, *(paper or {}))}
     mine = {ref[name]: value for name, value in ours.items()}
     theirs = {ref[name]: value for name, value in (paper or {}).items()}
-    return judge(spec, spec.claims[0], theirs, mine, sd, 1)
+    return judge(spec, spec.claims[0], theirs, mine, SeedNoise(sd, heads), 1)
 
 
 def test_a_claim_about_one_pair() -> None:
@@ -171,10 +197,11 @@ def test_a_claim_about_one_pair() -> None:
     assert judged(spec, ours, sd=2.3).error == pytest.approx(sqrt(25**2 + 2 * 2.3**2))
 
 
-def test_two_heads_of_one_network_have_no_error_over_seeds() -> None:
+def test_two_heads_of_one_network_move_by_less_than_two_networks() -> None:
     spec = table(left="one.s", above="two.s")
     ours = {"one.s": measured("a", "1110"), "two.s": measured("a", "0110")}
-    assert judged(spec, ours, sd=2.3).error == pytest.approx(25.0)
+    assert judged(spec, ours, sd=2.3, heads=0.5).error == pytest.approx(sqrt(25**2 + 0.5**2))
+    assert judged(spec, ours, sd=2.3, heads=2.3).error == pytest.approx(sqrt(25**2 + 2.3**2))
 
 
 def test_a_claim_about_two_columns_is_judged_on_the_mean() -> None:
@@ -271,7 +298,7 @@ def test_rates_are_compared_by_their_ratio() -> None:
         CellRef("two", "s"): replace(cosine("", 20.0, errors=(0.4,)), steady=False),
     }
     theirs = {CellRef("one", "s"): 85.8, CellRef("two", "s"): 55.1}
-    claim = judge(spec, spec.claims[0], theirs, ours, 2.3, 1, rates=True)
+    claim = judge(spec, spec.claims[0], theirs, ours, SeedNoise(2.3, 0.0), 1, rates=True)
     assert (claim.margin_shown, claim.error_shown, claim.paper_margin_shown) == ("×1.50", "0.03", "×1.56")
     # Each 1 % and 2 % of itself.
     assert claim.error == pytest.approx(1.5 * sqrt(0.01**2 + 0.02**2))
