@@ -135,7 +135,7 @@ def _check_possible(jobs: Collection[Job], scale: Scale) -> None:
             f"this environment trains nothing: {', '.join(lacking)} is not installed\n"
             "  plan, status and table --no-run work; `make demo` creates an environment that trains"
         )
-    mixed = [job for job in jobs if job.kind == "train" and job.payload["recipe"]["precision"] != "fp32"]
+    mixed = devices.need_gpu(jobs)
     if mixed and not devices.has_gpu(scale):
         raise NotAvailable(
             f"scale '{scale.id}': a GPU for {count(len(mixed), 'training')} in mixed precision, got a machine without\n"
@@ -146,5 +146,5 @@ def _check_possible(jobs: Collection[Job], scale: Scale) -> None:
     if on_disk and not os.environ.get(DATA_ROOT):
         raise UserError(
             f"{DATA_ROOT}: the folder that holds the image data sets, got nothing (the variable is unset)\n"
-            f"  export {DATA_ROOT}=/path/to/datasets (docs/imagenet.md says what lies in it)"
+            f"  export {DATA_ROOT}=/path/to/datasets (docs/paper-scale.md says what lies in it)"
         )

@@ -41,7 +41,7 @@ def command(workspace: Workspace, table_id: str | None) -> int:
     missing = [job for job in graph if states[job.key] != "done"]
     seconds = sum(job.seconds for job in missing)
     longest = max((value for key, value in graph.urgency().items() if states[key] != "done"), default=0.0)
-    at_once = _at_once(workspace, specs.scale)
+    at_once = _at_once(workspace, specs.scale, missing)
     wall = longest if at_once is None else max(seconds / at_once, longest)
     megabytes = sum(stored(job, graph) for job in missing)
     # Not more of them run at once, whichever they are.
@@ -83,10 +83,13 @@ def command(workspace: Workspace, table_id: str | None) -> int:
     alone_for = f" ({figures} for figures alone)" if figures else ""
     checkpoints = f", and up to {_size(meanwhile)} of checkpoints while they run" if meanwhile else ""
     on = "as many as are ready at once" if at_once is None else str(at_once)
+    on = f"{duration(wall)} on {on}"
+    if _lacks_gpu(workspace, specs.scale, missing):
+        on = "and this machine has no GPU"
     click.echo(
         f"{specs.scale.title}\n"
         f"{len(graph)} jobs{alone_for}, {len(graph) - len(missing)} done, {len(missing)} to run: "
-        f"about {duration(seconds)} of one {specs.scale.processor}, {duration(wall)} on {on}\n"
+        f"about {duration(seconds)} of one {specs.scale.processor}, {on}\n"
         f"{_size(megabytes)} on disk{checkpoints}"
     )
     for line in _assumed(plan, missing):
@@ -96,11 +99,17 @@ def command(workspace: Workspace, table_id: str | None) -> int:
     return DONE
 
 
-def _at_once(workspace: Workspace, scale: Scale) -> int | None:
+def _at_once(workspace: Workspace, scale: Scale, missing: list[Job]) -> int | None:
     """Jobs at once: here what --workers says, on a cluster what its profile does; None is no limit."""
     if workspace.profile is not None:
         return workspace.profile.max_running
-    return devices.at_once(scale, workspace.workers)
+    return 1 if _lacks_gpu(workspace, scale, missing) else devices.at_once(scale, workspace.workers)
+
+
+def _lacks_gpu(workspace: Workspace, scale: Scale, missing: list[Job]) -> bool:
+    """What could be at once on GPUs cannot be told from a machine without, unless --workers says it."""
+    here = workspace.profile is None and workspace.workers is None
+    return here and bool(devices.need_gpu(missing)) and not devices.has_gpu(scale)
 
 
 def _size(megabytes: float) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+from replicate.plan.job import Job
 from replicate.spec.scale import Scale
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -44,6 +45,11 @@ def for_jobs(scale: Scale) -> tuple[str, ...]:
 
 def has_gpu(scale: Scale) -> bool:
     return any(name != NO_GPU for name in for_jobs(scale))
+
+
+def need_gpu(jobs: Iterable[Job]) -> list[Job]:
+    """The trainings in mixed precision, which no CPU runs."""
+    return [job for job in jobs if job.kind == "train" and job.payload["recipe"]["precision"] != "fp32"]
 
 
 def at_once(scale: Scale, asked: int | None) -> int:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from stage import ROOT, TABLE, Call
 
 from replicate.plan.cells import plan_tables
@@ -60,3 +61,17 @@ def test_on_a_cluster_as_many_at_once_as_its_profile_says(replicate: Call, tmp_p
     assert (here["at_once"], there["at_once"]) == (2, 16)
     assert there["wall_seconds"] < here["wall_seconds"]
     assert " on 16\n" in replicate("plan", *arguments).stdout
+
+
+def test_hours_of_a_gpu_are_not_divided_by_the_cores_of_a_machine_without(
+    replicate: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("--id", TABLE, "--scale", "paper", "--results", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    total = totals(replicate, *arguments)
+    assert total["at_once"] == 1
+    assert total["wall_seconds"] == pytest.approx(total["processor_seconds"], abs=1)
+    assert " of one V100, and this machine has no GPU\n" in replicate("plan", *arguments).stdout
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert totals(replicate, *arguments)["at_once"] == 2
+    assert " on 2\n" in replicate("plan", *arguments).stdout
