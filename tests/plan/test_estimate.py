@@ -51,9 +51,9 @@ def test_decisions_by_image_and_head() -> None:
 
 
 def test_all_of_table_3_at_mini_scale() -> None:
-    """56 MB were stored by `benchmarks/table3.py`."""
+    """48 MB were stored by `benchmarks/table3.py`."""
     graph = plan_of().graph
-    assert sum(stored(job, graph) for job in graph) == pytest.approx(56, rel=0.05)
+    assert sum(stored(job, graph) for job in graph) == pytest.approx(48, rel=0.05)
 
 
 @pytest.mark.torch

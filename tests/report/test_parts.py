@@ -67,7 +67,7 @@ def test_file_names_are_safe_and_stand_once(names: list[str]) -> None:
 def test_a_recipe_says_what_the_scale_changed_and_what_nobody_published() -> None:
     plan = plan_of()
     found = {row.name: row for row in blocks(plan, read_sources(plan.specs), "deit-b-224/token")[0].rows}
-    assert (found["epochs"].here, found["epochs"].paper, found["epochs"].source) == ("25", "300", "T9")
+    assert (found["epochs"].here, found["epochs"].paper, found["epochs"].source) == ("30", "300", "T9")
     assert found["epochs"].changed == "scale mini"
     assert "steps each" in found["epochs"].why
     assert found["weight_decay"].changed == ""

@@ -1,0 +1,110 @@
+"""How steady the miniature is: undistilled students of several seeds, under changes of tables/scales/mini.toml.
+
+    OMP_NUM_THREADS=1 python benchmarks/steadiness.py [--seeds 0,1,2,3] [--workers 2] [CHANGES ...]
+
+CHANGES are TOML lines, such as "recipes.deit.mix_prob = 0.5" (several, separated by ';', are one candidate). Without
+any, the scale as it is. Trained on other images than the tables' (another data seed, so another test set), and only
+without distillation: no claim about distillation has a part in the choice of a miniature.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from replicate.launch.local import LocalRun
+from replicate.plan.expand import Expander
+from replicate.plan.job import Job
+from replicate.spec.load import Specs, load
+from replicate.spec.scale import Scale
+from replicate.store.result import Result
+from replicate.store.store import Store
+
+RUNS = {"Ti": "deit-ti-224/none", "S": "deit-s-224/none", "B": "deit-b-224/none"}
+OTHER_IMAGES = "data.imagenet.seed = 77"
+
+
+class Silent:
+    """Hears of failures only."""
+
+    def started(self, job: Job) -> None: ...
+    def progressed(self, job: Job, progress: Mapping[str, Any]) -> None: ...
+    def finished(self, job: Job, seconds: float) -> None: ...
+    def failed(self, job: Job, reason: str) -> None:
+        print(f"failed: {job.key}: {reason}", flush=True)
+
+    def said(self, message: str) -> None: ...
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0,1,2,3")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("changes", nargs="*", default=[""])
+    call = parser.parse_args()
+    seeds = [int(seed) for seed in call.seeds.split(",")]
+    names = ["change", *(f"{name}: {what}" for name in RUNS for what in ("top-1", "mean", "sd", "CPU s"))]
+    print(f"| {' | '.join(names)} |\n|{'---|' * len(names)}")
+    for change in call.changes:
+        print(f"| {change or 'as it is'} | {' | '.join(candidate(change, seeds, call.workers))} |", flush=True)
+
+
+def candidate(change: str, seeds: list[int], workers: int) -> list[str]:
+    """For each network: its accuracies, their mean and standard deviation, and the mean cost of a training."""
+    known = load(Path(__file__).resolve().parents[1] / "tables", "mini")
+    specs = Specs(known.folder, known.tables, known.files, known.runs, changed(known.scale, f"{OTHER_IMAGES};{change}"))
+    expander = Expander(specs)
+    jobs = {
+        name: [(expander.train(run, seed), expander.predict(run, seed)) for seed in seeds] for name, run in RUNS.items()
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        LocalRun(expander.graph, store, {}, workers, Silent()).run()
+        shown = []
+        for pairs in jobs.values():
+            top1 = [accuracy(store, decisions) for _, decisions in pairs]
+            cost = mean(needed(store, network.key).cost["cpu_seconds"] for network, _ in pairs)
+            shown += [
+                " ".join(f"{each:.1f}" for each in top1),
+                f"{mean(top1):.1f}",
+                f"{stdev(top1):.1f}",
+                f"{cost:.1f}",
+            ]
+    return shown
+
+
+def accuracy(store: Store, job: Job) -> float:
+    """Top-1 of the class head [%]."""
+    summary = needed(store, job.key).summary
+    return 100 * summary["correct"]["class"] / summary["images"]
+
+
+def needed(store: Store, key: str) -> Result:
+    result = store.result(key)
+    if result is None:
+        raise SystemExit(f"{key}: {store.trouble(key)}")
+    return result
+
+
+def changed(scale: Scale, lines: str) -> Scale:
+    body = scale.model_dump()
+    for line in filter(None, map(str.strip, lines.split(";"))):
+        merge(body, tomllib.loads(line))
+    return Scale.model_validate(body)
+
+
+def merge(body: dict[str, Any], change: Mapping[str, Any]) -> None:
+    for key, value in change.items():
+        if isinstance(value, Mapping) and isinstance(body.get(key), dict):
+            merge(body[key], value)
+        else:
+            body[key] = tuple(value) if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    main()
