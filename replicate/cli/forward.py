@@ -98,12 +98,12 @@ def _todo(graph: Graph, store: Store, retry: bool) -> tuple[dict[str, float], di
     todo: dict[str, float] = {}
     failed: dict[str, str] = {}
     stuck: set[str] = set()
+    states = store.states(graph.jobs)
     for job in graph:
-        state = store.state(job.key)
+        state = states[job.key]
         if state == "done":
             continue
-        failure = store.failure(job.key)
-        if state == "failed" and not failure.get("retry", True) and not retry:
+        if state == "failed" and not retry and not store.failure(job.key).get("retry", True):
             failed[job.key] = store.trouble(job.key)
             stuck.add(job.key)
         elif stuck.isdisjoint(job.inputs.values()):

@@ -37,7 +37,7 @@ def command(workspace: Workspace, table_id: str | None) -> int:
     store = workspace.store()
     served = plan.served()
     figures = sum(key not in plan.graph.jobs for key in graph.jobs)
-    states = {job.key: store.state(job.key) for job in graph}
+    states = store.states(graph.jobs)
     missing = [job for job in graph if states[job.key] != "done"]
     seconds = sum(job.seconds for job in missing)
     longest = max((value for key, value in graph.urgency().items() if states[key] != "done"), default=0.0)
@@ -125,7 +125,7 @@ def _assumed(plan: Plan, missing: list[Job]) -> list[str]:
         return []
     runs = specs.runs.runs
     trainings = [job for job in missing if job.kind == "train"]
-    taught = sum(teacher_seconds(specs, runs[job.run], plan.expander.recipe(job.run)) for job in trainings)
+    taught = sum(teacher_seconds(specs, runs[job.run], job.payload["recipe"]["epochs"]) for job in trainings)
     teachers = {job.inputs["teacher"] for job in trainings if "teacher" in job.inputs}
     own = sum(job.seconds for job in trainings if job.key in teachers)
     return [

@@ -41,7 +41,7 @@ def command(workspace: Workspace, table_id: str | None) -> int:
     if workspace.profile is not None:
         return _on_cluster(workspace, plan, store, names)
     finisher = Finisher(plan, store)
-    states = {job.key: store.state(job.key) for job in plan.graph}
+    states = store.states(plan.graph.jobs)
     if workspace.json:
         jobs = [
             {

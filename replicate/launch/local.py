@@ -99,17 +99,19 @@ class LocalRun:
         return self._outcome
 
     def _sort_out(self) -> None:
+        states = self.store.states(self.graph.jobs)
         for job in self.graph:
-            state = self.store.state(job.key)
+            state = states[job.key]
             if state == "done":
                 continue
-            failure = self.store.failure(job.key)
             if state == "damaged":
                 self.listener.said(f"{self.store.damage[job.key]}; computing it again")
                 self.store.set_aside(job.key)
-            elif state == "failed" and not failure.get("retry", True) and not self.retry:
-                self._outcome.failed[job.key] = f"{failure['kind']}: {failure['message']}"
-                continue
+            elif state == "failed" and not self.retry:
+                failure = self.store.failure(job.key)
+                if not failure.get("retry", True):
+                    self._outcome.failed[job.key] = f"{failure['kind']}: {failure['message']}"
+                    continue
             self._waiting[job.key] = job
         self._block()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from replicate.spec.load import Specs
-from replicate.spec.recipe import Recipe
 from replicate.spec.run import RunSpec
 
 DATA_SECONDS = 0.5e-3
@@ -14,17 +13,17 @@ def data_seconds(specs: Specs, name: str) -> float:
     return specs.scale.job_seconds + DATA_SECONDS * (_images(specs, name, "train") + _images(specs, name, "test"))
 
 
-def train_seconds(specs: Specs, run: RunSpec, recipe: Recipe) -> float:
-    alone = image_seconds(specs, run) * recipe.epochs * _images(specs, run.data, "train")
-    return specs.scale.job_seconds + alone + teacher_seconds(specs, run, recipe)
+def train_seconds(specs: Specs, run: RunSpec, epochs: int) -> float:
+    alone = image_seconds(specs, run) * epochs * _images(specs, run.data, "train")
+    return specs.scale.job_seconds + alone + teacher_seconds(specs, run, epochs)
 
 
-def teacher_seconds(specs: Specs, run: RunSpec, recipe: Recipe) -> float:
+def teacher_seconds(specs: Specs, run: RunSpec, epochs: int) -> float:
     """The part of a training in which the teacher answers: once for each image of each epoch."""
     if run.teacher is None:
         return 0.0
     each = specs.scale.predict_share * image_seconds(specs, specs.runs.runs[run.teacher])
-    return each * recipe.epochs * _images(specs, run.data, "train")
+    return each * epochs * _images(specs, run.data, "train")
 
 
 def predict_seconds(specs: Specs, run: RunSpec, data: str) -> float:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +63,19 @@ class Store:
         if key in self.damage:
             return "damaged"
         return "failed" if (folder / FAILURE).exists() else "absent"
+
+    def states(self, keys: Iterable[str]) -> dict[str, State]:
+        """`state` of each. What has no folder is not looked for: one listing in place of three files a job."""
+        try:
+            with os.scandir(self.root) as entries:
+                there = {entry.name for entry in entries}
+        except FileNotFoundError:
+            there = set()
+        except OSError:
+            # A folder that may not be listed may still let those be read whose names are known.
+            return {key: self.state(key) for key in keys}
+        there |= self._results.keys() | self.damage.keys()
+        return {key: self.state(key) if key in there else "absent" for key in keys}
 
     def forget(self, key: str) -> None:
         """Drop what this process remembers of ``key``; the next question looks at the disk again."""

@@ -72,7 +72,7 @@ def test_a_checkpoint_from_before_a_field_existed_is_resumed(tmp_path: Path, mon
 
     from replicate.engine.checkpoint import Checkpoints, Snapshot
 
-    monkeypatch.setattr(jobs, "NEUTRAL", {"recipe.clip": 0.0})
+    monkeypatch.setattr(jobs, "NEUTRAL", {"recipe": {"clip": 0.0}})
     old: dict[str, Any] = {"kind": "train", "recipe": {"lr": 1.0}}
     assert Checkpoints(tmp_path, old).save(Snapshot(7, {"w": torch.ones(2)}, {}))
     found = Checkpoints(tmp_path, {"kind": "train", "recipe": {"lr": 1.0, "clip": 0.0}}).newest()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from stage import ROOT, plan_of
 
 from replicate.plan import job as jobs
-from replicate.plan.job import key_of
+from replicate.plan.job import Part, key_of, without_neutral, written
+from replicate.store.atomic import canonical
 
 GOLDEN = ROOT / "tests" / "golden" / "keys.json"
 
@@ -96,12 +99,43 @@ def test_the_order_of_a_payload_does_not_matter(body: dict[str, Any]) -> None:
 def test_a_later_field_moves_no_key_while_it_means_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     old = {"kind": "train", "recipe": {"lr": 0.1}}
     key = key_of(old, "x")
-    monkeypatch.setattr(jobs, "NEUTRAL", {"recipe.clip": 0.0, "precision": "fp32"})
+    monkeypatch.setattr(jobs, "NEUTRAL", {"recipe": {"clip": 0.0}, "precision": "fp32"})
     assert key_of(old, "x") == key
     assert key_of({"kind": "train", "precision": "fp32", "recipe": {"lr": 0.1, "clip": 0.0}}, "x") == key
     assert key_of({"kind": "train", "recipe": {"lr": 0.1, "clip": 1.0}}, "x") != key
     assert key_of({"kind": "train", "clip": 0.0, "recipe": {"lr": 0.1}}, "x") != key
     assert key_of({"kind": "train", "precision": "fp16", "recipe": {"lr": 0.1}}, "x") != key
+
+
+fields = st.sampled_from(["a", "b", "c", "later", "part"])
+neutrals = st.none() | st.booleans() | st.integers(0, 1) | st.just(0.0)
+
+
+@given(
+    st.dictionaries(fields, values | neutrals, max_size=4),
+    st.dictionaries(fields, values | neutrals, max_size=4),
+    st.dictionaries(fields, values | neutrals, max_size=2),
+    st.dictionaries(fields, neutrals | st.dictionaries(fields, neutrals, max_size=2), max_size=3),
+)
+def test_a_key_is_the_hash_of_the_canonical_json(
+    body: dict[str, Any], part: dict[str, Any], change: dict[str, Any], neutral: dict[str, Any]
+) -> None:
+    """However much of it was written out for another job, and whatever is left out as neutral."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs, "NEUTRAL", neutral)
+        for values in (part, part | change):
+            plain = body | {"part": values}
+            for made in (Part("part", values), Part("part", part).changed(change) if values is not part else values):
+                assert written(body | {"part": made}) == canonical(without_neutral(plain))
+            # Under another name it is a dictionary like any other.
+            assert written(plain | {"b": Part("part", values)}) == canonical(without_neutral(plain | {"b": values}))
+
+
+def test_a_part_is_sent_to_other_processes_as_what_it_holds() -> None:
+    part = Part("recipe", {"lr": 0.1, "crop": (0.08, 1.0)})
+    sent = pickle.loads(pickle.dumps(part))
+    assert type(sent) is dict
+    assert sent == part == copy.deepcopy(part)
 
 
 def test_a_payload_has_no_number_that_json_lacks() -> None:

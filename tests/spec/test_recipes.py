@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from stage import ROOT, TABLE
 
 from replicate.errors import SpecError
 from replicate.plan.cells import Plan, plan_tables
-from replicate.plan.expand import Expander
+from replicate.plan.expand import Expander, _field
 from replicate.spec.load import load
+from replicate.spec.recipe import Recipe
+from replicate.store.atomic import canonical
 
 
 def edited(tables: Path, file: str, old: str, new: str) -> Path:
@@ -44,6 +47,18 @@ def test_a_recipe_takes_what_its_base_has_at_the_scale(plan: Plan) -> None:
 def test_a_chain_of_bases_is_followed(plan: Plan) -> None:
     inat = plan.expander.recipe("deit-b-224/none/inat19")
     assert (inat.optimizer, inat.erase, inat.batch, inat.epochs) == ("adamw", 0.1, 64, 10)
+
+
+def test_a_changed_field_is_what_a_whole_recipe_makes_of_it(plan: Plan) -> None:
+    base = dict(plan.expander.train("deit-b-224/none", 0).payload["recipe"])
+    for change in ({"lr": 1}, {"warmup_epochs": 5}, {"crop_scale": (1, 2)}, {"ema": 0, "train_mode": False}):
+        changed = {name: _field(name).validate_python(value) for name, value in change.items()}
+        whole = Recipe.model_validate(base | change).model_dump()
+        assert canonical(base | changed) == canonical(whole)
+    for wrong in ({"lr": "1"}, {"lr": 0.0}, {"batch": 1.5}, {"train_mode": 1}, {"precision": "fp8"}):
+        for name, value in wrong.items():
+            with pytest.raises(ValidationError):
+                _field(name).validate_python(value)
 
 
 def test_at_paper_scale_a_recipe_is_what_its_entries_write() -> None:

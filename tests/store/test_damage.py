@@ -12,6 +12,7 @@ import pytest
 
 from replicate.errors import StoreFault
 from replicate.plan import job as jobs
+from replicate.store import claim
 from replicate.store.result import commit_result, read_result
 from replicate.store.store import Store
 
@@ -138,6 +139,27 @@ def test_the_store_notes_damage_once_and_sets_it_aside(folder: Path) -> None:
     assert store.set_aside(KEY) is None
 
 
+def test_states_of_many_are_the_states_of_each(folder: Path) -> None:
+    def make(name: str) -> Path:
+        made = folder.parent / name
+        made.mkdir()
+        return made
+
+    (make("failed") / "failure.json").write_text("{}")
+    claim.acquire(make("running"))
+    make("begun")
+    (make("damaged") / "result.json").write_text("{")
+    keys = [KEY, "never", "failed", "running", "begun", "damaged"]
+    states = Store(folder.parent).states(keys)
+    assert list(states.items()) == [(key, Store(folder.parent).state(key)) for key in keys]
+    assert set(states.values()) == {"done", "failed", "running", "damaged", "absent"}
+    # What was found out before stays found out, wherever the folder has gone.
+    store = Store(folder.parent)
+    store.states(keys)
+    folder.parent.rename(folder.parent.with_name("moved"))
+    assert store.states([KEY, "damaged", "failed"]) == {KEY: "done", "damaged": "damaged", "failed": "absent"}
+
+
 def test_folders_aside_are_no_results(folder: Path) -> None:
     store = Store(folder.parent)
     assert store.keys() == [KEY]
@@ -146,7 +168,7 @@ def test_folders_aside_are_no_results(folder: Path) -> None:
 
 
 def test_a_field_that_came_later_is_no_other_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "NEUTRAL", {"recipe.clip": 0.0})
+    monkeypatch.setattr(jobs, "NEUTRAL", {"recipe": {"clip": 0.0}})
     store = Store(tmp_path)
     old: dict[str, Any] = {"kind": "train", "recipe": {"lr": 1.0}}
     new: dict[str, Any] = {"kind": "train", "recipe": {"lr": 1.0, "clip": 0.0}}
