@@ -8,6 +8,7 @@ two jobs, its training and its decisions; all are distilled from one teacher.
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
 import tempfile
@@ -57,12 +58,13 @@ def main() -> None:
     started = time.process_time()
     plan = plan_tables(specs, ["synthetic"], [0])
     planned = time.process_time()
+    gc.freeze()  # As the command line does, once it has a plan.
     urgency = plan.graph.urgency()
     served = plan.served()
     counted = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        states = {key: store.state(key) for key in plan.graph.jobs}
+        states = store.states(plan.graph.jobs)
     looked = time.process_time()
     assert len(urgency) == len(served) == len(states)
     print(f"{cells:,} cells, {len(plan.graph):,} jobs")

@@ -6,6 +6,7 @@ has closed the pipe (as of any program that SIGPIPE ends).
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -128,4 +129,7 @@ def main() -> None:
         # come to its exit code.
         sys.stdout = None
         code = UNREAD
+    finally:
+        # What `Workspace.plan` froze; some extension modules call it leaked when it is never looked at again.
+        gc.unfreeze()
     sys.exit(code or DONE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -55,7 +56,10 @@ class Workspace:
     def plan(self, tables: Sequence[str], specs: Specs | None = None) -> Plan:
         from replicate.plan.cells import plan_tables
 
-        return plan_tables(specs or self.specs(), tables, self.seeds)
+        plan = plan_tables(specs or self.specs(), tables, self.seeds)
+        # It lives as long as the command. Searching 200,000 jobs for garbage takes 0.8 s each time.
+        gc.freeze()
+        return plan
 
     def store(self) -> Store:
         from replicate.store.store import Store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -61,15 +62,7 @@ class Plan:
 
     def served(self) -> dict[str, int]:
         """How many cells rest on each job, directly or through others."""
-        readers: dict[str, set[tuple[str, str, str]]] = {key: set() for key in self.graph.jobs}
-        for cells in self.cells.values():
-            for cell in cells:
-                for key in cell.keys:
-                    readers[key].add((cell.table, cell.row, cell.column))
-        for job in reversed(list(self.graph)):
-            for key in job.inputs.values():
-                readers[key] |= readers[job.key]
-        return {key: len(cells) for key, cells in readers.items()}
+        return self.graph.served(Counter(cell.keys for cells in self.cells.values() for cell in cells))
 
 
 def plan_tables(specs: Specs, tables: Sequence[str], seeds: Sequence[int]) -> Plan:

@@ -51,7 +51,27 @@ class Graph:
         Starting the most urgent first keeps all workers busy to the end (critical-path scheduling).
         """
         urgency = {job.key: job.seconds for job in self}
-        for job in reversed(list(self)):
-            for key in job.inputs.values():
-                urgency[key] = max(urgency[key], self.jobs[key].seconds + urgency[job.key])
+        for key, job in reversed(self.jobs.items()):
+            behind = urgency[key]
+            for read in job.inputs.values():
+                through = self.jobs[read].seconds + behind
+                if through > urgency[read]:
+                    urgency[read] = through
         return urgency
+
+    def served(self, readers: Mapping[tuple[str, ...], int]) -> dict[str, int]:
+        """How many of ``readers`` rest on each job, directly or through others.
+
+        A reader is the keys it reads, given with how often it occurs; those that read the same are followed once.
+        """
+        served = dict.fromkeys(self.jobs, 0)
+        for keys, times in readers.items():
+            found, stack = set(keys), list(keys)
+            while stack:
+                for key in self.jobs[stack.pop()].inputs.values():
+                    if key not in found:
+                        found.add(key)
+                        stack.append(key)
+            for key in found:
+                served[key] += times
+        return served

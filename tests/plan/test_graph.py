@@ -58,6 +58,16 @@ def test_urgency_falls_along_every_edge_by_the_cost_of_the_input(graph: Graph) -
         assert urgency[key] == graph.jobs[key].seconds
 
 
+@given(graphs(), st.data())
+@settings(max_examples=40)
+def test_a_job_serves_all_whose_part_of_the_graph_it_is_in(graph: Graph, data: st.DataObject) -> None:
+    read = st.lists(st.sampled_from(list(graph.jobs)), max_size=3, unique=True).map(tuple)
+    readers = data.draw(st.dictionaries(read, st.integers(1, 5), max_size=6))
+    parts = {keys: graph.needed_for(keys).jobs for keys in readers}
+    for key, served in graph.served(readers).items():
+        assert served == sum(times for keys, times in readers.items() if key in parts[keys])
+
+
 def test_a_job_is_in_it_once() -> None:
     graph = Graph()
     first = graph.add(Job("a", "data", {"size": 1}, {}))
