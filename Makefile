@@ -50,8 +50,9 @@ test-faults: env      ## all of that, done for real on a Slurm of this machine, 
 HEAVY := tests/engine tests/figures/test_drawn.py tests/nightly/test_nights.py \
 	$(addprefix tests/launch/test_,accidents.py any_workers.py worker.py)
 
+# With bytecode: two thirds of collecting, in each of both processes, is compiling. No test awaits what anyio starts.
 test-fast: env      ## what needs no torch
-	$(RUN) -m pytest -n 2 $(addprefix --ignore=,$(HEAVY)) \
+	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n 2 -p no:anyio $(addprefix --ignore=,$(HEAVY)) \
 		-m "not torch and not latex and not slurm and not browser and not drawn"
 
 lint: env      ## style and types

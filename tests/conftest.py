@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from stage import ROOT, TABLE, Call, called_here, environment, fill, missing, plan_of
+from stage import ROOT, Call, called_here, copied_tables, environment, fill, missing, plan_of
 
 from replicate.store.store import Store
 
@@ -43,13 +43,7 @@ def replicate() -> Call:
 @pytest.fixture
 def tables(tmp_path: Path) -> Path:
     """A copy of the specs, to be damaged; of the tables Table 3 alone, since more of them will come."""
-    folder = tmp_path / "tables"
-    (folder / "scales").mkdir(parents=True)
-    for path in (ROOT / "tables" / f"{TABLE}.toml", ROOT / "tables" / "runs.toml"):
-        shutil.copy(path, folder)
-    for scale in ("mini", "paper"):
-        shutil.copy(ROOT / "tables" / "scales" / f"{scale}.toml", folder / "scales")
-    return folder
+    return copied_tables(tmp_path)
 
 
 @pytest.fixture

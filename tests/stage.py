@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import traceback
@@ -34,7 +35,7 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | changes
 
 
-def called_here(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+def called_here(command: list[str], cwd: Path, **changes: str) -> subprocess.CompletedProcess[str]:
     """What the command line does with ``command`` in this process: its exit code and what it prints."""
     out, err = io.StringIO(), io.StringIO()
     with (
@@ -46,6 +47,8 @@ def called_here(command: list[str], cwd: Path) -> subprocess.CompletedProcess[st
         patch.setattr(sys, "argv", command[2:])
         for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
             patch.delenv(name, raising=False)
+        for name, value in changes.items():
+            patch.setenv(name, value)
         try:
             main()
             code: object = 0
@@ -66,6 +69,17 @@ def missing(reason: str) -> None:
 
 def plan_of(scale: str = "mini", seeds: tuple[int, ...] = (0,)) -> Plan:
     return plan_tables(load(ROOT / "tables", scale), [TABLE], seeds)
+
+
+def copied_tables(into: Path) -> Path:
+    """``tables/`` with Table 3 alone."""
+    folder = into / "tables"
+    (folder / "scales").mkdir(parents=True)
+    for path in (ROOT / "tables" / f"{TABLE}.toml", ROOT / "tables" / "runs.toml"):
+        shutil.copy(path, folder)
+    for scale in ("mini", "paper"):
+        shutil.copy(ROOT / "tables" / "scales" / f"{scale}.toml", folder / "scales")
+    return folder
 
 
 def fill(store: Store, job: Job) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
-from stage import ROOT, TABLE, Call
+from stage import ROOT, TABLE, Call, copied_tables, environment
 
 LAYERS = ("spec", "plan", "store", "engine", "launch", "collect", "render", "cli")
 
@@ -31,11 +34,14 @@ class Import(NamedTuple):
     at_top: bool
 
 
-def imports() -> Iterator[Import]:
+@cache
+def imports() -> tuple[Import, ...]:
     package = ROOT / "replicate"
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package).as_posix()
-        yield from _imports(ast.parse(path.read_text()), name, at_top=True)
+    return tuple(
+        found
+        for path in sorted(package.rglob("*.py"))
+        for found in _imports(ast.parse(path.read_text()), path.relative_to(package).as_posix(), at_top=True)
+    )
 
 
 def _imports(node: ast.AST, file: str, at_top: bool) -> Iterator[Import]:
@@ -62,7 +68,7 @@ def layer_of(module: str) -> str | None:
 
 
 def test_imports_go_one_way_along_the_layers() -> None:
-    found = list(imports())
+    found = imports()
     assert len(found) > 100
     wrong = []
     for one in found:
@@ -122,25 +128,52 @@ LOOKING = {
 }
 
 
-@pytest.fixture
-def blocked(tmp_path: Path) -> dict[str, str]:
+ALL = """
+import json, sys
+from pathlib import Path
+from stage import called_here
+print(json.dumps({
+    name: vars(called_here([sys.executable, "-m", "replicate", *arguments], Path.cwd()))
+    for name, arguments in json.load(sys.stdin).items()
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def blocked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment in which importing torch fails as if it were not installed."""
-    folder = tmp_path / "blocked"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("blocked")
     (folder / "sitecustomize.py").write_text(BLOCKED)
-    return {"PYTHONPATH": f"{folder}:{ROOT}"}
+    return {"PYTHONPATH": f"{folder}:{ROOT}:{ROOT / 'tests'}"}
+
+
+@pytest.fixture(scope="module")
+def looked(blocked: dict[str, str], filled: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What each command of LOOKING does there. One process for all: half of what each costs is to start Python."""
+    here = tmp_path_factory.mktemp("looked")
+    results = shutil.copytree(filled, here / "results")
+    folders = ("--results", str(results), "--out", str(here / "out"), "--tables", str(copied_tables(here)))
+    commands = json.dumps({name: (*arguments, *folders) for name, arguments in LOOKING.items()})
+    done = subprocess.run(
+        [sys.executable, "-c", ALL],
+        input=commands,
+        env=environment(**blocked),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stderr == ""
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 @pytest.mark.parametrize("name", LOOKING)
-def test_looking_needs_no_torch(
-    name: str, replicate: Call, results: Path, tables: Path, blocked: dict[str, str]
-) -> None:
-    arguments = LOOKING[name]
-    folders = ("--results", str(results), "--out", str(results.parent / "out"), "--tables", str(tables))
-    done = replicate(*arguments, *folders, env=blocked)
-    assert done.stderr == ""
-    assert done.returncode == 0
-    assert done.stdout
+def test_looking_needs_no_torch(name: str, looked: dict[str, Any]) -> None:
+    done = looked[name]
+    assert done["stderr"] == ""
+    assert done["returncode"] == 0
+    assert done["stdout"]
 
 
 def test_what_would_train_says_what_is_missing(replicate: Call, tables: Path, blocked: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from stage import ROOT, environment, missing
 
 ASK = """
-eval "$(deit-replicate completion bash)"
+{script}
 COMP_WORDS=({words} "{last}")
 COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
 _deit_replicate_completion deit-replicate
@@ -19,18 +19,26 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 """
 
 
-def complete(words: str, last: str) -> list[str]:
-    bash = shutil.which("bash")
-    if bash is None:
+def bash(script: str) -> str:
+    found = shutil.which("bash")
+    if found is None:
         missing("bash is not installed")
     environ = environment()
     path = f"{Path(sys.executable).parent}:{environ['PATH']}"
-    script = ASK.format(words=words, last=last)
     done = subprocess.run(
-        [str(bash), "-c", script], cwd=ROOT, env=environ | {"PATH": path}, capture_output=True, text=True
+        [str(found), "-c", script], cwd=ROOT, env=environ | {"PATH": path}, capture_output=True, text=True
     )
     assert done.stderr == ""
-    return done.stdout.split()
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def script() -> str:
+    return bash("deit-replicate completion bash")
+
+
+def complete(script: str, words: str, last: str) -> list[str]:
+    return bash(ASK.format(script=script, words=words, last=last)).split()
 
 
 @pytest.mark.parametrize(
@@ -46,12 +54,12 @@ def complete(words: str, last: str) -> list[str]:
         ("deit-replicate table", "--no", ["--no-run"]),
     ],
 )
-def test_completion(words: str, last: str, expected: list[str]) -> None:
-    assert complete(words.removesuffix(" st"), last) == expected
+def test_completion(script: str, words: str, last: str, expected: list[str]) -> None:
+    assert complete(script, words.removesuffix(" st"), last) == expected
 
 
-def test_tables_are_offered_and_runs_are_not() -> None:
-    offered = complete("deit-replicate table --id", "")
+def test_tables_are_offered_and_runs_are_not(script: str) -> None:
+    offered = complete(script, "deit-replicate table --id", "")
     assert "distillation_ablation" in offered
     assert "runs" not in offered
 

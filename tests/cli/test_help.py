@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from stage import ROOT, environment
+from stage import ROOT, called_here, environment
 
 from replicate.cli import COMMANDS
 
@@ -17,7 +17,7 @@ GOLDEN = ROOT / "tests" / "golden" / "help"
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help(command: str) -> None:
     arguments = [sys.executable, "-m", "replicate", *command.split(), "--help"]
-    done = subprocess.run(arguments, cwd=ROOT, env=environment(COLUMNS="100"), capture_output=True, text=True)
+    done = called_here(arguments, ROOT, COLUMNS="100")
     assert (done.returncode, done.stderr) == (0, "")
     path = GOLDEN / f"{command or 'replicate'}.txt"
     if os.environ.get("UPDATE_GOLDEN") == "1":

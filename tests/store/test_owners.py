@@ -13,27 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from racing import KEYS, race
 from stage import environment
 
 from replicate.store import claim
 from replicate.store.store import Store
-
-KEYS = 60
-
-
-def race(root: str, barrier: Any) -> None:
-    """Takes each key in turn, as a worker does: claim, look whether it is done, compute, give up the claim."""
-    barrier.wait()
-    for number in range(KEYS):
-        folder = Path(root) / f"job-{number}"
-        folder.mkdir(exist_ok=True)
-        if not claim.acquire(folder):
-            continue
-        if not (folder / "done").exists():
-            (folder / f"computed-by-{os.getpid()}").touch()
-            time.sleep(0.001)
-            (folder / "done").touch()
-        claim.release(folder)
 
 
 def test_racing_processes_compute_nothing_twice(tmp_path: Path) -> None:
