@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from replicate.errors import Fault, SpecError, UnknownName, UserError
 from replicate.launch.mount import file_system
 from replicate.launch.sbatch import Plain, Sbatch, Value, minutes, one_line
-from replicate.spec.load import read_toml, shown_path, validated
+from replicate.spec.file import read_toml, shown_path, validated
 from replicate.spec.recipe import Count, Strict
 
 KINDS = ("data", "train", "predict", "measure", "probe")

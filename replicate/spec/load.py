@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from replicate.errors import Fault, SpecError, UnknownName, UserError, suggestion
 from replicate.spec.crosscheck import check_runs, check_table
 from replicate.spec.figure import FigureSpec
 from replicate.spec.figure_check import check_figure
+from replicate.spec.file import read, read_toml, shown_path, validated
 from replicate.spec.run import RunsFile
 from replicate.spec.scale import Scale
 from replicate.spec.table import TableSpec
-
-M = TypeVar("M", bound=BaseModel)
 
 NOT_TABLES = ("runs.toml",)
 FIGURES = "figures"
@@ -79,8 +75,8 @@ def load(folder: Path, scale: str) -> Specs:
         )
     faults: list[Fault] = []
     bound = _scale(folder, scale, faults)
-    runs = _read(folder / "runs.toml", RunsFile, faults)
-    specs = {path: _read(path, TableSpec, faults) for path in paths}
+    runs = read(folder / "runs.toml", RunsFile, faults)
+    specs = {path: read(path, TableSpec, faults) for path in paths}
     if runs is not None:
         faults += check_runs(shown_path(folder / "runs.toml"), runs, bound)
     tables: dict[str, TableSpec] = {}
@@ -89,9 +85,7 @@ def load(folder: Path, scale: str) -> Specs:
         if spec is None:
             continue
         table_id = spec.table.id
-        if table_id != path.stem:
-            where = f"{shown_path(path)}: table.id"
-            faults.append(Fault(where, f"must be the name of the file, '{path.stem}', got '{table_id}'"))
+        faults += _misnamed(path, "table.id", table_id)
         tables[table_id], files[table_id] = spec, path
         if runs is not None:
             faults += check_table(shown_path(path), spec, runs, bound)
@@ -110,16 +104,21 @@ def _figures(
     # What a figure names cannot be looked up in tables that were not read.
     complete = not faults
     for path in sorted(folder.glob("*.toml")):
-        spec = _read(path, FigureSpec, faults)
+        spec = read(path, FigureSpec, faults)
         if spec is None:
             continue
-        if spec.figure.id in figures:
-            taken = shown_path(files[spec.figure.id])
-            faults.append(Fault(f"{shown_path(path)}: figure.id", f"'{spec.figure.id}' is taken by {taken}"))
+        faults += _misnamed(path, "figure.id", spec.figure.id)
         figures[spec.figure.id], files[spec.figure.id] = spec, path
         if complete and runs is not None:
             faults += check_figure(shown_path(path), spec, tables, runs, scale)
     return figures, files
+
+
+def _misnamed(path: Path, key: str, name: str) -> list[Fault]:
+    """Commands ask for ids and people for files: one name for both, which no other file can have."""
+    if name == path.stem:
+        return []
+    return [Fault(f"{shown_path(path)}: {key}", f"must be the name of the file, '{path.stem}', got '{name}'")]
 
 
 def _attributed(faults: list[Fault], folder: Path, scale: str, runs: RunsFile | None) -> list[Fault]:
@@ -168,8 +167,8 @@ def _scale(folder: Path, name: str, faults: list[Fault]) -> Scale | None:
             return None
         raw = _merged(below, raw)
     found = validated(path, Scale, raw, faults) if raw is not None else None
-    if found is not None and found.id != name:
-        faults.append(Fault(f"{shown_path(path)}: id", f"must be the name of the file, '{name}', got '{found.id}'"))
+    if found is not None:
+        faults += _misnamed(path, "id", found.id)
     return found
 
 
@@ -185,99 +184,3 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
-
-
-def read_toml(path: Path, faults: list[Fault]) -> dict[str, Any] | None:
-    """The file as it stands, or None with a fault added to ``faults``."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        faults.append(Fault(shown_path(path), f"not TOML: {error}"))
-    except UnicodeDecodeError as error:
-        faults.append(Fault(shown_path(path), f"not UTF-8: {error.reason} at byte {error.start}"))
-    except OSError as error:
-        faults.append(Fault(shown_path(path), f"cannot be read: {error.strerror}"))
-    return None
-
-
-def _read(path: Path, model: type[M], faults: list[Fault]) -> M | None:
-    raw = read_toml(path, faults)
-    return None if raw is None else validated(path, model, raw, faults)
-
-
-def validated(path: Path, model: type[M], raw: dict[str, Any], faults: list[Fault]) -> M | None:
-    """``raw`` as a ``model``, or None with every fault added to ``faults`` in the house form."""
-    try:
-        # Strict mode refuses a list where a tuple is meant; TOML has lists only.
-        return model.model_validate(_tuples(raw))
-    except ValidationError as error:
-        found: list[dict[str, Any]] = [dict(one) for one in error.errors(include_url=False)]
-        # A list whose only entry is at fault counts as empty too: that is said of the entry alone.
-        deeper = {one["loc"][:depth] for one in found for depth in range(len(one["loc"]))}
-        faults += [_fault(path, model, one) for one in found if one["type"] != "too_short" or one["loc"] not in deeper]
-        return None
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    return value
-
-
-def _fault(path: Path, model: type[BaseModel], error: dict[str, Any]) -> Fault:
-    # pydantic adds a last step "[key]" where a name itself is at fault.
-    loc = error["loc"][:-1] if error["loc"][-1:] == ("[key]",) else error["loc"]
-    where = f"{shown_path(path)}: {_dotted(loc)}" if loc else shown_path(path)
-    kind, got = error["type"], error.get("input")
-    if kind == "extra_forbidden":
-        known = _fields_at(model, loc[:-1])
-        return Fault(where, f"unknown key '{loc[-1]}'", tuple(suggestion(str(loc[-1]), known, plural="keys")))
-    if kind == "missing":
-        return Fault(where, "this key is required")
-    message = str(error["msg"]).removeprefix("Input ").removeprefix("Value error, ")
-    shown = "" if isinstance(got, dict | tuple) else f", got {got!r}"
-    return Fault(where, f"{message}{shown}")
-
-
-def _dotted(loc: tuple[int | str, ...]) -> str:
-    text = ""
-    for part in loc:
-        plain = isinstance(part, str) and part.replace("_", "").replace("-", "").isalnum()
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if plain else f'."{part}"'
-    return text.lstrip(".")
-
-
-def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """Field names allowed at ``loc``: walks the JSON schema, which knows about nesting, lists and unions."""
-    schema = model.model_json_schema()
-    node: dict[str, Any] = schema
-    for part in loc:
-        node = _resolve(schema, node)
-        if isinstance(part, int):
-            node = node.get("items", {})
-        elif part in node.get("properties", {}):
-            node = node["properties"][part]
-        elif isinstance(node.get("additionalProperties"), dict):
-            node = node["additionalProperties"]
-        elif "discriminator" in node:
-            node = {"$ref": node["discriminator"]["mapping"].get(part, "#")}
-    return sorted(_resolve(schema, node).get("properties", {}))
-
-
-def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    for option in node.get("anyOf", ()):
-        if option.get("type") != "null":
-            node = option
-    while "$ref" in node:
-        found: Any = schema
-        for step in node["$ref"].lstrip("#/").split("/"):
-            found = found[step] if step else found
-        node = found
-    return node
-
-
-def shown_path(path: Path) -> str:
-    """The path as a user would type it: from its parent folder on."""
-    return f"{path.parent.name}/{path.name}" if path.parent.name else str(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,13 @@ from replicate.errors import SpecError, UnknownName
 from replicate.spec.load import load
 
 
+def named_one(figure: str) -> str:
+    """Its id is the name of its file, ``one.toml``."""
+    return re.sub(r'^id = ".*"$', 'id = "one"', figure, count=1, flags=re.MULTILINE)
+
+
 def faults(root: Path, figure: str) -> list[str]:
-    tables = write_specs(root, {"one": figure})
+    tables = write_specs(root, {"one": named_one(figure)})
     with pytest.raises(SpecError) as caught:
         load(tables, "mini")
     return [str(fault) for fault in caught.value.faults]
@@ -107,9 +113,15 @@ def test_a_figure_has_exactly_one_kind(tmp_path: Path) -> None:
     assert "got none" in faults(tmp_path, SCATTER[: SCATTER.index("[scatter]")])[0]
 
 
-def test_two_figures_cannot_share_an_id(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"figures/two.toml: figure.id: 'speed' is taken by figures/one.toml"):
-        load(write_specs(tmp_path, {"one": SCATTER, "two": SCATTER}), "mini")
+def test_the_id_is_the_name_of_the_file(replicate: Call, tmp_path: Path) -> None:
+    """So no two figures have the same."""
+    tables = write_specs(tmp_path, {"speed": SCATTER, "two": SCATTER})
+    fault = "figures/two.toml: figure.id: must be the name of the file, 'two', got 'speed'"
+    with pytest.raises(SpecError) as caught:
+        load(tables, "mini")
+    assert [str(found) for found in caught.value.faults] == [fault]
+    done = replicate("check", "--tables", str(tables))
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {fault}\n")
 
 
 def test_faults_of_tables_and_figures_are_reported_together(tmp_path: Path) -> None:
@@ -121,7 +133,7 @@ def test_faults_of_tables_and_figures_are_reported_together(tmp_path: Path) -> N
 
 
 def test_check_finds_them(replicate: Call, tmp_path: Path) -> None:
-    tables = write_specs(tmp_path, {"one": DIFFERENCES.replace('base    = "b"', 'base = "c"')})
+    tables = write_specs(tmp_path, {"one": named_one(DIFFERENCES).replace('base    = "b"', 'base = "c"')})
     done = replicate("check", "--tables", str(tables))
     assert done.returncode == 2
     assert done.stderr == "error: figures/one.toml: differences: there is no row 'c'\n  rows: ti, b, other\n"

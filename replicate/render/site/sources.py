@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replicate.spec.load import Specs, read_toml
+from replicate.spec.file import read_toml
+from replicate.spec.load import Specs
 
 Place = tuple[str, ...]
 """Dotted place of a value in a file, such as ``("recipes", "deit", "lr")``, or of a table."""
