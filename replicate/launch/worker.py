@@ -47,6 +47,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_ARTEFACTS = (JOB, RESULT, FAILURE, PROGRESS, LOG)
 
 GPU_MEMORY = "OOM-GPU"
+"""The kind of failure where a batch did not fit the GPU: what `retry --class` takes."""
 _GPU_HINT = (
     "GPU memory: use more processes (ntasks_per_node, gpus_per_node in [kinds.train] of the profile; mem is that of "
     f"the node), or REPLICATE_MICRO_BATCH (images computed at a time), then: retry --class {GPU_MEMORY}"

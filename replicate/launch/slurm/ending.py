@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from replicate.launch.worker import GPU_MEMORY
+
 Action = Literal["again", "stop"]
 """``again``: the next call submits the job, which goes on from its checkpoint. ``stop``: only `retry` does."""
 
@@ -34,7 +36,7 @@ ENDINGS: Mapping[str, Ending] = {
 """By the state Slurm gives, and LOST."""
 
 KINDS = sorted(
-    {ending.kind for ending in ENDINGS.values()} | {"diverged", "killed", "disk full", "restarts used up", "OOM-GPU"}
+    {ending.kind for ending in ENDINGS.values()} | {"diverged", "killed", "disk full", "restarts used up", GPU_MEMORY}
 )
 """Classes of failure: those above, and those that a job finds itself (`replicate.launch.worker.failure_kind`)."""
 
