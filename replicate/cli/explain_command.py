@@ -147,11 +147,12 @@ def _reads(plan: Plan, table: Table, cell: Cell) -> str | None:
 def _error(plan: Plan, table: Table, cell: Cell) -> str | None:
     if cell.error is None:
         return None
-    read = plan.cell(table.id, cell.row, cell.column).read
+    planned = plan.cell(table.id, cell.row, cell.column)
     if cell.spread is not None:
         over = f"over {count(len(cell.seeds), 'seed')}"
-    elif read is not None and read.metric in ("throughput", "ratio"):
-        over = "from the interval of its ratio to the reference network"
+    elif planned.read is not None and planned.read.metric in ("throughput", "ratio"):
+        paired = "reference" in planned.jobs[0].payload["protocol"]
+        over = "from the interval of its ratio to the reference network" if paired else "over the times of its runs"
     else:
         over = "over images"
     return f"±{number(cell.error, 3)}, standard error {over}"

@@ -108,10 +108,22 @@ def test_a_measurement(tmp_path: Path) -> None:
 def test_a_measurement_without_a_reference(tmp_path: Path) -> None:
     plan, store = plan_all("paper"), Store(tmp_path)
     (job,) = plan.cell("resolution", "at_384", "throughput").jobs
-    finish(store, job, MEASURED | {"ratio": None}, "measure.json", {})
+    windows = {"network": [{"wall": 1.0}, {"wall": 1.2}]}
+    finish(store, job, MEASURED | {"ratio": None}, "measure.json", {"windows": windows})
     text = explained(tmp_path, plan, "resolution", "at_384", "throughput")
     assert "  ratio       none: this protocol times the network alone\n" in text
     assert "precision not recorded" in text
+    # The rate times 0.1 / 1.1: two runs that are 0.2 s apart.
+    assert "  error       ±204, standard error over the times of its runs\n" in text
+
+
+def test_a_measurement_beside_a_reference(tmp_path: Path) -> None:
+    plan, store = plan_all(), Store(tmp_path)
+    planned = plan.cell("model_variants", "deit_ti", "throughput")
+    for job in (*planned.jobs, *planned.others):
+        finish(store, job, MEASURED, "measure.json", {})
+    text = explained(tmp_path, plan, "model_variants", "deit_ti", "throughput")
+    assert "standard error from the interval of its ratio to the reference network\n" in text
 
 
 def test_a_probe(tmp_path: Path) -> None:
