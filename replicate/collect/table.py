@@ -185,6 +185,8 @@ class Table:
     """Of the code that made the results behind the table."""
     uncommitted: bool = False
     """Some of them were made with changes that no commit holds."""
+    macros: str = "Deit"
+    """What the names of its TeX macros begin with."""
 
     def cell(self, row: str, column: str) -> Cell:
         return self.cells[row, column]

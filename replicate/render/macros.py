@@ -1,8 +1,9 @@
 r"""Every number as a TeX macro, for use in prose: ``\DeitDistillationAblationHardBTwoTwoFour{}`` is 74.3.
 
-The name is ``\Deit`` and then table, row and column of the cell, each word with a capital letter and each digit
-spelt out, since a TeX name has letters only. A number that only claims use has ``Reference`` in the place of its
-row. A number that is not there yet is ``??`` in bold, so that nobody overlooks it.
+The name is ``\Deit`` (``paper.macros`` of runs.toml says another beginning) and then table, row and column of the
+cell, each word with a capital letter and each digit spelt out, since a TeX name has letters only. A number that only
+claims use has ``Reference`` in the place of its row. A number that is not there yet is ``??`` in bold, so that nobody
+overlooks it.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from replicate.render import layout
 from replicate.render.symbols import comment, definitions, escape
 
 FILE = "numbers.tex"
-PREFIX = "Deit"
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 ABSENT = r"\textbf{??}"
 
 
-def name(table_id: str, row: str, column: str) -> str:
+def name(table: Table, row: str, column: str) -> str:
     """``DeitDistillationAblationHardBTwoTwoFour``, without the backslash."""
-    return PREFIX + "".join(map(_word, (table_id, "reference" if row == "@" else row, column)))
+    return table.macros + "".join(map(_word, (table.id, "reference" if row == "@" else row, column)))
 
 
 def render(tables: Iterable[Table]) -> str:
@@ -42,15 +42,16 @@ def render(tables: Iterable[Table]) -> str:
     for table in tables:
         for row, column in _places(table):
             place = f"{table.id} {row} {column}"
-            other = owners.setdefault(name(table.id, row, column), place)
+            other = owners.setdefault(name(table, row, column), place)
             if other != place:
                 raise UserError(
                     f"{table.spec or table.id}: a macro name of its own for every cell, got "
-                    f"\\{name(table.id, row, column)} for '{other}' and for '{place}'\n"
+                    f"\\{name(table, row, column)} for '{other}' and for '{place}'\n"
                     "  give one of them another key"
                 )
     needed = "\n".join(lines)
-    head = [comment("numbers for use in prose; needs amssymb; a name is \\Deit, table, row, column")]
+    begin = " or ".join(dict.fromkeys(f"\\{table.macros}" for table in tables))
+    head = [comment(f"numbers for use in prose; needs amssymb; a name is {begin}, table, row, column")]
     return "\n".join([*head, *definitions(needed), *lines]) + "\n"
 
 
@@ -59,7 +60,7 @@ def _macros(table: Table) -> list[str]:
     for row, column in _places(table):
         cell = table.cell(row, column)
         tex = _value(cell, f"{table.spec or table.id}: row {row}, column {column}")
-        lines.append(rf"\newcommand{{\{name(table.id, row, column)}}}{{{tex}}}")
+        lines.append(rf"\newcommand{{\{name(table, row, column)}}}{{{tex}}}")
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from replicate.errors import suggestion
 from replicate.spec.recipe import Distillation, Evaluation, Recipe, Strict
@@ -36,12 +36,27 @@ class RunSpec(Strict):
         return self.distillation or "none"
 
 
+class Paper(Strict):
+    """What holds for all tables of the paper."""
+
+    macros: str = "Deit"
+    """What the TeX macro of every number begins with."""
+
+    @field_validator("macros")
+    @classmethod
+    def _letters(cls, macros: str) -> str:
+        if not (macros.isascii() and macros.isalpha()):
+            raise ValueError("letters only, since a TeX name has no others")
+        return macros
+
+
 class RunsFile(Strict):
     """tables/runs.toml.
 
     A recipe that ``extends`` another one writes down what differs: in the file, and in a scale likewise.
     """
 
+    paper: Paper = Paper()
     evaluation: Evaluation
     recipes: dict[str, Recipe]
     """Complete, as they are where a scale changes nothing."""

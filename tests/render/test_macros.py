@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stage import TABLE, Call
 
 from replicate.errors import UserError
 from replicate.render import macros, standalone
@@ -19,9 +20,36 @@ DEFINED = re.compile(r"^\\newcommand\{\\([A-Za-z]+)\}\{(.*)\}$", re.MULTILINE)
 
 
 def test_the_name_says_table_row_and_column_in_letters_only() -> None:
-    assert macros.name("distillation_ablation", "hard", "b_224") == "DeitDistillationAblationHardBTwoTwoFour"
-    assert macros.name("distillation_ablation", "@", "teacher") == "DeitDistillationAblationReferenceTeacher"
-    assert macros.name("resolution", "at_384", "top1") == "DeitResolutionAtThreeEightFourTopOne"
+    assert macros.name(TABLE3, "hard", "b_224") == "DeitDistillationAblationHardBTwoTwoFour"
+    assert macros.name(TABLE3, "@", "teacher") == "DeitDistillationAblationReferenceTeacher"
+    assert macros.name(replace(TABLE3, id="resolution"), "at_384", "top1") == "DeitResolutionAtThreeEightFourTopOne"
+
+
+def test_another_paper_has_another_prefix(replicate: Call, tables: Path, tmp_path: Path) -> None:
+    runs = tables / "runs.toml"
+    runs.write_text('[paper]\nmacros = "Doe"\n' + runs.read_text())
+    folders = ("--tables", str(tables), "--results", str(tmp_path / "none"), "--out", str(tmp_path))
+    assert replicate("table", "--id", TABLE, "--no-run", "--format", "macros", *folders).returncode == 3
+    (path,) = (tmp_path / "mini").iterdir()
+    assert "\\newcommand{\\DoeDistillationAblationHardBTwoTwoFour}{" in path.read_text()
+
+
+def test_the_prefix_of_a_paper_is_letters(replicate: Call, tables: Path) -> None:
+    runs = tables / "runs.toml"
+    runs.write_text('[paper]\nmacros = "Doe20"\n' + runs.read_text())
+    done = replicate("check", "--tables", str(tables))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: tables/runs.toml: paper.macros: letters only, ")
+    assert done.stderr.endswith(", got 'Doe20'\n")
+
+
+def test_the_names_begin_with_the_prefix() -> None:
+    text = macros.render([replace(TABLE3, macros="Doe")])
+    assert text.splitlines()[0].endswith(" a name is \\Doe, table, row, column")
+    names = [name for name, _ in DEFINED.findall(text)]
+    assert names
+    assert all(name.startswith("DoeDistillationAblation") for name in names)
+    assert macros.render([TABLE3]).splitlines()[0].endswith(" a name is \\Deit, table, row, column")
 
 
 @pytest.mark.parametrize("sample", sorted(SAMPLES))
@@ -39,7 +67,7 @@ def test_a_missing_number_cannot_be_overlooked() -> None:
     key = next(key for key, cell in TABLE3.cells.items() if cell.shown and key[0] != "@" and cell.state == "done")
     cells = {**TABLE3.cells, key: replace(TABLE3.cells[key], state="pending", shown="", value=None)}
     text = macros.render([replace(TABLE3, cells=cells)])
-    assert rf"\newcommand{{\{macros.name(TABLE3.id, *key)}}}{{\textbf{{??}}}}" in text
+    assert rf"\newcommand{{\{macros.name(TABLE3, *key)}}}{{\textbf{{??}}}}" in text
 
 
 def test_two_cells_of_one_name_are_refused() -> None:

@@ -43,7 +43,7 @@ def test_the_page_does_what_it_says(tmp_path: Path) -> None:
     assert "and costs parameters" in said["claims"]
     assert "here: holds" in said["claims"]
     assert {path.name for path in (tmp_path / "out" / "tiny").iterdir()} >= {"width.tex", "width-numbers.tex"}
-    assert r"\newcommand{\DeitWidthWideTopOne}{" in (tmp_path / "out" / "tiny" / "width-numbers.tex").read_text()
+    assert r"\newcommand{\DoeWidthWideTopOne}{" in (tmp_path / "out" / "tiny" / "width-numbers.tex").read_text()
 
 
 def test_every_file_that_the_page_names_is_there() -> None:
