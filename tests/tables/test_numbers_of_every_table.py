@@ -20,6 +20,16 @@ PAPER: Mapping[str, Any] = yaml.safe_load((ROOT / "tests" / "fixtures" / "deit_t
 
 Cells = dict[tuple[str, str], Printed]
 
+DECISIONS = {
+    "truth": "groundtruth",
+    "convnet": "convnet_RegNetY",
+    "deit": "DeiT",
+    "class": "⚗_class",
+    "distillation": "⚗_distil",
+    "joint": "⚗_class+distil",
+}
+"""Rows and columns of Table 4."""
+
 PLAIN: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, str]]] = {
     # table: (entry, row key -> row there, column key -> column there)
     "model_variants": (
@@ -59,22 +69,8 @@ PLAIN: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, str]]] = {
     ),
     "decision_agreement": (
         "T4",
-        {
-            "truth": "groundtruth",
-            "convnet": "convnet_RegNetY",
-            "deit": "DeiT",
-            "class": "⚗_class",
-            "distillation": "⚗_distil",
-            "joint": "⚗_class+distil",
-        },
-        {
-            "truth": "groundtruth",
-            "convnet": "convnet_RegNetY",
-            "deit": "DeiT",
-            "class": "⚗_class",
-            "distillation": "⚗_distil",
-            "joint": "⚗_class+distil",
-        },
+        DECISIONS,
+        DECISIONS,
     ),
     "efficiency": (
         "T5",
@@ -310,6 +306,21 @@ def test_stars_are_kept_and_explained(specs: Specs) -> None:
     assert starred == STARRED
     notes = specs.table("augmentation_ablation").notes
     assert any(set(note.rows) == {row for _, row in STARRED} for note in notes)
+
+
+def test_columns_of_table_3_are_the_papers(specs: Specs) -> None:
+    _, _, columns = PLAIN["distillation_ablation"]
+    assert list(columns.values()) == PAPER["T3"]["columns"]
+    numbers = [column.key for column in specs.table("distillation_ablation").table.columns if not column.text]
+    assert numbers == list(columns)
+
+
+def test_supervision_in_table_3_is_the_papers(specs: Specs) -> None:
+    _, rows, _ = PLAIN["distillation_ablation"]
+    for row in specs.table("distillation_ablation").rows:
+        there = PAPER["T3"]["rows"][rows[row.key]]
+        label = MARKS[bool(transcribed(there["label_column_printed"]))]
+        assert row.text == {"label": label, "teacher": there["teacher_column"] or "✗"}
 
 
 def test_ticks_of_the_ablation_are_the_papers(specs: Specs) -> None:
