@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import util
 
 import click
@@ -17,9 +17,11 @@ from replicate.english import count
 from replicate.errors import UserError
 from replicate.launch.doctor import site, visit
 from replicate.launch.doctor.draft import draft
-from replicate.launch.doctor.finding import Finding, fail, ok
+from replicate.launch.doctor.finding import Finding, fail, ok, warn
 from replicate.launch.profile import VARIABLE, Profile
 from replicate.launch.slurm.client import Client
+from replicate.launch.slurm.room import strained
+from replicate.plan.job import Job
 from replicate.spec.scale import FolderData
 
 
@@ -52,10 +54,12 @@ def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
             f"  clusters: {known}\n"
             "  a first profile: python -m replicate doctor --draft"
         )
-    scale = workspace.specs().scale
+    specs = workspace.specs()
+    scale = specs.scale
+    jobs = list(workspace.plan(specs.ordered, specs).graph)
     data = [entry for entry in scale.data.values() if isinstance(entry, FolderData)]
     found = []
-    for finding in _findings(profile, data, scale.id, seconds):
+    for finding in _findings(profile, jobs, data, scale.id, seconds):
         found.append(finding)
         if not workspace.json:
             click.echo(str(finding))
@@ -69,7 +73,9 @@ def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
     return MISTAKE if counts["fail"] else DONE
 
 
-def _findings(profile: Profile, data: list[FolderData], scale: str, seconds: float) -> Iterator[Finding]:
+def _findings(
+    profile: Profile, jobs: Sequence[Job], data: list[FolderData], scale: str, seconds: float
+) -> Iterator[Finding]:
     client = Client(profile.client_environment(os.environ), patience=0.0)
     if util.find_spec("submitit") is None:
         yield fail("submitit", "not installed here", "pip install 'deit-replicate[slurm]'")
@@ -77,7 +83,17 @@ def _findings(profile: Profile, data: list[FolderData], scale: str, seconds: flo
     for finding in site.examine(profile, client):
         usable = (usable and finding.subject not in ("programs", "controller")) or finding.level == "ok"
         yield finding
+    yield from _room(profile, jobs, scale)
     # Without a controller a job cannot be sent, but the folder can still be looked at.
     yield from visit.examine(profile, client, data, seconds if usable else 0.0)
     if not data:
         yield ok("data", f"scale '{scale}' draws its own images")
+
+
+def _room(profile: Profile, jobs: Sequence[Job], scale: str) -> Iterator[Finding]:
+    """Whether all tables' jobs can end within their limits, which a step would say only when it submits them."""
+    strains = list(strained(jobs, profile))
+    for strain in strains:
+        yield warn(f"time of {strain.kind} jobs", strain.what, strain.help)
+    if not strains:
+        yield ok("time", f"every job of scale '{scale}' is expected to end within its limit and restarts")

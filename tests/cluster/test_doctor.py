@@ -95,6 +95,20 @@ def test_requests_that_slurm_would_refuse(
     assert not (tmp_path / "x").exists()
 
 
+def test_trainings_that_cannot_end_in_time(testbed: Testbed, replicate: Call, tmp_path: Path) -> None:
+    """What a step says when it submits them is known before."""
+    call = ("doctor", "--wait", "0", "--cluster")
+    done = replicate(*call, str(testbed.profile), "--scale", "paper")
+    assert done.returncode == 0, done.stdout
+    assert levels(done)["time of train jobs"] == "warn"
+    assert "in 1 process (of the scale's processor), but may take 0.5 h 4 times; raise ntasks_per_node" in done.stdout
+    # At the other scale the same limits are plenty, and so are longer ones at this.
+    assert levels(replicate(*call, str(testbed.profile)))["time"] == "ok"
+    enough = ("time          = 30", 'time          = "20-00:00:00"\nntasks_per_node = 8')
+    done = replicate(*call, str(changed(testbed, tmp_path, enough)), "--scale", "paper")
+    assert levels(done)["time"] == "ok"
+
+
 def test_an_interpreter_that_is_not_there(testbed: Testbed, replicate: Call, tmp_path: Path) -> None:
     profile = changed(testbed, tmp_path, (sys.executable, "/opt/none/bin/python"))
     done = replicate("doctor", "--cluster", str(profile))

@@ -55,8 +55,8 @@ def test_the_example_can_finish_the_paper() -> None:
     jobs = list(plan_tables(specs, list(specs.tables), (0,)).graph)
     assert list(strained(jobs, profile)) == []
     one = profile.model_copy(update={"kinds": {}})
-    (line,) = strained(jobs, one)
-    assert line.startswith("train-deit-b-224-")
+    (strain,) = strained(jobs, one)
+    assert str(strain).startswith("train-deit-b-224-")
 
 
 def test_the_example_names_every_key() -> None:

@@ -243,7 +243,7 @@ def test_jobs_that_cannot_end_in_time() -> None:
     long = Job("train-long", "train", {}, {}, seconds=8 * 21 * 3600.0)
     once = Job("predict-long", "predict", {}, {}, seconds=1.5 * 3600.0)
     assert list(strained([fits], profile)) == []
-    assert list(strained([fits, long, once], profile)) == [
+    assert list(map(str, strained([fits, long, once], profile))) == [
         "train-long: expected to take 21.0 h in 8 processes (of the scale's processor), but may take 10.0 h 2 times\n"
         "  raise ntasks_per_node and gpus_per_node, time, or requeue in slurm/lab.toml for train jobs",
         "predict-long: expected to take 1.5 h in 1 process (of the scale's processor), but may take 1.0 h\n"

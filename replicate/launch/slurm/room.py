@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from replicate.english import count
 from replicate.launch.cadence import HOUR
@@ -10,8 +11,20 @@ from replicate.launch.profile import RESUMABLE, Profile
 from replicate.plan.job import Job
 
 
-def strained(jobs: Sequence[Job], profile: Profile) -> Iterator[str]:
-    """A line for each kind of which a job is expected to take longer than all its lives together.
+@dataclass(frozen=True, slots=True)
+class Strain:
+    """Jobs of one kind that cannot end in time: what is expected of the longest, and what to do."""
+
+    kind: str
+    what: str
+    help: str
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  {self.help}"
+
+
+def strained(jobs: Sequence[Job], profile: Profile) -> Iterator[Strain]:
+    """One for each kind of which a job is expected to take longer than all its lives together.
 
     Expected: `Job.seconds`, of one processor of the scale (a V100 at the paper's), shared evenly by the processes.
     Whatever cannot resume has one life.
@@ -24,10 +37,11 @@ def strained(jobs: Sequence[Job], profile: Profile) -> Iterator[str]:
             continue
         worst = max(long, key=lambda job: job.seconds)
         others = f" and {len(long) - 1} more" if len(long) > 1 else ""
-        help = "ntasks_per_node and gpus_per_node, time, or requeue" if kind in RESUMABLE else "time"
-        yield (
+        names = "ntasks_per_node and gpus_per_node, time, or requeue" if kind in RESUMABLE else "time"
+        yield Strain(
+            kind,
             f"{worst.key}{others}: expected to take {worst.seconds / processes / HOUR:,.1f} h in "
             f"{count(processes, 'process', 'processes')} (of the scale's processor), but may take "
-            f"{limit / HOUR:,.1f} h{f' {lives} times' if lives > 1 else ''}\n"
-            f"  raise {help} in slurm/{profile.name}.toml for {kind} jobs"
+            f"{limit / HOUR:,.1f} h{f' {lives} times' if lives > 1 else ''}",
+            f"raise {names} in slurm/{profile.name}.toml for {kind} jobs",
         )

@@ -72,8 +72,8 @@ class Submitter:
             self.step.notes.append(f"{count(len(todo), 'job')} not submitted yet: the queue is full")
             return
         self._test(todo)
-        for line in strained([self.graph.jobs[key] for key in todo], self.profile):
-            self.say(f"warning: {line}")
+        for strain in strained([self.graph.jobs[key] for key in todo], self.profile):
+            self.say(f"warning: {strain}")
         for key in list(todo):
             if views[key].state == "damaged":
                 aside = self.store.set_aside(key)
