@@ -51,7 +51,9 @@ def scrontab(table: Timetable) -> str:
     options = {"job-name": NAME, "time": "01:00:00", **table.options, "output": f"{table.log}/scron-%j.log"}
     lines = [f"#SCRON --{name}={value}" for name, value in options.items()]
     line = crontab(table).splitlines()[-1]
-    return "\n".join(["# Add these lines with: scrontab -e", *lines, line]) + "\n"
+    # Slurm 22.05 does not make the folder of a job's output: the job fails, and its log is not there to say so.
+    first = f"# Add these lines with: scrontab -e, after: mkdir -p {shlex.quote(table.log)}"
+    return "\n".join([first, *lines, line]) + "\n"
 
 
 def systemd(table: Timetable) -> str:

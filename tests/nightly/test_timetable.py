@@ -52,6 +52,7 @@ def test_cron_runs_exactly_what_was_asked(tmp_path: Path) -> None:
 
 def test_scrontab_lines() -> None:
     lines = scrontab(table("--cluster", "lab")).splitlines()
+    assert lines[0] == "# Add these lines with: scrontab -e, after: mkdir -p /repo/log"
     options = [line.removeprefix("#SCRON ") for line in lines if line.startswith("#SCRON ")]
     assert options == [
         "--job-name=deit-replicate-nightly",
