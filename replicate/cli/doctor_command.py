@@ -20,7 +20,7 @@ from replicate.launch.doctor.draft import draft
 from replicate.launch.doctor.finding import Finding, fail, ok, warn
 from replicate.launch.profile import VARIABLE, Profile
 from replicate.launch.slurm.client import Client
-from replicate.launch.slurm.room import strained
+from replicate.launch.slurm.room import strained, unshareable
 from replicate.plan.job import Job
 from replicate.spec.scale import FolderData
 
@@ -91,7 +91,9 @@ def _findings(
 
 
 def _room(profile: Profile, jobs: Sequence[Job], scale: str) -> Iterator[Finding]:
-    """Whether all tables' jobs can end within their limits, which a step would say only when it submits them."""
+    """Whether all tables' jobs can run and end as the profile has them: a step would say so only when it submits."""
+    for fault in unshareable(jobs, profile):
+        yield fail("processes of train jobs", f"{fault.where.partition(': ')[2]}: {fault.what}", "; ".join(fault.help))
     strains = list(strained(jobs, profile))
     for strain in strains:
         yield warn(f"time of {strain.kind} jobs", strain.what, strain.help)

@@ -18,6 +18,7 @@ from replicate.engine.data import DataSet, Split
 from replicate.engine.draws import generator, uniforms
 from replicate.errors import UserError
 from replicate.spec.recipe import Evaluation, Recipe
+from replicate.spec.shares import check_shares, is_mixed
 
 CHUNK = 8
 """Images that one thread decodes and augments at a time."""
@@ -67,7 +68,7 @@ class TrainStream:
         world: int = 1,
         workers: int = 0,
     ) -> None:
-        _check_split(recipe, world)
+        check_shares(recipe, world)
         self._data, self._recipe, self._size, self._seed = data, recipe, size, seed
         self._slice = sampling.rank_positions(recipe.batch, rank, world)
         self.share = len(self._slice)
@@ -152,7 +153,7 @@ class TrainStream:
     def _mixed(self, pixels: Tensor, labels: Tensor, epoch: int, start: int) -> Tensor:
         """Mix the images in place; the targets."""
         recipe, classes = self._recipe, self._data.classes
-        if not mix.is_mixed(recipe):
+        if not is_mixed(recipe):
             return mix.soft_targets(labels, classes, recipe.label_smoothing, None)
         targets = []
         for begin in range(0, len(labels), recipe.mix_batch):
@@ -205,21 +206,3 @@ def _normaliser(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor
     scale = torch.tensor([1 / (255 * s) for s in std])[:, None, None]
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])[:, None, None]
     return lambda images: images.float().mul_(scale).add_(shift)
-
-
-def _check_split(recipe: Recipe, world: int) -> None:
-    if recipe.batch % recipe.mix_batch:
-        raise UserError(
-            f"recipe.mix_batch: a divisor of recipe.batch ({recipe.batch}), got {recipe.mix_batch}\n"
-            "  mix_batch is the batch of one GPU in the official code; give one that divides the batch"
-        )
-    if recipe.batch % world:
-        raise UserError(
-            f"recipe.batch: a multiple of the {world} processes, got {recipe.batch}\n  use another number of processes"
-        )
-    if mix.is_mixed(recipe) and recipe.batch // world % recipe.mix_batch:
-        raise UserError(
-            f"recipe.mix_batch: a divisor of one process's {recipe.batch // world} images, "
-            f"got {recipe.mix_batch}\n"
-            f"  use at most {recipe.batch // recipe.mix_batch} processes, and a divisor of that number"
-        )

@@ -10,8 +10,8 @@ import pytest
 from replicate.errors import SpecError, UnknownName, UserError
 from replicate.launch.mount import file_system
 from replicate.launch.profile import Profile, find_profile, load_profile
-from replicate.launch.sbatch import arguments, minutes
-from replicate.launch.slurm.room import strained
+from replicate.launch.sbatch import Sbatch, arguments, minutes
+from replicate.launch.slurm.room import strained, unshareable
 from replicate.plan.cells import plan_tables
 from replicate.spec.load import load
 
@@ -57,6 +57,22 @@ def test_the_example_can_finish_the_paper() -> None:
     one = profile.model_copy(update={"kinds": {}})
     (strain,) = strained(jobs, one)
     assert str(strain).startswith("train-deit-b-224-")
+
+
+def test_batches_that_cannot_be_shared() -> None:
+    profile = load_profile(ROOT / "slurm" / "example.toml")
+    specs = load(ROOT / "tables", "paper")
+    jobs = list(plan_tables(specs, ["distillation_ablation"], (0,)).graph)
+    assert list(unshareable(jobs, profile)) == []
+    many = profile.model_copy(update={"kinds": {"train": Sbatch(nodes=4, ntasks_per_node=8)}})
+    at_224, at_384 = map(str, unshareable(jobs, many))
+    assert at_224.startswith("slurm/example.toml: train-deit-ti-224-none-s0-")
+    assert at_224.endswith(
+        " and 12 more: recipe.mix_batch: a divisor of one process's 32 images, got 64\n"
+        "  use at most 16 processes, and a divisor of that number: "
+        "nodes and ntasks_per_node in [kinds.train], now 32 in all"
+    )
+    assert "one process's 16 images, got 32" in at_384
 
 
 def test_the_example_names_every_key() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stage import ROOT, environment
@@ -74,12 +75,14 @@ def test_same_bytes_as_here(night: Night, computed: Path) -> None:
 
 @pytest.mark.slurm_quick
 def test_refused_before_anything_is_queued(night: Night) -> None:
-    night.change(r"^\[kinds.train\]", '[kinds.train]\npartition = "nowhere"')
+    night.change(r"^\[kinds.train\]", '[kinds.train]\npartition = "nowhere"\nntasks_per_node = 3')
     night.change(r"^\[kinds.predict\]", '[kinds.predict]\nnodelist = "n1,n2,n3,n4,n5"')
     told = night.step(code=2)
-    assert "error: slurm/testbed.toml: train jobs: sbatch refuses" in told
+    assert "slurm/testbed.toml: train jobs: sbatch refuses" in told
     assert "slurm/testbed.toml: predict jobs: sbatch refuses" in told
     assert "partition = nowhere" in told
+    assert " and 2 more: recipe.batch: a multiple of the 3 processes" in told
+    assert "use another number of processes: nodes and ntasks_per_node in [kinds.train], now 3 in all" in told
     assert night.testbed.run("squeue", "-h") == ""
     assert not list((night.results / ".slurm").glob("*/map.json"))
 
@@ -157,6 +160,32 @@ def test_two_processes_train_one_network(night: Night, computed: Path) -> None:
     # Floats are added in another order, so equal only nearly.
     assert result["summary"]["loss"] == pytest.approx(alone["summary"]["loss"], rel=0.05)
     assert len(night.attempts(key)) == 1
+
+
+def test_nodes_train_one_network(testbed: Testbed, computed: Path) -> None:
+    """Where the processes of a training are makes no difference to a bit; how many there are, to the last bits only."""
+    made: dict[tuple[int, int], tuple[dict[str, str], dict[str, Any]]] = {}
+    try:
+        for nodes, tasks in ((1, 2), (2, 1), (2, 2)):
+            night = Night(testbed, f"{nodes}x{tasks}", ("none",), EPOCHS)
+            scale = night.tables / "scales" / "tiny.toml"
+            scale.write_text(re.sub(r"^(mix_batch *=) 32", r"\1 16", scale.read_text(), flags=re.M))
+            night.seed_with(computed / "results", "data-")
+            request = f'nodes = {nodes}\nntasks_per_node = {tasks}\nmem = "{1900 * tasks}M"'
+            night.change(r"^\[kinds.train\]", f"[kinds.train]\n{request}")
+            night.finish()
+            key = night.key("train-deit-ti-224-none")
+            (attempt,) = night.attempts(key)
+            assert attempt["environment"]["SLURM_JOB_NUM_NODES"] == str(nodes)
+            result = json.loads((night.results / key / "result.json").read_text())
+            assert result["provenance"]["processes"] == nodes * tasks
+            made[nodes, tasks] = night.files(), result["summary"]
+    finally:
+        testbed.clear()
+    assert made[2, 1] == made[1, 2]
+    four, two = made[2, 2][1], made[1, 2][1]
+    assert four["images"] == two["images"]
+    assert four["loss"] == pytest.approx(two["loss"], rel=0.05)
 
 
 @pytest.mark.slow_slurm

@@ -1,4 +1,4 @@
-"""Whether jobs can end within the time that a profile gives them, before anything is queued."""
+"""Whether jobs can run as a profile would have them, and end in their time: before anything is queued."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from replicate.english import count
+from replicate.errors import Fault, UserError
 from replicate.launch.cadence import HOUR
 from replicate.launch.profile import RESUMABLE, Profile
 from replicate.plan.job import Job
+from replicate.spec.recipe import Recipe
+from replicate.spec.shares import check_shares
+from replicate.store.atomic import canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +49,26 @@ def strained(jobs: Sequence[Job], profile: Profile) -> Iterator[Strain]:
             f"{limit / HOUR:,.1f} h{f' {lives} times' if lives > 1 else ''}",
             f"raise {names} in slurm/{profile.name}.toml for {kind} jobs",
         )
+
+
+def unshareable(jobs: Sequence[Job], profile: Profile) -> Iterator[Fault]:
+    """A fault for each way in which batches of trainings cannot be dealt out to the profile's processes.
+
+    The nodes would find out, but after the wait in the queue, and once in each life that a job has.
+    """
+    processes = profile.processes("train")
+    recipes: dict[bytes, list[str]] = {}
+    for job in jobs:
+        if job.kind == "train" and processes > 1:
+            recipes.setdefault(canonical(job.payload["recipe"]), []).append(job.key)
+    wrong: dict[str, list[str]] = {}
+    for text, keys in recipes.items():
+        try:
+            check_shares(Recipe.model_validate_json(text), processes)
+        except UserError as error:
+            wrong.setdefault(str(error), []).extend(keys)
+    for message, keys in wrong.items():
+        what, _, help = message.partition("\n")
+        others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+        advice = f"{help.strip()}: nodes and ntasks_per_node in [kinds.train], now {processes} in all"
+        yield Fault(f"slurm/{profile.name}.toml: {keys[0]}{others}", what, (advice,))

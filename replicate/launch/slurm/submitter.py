@@ -15,7 +15,7 @@ from replicate.launch.profile import Profile
 from replicate.launch.slurm import submission as submissions
 from replicate.launch.slurm import waves
 from replicate.launch.slurm.client import Client
-from replicate.launch.slurm.room import strained
+from replicate.launch.slurm.room import strained, unshareable
 from replicate.launch.slurm.snapshot import Snapshot
 from replicate.launch.slurm.submission import Task
 from replicate.launch.slurm.world import View, World
@@ -175,10 +175,10 @@ class Submitter:
         }
 
     def _test(self, todo: list[str]) -> None:
-        """Ask Slurm whether it would take each kind of request, before anything is queued."""
+        """Whether the nodes and Slurm would take each kind of request, before anything is queued."""
         from replicate.launch.slurm import script
 
-        faults = []
+        faults = list(unshareable([self.graph.jobs[key] for key in todo], self.profile))
         for kind in dict.fromkeys(self.graph.jobs[key].kind for key in todo):
             text = script.text(self.profile, self._request(kind, "test", [0], ["test"]))
             with tempfile.NamedTemporaryFile("w", suffix=".sh", dir=self.store.root / submissions.FOLDER) as file:

@@ -1,0 +1,32 @@
+"""Whether the images of a recipe's batch can be dealt out to so many processes: known before any of them starts."""
+
+from __future__ import annotations
+
+from replicate.errors import UserError
+from replicate.spec.recipe import Recipe
+
+
+def is_mixed(recipe: Recipe) -> bool:
+    """Whether images of a batch are ever mixed with each other."""
+    return recipe.mix_prob > 0 and (recipe.mixup > 0 or recipe.cutmix > 0)
+
+
+def check_shares(recipe: Recipe, processes: int) -> None:
+    """Raises UserError unless every process gets as many images, and whole groups of those that are mixed together."""
+    if recipe.batch % recipe.mix_batch:
+        raise UserError(
+            f"recipe.mix_batch: a divisor of recipe.batch ({recipe.batch}), got {recipe.mix_batch}\n"
+            "  mix_batch is the batch of one GPU in the official code; give one that divides the batch"
+        )
+    if recipe.batch % processes:
+        raise UserError(
+            f"recipe.batch: a multiple of the {processes} processes, got {recipe.batch}\n"
+            "  use another number of processes"
+        )
+    if is_mixed(recipe) and recipe.batch // processes % recipe.mix_batch:
+        most = recipe.batch // recipe.mix_batch
+        allowed = f"at most {most} processes, and a divisor of that number" if most > 1 else "one process"
+        raise UserError(
+            f"recipe.mix_batch: a divisor of one process's {recipe.batch // processes} images, "
+            f"got {recipe.mix_batch}\n  use {allowed}"
+        )
