@@ -64,7 +64,8 @@ class UnknownName(UserError):
     def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         lines = [f"unknown {what} '{name}'"]
-        lines += [f"  {line}" for line in suggestion(name, names, plural=f"{what}s")]
+        plural = f"{what}es" if what.endswith("s") else f"{what}s"
+        lines += [f"  {line}" for line in suggestion(name, names, plural)]
         super().__init__("\n".join(lines))
 
 
@@ -90,7 +91,9 @@ class SpecError(UserError):
 
 def suggestion(name: str, known: Sequence[str], plural: str) -> list[str]:
     """Lines that help with a mistyped name: the nearest known one, then (up to 20 of) all."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    # Where only the case differs there is nothing nearer, and difflib would see no likeness ('oom', 'OOM').
+    near = [one for one in known if one.casefold() == name.casefold()]
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     lines = [f"did you mean '{near[0]}'?"] if near else []
     if known:
         more = ", ..." if len(known) > 20 else ""

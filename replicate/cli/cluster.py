@@ -39,6 +39,8 @@ MARKS: Mapping[JobState, str] = {
 """In the order in which they are counted."""
 SLOWEST = 10
 """Back-off of ``--wait``: at most so many times the profile's poll_seconds between two looks."""
+SHARES = 30.0
+"""Seconds that ``--wait`` says nothing while only the shares of running jobs change."""
 
 
 def forward(workspace: Workspace, graph: Graph, store: Store, names: list[str], retry: bool, wait: bool) -> Step:
@@ -50,14 +52,17 @@ def forward(workspace: Workspace, graph: Graph, store: Store, names: list[str], 
 
     say: Callable[[str], None] = (lambda message: None) if workspace.json else click.echo
     taken = step(retry)
-    seconds, shown = profile.poll_seconds, ""
+    seconds, seen, said, then = profile.poll_seconds, "", "", 0.0
     for note in taken.notes:
         say(note)
     while wait and (taken.submitted or _moving(taken.world)):
         line = summary(taken.world)
-        if line != shown:
+        if line != seen:
+            seconds, seen = profile.poll_seconds, line
+        moved = line.partition("  (")[0] != said.partition("  (")[0]
+        if moved or (line != said and time.monotonic() - then > SHARES):
             say(line)
-            seconds, shown = profile.poll_seconds, line
+            said, then = line, time.monotonic()
         time.sleep(seconds)
         seconds = min(1.5 * seconds, SLOWEST * profile.poll_seconds)
         taken = step(False)

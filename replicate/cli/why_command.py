@@ -8,7 +8,7 @@ import click
 
 from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, with_workspace
-from replicate.errors import UnknownName
+from replicate.errors import UnknownName, UserError
 
 
 @click.command(name="why")
@@ -27,6 +27,11 @@ def command(workspace: Workspace, job: str) -> int:
     world = look(plan.graph, workspace.store(), profile)
     numbers = {view.row.id: key for key, view in world.views.items() if view.row is not None}
     key = numbers.get(job, job)
+    if key not in world.views and job[:1].isdigit():
+        raise UserError(
+            f"no job of these tables has Slurm's number '{job}'\n"
+            "  Slurm forgets numbers; name the job by its key (status --id ID lists them)"
+        )
     if key not in world.views:
         raise UnknownName("job", job, [*world.views, *numbers])
     view = world.views[key]

@@ -177,6 +177,8 @@ def find_profile(name: str | None, folder: Path, environ: Mapping[str, str], hos
     if name == LOCAL:
         return None
     if name is not None and "/" in name:
+        if not Path(name).is_file():
+            raise UserError(f"--cluster: no such profile, got '{name}'\n  a name without a slash is slurm/NAME.toml")
         return load_profile(Path(name))
     if name is not None:
         if name not in known:

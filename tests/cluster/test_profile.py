@@ -250,6 +250,8 @@ def test_which_profile_is_chosen(tmp_path: Path) -> None:
         chosen("labb")
     with pytest.raises(UnknownName):
         chosen("..")
+    with pytest.raises(UserError, match="no such profile, got"):
+        chosen("/nowhere/lab.toml")
     write(tmp_path, GOOD.replace('"lab"', '"two"') + match, "two")
     with pytest.raises(UserError, match="more than one profile fits"):
         chosen(host="login1.lab")
