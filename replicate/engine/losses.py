@@ -46,13 +46,11 @@ def loss(
 
     With the token the teacher's term reads the distillation head, without it the class head. The method
     ``label`` makes two class tokens with the same target (the paper's control in Section 4), of which the
-    second has the teacher's share of the loss; without a method each has half.
+    second has the teacher's share of the loss.
     """
     check_token("distillation" in logits, distillation)
     label = cross_entropy(logits["class"], targets)
     if distillation is None:
-        if "distillation" in logits:
-            return 0.5 * label + 0.5 * cross_entropy(logits["distillation"], targets)
         return label
     if distillation.method == "label":
         second = cross_entropy(logits["distillation"], targets)
@@ -67,10 +65,10 @@ def loss(
 
 
 def check_token(two_heads: bool, distillation: Distillation | None) -> None:
-    """Raise `UserError` where the network's heads do not suit the method."""
-    if distillation is not None and distillation.method == "label" and not distillation.token:
-        raise UserError("distillation: the method 'label' teaches two tokens, got token = false\n  set token = true")
-    if distillation is not None and distillation.token != two_heads:
-        asks = "a distillation token" if distillation.token else "no distillation token"
+    """Raise `UserError` where the network's heads do not suit the method, or training without any."""
+    token = distillation is not None and distillation.token
+    if token != two_heads:
+        asks = f"{'a' if token else 'no'} distillation token"
+        how = "training without distillation" if distillation is None else f"the method '{distillation.method}'"
         has = "two heads" if two_heads else "one head"
-        raise UserError(f"distillation: the method asks for {asks}, got a network with {has}")
+        raise UserError(f"distillation: {how} asks for {asks}, got a network with {has}")
