@@ -71,8 +71,8 @@ def command(
     for name in runs:
         if name not in specs.runs.runs:
             raise UnknownName("run", name, specs.runs.runs)
-        if specs.runs.runs[name].recipe is None:
-            raise UserError(f"run {name}: is only measured, never trained\n  name a run with a recipe in runs.toml")
+        if not specs.runs.runs[name].trainable:
+            raise UserError(f"run {name}: is never trained\n  name a run that runs.toml trains")
     plan = plan_figure(specs, figure_id, workspace.seeds, runs)
     store = workspace.store()
     advance = Advance()

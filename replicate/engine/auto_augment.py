@@ -5,7 +5,6 @@ Which of the two the paper's Table 8 used is not stated (recipes.md, "Ablation")
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,12 +13,11 @@ from numpy.typing import NDArray
 from timm.data.auto_augment import auto_augment_policy
 from torch import Tensor
 
-from replicate.engine import rand_augment
 from replicate.engine.operations import NONE, OPERATIONS, Column, apply_layer, noisy_levels, signs_of
 from replicate.engine.rand_augment import RandAugment
 from replicate.errors import UserError
+from replicate.spec.policy import policy_of
 
-POLICIES = ("original", "v0")
 LAYERS = 2
 """Operations of every sub-policy."""
 DRAWS = 3
@@ -56,23 +54,20 @@ class AutoAugment:
 
 
 def parse(text: str) -> RandAugment | AutoAugment:
-    """Read timm's notation of either: ``rand-...``, or ``original`` or ``v0`` with an optional ``-mstd0.5``.
+    """Read timm's notation of either (see `replicate.spec.policy`). The sub-policies are timm's own tables.
 
-    The sub-policies are timm's own tables. Raises UserError for any other text.
+    Raises UserError for any other text.
     """
-    name, _, rest = text.partition("-")
-    if name not in POLICIES:
-        return rand_augment.parse(text)
-    match = re.fullmatch(r"mstd(\d+(?:\.\d+)?)", rest)
-    if rest and match is None:
-        raise UserError(
-            f"recipe.auto_augment = '{text}': at most mstd after '{name}', got '{rest}'\n"
-            f"  write it as in '{name}' or '{name}-mstd0.5'"
-        )
-    entries = auto_augment_policy(name)  # type: ignore[no-untyped-call]
+    try:
+        policy = policy_of(text)
+    except ValueError as error:
+        raise UserError(f"recipe.auto_augment = '{text}': {error}") from None
+    if policy.name == "rand":
+        return RandAugment(policy.magnitude, policy.layers, policy.deviation, policy.probability)
+    entries = auto_augment_policy(policy.name)  # type: ignore[no-untyped-call]
     return AutoAugment(
         np.array([[OPERATIONS.index(op.name) for op in pair] for pair in entries]),
         np.array([[op.prob for op in pair] for pair in entries]),
         np.array([[float(op.magnitude) for op in pair] for pair in entries]),
-        float(match[1]) if match else 0.0,
+        policy.deviation,
     )

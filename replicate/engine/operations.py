@@ -15,12 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from replicate.engine import image_ops as ops
+from replicate.spec.policy import MAX_LEVEL
 
 Images: TypeAlias = NDArray[np.uint8]
 Column: TypeAlias = NDArray[np.float64]
 """One number an image: levels from 0 to 10, or signs of -1 or 1."""
-
-MAX_LEVEL = 10.0
 
 
 def noisy_levels(magnitude: Column | np.float64, deviation: float, draws: Column) -> Column:

@@ -13,16 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicate.engine.draws import generator
-
-ROUNDING = 256
-
-
-def epoch_length(images: int) -> int:
-    """Samples in one epoch: ``images`` rounded down to a multiple of 256, or all where there are fewer.
-
-    The same for every number of repeats, so that Table 8's "no repeated augmentation" has equally many steps.
-    """
-    return images // ROUNDING * ROUNDING if images >= ROUNDING else images
+from replicate.spec.recipe import epoch_length
 
 
 def epoch_order(images: int, repeats: int, seed: int, epoch: int) -> NDArray[np.int64]:

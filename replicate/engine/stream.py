@@ -17,7 +17,7 @@ from replicate.engine import auto_augment, color_jitter, crop, erase, mix, sampl
 from replicate.engine.data import DataSet, Split
 from replicate.engine.draws import generator, uniforms
 from replicate.errors import UserError
-from replicate.spec.recipe import Evaluation, Recipe
+from replicate.spec.recipe import Evaluation, Recipe, epoch_length
 from replicate.spec.shares import check_shares, is_mixed
 
 CHUNK = 8
@@ -78,11 +78,11 @@ class TrainStream:
         self._normalise = _normaliser(data.mean, data.std)
         self._pool = ThreadPoolExecutor(workers) if workers else None
         self._order: tuple[int, NDArray[np.int64]] | None = None
-        self.steps_per_epoch = sampling.epoch_length(len(data.train)) // recipe.batch
+        self.steps_per_epoch = epoch_length(len(data.train)) // recipe.batch
         """The last, incomplete batch is dropped, as in the official loader."""
         if self.steps_per_epoch == 0:
             raise UserError(
-                f"recipe.batch: at most {sampling.epoch_length(len(data.train))}, the images of an epoch, "
+                f"recipe.batch: at most {epoch_length(len(data.train))}, the images of an epoch, "
                 f"got {recipe.batch}\n  use a smaller batch"
             )
 

@@ -12,8 +12,9 @@ from replicate.spec.reading import ACCURACIES, FIELDS, Read, heads_of, read_of
 from replicate.spec.recipe import Recipe
 from replicate.spec.run import RunsFile, RunSpec
 from replicate.spec.scale import Scale
-from replicate.spec.sides import UnknownSide, pairs
-from replicate.spec.table import Metric, TableSpec
+from replicate.spec.sides import CellRef, UnknownSide, is_number, pairs, relation
+from replicate.spec.table import ClaimSpec, Metric, TableSpec, number_of
+from replicate.spec.training_check import check_trainings
 
 COUNTED: tuple[Metric, ...] = ("top1", "top5", "real", "disagreement", "throughput", "ratio")
 MARKED = re.compile(r"\d+(\.\d+)?\s*[^\d\s.,]")
@@ -21,7 +22,7 @@ MARKED = re.compile(r"\d+(\.\d+)?\s*[^\d\s.,]")
 
 
 def check_runs(file: str, spec: RunsFile, scale: Scale | None) -> list[Fault]:
-    return list(_runs(file, spec, scale))
+    return [*_runs(file, spec, scale), *(check_trainings(file, spec, scale) if scale is not None else ())]
 
 
 def check_table(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> list[Fault]:
@@ -74,9 +75,13 @@ def _runs(file: str, spec: RunsFile, scale: Scale | None) -> Iterator[Fault]:
 
 
 def _trainable(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
-    if name in spec.runs and spec.runs[name].recipe is None:
+    if name not in spec.runs or spec.runs[name].trainable:
+        return
+    if spec.runs[name].recipe is None:
         help = ("give it one in runs.toml, or say with 'not_run' why the number is not made",)
         yield Fault(where, f"the run '{name}' has no recipe, so it is measured but not trained", help)
+    else:
+        yield Fault(where, f"the run '{name}' has trained = false: its recipe is only read out")
 
 
 def _changes(where: str, recipe: Recipe, change: dict[str, object]) -> Iterator[Fault]:
@@ -89,8 +94,10 @@ def _changes(where: str, recipe: Recipe, change: dict[str, object]) -> Iterator[
                 known = tuple(suggestion(field, sorted(Recipe.model_fields), plural="fields"))
                 yield Fault(f"{where}.{field}", f"unknown key '{field}'", known)
             else:
-                message = one["msg"].removeprefix("Input ")
-                yield Fault(f"{where}.{field}", f"{message}, got {one['input']!r}")
+                message = one["msg"].removeprefix("Input ").removeprefix("Value error, ")
+                # Pairs are said in full by whoever refuses them.
+                shown = "" if isinstance(one["input"], tuple) else f", got {one['input']!r}"
+                yield Fault(f"{where}.{field}", f"{message}{shown}")
 
 
 def _circle(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
@@ -132,7 +139,7 @@ def _layout(file: str, spec: TableSpec) -> Iterator[Fault]:
             if key in keys[:index]:
                 yield Fault(f"{file}: {what}[{index}].key", f"'{key}' stands twice")
     for index, row in enumerate(spec.rows):
-        if row.key.isdecimal():
+        if is_number(row.key):
             help = (f"a claim would take it for the number {row.key}; name the row 'at_{row.key}', for example",)
             yield Fault(f"{file}: rows[{index}].key", f"a key with a letter, got '{row.key}'", help)
     numbers = [column.key for column in spec.table.columns if not column.text]
@@ -206,10 +213,12 @@ def check_read(where: str, what: str, read: Read, runs: RunsFile, scale: Scale |
                 f"{what}: the network of run '{name}' has no head '{head}'",
                 (f"heads: {', '.join(known)}", "only runs with a distillation token have the other heads"),
             )
-        elif read.metric in ACCURACIES or read.metric == "recipe":
+        elif read.metric in ACCURACIES:
             yield from _trainable(f"{where}.run", name, runs)
             if read.metric == "similarity" and len(heads_of(runs.runs[name], runs)) == 1:
                 yield Fault(f"{where}.run", f"{what}: the network of run '{name}' has one token, got 'similarity'")
+        elif read.metric == "recipe" and runs.runs[name].recipe is None:
+            yield Fault(f"{where}.run", f"{what}: the run '{name}' has no recipe to be read")
     fields = FIELDS.get(read.metric, ())
     layer = read.metric == "similarity" and (read.field or "").isdigit()
     if fields and not layer and read.field not in fields:
@@ -226,9 +235,27 @@ def _claims(file: str, spec: TableSpec) -> Iterator[Fault]:
     for index, claim in enumerate(spec.claims):
         where = f"{file}: claims[{index}]"
         try:
-            pairs(spec, claim)
+            yield from _ratios(where, spec, claim)
         except UnknownSide as error:
             known = tuple(suggestion(error.name, error.known, plural=f"{error.what}s"))
             yield Fault(where, f"the table has no {error.what} '{error.name}'", known)
         except ValueError as error:
             yield Fault(where, str(error))
+
+
+def _ratios(where: str, spec: TableSpec, claim: ClaimSpec) -> Iterator[Fault]:
+    """Of a comparison by ratio, as of two rates, the right side is what is divided by."""
+    printed: dict[CellRef, float | None] = {
+        CellRef(row.key, column): number_of(value) for row in spec.rows for column, value in row.paper.items()
+    } | {CellRef("@", reference.key): reference.paper for reference in spec.references}
+    rates = {
+        CellRef(row.key, column.key)
+        for row in spec.rows
+        for column in spec.table.columns
+        if (row.metric or column.metric or spec.table.metric) == "throughput"
+    }
+    kind, both = relation(claim)[0], pairs(spec, claim)
+    if kind == "times" or (kind == "above" and any(ref in rates for one in both for ref in one)):
+        for right in dict.fromkeys(right for _, right in both):
+            if (float(right.column) if right.row == "=" else printed.get(right)) == 0:
+                yield Fault(where, f"compares by ratio: the right side should not be 0, got '{right}'")

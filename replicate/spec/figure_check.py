@@ -130,5 +130,5 @@ def _runs(file: str, spec: FigureSpec, runs: RunsFile, scale: Scale | None) -> I
 
 def _curve(where: str, name: str, runs: RunsFile) -> Iterator[Fault]:
     yield from _unknown(where, "run", name, runs.runs)
-    if name in runs.runs and runs.runs[name].recipe is None:
-        yield Fault(where, f"the network of run '{name}' is only measured, never trained")
+    if name in runs.runs and not runs.runs[name].trainable:
+        yield Fault(where, f"the network of run '{name}' is never trained")

@@ -16,7 +16,12 @@ M = TypeVar("M", bound=BaseModel)
 def read_toml(path: Path, faults: list[Fault]) -> dict[str, Any] | None:
     """The file as it stands, or None with a fault added to ``faults``."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if text.startswith("\ufeff"):
+            faults.append(Fault(shown_path(path), "begins with a byte-order mark; save it as UTF-8 without one"))
+            # The rest is read, for its own faults.
+            text = text[1:]
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         faults.append(Fault(shown_path(path), f"not TOML: {error}"))
     except UnicodeDecodeError as error:

@@ -142,7 +142,8 @@ def scales(folder: Path) -> list[str]:
 
 def _scale(folder: Path, name: str, faults: list[Fault]) -> Scale | None:
     path = folder / "scales" / f"{name}.toml"
-    if not path.is_file():
+    # By its name and not by looking: a path such as ../runs is a file too.
+    if name not in scales(folder):
         if not scales(folder):
             raise UserError(
                 f"{folder / 'scales'}: no scales, got no folder with *.toml files\n"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from replicate.spec.policy import policy_of
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -16,6 +18,24 @@ class Strict(BaseModel):
     """Frozen, no unknown keys, no silent conversion (an int may stand for a float, nothing else)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"should be the smaller number first, got {list(bounds)}")
+    return bounds
+
+
+def _within_image(bounds: tuple[float, float]) -> tuple[float, float]:
+    if max(bounds) > 1:
+        raise ValueError(f"should be shares of the image, at most 1, got {list(bounds)}")
+    return _ordered(bounds)
+
+
+def _policy(text: str) -> str:
+    if text:
+        policy_of(text)
+    return text
 
 
 class Recipe(Strict):
@@ -43,10 +63,11 @@ class Recipe(Strict):
 
     repeats: Count
     """Repeated augmentation: each image this many times in a row, the epoch as long as without."""
-    crop_scale: tuple[Positive, Positive]
-    crop_ratio: tuple[Positive, Positive]
+    crop_scale: Annotated[tuple[Positive, Positive], AfterValidator(_within_image)]
+    """Smallest and largest share of the image that a crop covers."""
+    crop_ratio: Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
     flip: Probability
-    auto_augment: str
+    auto_augment: Annotated[str, AfterValidator(_policy)]
     """timm's notation: ``rand-m9-mstd0.5-inc1``, or AutoAugment's ``original`` or ``v0``, with ``-mstd0.5`` if
     wanted; empty switches it off."""
     color_jitter: NonNegative
@@ -84,6 +105,12 @@ class Distillation(Strict):
     reduction: Literal["mean", "batchmean"]
     """``batchmean`` is the printed per-sample KL; ``mean`` divides by the classes too (deit#61)."""
 
+    @model_validator(mode="after")
+    def _label_has_two_heads(self) -> Self:
+        if self.method == "label" and not self.token:
+            raise ValueError("the method 'label' teaches two tokens: should have token = true")
+        return self
+
 
 class Evaluation(Strict):
     """Single-crop evaluation: resize to ``size / crop`` (rounded down), centre crop of ``size``."""
@@ -91,3 +118,14 @@ class Evaluation(Strict):
     crop: Annotated[float, Field(gt=0.0, le=1.0)]
     interpolation: Literal["bicubic", "bilinear"]
     weights: Literal["last", "ema"]
+
+
+EPOCH_ROUNDING = 256
+
+
+def epoch_length(images: int) -> int:
+    """Samples in one epoch: ``images`` rounded down to a multiple of 256, or all where there are fewer (RASampler).
+
+    The same for every number of repeats, so that Table 8's "no repeated augmentation" has equally many steps.
+    """
+    return images // EPOCH_ROUNDING * EPOCH_ROUNDING if images >= EPOCH_ROUNDING else images

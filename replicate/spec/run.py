@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from replicate.errors import suggestion
+from replicate.spec.naming import RunName, Word
 from replicate.spec.recipe import Distillation, Evaluation, Recipe, Strict
 
 
@@ -30,6 +31,12 @@ class RunSpec(Strict):
     weights: Literal["last", "ema"] | None = None
     """Which weights are evaluated, where it is not what ``[evaluation]`` says (Table 8's EMA row)."""
     change: dict[str, Any] = {}
+    trained: bool = True
+    """False: its recipe is read out beside others, and no data here suit it."""
+
+    @property
+    def trainable(self) -> bool:
+        return self.trained and self.recipe is not None
 
     @property
     def method(self) -> str:
@@ -64,8 +71,8 @@ class RunsFile(Strict):
     """The fields of each recipe as its entry writes them. Filled in by reading ``recipes``."""
     extends: dict[str, str] = {}
     """The base of each recipe that has one. Filled in likewise."""
-    distillation: dict[str, Distillation] = {}
-    runs: dict[str, RunSpec] = Field(min_length=1)
+    distillation: dict[Word, Distillation] = {}
+    runs: dict[RunName, RunSpec] = Field(min_length=1)
 
     @model_validator(mode="before")
     @classmethod

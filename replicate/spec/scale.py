@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from replicate.spec.naming import Word
 from replicate.spec.recipe import Count, NonNegative, Positive, Probability, Strict
 
 DATA_ROOT = "REPLICATE_DATA"
@@ -139,9 +140,9 @@ class Scale(Strict):
     head_sd: NonNegative | None = None
     """Likewise of the difference between two accuracies of one network (its heads, or two metrics of one head), of
     which a better network lifts both. Where it is not stated: as large as ``seed_sd``, which is on the safe side."""
-    data: dict[str, DataSpec]
+    data: dict[Word, DataSpec]
     resolutions: dict[str, Count]
-    models: dict[str, Model]
+    models: dict[Word, Model]
     recipes: dict[str, dict[str, Any]] = {}
     """Fields of runs.toml's recipes that have another value at this scale."""
     measure: Measure

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from math import isfinite
 
 from replicate.spec.table import ClaimSpec, TableSpec
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,7 +45,9 @@ def pairs(table: TableSpec, claim: ClaimSpec) -> list[tuple[CellRef, CellRef]]:
     """Every comparison of ``claim``. Raises UnknownSide (a name that is not there) or ValueError."""
     right = relation(claim)[1]
     sides = (claim.left, right)
-    spread = any(side.startswith("*.") or not (_is_number(side) or "." in side or side[0] == "@") for side in sides)
+    spread = any(
+        side.startswith("*.") or not (is_number(side) or "." in side or side.startswith("@")) for side in sides
+    )
     if spread and not claim.where:
         raise ValueError("'where' must list the columns (or, with '*.column', the rows) to compare")
     if not spread:
@@ -52,7 +58,7 @@ def pairs(table: TableSpec, claim: ClaimSpec) -> list[tuple[CellRef, CellRef]]:
 def _ref(table: TableSpec, side: str, place: str) -> CellRef:
     rows = [row.key for row in table.rows]
     columns = [column.key for column in table.table.columns if not column.text]
-    if _is_number(side):
+    if is_number(side):
         return CellRef("=", side)
     if side.startswith("@"):
         return CellRef("@", _known("reference", side[1:], [reference.key for reference in table.references]))
@@ -70,9 +76,6 @@ def _known(what: str, name: str, known: list[str]) -> str:
     return name
 
 
-def _is_number(side: str) -> bool:
-    try:
-        float(side)
-    except ValueError:
-        return False
-    return True
+def is_number(side: str) -> bool:
+    """Whether a side of a claim is a number and not a name; ``inf`` and ``nan`` are names."""
+    return bool(_NUMBER.fullmatch(side)) and isfinite(float(side))

@@ -123,7 +123,7 @@ def test_a_mixed_batch_is_each_image_alone() -> None:
 
 
 def test_draws_choose_operation_application_magnitude_and_sign() -> None:
-    policy = rand_augment.parse("rand-m9-mstd0.5-inc1")
+    policy = auto_augment.parse("rand-m9-mstd0.5-inc1")
     image = pictures()[:1]
     # Layer 1: operation 3 of 15 is Rotate, applied (.2 < .5), magnitude 9 + .5 * 0, sign -1. Layer 2: .9 >= .5.
     draws = np.array([[3.5 / 15, 0.2, 0.5, 0.1, 0.0, 0.9, 0.5, 0.5]])
@@ -134,7 +134,7 @@ def test_draws_choose_operation_application_magnitude_and_sign() -> None:
 
 
 def test_magnitude_is_normal_and_clipped() -> None:
-    policy = rand_augment.parse("rand-m9-n1-mstd0.5-inc1")
+    policy = auto_augment.parse("rand-m9-n1-mstd0.5-inc1")
     seen: list[np.ndarray] = []
     draws = np.random.default_rng(2).random((20000, 4))
     draws[0, 2] = 0.0
@@ -165,7 +165,7 @@ def test_ours_survives_where_timm_raises() -> None:
 
     with pytest.raises(ValueError, match="bits must be between"):
         many_times()
-    policy = rand_augment.parse("rand-m9-mstd0.5-inc1")
+    policy = auto_augment.parse("rand-m9-mstd0.5-inc1")
     batch = torch.from_numpy(np.broadcast_to(pictures(8)[0], (5000, 3, 8, 8)).copy())
     policy.apply(batch, np.random.default_rng(0).random((5000, 8)), FILL)
     assert (batch.amax(dim=(1, 2, 3)) == 0).any()  # a black one among them: the trap was met
@@ -179,7 +179,7 @@ def test_ours_survives_where_timm_raises() -> None:
     ],
 )
 def test_notation(text: str, policy: rand_augment.RandAugment) -> None:
-    assert rand_augment.parse(text) == policy
+    assert auto_augment.parse(text) == policy
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 
-from replicate.engine.sampling import deal, epoch_length, epoch_order, rank_positions
+from replicate.engine.sampling import deal, epoch_order, rank_positions
+from replicate.spec.recipe import epoch_length
 
 pytestmark = pytest.mark.torch
 

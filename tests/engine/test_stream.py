@@ -103,7 +103,6 @@ def test_seed_epoch_and_step_change_everything() -> None:
         ({}, 3, r"recipe\.batch: a multiple of the 3 processes, got 64"),
         ({"mix_batch": 32}, 4, r"recipe\.mix_batch: a divisor of one process's 16 images, got 32\n  use at most 2"),
         ({"batch": 512}, 1, r"recipe\.batch: at most 256, the images of an epoch, got 512"),
-        ({"auto_augment": "augmix-m3"}, 1, r"recipe\.auto_augment = 'augmix-m3'"),
     ],
 )
 def test_what_cannot_be_split_is_refused(change: dict[str, Any], world: int, text: str) -> None:

@@ -66,7 +66,7 @@ def test_curves_of_other_runs(replicate: Call, tmp_path: Path) -> None:
         (("figure", "speed", "--format", "gif"), "error: unknown format 'gif'"),
         (("figure", "speed", "--run", "deit-b-224/none"), "error: figure speed: --run is for figures of curves"),
         (("figure", "curves", "--run", "deit-b"), "error: unknown run 'deit-b'"),
-        (("figure", "curves", "--run", "resnet-50"), "error: run resnet-50: is only measured, never trained"),
+        (("figure", "curves", "--run", "resnet-50"), "error: run resnet-50: is never trained"),
     ],
 )
 def test_mistakes(replicate: Call, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:

@@ -91,7 +91,7 @@ def test_an_unknown_figure_suggests_the_nearest(tmp_path: Path) -> None:
             CURVES,
             '["deit-ti-224/none"]',
             '["resnet-50"]',
-            "curves.runs: the network of run 'resnet-50' is only",
+            "curves.runs: the network of run 'resnet-50' is never",
         ),
         (CURVES, '"deit-b-224/none"', '"deit-b"', "curves.reference: there is no run 'deit-b'"),
         (IDENTITY, '{ small = "b" }', '{ small = "x" }', "relative_to_rows.small: there is no row 'x'"),

@@ -399,3 +399,50 @@ def test_a_scale_that_extends_nothing(tables: Path) -> None:
         "scales/mini.toml: extends: there is no scale 'papre'\n  did you mean 'paper'?\n  scales: mini, paper"
         in faults(tables)
     )
+
+
+@pytest.mark.parametrize("side", ["nan", "inf", "-inf", "1e999", "infinity", ""])
+def test_a_claim_about_no_finite_number(tables: Path, edit: Edit, side: str) -> None:
+    edit('above = "@teacher"', f'above = "{side}"')
+    (fault,) = faults(tables)
+    assert fault.startswith(f"{PLACE}: claims[")
+
+
+def test_a_ratio_to_zero(tables: Path, edit: Edit) -> None:
+    edit('left  = "hard"\nabove = "soft"\nwhere', 'left  = "hard"\ntimes = "0.0"\nwhere')
+    (fault,) = faults(tables)
+    assert fault.endswith("compares by ratio: the right side should not be 0, got '0.0'")
+
+
+def test_a_byte_order_mark(tables: Path, edit: Edit) -> None:
+    edit("decimals  = 1", "decimal  = 1")
+    (tables / SPEC).write_text("\ufeff" + (tables / SPEC).read_text())
+    first, second = faults(tables)
+    assert first == f"{PLACE}: begins with a byte-order mark; save it as UTF-8 without one"
+    assert second.startswith(f"{PLACE}: table.decimal: unknown key 'decimal'"), "the rest is read all the same"
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "a b", "..", "", ".hidden", "ä b"])
+@pytest.mark.parametrize(("table", "file"), [("models", "scales/mini"), ("data", "scales/mini"), ("distillation", "")])
+def test_a_name_that_no_folder_can_have(tables: Path, name: str, table: str, file: str) -> None:
+    body = {
+        "models": 'timm = "x"',
+        "data": 'source = "imagefolder"\nname = "x"\nclasses = 2\ntrain = 2\ntest = 2',
+        "distillation": 'method = "hard"\ntoken = false\nweight = 0.5\ntau = 1.0\nreduction = "mean"',
+    }[table]
+    append(tables, f'\n[{table}."{name}"]\n{body}\n', f"{file or 'runs'}.toml")
+    (fault,) = faults(tables)
+    assert f'.toml: {table}."{name}": a name that can be part of a folder\'s: letters, digits, ' in fault
+    assert fault.endswith(f", got '{name}'")
+
+
+@pytest.mark.parametrize("name", ["../up", "/a", "a//b", "a b/c", "a/.."])
+def test_a_name_of_a_run_that_leads_elsewhere(tables: Path, name: str) -> None:
+    append(tables, f'\n[runs."{name}"]\nmodel = "deit-b"\nrecipe = "deit"\n')
+    (fault,) = faults(tables)
+    assert fault.startswith(f"tables/runs.toml: runs.\"{name}\": a name, or several with '/' between")
+
+
+def test_a_scale_is_a_name_and_no_path(replicate: Call, tables: Path) -> None:
+    done = replicate("list", "--tables", str(tables), "--scale", "../runs")
+    assert done.stderr.startswith("error: unknown scale '../runs'")
