@@ -12,7 +12,7 @@ from importlib import util
 import click
 
 from replicate.cli import DONE, MISTAKE
-from replicate.cli.workspace import Workspace, with_workspace
+from replicate.cli.workspace import Amount, Workspace, with_workspace
 from replicate.english import count
 from replicate.errors import UserError
 from replicate.launch.doctor import site, visit
@@ -30,7 +30,7 @@ from replicate.spec.scale import FolderData
 @click.option(
     "--wait",
     "seconds",
-    type=click.FloatRange(min=0),
+    type=Amount(min=0),
     default=120,
     show_default=True,
     metavar="SECONDS",

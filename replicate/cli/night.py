@@ -41,7 +41,7 @@ SAME, MOVED, FAILED, INFRASTRUCTURE = 0, 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """``budget`` in hours of one processor of the scale."""
+    """``budget`` in hours of one processor of the scale. Without ``run`` it is a look, of which nothing is kept."""
 
     budget: float
     train: bool = False
@@ -115,9 +115,11 @@ class Night:
         )
 
     def _compute(self, before: Mapping[str, Any] | None) -> Agenda:
-        """Settle what earlier nights began, then run or submit what is due."""
+        """Settle what earlier nights began, then run or submit what is due; without `Wishes.run` only list it."""
         rechecks = Rechecks(self.store, self.nights.again)
-        self._settle(rechecks, rechecks.waiting(self.graph))
+        if self.wishes.run:
+            rechecks.drop(self.graph)
+            self._settle(rechecks, rechecks.waiting(self.graph))
         underway = rechecks.waiting(self.graph)
         planned = agenda(self.graph, self._circumstances(before, underway), self.wishes.budget * HOUR)
         if not self.wishes.run:
@@ -188,6 +190,9 @@ class Night:
         return MOVED if found.beyond or another else SAME
 
     def _written(self, summary: Summary, cells: Mapping[str, Any]) -> Summary:
+        if not self.wishes.run:
+            # The next night compares with the last one that was recorded, however often somebody looks in between.
+            return summary
         texts = {
             REPORT: as_markdown(summary),
             SUMMARY: as_json(summary),

@@ -6,13 +6,17 @@ import re
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from replicate.cli.workspace import Workspace, with_workspace
+from replicate.cli.workspace import Amount, Workspace, with_workspace
 from replicate.errors import ReplicateError, UserError
+
+if TYPE_CHECKING:
+    from replicate.cli.night import Night
+    from replicate.render.night import Summary
 
 INFRASTRUCTURE = 3
 FORMS = ("cron", "scrontab", "systemd")
@@ -64,7 +68,7 @@ class Hour(click.ParamType[tuple[int, int]]):
 @click.command(name="nightly", cls=Nightly)
 @click.option(
     "--budget",
-    type=click.FloatRange(min=0),
+    type=Amount(min=0),
     default=BUDGET,
     show_default=True,
     metavar="HOURS",
@@ -72,7 +76,7 @@ class Hour(click.ParamType[tuple[int, int]]):
 )
 @click.option("--train", is_flag=True, help="Also begin trainings that have never run.")
 @click.option("--again", is_flag=True, help="Compute evaluations again however fresh they are.")
-@click.option("--no-run", is_flag=True, help="Run and submit nothing: settle, render and compare.")
+@click.option("--no-run", is_flag=True, help="Only look: render, compare and record nothing.")
 @click.option(
     "--print", "form", type=click.Choice(FORMS), default=None, help="Print the lines of a timetable, and end."
 )
@@ -101,24 +105,31 @@ def command(
 
     specs = workspace.specs()
     store = workspace.store()
+    nights = Nights(store.root, specs.scale.id)
+    plan = workspace.plan(specs.ordered, specs)
+    night = Night(workspace, Wishes(budget, train, again, not no_run), plan, store, nights)
+    summary = night.run() if no_run else _alone(night)
+    click.echo(as_json(summary) if workspace.json else as_markdown(summary), nl=False)
+    for fault in summary.faults:
+        click.echo(f"error: {fault}", err=True)
+    return summary.code
+
+
+def _alone(night: Night) -> Summary:
+    """The summary of ``night``, which has the store for itself; a look needs neither that nor to write there."""
+    workspace, store, nights = night.workspace, night.store, night.nights
     if workspace.profile is not None:
         from replicate.launch.slurm.step import prepare
 
         prepare(store, workspace.profile)
     store.check_writable()
-    nights = Nights(store.root, specs.scale.id)
     with nights.sole() as alone:
         if not alone:
             raise UserError(
                 f"{store.root}: another night is running: {nights.holder()}\n"
                 "  nothing was done here; the next one goes on"
             )
-        plan = workspace.plan(specs.ordered, specs)
-        summary = Night(workspace, Wishes(budget, train, again, not no_run), plan, store, nights).run()
-    click.echo(as_json(summary) if workspace.json else as_markdown(summary), nl=False)
-    for fault in summary.faults:
-        click.echo(f"error: {fault}", err=True)
-    return summary.code
+        return night.run()
 
 
 def _printed(workspace: Workspace, form: str, at: tuple[int, int]) -> str:

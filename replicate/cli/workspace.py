@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,16 @@ class Seeds(click.ParamType[tuple[int, ...]]):
         if max(seeds) > LARGEST_SEED:
             self.fail(f"seeds, got '{max(seeds)}'; the largest is {LARGEST_SEED}", param, ctx)
         return seeds
+
+
+class Amount(click.FloatRange):
+    """A finite number: no range excludes ``nan``, which is neither below nor above anything."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"a finite number, got '{value}'", param, ctx)
+        return number
 
 
 def repository() -> Path:

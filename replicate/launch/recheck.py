@@ -57,17 +57,19 @@ class Rechecks:
         return Store(self.folder, gone=self.store.gone)
 
     def waiting(self, graph: Graph) -> list[str]:
-        """Keys that earlier nights began to compute again. What ``graph`` no longer has is dropped."""
-        keys = []
-        for path in sorted(self.folder.glob(f"*/{JOB}")):
-            folder = path.parent
-            if folder.is_symlink():
-                continue
-            if folder.name in graph.jobs:
-                keys.append(folder.name)
-            elif not claim.holder_alive(folder, self.store.gone):
+        """Keys of ``graph`` that earlier nights began to compute again."""
+        return [folder.name for folder in self._begun() if folder.name in graph.jobs]
+
+    def drop(self, graph: Graph) -> None:
+        """Forget what was begun to be computed again and ``graph`` no longer has."""
+        for folder in self._begun():
+            if folder.name not in graph.jobs and not claim.holder_alive(folder, self.store.gone):
                 shutil.rmtree(folder, ignore_errors=True)
-        return keys
+
+    def _begun(self) -> list[Path]:
+        folders = sorted(path.parent for path in self.folder.glob(f"*/{JOB}"))
+        # The others are what it reads.
+        return [folder for folder in folders if not folder.is_symlink()]
 
     def begin(self, graph: Graph, keys: Sequence[str], asked: Mapping[str, Any]) -> Graph:
         """Prepare ``keys`` to be computed again; returns their graph, with the inputs as finished jobs.

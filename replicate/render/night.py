@@ -29,9 +29,9 @@ MEANINGS = {
 class Summary:
     """What a night has to say.
 
-    run: False where nothing was to be computed. faults: of the surroundings (Slurm, disk). failed: jobs, with the
-    reason. counts: cells by state. submitted: keys to Slurm's numbers. recovered: jobs that had ended without a
-    result and were submitted again, with how they had ended.
+    run: False of a look, which computes and records nothing. faults: of the surroundings (Slurm, disk). failed:
+    jobs, with the reason. counts: cells by state. submitted: keys to Slurm's numbers. recovered: jobs that had ended
+    without a result and were submitted again, with how they had ended.
     """
 
     code: int
@@ -72,8 +72,6 @@ def as_json(summary: Summary) -> str:
         "owed": list(agenda.owed),
         "hours": round(agenda.seconds / HOUR, 4),
     }
-    # JSON has no infinity.
-    body["budget"] = summary.budget if summary.budget < float("inf") else None
     return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n"
 
 
@@ -91,7 +89,7 @@ def _head(summary: Summary) -> list[str]:
     states = ", ".join(f"{count} {state}" for state, count in summary.counts.items())
     dirty = " with uncommitted changes" if summary.made.get("dirty") else ""
     packages = ", ".join(f"{name} {version}" for name, version in (summary.made.get("packages") or {}).items())
-    lines = [f"# Night of {summary.when}: {summary.headline}", ""]
+    lines = [f"# {'Night of' if summary.run else 'A look at'} {summary.when}: {summary.headline}", ""]
     for fault in summary.faults:
         lines += [f"**Fault:** {escape(fault)}", ""]
     return [
@@ -167,8 +165,8 @@ def _failed(summary: Summary) -> list[str]:
 
 def _work(summary: Summary) -> list[str]:
     agenda = summary.agenda
-    budget = "no budget" if summary.budget == float("inf") else f"a budget of {summary.budget:g}"
-    lines = ["", "## Work", "", f"- {agenda.seconds / HOUR:.3g} processor hours planned, of {budget}"]
+    planned = f"{agenda.seconds / HOUR:.3g} processor hours planned, of a budget of {summary.budget:g}"
+    lines = ["", "## Work", "", f"- {planned if summary.run else 'nothing was run, settled or recorded, as asked'}"]
     if summary.computed:
         lines.append(f"- {count(len(summary.computed), 'job')} computed")
     if summary.submitted:
@@ -184,7 +182,7 @@ def _work(summary: Summary) -> list[str]:
         lines.append(f"- not begun, as `--train` was not asked for: {count(len(agenda.unasked), 'training')}")
     if agenda.left:
         hours = sum(due.seconds for due in agenda.left) / HOUR
-        why = "did not fit into the budget" if summary.run else "due and not run, as asked"
+        why = "did not fit into the budget" if summary.run else "due"
         lines += [f"- {count(len(agenda.left), 'job')} {why} ({hours:.3g} hours):", *_left(agenda.left)]
     shown = [one for one in summary.rechecks if one.outcome != "same"]
     if shown:
@@ -204,7 +202,7 @@ def _left(left: Iterable[Due]) -> list[str]:
 
 
 def _more(found: Sequence[Any]) -> list[str]:
-    return [f"- ... and {len(found) - SHOWN} more (summary.json has all)"] if len(found) > SHOWN else []
+    return [f"- ... and {len(found) - SHOWN} more (the JSON has all)"] if len(found) > SHOWN else []
 
 
 def _code(text: str) -> str:

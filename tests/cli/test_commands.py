@@ -224,6 +224,34 @@ def test_a_timetable_is_not_printed_of_a_call_that_cannot_work(run: Run) -> None
     assert done.stderr.startswith("error: unknown scale 'nope'")
 
 
+@pytest.mark.parametrize("amount", ["nan", "inf", "-1", "x"])
+def test_an_amount_that_is_none(run: Run, amount: str, tmp_path: Path) -> None:
+    done = run("nightly", "--budget", amount)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "Invalid value for '--budget'" in done.stderr
+    assert run("doctor", "--wait", amount).returncode == 2
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_look_at_the_night_is_no_night(run: Run, results: Path) -> None:
+    """However often somebody looks, the next night compares with the last one that was recorded."""
+    before = sorted(results.iterdir())
+    assert run("nightly", "--no-run").stdout.startswith("# A look at ")
+    assert sorted(results.iterdir()) == before
+    # A night that begins nothing, since none of it fits.
+    assert run("nightly", "--budget", "0").returncode == 0
+    latest = (results / ".nights" / "mini" / "latest").resolve()
+    next(results.glob("predict-deit-ti-224-none-s0-*/result.json")).unlink()
+    for _ in range(2):
+        done = run("nightly", "--no-run")
+        assert done.returncode == 1
+        assert "## No longer there: 1\n" in done.stdout
+        assert "nothing was run, settled or recorded, as asked" in done.stdout
+        assert "written: " not in done.stderr
+    assert (results / ".nights" / "mini" / "latest").resolve() == latest
+    assert [path.name for path in latest.parent.glob("[0-9]*")] == [latest.name]
+
+
 def test_a_network_that_timm_does_not_have(run: Run, tables: Path) -> None:
     if find_spec("timm") is None:
         missing("timm is not installed")

@@ -83,6 +83,16 @@ class House:
         assert out.startswith("# Night of ") or code == 3
         return self.summary() if out.startswith("# Night of ") else {"error": err}
 
+    def look(self, *arguments: str, code: int) -> dict[str, Any]:
+        """What ``nightly --no-run`` says, which is recorded nowhere."""
+        nights = sorted((self.results / ".nights" / "tiny").iterdir())
+        process = self.start("nightly", "--no-run", "--json", *arguments)
+        out, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == code, f"exit {process.returncode}, not {code}:\n{out}\n{err}"
+        assert sorted((self.results / ".nights" / "tiny").iterdir()) == nights
+        found: dict[str, Any] = json.loads(out)
+        return found
+
     @property
     def latest(self) -> Path:
         return self.results / ".nights" / "tiny" / "latest"

@@ -92,7 +92,10 @@ def test_without_its_inputs_a_job_is_not_repeated(results: Path) -> None:
 
 
 def test_what_no_table_needs_any_more_is_dropped(rechecks: Rechecks) -> None:
-    assert rechecks.waiting(plan_of("paper").graph) == []
+    other = plan_of("paper").graph
+    assert rechecks.waiting(other) == []
+    assert (rechecks.folder / PREDICT.key).exists(), "who only asks changes nothing"
+    rechecks.drop(other)
     assert not (rechecks.folder / PREDICT.key).exists()
 
 
