@@ -6,7 +6,9 @@ has closed the pipe (as of any program that SIGPIPE ends).
 
 from __future__ import annotations
 
+import codecs
 import gc
+import io
 import signal
 import sys
 from collections.abc import Iterator
@@ -61,6 +63,26 @@ def _pipes() -> Iterator[None]:
         raise
 
 
+def _encode_anything() -> None:
+    """Let no sign end a command: standard output escapes what its encoding does not have.
+
+    ASCII is taken for a locale that nobody has set, and UTF-8 written, as click and Python itself do.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        codecs.register_error("escaped", _escaped)
+        plain = codecs.lookup(sys.stdout.encoding).name == "ascii"
+        sys.stdout.reconfigure(encoding="utf-8" if plain else None, errors="escaped")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """As JSON writes it, which so stays JSON. A ``?`` would be the mark of what is undecided."""
+    from json import dumps
+
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
 class _Lazy(click.Group):
     def make_context(self, *arguments: Any, **keywords: Any) -> click.Context:
         with _pipes():
@@ -108,6 +130,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     # Whoever stops a cron job or a session sends SIGTERM; that too ends with checkpoints and no worker left.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _encode_anything()
     try:
         # Without its name click would look for the variable of a program called "python -m replicate".
         code = cli.main(
@@ -124,6 +147,14 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
         code = INTERRUPTED
+    except OSError as error:
+        if debug:
+            raise
+        # Of a full disk, for example; a file by its name, and what has none is what we print to.
+        where = error.filename or "standard output"
+        click.echo(f"error: {where}: cannot be used, got '{error.strerror or error}'", err=True)
+        sys.stdout = None if error.filename is None else sys.stdout
+        code = MISTAKE
     except _Unread:
         # `| head` has read enough; a flush at exit would complain again. 0 would be said of a command that had not
         # come to its exit code.

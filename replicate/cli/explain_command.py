@@ -31,8 +31,8 @@ def _complete_place(ctx: click.Context, param: click.Parameter, incomplete: str)
 
     path = repository() / "tables" / f"{ctx.params.get('table_id')}.toml"
     try:
-        spec = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError):
+        spec = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return []
     entries = spec.get("rows", []) if param.name == "row" else spec.get("table", {}).get("columns", [])
     return [CompletionItem(entry["key"]) for entry in entries if entry.get("key", "").startswith(incomplete)]

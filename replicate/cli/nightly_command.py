@@ -48,7 +48,8 @@ class Nightly(click.Command):
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except OSError as error:
-            raise Unattended(f"{error.filename or 'a file'}: cannot be used, got '{error.strerror}'") from error
+            where = error.filename or "standard output"
+            raise Unattended(f"{where}: cannot be used, got '{error.strerror}'") from error
         except Exception as error:
             # Python would end with 1, which says that numbers moved.
             traceback.print_exc()

@@ -199,6 +199,42 @@ def test_a_reader_that_is_gone(tables: Path, results: Path, command: str) -> Non
     assert (done.stdout, done.stderr) == ("141\n", "")
 
 
+@pytest.mark.parametrize("command", [f"claims --id {TABLE}", f"table --id {TABLE} --no-run", "list", "check --help"])
+def test_a_full_disk_behind_the_output(tables: Path, results: Path, tmp_path: Path, command: str) -> None:
+    folders = "" if "--help" in command else f"--results {results} --tables {tables} --out {tmp_path}/out"
+    script = f"{sys.executable} -m replicate {command} {folders} > /dev/full"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, env=environment())
+    assert done.stderr == "error: standard output: cannot be used, got 'No space left on device'\n"
+    assert done.returncode == 2
+
+
+UNSET = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize(
+    ("env", "encoding", "mark"),
+    [
+        ({"PYTHONIOENCODING": "ascii"}, "utf-8", "†"),
+        (UNSET, "utf-8", "†"),
+        ({"PYTHONIOENCODING": "latin-1"}, "latin-1", "\\u2020"),
+    ],
+    ids=["ascii", "C", "latin-1"],
+)
+def test_signs_that_the_output_cannot_encode(
+    tables: Path, results: Path, env: dict[str, str], encoding: str, mark: str
+) -> None:
+    folders = f"--results {results} --tables {tables} --out {results.parent}/out"
+    for command in (f"claims --id {TABLE}", f"table --id {TABLE} --no-run", f"claims --id {TABLE} --json"):
+        words = [sys.executable, "-m", "replicate", *command.split(), *folders.split()]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, env=environment(**env))
+        assert (done.returncode, done.stderr) == (0, b"")
+        said = done.stdout.decode(encoding)
+        if "--json" in words:
+            json.loads(said)
+        else:
+            assert mark in said
+
+
 def test_counts_are_in_one_order_and_in_english(run: Run, results: Path) -> None:
     said = run("list").stdout
     assert f"{TABLE}  Table 3  24 done  " in said
