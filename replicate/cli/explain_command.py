@@ -81,10 +81,12 @@ def lines(workspace: Workspace, plan: Plan, store: Store, table: Table, row: str
     cell = table.cell(row, column)
     found = [table.banner] if table.banner else []
     found += [wording.title(table), f"{_place(table, row, column)}: {cell.shown or cell.state}"]
-    for name, value in _cell_facts(plan, table, cell).items():
+    for name, value in (_cell_facts(plan, table, cell) | _in_words(cell)).items():
         if value:
             found.append(f"  {name:<11} {', '.join(value) if isinstance(value, list) else value}")
     chain = _chain(plan, cell)
+    if not chain.jobs and cell.state != "text":
+        found.append(f"  {'jobs':<11} none: no job makes this number")
     for job in chain:
         found += ["", *explain_job.lines(workspace, store, chain, job)]
     return found
@@ -112,6 +114,8 @@ def _place(table: Table, row: str, column: str) -> str:
 
 
 def _cell_facts(plan: Plan, table: Table, cell: Cell) -> dict[str, Any]:
+    if cell.state == "text":
+        return {"state": cell.state, "file": table.spec}
     return {
         "state": cell.state,
         "origin": cell.origin,
@@ -130,8 +134,12 @@ def _cell_facts(plan: Plan, table: Table, cell: Cell) -> dict[str, Any]:
     }
 
 
+def _in_words(cell: Cell) -> dict[str, Any]:
+    return {"state": "a word of the spec"} if cell.state == "text" else {}
+
+
 def _reads(plan: Plan, table: Table, cell: Cell) -> str | None:
-    read = None if cell.state == "text" else plan.cell(table.id, cell.row, cell.column).read
+    read = plan.cell(table.id, cell.row, cell.column).read
     if read is None:
         return None
     parts = [f"{read.metric} {read.field}" if read.field else read.metric]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 
 from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, complete_table, with_workspace
-from replicate.errors import UnknownName
+from replicate.errors import UnknownName, UserError
 
 
 @click.command(name="logs")
@@ -32,16 +33,16 @@ def command(workspace: Workspace, table_id: str, row: str, column: str, lines: i
     from replicate.launch.slurm.world import World
 
     specs = workspace.specs()
-    specs.table(table_id)
+    spec = specs.table(table_id)
     plan = workspace.plan([table_id], specs)
     cells = {(cell.row, cell.column): cell for cell in plan.cells[table_id]}
     if (row, column) not in cells:
         rows = {name for name, _ in cells}
-        raise (
-            UnknownName("row", row, rows)
-            if row not in rows
-            else UnknownName("column", column, [name for of, name in cells if of == row])
-        )
+        if row not in rows:
+            raise UnknownName("row", row, rows)
+        if row != "@" and column in {known.key for known in spec.table.columns if known.text}:
+            raise UserError(f"column {column}: holds words of the spec, which no job makes\n  name a column of numbers")
+        raise UnknownName("column", column, [name for of, name in cells if of == row])
     store = workspace.store()
     graph = plan.graph.needed_for(cells[row, column].keys)
     if workspace.profile is not None:
@@ -50,6 +51,18 @@ def command(workspace: Workspace, table_id: str, row: str, column: str, lines: i
         world = World(graph, store, Queue(), read_submissions(store.root), 0.0)
     active = [key for key, view in world.views.items() if view.state in ("failed", "lost", "running", "damaged")]
     shown = active or [key for key, view in world.views.items() if view.state == "done"][-1:]
+    if workspace.json:
+        entries = [
+            {
+                "key": key,
+                "state": world.views[key].state,
+                "why": world.views[key].why,
+                "logs": {workspace.shown(path): _tail(path, lines).splitlines() for path in logs(world, key)},
+            }
+            for key in shown
+        ]
+        click.echo(json.dumps({"jobs": entries}, indent=1, ensure_ascii=False))
+        return DONE
     for key in shown:
         click.echo(f"{key}  [{world.views[key].state}] {world.views[key].why}".rstrip())
         files = logs(world, key)
@@ -57,9 +70,11 @@ def command(workspace: Workspace, table_id: str, row: str, column: str, lines: i
             click.echo(f"--- {workspace.shown(path)}")
             click.echo(_tail(path, lines))
         if not files:
-            click.echo("  it has not written anything yet")
+            click.echo(
+                "  it has not written anything yet" if world.views[key].state != "done" else "  it wrote nothing"
+            )
     if not shown:
-        click.echo("none of its jobs has run yet")
+        click.echo("none of its jobs has run yet" if graph.jobs else "no job makes this number: it has no logs")
     return DONE
 
 

@@ -193,3 +193,33 @@ def test_a_job_that_diverged_is_named_with_what_tries_it_again(tmp_path: Path) -
     text = explained(tmp_path, plan, TABLE, "none", "ti_224")
     assert f"{job.key}  [failed]\n" in text
     assert text.endswith(f"  to run it   python -m replicate run {job.key} --retry")
+
+
+def test_a_word_is_no_number_that_has_not_run(replicate: Call, tmp_path: Path) -> None:
+    where = ("--results", str(tmp_path))
+    said = replicate("explain", "distillation_ablation", "none", "label", *where).stdout
+    assert said.endswith(
+        "label: ✓\n  state       a word of the spec\n  file        tables/distillation_ablation.toml\n"
+    )
+    told = json.loads(replicate("explain", "distillation_ablation", "none", "label", "--json", *where).stdout)
+    assert told["cell"]["state"] == "text"
+    assert "no job makes this number" in replicate("explain", "ingredients", "epochs", "vit_b", *where).stdout
+
+
+def test_logs_of_what_no_job_makes(replicate: Call, results: Path) -> None:
+    where = ("--results", str(results))
+    assert replicate("logs", "ingredients", "epochs", "vit_b", *where).stdout == (
+        "no job makes this number: it has no logs\n"
+    )
+    done = replicate("logs", "distillation_ablation", "none", "label", *where)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: column label: holds words of the spec, which no job makes\n")
+
+
+def test_logs_as_json(replicate: Call, results: Path) -> None:
+    (folder,) = results.glob("predict-regnety-16gf-224-none-s0-*")
+    (folder / "log.txt").write_text("one\ntwo\nthree\n")
+    arguments = ("logs", "distillation_ablation", "@", "teacher", "-n", "2", "--json", "--results", str(results))
+    assert json.loads(replicate(*arguments).stdout) == {
+        "jobs": [{"key": folder.name, "state": "done", "why": "", "logs": {str(folder / "log.txt"): ["two", "three"]}}]
+    }
