@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import click
@@ -16,28 +17,30 @@ from replicate.errors import UnknownName
 @table_id_option(required=False)
 @with_workspace
 def command(workspace: Workspace, keys: tuple[str, ...], table_id: str | None) -> int:
-    """Cancel the jobs KEY..., or all that are queued or running for a table (or for all tables).
+    """Cancel the jobs KEY..., or all that are queued or running for a table (or for all tables and figures).
 
     Running jobs write a checkpoint first. Results stay, and `table` submits again what is missing.
     """
-    from replicate.cli.cluster import profile_of
+    from replicate.cli.cluster import profile_of, queued_graph
     from replicate.launch.slurm.client import Client
     from replicate.launch.slurm.step import look
 
     profile = profile_of(workspace)
-    specs = workspace.specs()
-    plan = workspace.plan([table_id] if table_id else sorted(specs.tables), specs)
+    graph = queued_graph(workspace, table_id)
     for key in keys:
-        if key not in plan.graph.jobs:
-            raise UnknownName("job", key, plan.graph.jobs)
+        if key not in graph.jobs:
+            raise UnknownName("job", key, graph.jobs)
     client = Client(profile.client_environment(os.environ))
-    world = look(plan.graph, workspace.store(), profile, client)
-    wanted = keys or tuple(plan.graph.jobs)
+    world = look(graph, workspace.store(), profile, client)
+    wanted = keys or tuple(graph.jobs)
     # By what squeue shows now: a number that was written down earlier may be another job's by now.
     live = {key: view.row.id for key, view in world.of(wanted).items() if view.row is not None and view.row.live}
     ids = sorted(set(live.values()))
     for begin in range(0, len(ids), 200):
         client.ask("scancel", *ids[begin : begin + 200])
+    if workspace.json:
+        click.echo(json.dumps({"cancelled": live}, indent=1))
+        return DONE
     for key, id in live.items():
         click.echo(f"cancelled {key} (job {id})")
     if not ids:

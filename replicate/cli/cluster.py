@@ -78,6 +78,16 @@ def profile_of(workspace: Workspace) -> Profile:
     return workspace.profile
 
 
+def queued_graph(workspace: Workspace, table_id: str | None) -> Graph:
+    """The jobs that may be on the cluster: of one table, or of all tables and figures."""
+    from replicate.plan.figures import with_figures
+
+    specs = workspace.specs()
+    if table_id is not None:
+        return workspace.plan([table_id], specs).graph
+    return with_figures(workspace.plan(sorted(specs.tables), specs))
+
+
 def _moving(world: World) -> bool:
     return any(
         view.state in ("pending", "running") or (view.again and view.state in ("lost", "absent", "failed"))

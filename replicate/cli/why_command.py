@@ -16,15 +16,14 @@ from replicate.errors import UnknownName, UserError
 @with_workspace
 def command(workspace: Workspace, job: str) -> int:
     """Say why JOB (a key, or Slurm's number of it) waits, or how it ended: Slurm's reason and what it means."""
-    from replicate.cli.cluster import line, profile_of
+    from replicate.cli.cluster import line, profile_of, queued_graph
     from replicate.launch.slurm.ending import meaning
     from replicate.launch.slurm.logs import logs
     from replicate.launch.slurm.step import look
 
     profile = profile_of(workspace)
-    specs = workspace.specs()
-    plan = workspace.plan(sorted(specs.tables), specs)
-    world = look(plan.graph, workspace.store(), profile)
+    graph = queued_graph(workspace, None)
+    world = look(graph, workspace.store(), profile)
     numbers = {view.row.id: key for key, view in world.views.items() if view.row is not None}
     key = numbers.get(job, job)
     if key not in world.views and job[:1].isdigit():
@@ -56,7 +55,7 @@ def command(workspace: Workspace, job: str) -> int:
         click.echo(f"  Slurm says   {view.row.reason}\n  that is      {meaning(view.row.reason)}")
     if view.state != "done":
         click.echo(f"  so           {line(key, view, world.store)}".rstrip())
-    for upstream in plan.graph.jobs[key].inputs.values():
+    for upstream in graph.jobs[key].inputs.values():
         if world.views[upstream].state != "done":
             click.echo(
                 f"  waits for    {upstream}  [{world.views[upstream].state}] {world.views[upstream].why}".rstrip()
