@@ -18,8 +18,9 @@ from replicate.spec.scale import Scale
 from replicate.spec.table import TableSpec
 
 NOT_TABLES = ("runs.toml",)
-FIGURES = "figures"
-"""The folder of the figures' specs, beside that of the tables."""
+TABLES, FIGURES = "tables", "figures"
+"""The folders of the specs. Figures are read beside a folder of the first name only: beside any other one, ``figures``
+is a folder of somebody's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ class Specs:
         return sorted(self.tables, key=lambda name: (self.tables[name].table.place, name))
 
     def figure(self, figure_id: str) -> FigureSpec:
+        if not self.figures:
+            raise UserError(
+                f"unknown figure '{figure_id}': there are none for the tables of {self.folder}\n"
+                "  they are read from the folder 'figures' beside a folder of tables that is called 'tables'"
+            )
         if figure_id not in self.figures:
             numbers = {spec.figure.number: name for name, spec in self.figures.items()}
             raise _unknown("figure", figure_id, list(self.figures), numbers)
@@ -89,21 +95,31 @@ def load(folder: Path, scale: str) -> Specs:
         tables[table_id], files[table_id] = spec, path
         if runs is not None:
             faults += check_table(shown_path(path), spec, runs, bound)
-    figures, figure_files = _figures(folder.parent / FIGURES, tables, runs, bound, faults)
+    figures, figure_files = _figures(_beside(folder), tables, runs, bound, faults)
     if faults or runs is None or bound is None:
         raise SpecError(sorted(set(_attributed(faults, folder, scale, runs))))
     return Specs(folder, tables, files, runs, bound, figures, figure_files)
 
 
+def _beside(folder: Path) -> Path | None:
+    # Made absolute for ``--tables .``, which has a name and a parent only then.
+    whole = folder.absolute()
+    return whole.parent / FIGURES if whole.name == TABLES else None
+
+
 def _figures(
-    folder: Path, tables: Mapping[str, TableSpec], runs: RunsFile | None, scale: Scale | None, faults: list[Fault]
+    folder: Path | None,
+    tables: Mapping[str, TableSpec],
+    runs: RunsFile | None,
+    scale: Scale | None,
+    faults: list[Fault],
 ) -> tuple[dict[str, FigureSpec], dict[str, Path]]:
     """The figures beside the tables; a folder without any is fine."""
     figures: dict[str, FigureSpec] = {}
     files: dict[str, Path] = {}
     # What a figure names cannot be looked up in tables that were not read.
     complete = not faults
-    for path in sorted(folder.glob("*.toml")):
+    for path in sorted(folder.glob("*.toml")) if folder else ():
         spec = read(path, FigureSpec, faults)
         if spec is None:
             continue

@@ -95,6 +95,21 @@ def test_list_shows_figures_too(replicate: Call, tmp_path: Path) -> None:
     assert "5 of 5 there" in replicate("list", *folders(tmp_path)).stdout
 
 
+def test_figures_are_read_beside_a_folder_called_tables_only(replicate: Call, tmp_path: Path) -> None:
+    """Beside any other one, ``figures`` is a folder of somebody's own."""
+    tables = write_specs(tmp_path)
+    (tmp_path / "figures" / "broken.toml").write_text("not = [")
+    assert replicate("check", "--tables", str(tables)).returncode == 2
+    inside = replicate("check", "--tables", ".", cwd=tables)
+    assert "figures/broken.toml: not TOML" in inside.stderr
+    mine = tables.rename(tmp_path / "mine")
+    done = replicate("check", "--tables", str(mine))
+    assert done.stdout.startswith("1 table, 0 figures, ")
+    done = replicate("figure", "speed", "--tables", str(mine))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: unknown figure 'speed': there are none for the tables of {mine}\n")
+
+
 def test_only_figures_need_matplotlib(replicate: Call, tmp_path: Path) -> None:
     finish(tmp_path, "speed")
     (tmp_path / "blocked").mkdir()
