@@ -138,7 +138,10 @@ def _paper_margin(
 
 
 def _paper_verdict(kind: Relation, margins: list[Fraction | None], within: float) -> ClaimVerdict:
-    """The printed numbers taken at their word: the paper gives no errors for most of them."""
+    """The printed numbers taken at their word, since the paper gives no errors for most of them.
+
+    So each comparison must hold: no noise would excuse one that does not, as it may among ours (`claim_verdict`).
+    """
     known = [margin for margin in margins if margin is not None]
     if len(known) < len(margins):
         return "not run"

@@ -51,7 +51,7 @@ def claim_here(claim: Claim) -> str:
 
 
 def claim_paper(claim: Claim) -> str:
-    """The paper's side, judged by the same rule on the printed numbers."""
+    """The paper's side: whether each comparison of its printed numbers holds, and their mean margin."""
     return f"{claim.paper_verdict} ({claim.paper_margin_shown})" if claim.paper_margin_shown else claim.paper_verdict
 
 
