@@ -6,11 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, with_workspace
 from replicate.english import count
-from replicate.errors import Fault, SpecError
+from replicate.errors import Fault, SpecError, UnknownName
 
 if TYPE_CHECKING:
     from replicate.spec.scale import Scale
@@ -28,6 +29,9 @@ def command(workspace: Workspace) -> int:
     from replicate.spec.load import load, scales
 
     names = scales(workspace.tables) or [workspace.scale]
+    given = click.get_current_context().get_parameter_source("scale") is ParameterSource.COMMANDLINE
+    if given and workspace.scale not in names:
+        raise UnknownName("scale", workspace.scale, names)
     faults: dict[Fault, None] = {}
     bound: dict[str, Scale] = {}
     for name in names:

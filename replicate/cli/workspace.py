@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -79,10 +80,11 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     name = "LIST"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        try:
-            seeds = tuple(int(part) for part in str(value).split(","))
-        except ValueError:
+        parts = [part.strip() for part in str(value).split(",")]
+        # int() also takes 1_0 and digits of other scripts.
+        if not all(re.fullmatch(r"-?\d{1,20}", part, re.ASCII) for part in parts):
             self.fail(f"seeds, got '{value}'; expected whole numbers with commas between, such as 0,1,2", param, ctx)
+        seeds = tuple(map(int, parts))
         if min(seeds) < 0 or len(set(seeds)) < len(seeds):
             self.fail(f"seeds, got '{value}'; each must be 0 or more and stand once", param, ctx)
         if max(seeds) > LARGEST_SEED:
@@ -180,6 +182,9 @@ def _given(**options: object) -> tuple[str, ...]:
 def _profile(name: str | None, root: Path) -> Profile | None:
     from replicate.launch.profile import find_profile
 
+    if name == "":
+        # Of a script whose variable is not set: going on here would train on a login node.
+        raise UserError("--cluster: the name of a profile, got ''\n  this machine is --cluster local")
     return find_profile(name, root / "slurm", os.environ, socket.gethostname())
 
 

@@ -85,7 +85,8 @@ def as_markdown(summary: Summary) -> str:
 
 
 def _head(summary: Summary) -> list[str]:
-    since = f"compared with the night of {summary.changes.since}" if summary.changes.since else "the first night"
+    first = "the first night" if summary.run else "no night to compare with"
+    since = f"compared with the night of {summary.changes.since}" if summary.changes.since else first
     states = ", ".join(f"{count} {state}" for state, count in summary.counts.items())
     dirty = " with uncommitted changes" if summary.made.get("dirty") else ""
     packages = ", ".join(f"{name} {version}" for name, version in (summary.made.get("packages") or {}).items())

@@ -98,6 +98,8 @@ def chain_of(name: str, extends: Mapping[str, str], known: Sequence[str]) -> lis
     while chain[0] in extends:
         base = extends[chain[0]]
         where = f"recipes.{chain[0]}.extends"
+        if not isinstance(base, str):
+            raise ValueError(f"{where}: should be the name of a recipe, got {base!r}")
         if base not in known:
             raise ValueError("\n  ".join([f"{where}: there is no recipe '{base}'", *_near(base, known)]))
         if base in chain:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from replicate.spec.naming import Word
 from replicate.spec.recipe import Count, NonNegative, Positive, Probability, Strict
@@ -14,6 +15,15 @@ DATA_ROOT = "REPLICATE_DATA"
 
 Size = Annotated[int, Field(ge=0)]
 """Images of a split; a data set that is only evaluated on has no training images."""
+
+
+def _plain(args: dict[str, Any]) -> dict[str, Any]:
+    """Keys of jobs are hashes of JSON, which has no dates and nothing that is not finite."""
+    try:
+        json.dumps(args, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("should be finite numbers, words, true or false, and lists of them") from None
+    return args
 
 
 class ShapesData(Strict):
@@ -92,7 +102,7 @@ class Model(Strict):
 
     timm: str
     timm_distilled: str | None = None
-    args: dict[str, Any] = {}
+    args: Annotated[dict[str, Any], AfterValidator(_plain)] = {}
     resizable: bool = False
     """True where the resolution is an argument of the model (``img_size``), as for a ViT."""
     pos_embed_std: Positive | None = None

@@ -106,6 +106,9 @@ MISTAKES = [
     (("status", "--seeds", "0,x"), "seeds, got '0,x'; expected whole numbers with commas between, such as 0,1,2"),
     (("status", "--seeds", ""), "seeds, got ''; expected whole numbers"),
     (("status", "--seeds", "0,1,"), "seeds, got '0,1,'; expected whole numbers"),
+    (("status", "--seeds", "1_0"), "seeds, got '1_0'; expected whole numbers"),
+    (("check", "--scale", "papre"), "error: unknown scale 'papre'\n  did you mean 'paper'?"),
+    (("list", "--cluster", ""), "error: --cluster: the name of a profile, got ''\n  this machine is --cluster local"),
     (("status", "--seeds", "1,1"), "seeds, got '1,1'; each must be 0 or more and stand once"),
     (
         ("status", "--seeds", "4294967296"),

@@ -446,3 +446,17 @@ def test_a_name_of_a_run_that_leads_elsewhere(tables: Path, name: str) -> None:
 def test_a_scale_is_a_name_and_no_path(replicate: Call, tables: Path) -> None:
     done = replicate("list", "--tables", str(tables), "--scale", "../runs")
     assert done.stderr.startswith("error: unknown scale '../runs'")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "[1.0, -inf]", "2026-11-24"])
+def test_an_argument_that_no_key_can_hold(tables: Path, value: str) -> None:
+    append(tables, f'\n[models.own]\ntimm = "x"\nargs = {{ depth = {value} }}\n', "scales/mini.toml")
+    (fault,) = faults(tables)
+    assert fault.startswith("scales/mini.toml: models.own.args: should be finite numbers, words, ")
+
+
+@pytest.mark.parametrize("value", ["true", "3", '["deit"]', "{}"])
+def test_a_base_that_is_no_name(tables: Path, edit: Edit, value: str) -> None:
+    append(tables, f"\n[recipes.own]\nextends = {value}\n")
+    (fault,) = faults(tables)
+    assert fault.startswith("tables/runs.toml: recipes.own.extends: should be the name of a recipe, got ")
