@@ -6,9 +6,7 @@ has closed the pipe (as of any program that SIGPIPE ends).
 
 from __future__ import annotations
 
-import codecs
 import gc
-import io
 import signal
 import sys
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from typing import Any
 
 import click
 
+from replicate.cli.output import set_output, unusable
 from replicate.errors import ReplicateError
 
 COMMANDS = {
@@ -61,26 +60,6 @@ def _pipes() -> Iterator[None]:
         if isinstance(end.__context__, BrokenPipeError):
             raise _Unread from end
         raise
-
-
-def _encode_anything() -> None:
-    """Let no sign end a command: standard output escapes what its encoding does not have.
-
-    ASCII is taken for a locale that nobody has set, and UTF-8 written, as click and Python itself do.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        codecs.register_error("escaped", _escaped)
-        plain = codecs.lookup(sys.stdout.encoding).name == "ascii"
-        sys.stdout.reconfigure(encoding="utf-8" if plain else None, errors="escaped")
-
-
-def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """As JSON writes it, which so stays JSON. A ``?`` would be the mark of what is undecided."""
-    from json import dumps
-
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    return dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 class _Lazy(click.Group):
@@ -130,7 +109,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     # Whoever stops a cron job or a session sends SIGTERM; that too ends with checkpoints and no worker left.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _encode_anything()
+    set_output()
     try:
         # Without its name click would look for the variable of a program called "python -m replicate".
         code = cli.main(
@@ -150,10 +129,7 @@ def main() -> None:
     except OSError as error:
         if debug:
             raise
-        # Of a full disk, for example; a file by its name, and what has none is what we print to.
-        where = error.filename or "standard output"
-        click.echo(f"error: {where}: cannot be used, got '{error.strerror or error}'", err=True)
-        sys.stdout = None if error.filename is None else sys.stdout
+        click.echo(f"error: {unusable(error)}", err=True)
         code = MISTAKE
     except _Unread:
         # `| head` has read enough; a flush at exit would complain again. 0 would be said of a command that had not

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from replicate.cli.output import unusable
 from replicate.cli.workspace import Amount, Workspace, with_workspace
 from replicate.errors import ReplicateError, UserError
 
@@ -48,8 +49,7 @@ class Nightly(click.Command):
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except OSError as error:
-            where = error.filename or "standard output"
-            raise Unattended(f"{where}: cannot be used, got '{error.strerror}'") from error
+            raise Unattended(unusable(error)) from error
         except Exception as error:
             # Python would end with 1, which says that numbers moved.
             traceback.print_exc()

@@ -104,7 +104,11 @@ class Amount(click.FloatRange):
 
 def repository() -> Path:
     """The folder with the specs: the nearest one from here upwards, else the one this package lies in."""
-    for folder in (Path.cwd(), *Path.cwd().parents):
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the current folder is not there any more\n  change to another one") from None
+    for folder in (here, *here.parents):
         if (folder / "tables" / "runs.toml").is_file():
             return folder
     return Path(__file__).resolve().parents[2]

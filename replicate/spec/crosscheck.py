@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 from pydantic import ValidationError
 
 from replicate.errors import Fault, suggestion
+from replicate.spec.claim_check import check_claims
 from replicate.spec.reading import ACCURACIES, FIELDS, Read, heads_of, read_of
 from replicate.spec.recipe import Recipe
 from replicate.spec.run import RunsFile, RunSpec
 from replicate.spec.scale import Scale
-from replicate.spec.sides import CellRef, UnknownSide, is_number, pairs, relation
-from replicate.spec.table import ClaimSpec, Metric, TableSpec, number_of
+from replicate.spec.sides import is_number
+from replicate.spec.table import Metric, TableSpec
 from replicate.spec.training_check import check_trainings
 
 COUNTED: tuple[Metric, ...] = ("top1", "top5", "real", "disagreement", "throughput", "ratio")
@@ -26,7 +27,7 @@ def check_runs(file: str, spec: RunsFile, scale: Scale | None) -> list[Fault]:
 
 
 def check_table(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> list[Fault]:
-    return [*_layout(file, spec), *_cells(file, spec, runs, scale), *_claims(file, spec)]
+    return [*_layout(file, spec), *_cells(file, spec, runs, scale), *check_claims(file, spec)]
 
 
 def _unknown(where: str, what: str, name: str, known: Iterable[str], fault: str) -> Iterator[Fault]:
@@ -229,33 +230,3 @@ def check_read(where: str, what: str, read: Read, runs: RunsFile, scale: Scale |
     if read.on is not None and scale is not None:
         fault = f"{what}: the scale '{scale.id}' does not bind the data set '{read.on}'"
         yield from _unknown(f"{where}.on", "data sets", read.on, scale.data, fault)
-
-
-def _claims(file: str, spec: TableSpec) -> Iterator[Fault]:
-    for index, claim in enumerate(spec.claims):
-        where = f"{file}: claims[{index}]"
-        try:
-            yield from _ratios(where, spec, claim)
-        except UnknownSide as error:
-            known = tuple(suggestion(error.name, error.known, plural=f"{error.what}s"))
-            yield Fault(where, f"the table has no {error.what} '{error.name}'", known)
-        except ValueError as error:
-            yield Fault(where, str(error))
-
-
-def _ratios(where: str, spec: TableSpec, claim: ClaimSpec) -> Iterator[Fault]:
-    """Of a comparison by ratio, as of two rates, the right side is what is divided by."""
-    printed: dict[CellRef, float | None] = {
-        CellRef(row.key, column): number_of(value) for row in spec.rows for column, value in row.paper.items()
-    } | {CellRef("@", reference.key): reference.paper for reference in spec.references}
-    rates = {
-        CellRef(row.key, column.key)
-        for row in spec.rows
-        for column in spec.table.columns
-        if (row.metric or column.metric or spec.table.metric) == "throughput"
-    }
-    kind, both = relation(claim)[0], pairs(spec, claim)
-    if kind == "times" or (kind == "above" and any(ref in rates for one in both for ref in one)):
-        for right in dict.fromkeys(right for _, right in both):
-            if (float(right.column) if right.row == "=" else printed.get(right)) == 0:
-                yield Fault(where, f"compares by ratio: the right side should not be 0, got '{right}'")

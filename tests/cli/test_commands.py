@@ -211,6 +211,13 @@ def test_a_full_disk_behind_the_output(tables: Path, results: Path, tmp_path: Pa
     assert done.returncode == 2
 
 
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    script = f"mkdir {tmp_path}/x && cd {tmp_path}/x && rmdir {tmp_path}/x && {sys.executable} -m replicate list"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: the current folder is not there any more\n  change to another one\n"
+
+
 UNSET = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
