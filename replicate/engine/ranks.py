@@ -1,10 +1,10 @@
 """The processes that train one network together: one alone, or several under torch.distributed.
 
 Every process computes its slice of each global batch (see `replicate.engine.stream.TrainStream`), gradients are
-averaged, and the first process alone writes. The number of processes changes no image and no drop path, but the order
-in which floats are added: results of different numbers agree closely, not bit for bit. Two things do depend on it:
-dropout draws from a seed of the process, and BatchNorm takes the statistics of the process's own images, as the
-released code does (the running ones are those of the first process).
+averaged, and the first process alone writes. The number of processes changes no image, no drop path and no image that
+BatchNorm takes its statistics from (`replicate.engine.batch_norm`), but the order in which floats are added: results
+of different numbers agree closely, not bit for bit. One thing does depend on it: dropout draws from a seed of the
+process.
 """
 
 from __future__ import annotations

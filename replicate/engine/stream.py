@@ -93,8 +93,14 @@ class TrainStream:
 
     def batch(self, epoch: int, step: int) -> Batch:
         """This process's slice of global batch ``step`` (0 to ``steps_per_epoch`` - 1) of ``epoch``."""
-        start = self.positions(step).start
-        chosen = self._images_of(epoch, step)[self._slice.start : self._slice.stop]
+        pixels, labels = self._unmixed(epoch, step, self._slice)
+        targets = self._mixed(pixels, labels, epoch, step)
+        return Batch(pixels, targets, labels)
+
+    def _unmixed(self, epoch: int, step: int, slots: range) -> tuple[Tensor, Tensor]:
+        """The ``slots`` of a global batch before mixing: images float32 [n, 3, S, S], labels int64 [n]."""
+        start = step * self._recipe.batch + slots.start
+        chosen = self._images_of(epoch, step)[slots.start : slots.stop]
         if self._pool is None:
             pixels = self._augmented(chosen, epoch, start)
         else:
@@ -103,9 +109,7 @@ class TrainStream:
                 lambda begin: self._augmented(chosen[begin : begin + CHUNK], epoch, start + begin), begins
             )
             pixels = torch.cat(list(chunks))
-        labels = torch.from_numpy(self._data.train.labels[chosen])
-        targets = self._mixed(pixels, labels, epoch, start)
-        return Batch(pixels, targets, labels)
+        return pixels, torch.from_numpy(self._data.train.labels[chosen])
 
     def _images_of(self, epoch: int, step: int) -> NDArray[np.int64]:
         """Indices of the images of a global batch, in the order of its mix groups."""
@@ -150,18 +154,26 @@ class TrainStream:
             images.append(crop.crop_resized(image, box, self._size))
         return torch.stack(images)
 
-    def _mixed(self, pixels: Tensor, labels: Tensor, epoch: int, start: int) -> Tensor:
+    def _mixed(self, pixels: Tensor, labels: Tensor, epoch: int, step: int) -> Tensor:
         """Mix the images in place; the targets."""
-        recipe, classes = self._recipe, self._data.classes
+        recipe, classes, size = self._recipe, self._data.classes, self._recipe.mix_batch
         if not is_mixed(recipe):
             return mix.soft_targets(labels, classes, recipe.label_smoothing, None)
         targets = []
-        for begin in range(0, len(labels), recipe.mix_batch):
-            part = slice(begin, begin + recipe.mix_batch)
-            group = (start + begin) // recipe.mix_batch
-            drawn = mix.draw_mix(recipe, self._size, self._seed, epoch, group)
-            mix.mix_images(pixels[part], drawn)
-            targets.append(mix.soft_targets(labels[part], classes, recipe.label_smoothing, drawn))
+        for group in range(self._slice.start // size, -(-self._slice.stop // size)):
+            own = range(max(self._slice.start, group * size), min(self._slice.stop, (group + 1) * size))
+            part = slice(own.start - self._slice.start, own.stop - self._slice.start)
+            drawn = mix.draw_mix(recipe, self._size, self._seed, epoch, step * recipe.batch // size + group)
+            images, classed = pixels[part], labels[part]
+            if drawn is not None and len(own) < size:
+                # Torn between processes: the partners, which stand mirrored in the group, are made here again.
+                mirror = (2 * group + 1) * size
+                others = self._unmixed(epoch, step, range(mirror - own.stop, mirror - own.start))
+                images, classed = torch.cat([images, others[0]]), torch.cat([classed, others[1]])
+            mix.mix_images(images, drawn)
+            if len(images) > len(own):
+                pixels[part] = images[: len(own)]
+            targets.append(mix.soft_targets(classed, classes, recipe.label_smoothing, drawn)[: len(own)])
         return torch.cat(targets)
 
 

@@ -58,7 +58,8 @@ def _train(training: Training, payload: Mapping[str, Any], folder: Path, report:
             optim.set_rate(training.optimizer, optim.rate(training.recipe, epoch))
         value = training.step(epoch, step)
         epoch_done = step == steps - 1
-        if not math.isfinite(value) or (epoch_done and not training.finite()):
+        # Asked of all: where one alone gave up, the others would wait for it.
+        if not math.isfinite(value) or (epoch_done and team.any(not training.finite(), training.device)):
             what = "weights that are not finite" if math.isfinite(value) else "a loss that is not finite"
             raise Diverged(
                 f"train: {what} in epoch {epoch + 1} of {epochs}, step {step + 1} of {steps}: loss {value}\n"

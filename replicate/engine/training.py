@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from replicate.engine import models, optim, upstream
 from replicate.engine.ahead import Ahead
+from replicate.engine.batch_norm import BatchNorms, check_whole
 from replicate.engine.checkpoint import (
     Snapshot,
     optimizer_tensors,
@@ -26,33 +25,23 @@ from replicate.engine.checkpoint import (
 from replicate.engine.draws import torch_seed
 from replicate.engine.drop_path import DropPaths
 from replicate.engine.losses import check_token, loss
+from replicate.engine.portion import Portion
 from replicate.engine.ranks import Ranks
-from replicate.engine.stream import PAPER, Batch, TrainStream, decode_workers, evaluation_batches, spread
-from replicate.errors import NotAvailable, UserError
+from replicate.engine.stream import Batch, TrainStream, decode_workers
+from replicate.engine.validation import Validation
+from replicate.errors import NotAvailable
 from replicate.spec.recipe import Distillation, Recipe
 from replicate.store.atomic import canonical
 
-log = logging.getLogger(__name__)
-
 ALONE = Ranks()
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
-
-VALIDATION_IMAGES = 256
-"""Enough to see a curve rise (one standard error is 3 points at most), and 1-2 % of an epoch's time at mini scale."""
-
-MICRO_BATCH = "REPLICATE_MICRO_BATCH"
-"""Environment variable: images that a process computes at a time; their gradients are added up to those of its share.
-
-Unset it is the whole share, halved where the memory of a GPU does not suffice. No part of a key: it changes the
-order of additions (and what dropout draws), like the number of processes.
-"""
 
 
 class Training:
     """A network in training: everything that changes from step to step.
 
-    Errors: `NotAvailable` for mixed precision without a GPU, `UserError` for a network that does not
-    suit the method or the weights it starts from, or for `MICRO_BATCH`.
+    Errors: `NotAvailable` for mixed precision without a GPU, `UserError` for a network that does not suit the
+    method, the weights it starts from or the number of processes, or for `portion.MICRO_BATCH`.
     """
 
     def __init__(self, payload: Mapping[str, Any], inputs: Mapping[str, Path], team: Ranks = ALONE) -> None:
@@ -88,7 +77,12 @@ class Training:
             models.load_weights(network, weights, resize=True, new_heads=new_heads)
         self.drop_paths = DropPaths(network, self.seed)
         self.network = network.to(self.device).train(self.recipe.train_mode)
-        self.micro = _micro_batch(self.network, self.stream.share)
+        self.portion = Portion(self.stream.share)
+        self.batch_norms = BatchNorms(self.network)
+        if self.batch_norms:
+            check_whole(self.recipe, team.world)
+            # Another number of images would be another network.
+            self.portion.images = self.recipe.mix_batch
         self.format = _memory_format(payload["model"])
         self.teacher: torch.nn.Module | None = None
         self.teacher_format = torch.contiguous_format
@@ -100,9 +94,7 @@ class Training:
         self.optimizer = optim.optimizer(self.network, self.recipe)
         self.scaler = torch.amp.GradScaler("cuda") if self.recipe.precision == "fp16" else None
         self.ema = ModelEmaV3(self.network, decay=self.recipe.ema) if self.recipe.ema > 0 else None
-        some = spread(len(data.test), VALIDATION_IMAGES)
-        views = evaluation_batches(data.test, self.size, PAPER, VALIDATION_IMAGES, chosen=some)
-        self.validation = tuple(part.to(self.device) for part in next(views, ()))
+        self.validation = Validation(data.test, self.size, self.device)
         self.images = 0
         self.loss_sum = 0.0
         self.curve: list[dict[str, Any]] = []
@@ -133,6 +125,7 @@ class Training:
         return number
 
     def finite(self) -> bool:
+        """Whether the weights are. Of this process: what BatchNorm has seen differs between them (`batch_norm`)."""
         tensors = (tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point())
         return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
@@ -142,21 +135,9 @@ class Training:
         lr = optim.rate(self.recipe, epoch)
         line = {"epoch": epoch, "lr": lr, "loss": mean, "images": self.images}
         if self.validation:
-            line["validation"] = self.validate()
+            line["validation"] = self.validation.top1(self.network)
         self.curve.append(line)
         self.loss_sum = 0.0
-
-    @torch.no_grad()
-    def validate(self) -> float:
-        """Top-1 [%] of the heads together on up to `VALIDATION_IMAGES` test images, evenly spaced.
-
-        For the curve alone: no weights are ever chosen by it, and it is no number of a table.
-        """
-        images, labels = self.validation
-        self.network.eval()
-        correct = models.joint(self.network, images).argmax(dim=1) == labels
-        self.network.train(self.recipe.train_mode)
-        return 100.0 * float(correct.float().mean())
 
     def snapshot(self, position: int) -> Snapshot:
         parts = {"model": self.network.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
@@ -196,14 +177,11 @@ class Training:
             try:
                 return self._accumulate(images, targets, epoch, step)
             except torch.cuda.OutOfMemoryError:
-                # Several processes would have to go back together; BatchNorm has seen a part of the batch already.
-                if self.team.world > 1 or self.micro == 1 or _batch_normalised(self.network):
+                # Several processes would have to go back together; groups of BatchNorm are what they are.
+                if self.team.world > 1 or self.portion.images == 1 or self.batch_norms:
                     raise
-            # After the handler: its traceback keeps the activations.
             self.optimizer.zero_grad(set_to_none=True)
-            torch.cuda.empty_cache()
-            self.micro = -(-self.micro // 2)
-            log.warning("out of GPU memory: going on with %d images at a time (%s)", self.micro, MICRO_BATCH)
+            self.portion.halve()
 
     def _accumulate(self, images: Tensor, targets: Tensor, epoch: int, step: int) -> Tensor:
         # Dropout draws from torch's own generator: keyed, so that a restart changes nothing.
@@ -213,12 +191,11 @@ class Training:
         positions = self.stream.positions(step)
         factors = self.drop_paths.draw(epoch, positions.start, positions.stop).to(self.device)
         total = torch.zeros((), device=self.device)
-        for begin in range(0, len(images), self.micro):
-            part = slice(begin, begin + self.micro)
-            last = begin + self.micro >= len(images)
+        for part in self.portion.parts(len(images)):
+            last, first = part.stop == len(images), self.team.first and part.start == 0
             with nullcontext() if last else self.team.apart(self.forward):
                 self.drop_paths.use(factors[:, part])
-                with self._autocast():
+                with self._autocast(), self.batch_norms.tracking(first):
                     teacher = self._teach(images[part])
                     value = loss(self.forward(images[part]), targets[part], teacher, self.distillation)
                     value = value * (len(images[part]) / len(images))
@@ -241,18 +218,6 @@ class Training:
         if self.teacher is None:
             return None
         return models.joint(self.teacher, images.contiguous(memory_format=self.teacher_format))
-
-
-def _micro_batch(network: torch.nn.Module, share: int) -> int:
-    """Images at a time, of the ``share`` of a process. BatchNorm in training would see another batch: all of them."""
-    text = os.environ.get(MICRO_BATCH, "")
-    if text and not (text.isdecimal() and int(text) > 0):
-        raise UserError(f"{MICRO_BATCH}: a number of images from 1 on, got '{text}'\n  correct it, or unset it")
-    return share if not text or _batch_normalised(network) else min(int(text), share)
-
-
-def _batch_normalised(network: torch.nn.Module) -> bool:
-    return any(isinstance(module, torch.nn.BatchNorm2d) and module.training for module in network.modules())
 
 
 def _memory_format(model: Mapping[str, Any]) -> torch.memory_format:

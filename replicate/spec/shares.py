@@ -12,7 +12,8 @@ def is_mixed(recipe: Recipe) -> bool:
 
 
 def check_shares(recipe: Recipe, processes: int) -> None:
-    """Raises UserError unless every process gets as many images, and whole groups of those that are mixed together."""
+    """Raises UserError unless a batch is whole groups of those that are mixed together, and every process gets as many
+    images."""
     if recipe.batch % recipe.mix_batch:
         raise UserError(
             f"recipe.mix_batch: a divisor of recipe.batch ({recipe.batch}), got {recipe.mix_batch}\n"
@@ -22,11 +23,4 @@ def check_shares(recipe: Recipe, processes: int) -> None:
         raise UserError(
             f"recipe.batch: a multiple of the {processes} processes, got {recipe.batch}\n"
             "  use another number of processes"
-        )
-    if is_mixed(recipe) and recipe.batch // processes % recipe.mix_batch:
-        most = recipe.batch // recipe.mix_batch
-        allowed = f"at most {most} processes, and a divisor of that number" if most > 1 else "one process"
-        raise UserError(
-            f"recipe.mix_batch: a divisor of one process's {recipe.batch // processes} images, "
-            f"got {recipe.mix_batch}\n  use {allowed}"
         )

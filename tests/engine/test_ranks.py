@@ -54,18 +54,28 @@ except train.Stopped:
 """
 
 
-def payload(**changes: Any) -> dict[str, Any]:
+VIT = {
+    "name": "v",
+    "timm": "deit_tiny_patch16_224",
+    "args": {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2},
+    "resizable": True,
+    "pos_embed_std": 0.1,
+    "channels_last": False,
+}
+CONVNET = {
+    "name": "c",
+    "timm": "regnety_002",
+    "args": {"depth": 4, "w0": 16, "wa": 12.0, "wm": 1.5, "stem_width": 8, "group_size": 8},
+    "resizable": False,
+    "pos_embed_std": None,
+    "channels_last": True,
+}
+
+
+def payload(model: dict[str, Any] = VIT, **changes: Any) -> dict[str, Any]:
     recipe = load(ROOT / "tables", "mini").runs.recipes["deit"].model_dump(mode="json")
     recipe |= {"batch": BATCH, "mix_batch": BATCH // 2, "epochs": 2, "warmup_epochs": 0, "drop_path": 0.3}
     recipe |= {"precision": "fp32", "lr": 1e-3, "lr_batch": BATCH, "ema": 0.9} | changes
-    model = {
-        "name": "v",
-        "timm": "deit_tiny_patch16_224",
-        "args": {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2},
-        "resizable": True,
-        "pos_embed_std": 0.1,
-        "channels_last": False,
-    }
     return {
         "kind": "train",
         "seed": 3,
@@ -83,9 +93,13 @@ def root(tmp_path: Path) -> Path:
     digits |= {"train": IMAGES, "test": 20}
     for name, body in (("data", {"kind": "data", "data": digits}), ("train", payload())):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "job.json").write_text(json.dumps({"key": name, "payload": body}))
+        write_job(tmp_path / name, body)
     make_data(digits, tmp_path / "data")
     return tmp_path
+
+
+def write_job(folder: Path, body: dict[str, Any]) -> None:
+    (folder / "job.json").write_text(json.dumps({"key": folder.name, "payload": body}))
 
 
 def run(root: Path, world: int, stop_after: int = 0, micro: str = "") -> list[int]:
@@ -127,8 +141,19 @@ def weights(root: Path) -> dict[str, Any]:
     return load_file(root / "train" / "model.safetensors")
 
 
-@pytest.mark.parametrize("micro", ["", "5"])
-def test_two_processes_are_one_training(root: Path, micro: str) -> None:
+@pytest.mark.parametrize(
+    ("micro", "body"),
+    [
+        ("", payload()),
+        ("5", payload()),
+        # Groups of 8 images, whose statistics are theirs in either case. (The paper's teacher is mixed, its
+        # fine-tuning is not.)
+        ("", payload(CONVNET, mix_batch=8)),
+        ("", payload(CONVNET, mix_batch=8, mixup=0.0, cutmix=0.0, mix_prob=0.0)),
+    ],
+)
+def test_two_processes_are_one_training(root: Path, micro: str, body: dict[str, Any]) -> None:
+    write_job(root / "train", body)
     assert run(root, 1) == [0]
     once, alone, summary = images(root, 1), weights(root), json.loads((root / "summary-0").read_text())
     for path in (*root.glob("seen-*"), *(root / "train").glob("*.safetensors")):

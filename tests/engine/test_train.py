@@ -14,7 +14,9 @@ from safetensors.torch import load, load_file  # noqa: E402
 
 from replicate.engine import checkpoint, models, stream, train, upstream  # noqa: E402
 from replicate.engine import training as step_module  # noqa: E402
+from replicate.engine import validation as validation_module  # noqa: E402
 from replicate.engine.data import make_data  # noqa: E402
+from replicate.engine.ranks import Ranks  # noqa: E402
 from replicate.engine.training import Training  # noqa: E402
 from replicate.errors import Diverged, NotAvailable, StoreFault, UserError  # noqa: E402
 from replicate.spec.recipe import Distillation, Recipe  # noqa: E402
@@ -369,11 +371,11 @@ def test_validation_is_what_a_prediction_of_the_same_images_counts(data, tmp_pat
 
 
 def test_validation_reaches_the_last_class_of_a_sorted_folder(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(step_module, "VALIDATION_IMAGES", 6)
+    monkeypatch.setattr(validation_module, "VALIDATION_IMAGES", 6)
     job = Job(tmp_path / "job", {"data": data})
     test = upstream.data_set({"data": data}).test
     # 20 test images, every fourth
-    assert Training(job.payload, job.inputs).validation[1].tolist() == test.labels[::4].tolist()
+    assert Training(job.payload, job.inputs).validation.labels.tolist() == test.labels[::4].tolist()
 
 
 def test_it_learns(data, tmp_path):
@@ -450,7 +452,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(data, teacher, tmp_path
     whole = gradients(Training(job.payload, job.inputs))
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", micro)
     training = Training(job.payload, job.inputs)
-    assert training.micro == min(int(micro), BATCH)
+    assert training.portion.images == min(int(micro), BATCH)
     same_gradients(gradients(training), whole)
 
 
@@ -483,7 +485,7 @@ def test_without_memory_for_the_batch_it_goes_on_with_parts(data, tmp_path, monk
 
 @pytest.mark.parametrize(("fields", "tried"), [({}, [32, 16, 8, 4, 2, 1]), ({"model": CONVNET}, [32])])
 def test_what_does_not_fit_in_any_parts_fails(data, tmp_path, monkeypatch, fields, tried):
-    """BatchNorm's statistics are those of the batch, so it is not split."""
+    """BatchNorm's statistics are those of a group, so it is not split further."""
     job = Job(tmp_path / "job", {"data": data}, **fields)
     training = Training(job.payload, job.inputs)
     sizes = memory_of(monkeypatch, 0)
@@ -492,11 +494,43 @@ def test_what_does_not_fit_in_any_parts_fails(data, tmp_path, monkeypatch, field
     assert sizes == tried
 
 
-@pytest.mark.parametrize(("train_mode", "micro"), [(True, BATCH), (False, 4)])
-def test_batch_norm_sees_the_whole_batch(data, tmp_path, monkeypatch, train_mode, micro):
+@pytest.mark.parametrize(("train_mode", "images"), [(True, 8), (False, 4)])
+def test_batch_norm_sees_groups_whatever_the_memory(data, tmp_path, monkeypatch, train_mode, images):
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", "4")
-    job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=recipe(train_mode=train_mode))
-    assert Training(job.payload, job.inputs).micro == micro
+    job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=recipe(train_mode=train_mode, mix_batch=8))
+    assert Training(job.payload, job.inputs).portion.images == images
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_batch_norm_has_the_statistics_of_each_gpu_of_the_released_code(data, tmp_path, groups):
+    """Gradients are the mean over the GPUs', the running statistics those of the first one."""
+    plain = recipe(mix_batch=BATCH // groups, drop_path=0.0)
+    job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=plain)
+    training, gpus = (Training(job.payload, job.inputs) for _ in range(2))
+    batch = training.stream.batch(0, 1)
+    running, means = [], []
+    for images, targets in zip(batch.images.chunk(groups), batch.targets.chunk(groups), strict=True):
+        logits = models.heads(gpus.network, images.contiguous(memory_format=gpus.format))
+        # As DistributedDataParallel: each backward pass adds its share of the mean.
+        value = step_module.loss(logits, targets, None, None) * (1 / groups)
+        value.backward()
+        means.append(value.item())
+        running.append({name: buffer.clone() for name, buffer in gpus.network.named_buffers()})
+    value, found = gradients(training)
+    assert value == pytest.approx(sum(means), rel=1e-6)
+    for name, parameter in gpus.network.named_parameters():
+        assert torch.equal(found[name], parameter.grad), name
+    for name, buffer in training.network.named_buffers():
+        assert torch.equal(buffer, running[0][name]), name
+
+
+@pytest.mark.parametrize("world", [4, 16])
+def test_a_group_of_batch_norm_is_not_torn_between_processes(data, tmp_path, world):
+    plain = recipe(mixup=0.0, cutmix=0.0, mix_prob=0.0, mix_batch=16)
+    job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=plain)
+    said = f"recipe.mix_batch: a divisor of one process's {BATCH // world} images, got 16\n  .* use at most 2 processes"
+    with pytest.raises(UserError, match=said):
+        Training(job.payload, job.inputs, Ranks(0, world))
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "many", "1.5"])

@@ -1,0 +1,62 @@
+"""How many images a process computes at a time, where the memory of a GPU does not take all of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from replicate.errors import UserError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MICRO_BATCH = "REPLICATE_MICRO_BATCH"
+"""Environment variable: images that a process computes at a time, in training and in evaluation.
+
+Unset it is all of a batch, halved where the memory of a GPU does not suffice. No part of a key: it changes the order
+of additions (and what dropout draws), like the number of processes.
+"""
+
+
+class Portion:
+    """``images`` at a time, of at most ``most``; `halve` makes them fewer for good.
+
+    Errors: `UserError` where `MICRO_BATCH` is no number of images.
+    """
+
+    def __init__(self, most: int) -> None:
+        text = os.environ.get(MICRO_BATCH, "")
+        if text and not (text.isdecimal() and int(text) > 0):
+            raise UserError(f"{MICRO_BATCH}: a number of images from 1 on, got '{text}'\n  correct it, or unset it")
+        self.images = min(int(text), most) if text else most
+
+    def parts(self, count: int) -> Iterator[slice]:
+        """``count`` images, in parts of as many as fit."""
+        for begin in range(0, count, self.images):
+            yield slice(begin, min(begin + self.images, count))
+
+    def halve(self) -> None:
+        """After the memory ran out, outside the handler of that: its traceback keeps the activations."""
+        torch.cuda.empty_cache()
+        self.images = -(-self.images // 2)
+        log.warning("out of GPU memory: going on with %d images at a time (%s)", self.images, MICRO_BATCH)
+
+    def each(self, compute: Callable[[Tensor], T], images: Tensor) -> list[T]:
+        """``compute`` of every part of ``images``, in order; again in smaller parts where the memory runs out.
+
+        For what looks at each image by itself: how it is split makes no other result.
+        Errors: `torch.cuda.OutOfMemoryError` where not even one image fits.
+        """
+        while True:
+            try:
+                return [compute(images[part]) for part in self.parts(len(images))]
+            except torch.cuda.OutOfMemoryError:
+                if self.images == 1:
+                    raise
+            self.halve()
