@@ -139,6 +139,7 @@ def new_world(
         scale["data"] = {"imagenet": images}
     for recipe in ("deit", "regnet"):
         scale["recipes"][recipe] |= {"batch": 16, "mix_batch": 16, "epochs": epochs, "warmup_epochs": 1}
+    scale["recipes"]["deit-small"] = {"mix_batch": 16}
     scale["recipes"]["deit"] |= students or {}
     scale["recipes"] = {name: values for name, values in scale["recipes"].items() if name in spec["recipes"]}
     (scales / "tiny.toml").write_text(toml(scale))

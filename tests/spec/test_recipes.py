@@ -68,6 +68,22 @@ def test_at_paper_scale_a_recipe_is_what_its_entries_write() -> None:
     assert cifar.auto_augment == expander.recipe("deit-b-224/none").auto_augment
 
 
+@pytest.mark.parametrize(("scale", "groups"), [("paper", 4), ("mini", 1)])
+def test_s_and_ti_draw_their_mixup_as_on_four_gpus(scale: str, groups: int) -> None:
+    """The rest is B's; at mini scale a batch is one group for all."""
+    specs = load(ROOT / "tables", scale)
+    expander = Expander(specs)
+    base = expander.recipe("deit-b-224/none").model_dump()
+    assert base["batch"] // base["mix_batch"] == (16 if scale == "paper" else 1)
+    names = [name for name, run in specs.runs.runs.items() if run.model in ("deit-ti", "deit-s") and run.recipe]
+    assert len(names) == 10
+    for name in names:
+        epochs = expander.recipe(name.replace("-ti-", "-b-").replace("-s-", "-b-")).epochs
+        assert expander.recipe(name).model_dump() == base | {"mix_batch": base["batch"] // groups, "epochs": epochs}, (
+            name
+        )
+
+
 @pytest.mark.parametrize(
     ("new", "said"),
     [
