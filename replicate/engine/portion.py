@@ -57,6 +57,7 @@ class Portion:
             try:
                 return [compute(images[part]) for part in self.parts(len(images))]
             except torch.cuda.OutOfMemoryError:
+                self.images = min(self.images, len(images))
                 if self.images == 1:
                     raise
             self.halve()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from replicate.engine import models, upstream
+from replicate.engine.portion import Portion
 from replicate.engine.progress import Progress, Report, Stop
 from replicate.engine.stream import decode_workers, evaluation_batches
 from replicate.errors import JobError
@@ -20,6 +21,7 @@ from replicate.spec.recipe import Evaluation
 from replicate.store.atomic import canonical, write_bytes
 
 BATCH = 256
+"""Images at a time, where the memory takes them (`portion`): which classes an image gets does not depend on it."""
 TOP = 5
 
 
@@ -53,7 +55,7 @@ def predict(
 
     It holds ``labels`` int16 [N] and, for each head, int16 [N, min(5, K)] as `best` gives them.
     Returns ``{"images": N, "correct": {head: number of images whose best class is the label}}``.
-    Errors: those of `upstream.network`, and `JobError` for scores that are not finite.
+    Errors: those of `upstream.network` and `Portion`, and `JobError` for scores that are not finite.
     """
     evaluation = Evaluation.model_validate_json(canonical(payload["evaluation"]))
     data = upstream.data_set(inputs)
@@ -63,14 +65,16 @@ def predict(
     labels: list[NDArray[np.int16]] = []
     decided: dict[str, list[NDArray[np.int16]]] = {}
     done = 0
+    portion = Portion(BATCH)
     progress = Progress(report)
     batches = evaluation_batches(data.test, payload["size"], evaluation, BATCH, decode_workers(device))
     with torch.no_grad():
         for images, true in batches:
-            for head, scores in fused(models.heads(network, images.to(device))).items():
-                if not bool(torch.isfinite(scores).all()):
-                    raise JobError(f"predict: scores of head '{head}' that are not finite, network {source}")
-                decided.setdefault(head, []).append(best(scores))
+            for part in portion.each(lambda some: fused(models.heads(network, some.to(device))), images):
+                for head, scores in part.items():
+                    if not bool(torch.isfinite(scores).all()):
+                        raise JobError(f"predict: scores of head '{head}' that are not finite, network {source}")
+                    decided.setdefault(head, []).append(best(scores))
             labels.append(true.numpy().astype(np.int16))
             done += len(true)
             progress({"images": done, "of": len(data.test)})

@@ -15,6 +15,7 @@ from torch.nn.functional import cosine_similarity
 
 from replicate.engine import models, upstream
 from replicate.engine.data import Split
+from replicate.engine.portion import Portion
 from replicate.engine.progress import Progress, Report, Stop
 from replicate.engine.stream import PAPER, decode_workers, evaluation_batches
 from replicate.errors import JobError, UserError
@@ -22,7 +23,7 @@ from replicate.spec.recipe import Evaluation
 from replicate.store.atomic import canonical, write_json
 
 BATCH = 256
-"""What the images go through where the payload has no ``evaluation`` of its own."""
+"""Images at a time, where the memory takes them (`portion`): a similarity is that of an image by itself."""
 
 
 def probe(
@@ -71,18 +72,23 @@ def similarities(
     """Cosines of the two tokens, float64 [images, blocks + 1]: after each block and after the final norm."""
     device = next(network.parameters()).device
     parts: list[Tensor] = []
+    portion = Portion(BATCH)
     done = 0
     batches = evaluation_batches(split, size, evaluation, BATCH, decode_workers(device), range(images))
     with torch.no_grad():
         for batch, _ in batches:
-            states = models.token_states(network, batch.to(device))
-            parts.append(torch.stack([cosine(state) for state in states], dim=1).cpu())
+            parts += portion.each(lambda some: layered(network, some.to(device)), batch)
             done += len(batch)
             progress({"images": done, "of": images})
     values = torch.cat(parts)
     if not bool(torch.isfinite(values).all()):
         raise JobError("probe: cosines that are not finite: a token is zero, or the weights have diverged")
     return values
+
+
+def layered(network: torch.nn.Module, images: Tensor) -> Tensor:
+    """`similarities` of a few images on the device of ``network``."""
+    return torch.stack([cosine(state) for state in models.token_states(network, images)], dim=1).cpu()
 
 
 def cosine(tokens: Tensor) -> Tensor:

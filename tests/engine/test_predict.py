@@ -104,6 +104,44 @@ def test_the_artefact(tmp_path, network, data):
         assert summary["correct"][head] == sum(right)
 
 
+def memory_of(monkeypatch, images):
+    """Networks that run out of memory with more than so many images; the sizes they were given."""
+    sizes = []
+    heads = models.heads
+
+    def forward(network, batch):
+        sizes.append(len(batch))
+        if len(batch) > images:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return heads(network, batch)
+
+    monkeypatch.setattr(models, "heads", forward)
+    return sizes
+
+
+def test_without_memory_for_the_batch_it_goes_on_with_parts(tmp_path, network, data, monkeypatch, caplog):
+    summary, _ = run(tmp_path / "whole", network, data)
+    sizes = memory_of(monkeypatch, 100)
+    assert run(tmp_path / "parts", network, data)[0] == summary
+    assert (tmp_path / "parts" / "decisions.npz").read_bytes() == (tmp_path / "whole" / "decisions.npz").read_bytes()
+    assert sizes == [256, 128, 64, 64, 64, 64, 44]
+    assert "going on with 64 images at a time (REPLICATE_MICRO_BATCH)" in caplog.text
+
+
+def test_as_many_images_at_a_time_as_are_asked_for(tmp_path, network, data, monkeypatch):
+    sizes = memory_of(monkeypatch, 1000)
+    monkeypatch.setenv("REPLICATE_MICRO_BATCH", "100")
+    run(tmp_path / "p", network, data)
+    assert sizes == [100, 100, 56, 44]
+
+
+def test_what_does_not_fit_in_any_parts_fails(tmp_path, network, data, monkeypatch):
+    sizes = memory_of(monkeypatch, 0)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        run(tmp_path / "p", network, data)
+    assert sizes[-2:] == [2, 1]
+
+
 def test_the_class_heads_decisions_are_those_of_its_logits(tmp_path, network, data):
     _, arrays = run(tmp_path / "p", network, data)
     stored = json.loads((network / "job.json").read_text())["payload"]["model"]

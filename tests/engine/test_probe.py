@@ -61,6 +61,28 @@ def silent(network: Any) -> None:
             layer.bias.zero_()
 
 
+def test_without_memory_for_the_batch_it_goes_on_with_parts(
+    data: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = stored(tmp_path, lambda network: None)
+    whole = run(tmp_path, network, data, 300)
+    sizes = []
+    states = models.token_states
+
+    def forward(network: Any, images: Any) -> Any:
+        sizes.append(len(images))
+        if len(images) > 100:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return states(network, images)
+
+    monkeypatch.setattr(models, "token_states", forward)
+    parts = run(tmp_path, network, data, 300)
+    assert sizes == [256, 128, 64, 64, 64, 64, 44]
+    assert (parts["input"], parts["images"]) == (whole["input"], whole["images"])
+    # In parts the last bits of a product may be others, of which these cosines, mostly near 0, show more.
+    assert parts["layers"] == pytest.approx(whole["layers"], abs=1e-6)
+
+
 def test_cosines_by_hand_at_the_input_through_the_layers_and_after_the_norm(data: Any, tmp_path: Any) -> None:
     def change(network: Any) -> None:
         silent(network)

@@ -370,6 +370,18 @@ def test_validation_is_what_a_prediction_of_the_same_images_counts(data, tmp_pat
     assert curve[-1]["validation"] == pytest.approx(100 * correct / len(labels))
 
 
+def test_a_validation_without_memory_goes_on_with_parts(data, tmp_path, monkeypatch):
+    job = Job(tmp_path / "job", {"data": data})
+    job.run()
+    whole = job.files()
+    sizes = memory_of(monkeypatch, 8, lambda network: not network.training)
+    again = Job(tmp_path / "again", {"data": data})
+    again.run()
+    # 20 images; the second epoch's validation begins with what did fit.
+    assert [size for size in sizes if size != BATCH] == [20, 10, 5, 5, 5, 5, 5, 5, 5, 5]
+    assert again.files() == whole
+
+
 def test_validation_reaches_the_last_class_of_a_sorted_folder(data, tmp_path, monkeypatch):
     monkeypatch.setattr(validation_module, "VALIDATION_IMAGES", 6)
     job = Job(tmp_path / "job", {"data": data})
@@ -456,14 +468,14 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(data, teacher, tmp_path
     same_gradients(gradients(training), whole)
 
 
-def memory_of(monkeypatch, images):
-    """Networks that run out of memory with more than so many images; the sizes they were given."""
+def memory_of(monkeypatch, images, which=lambda network: True):
+    """Networks that run out of memory with more than so many images, of ``which``; the sizes they were given."""
     sizes = []
     heads = models.heads
 
     def forward(network, batch):
         sizes.append(len(batch))
-        if len(batch) > images:
+        if len(batch) > images and which(network):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
         return heads(network, batch)
 
