@@ -177,16 +177,21 @@ def run_killed(job, after):
         job.run(stop)
 
 
-def test_killed_in_an_epoch_it_resumes_at_the_end_of_the_last(data, whole, tmp_path, monkeypatch):
+@pytest.mark.parametrize("after", [2, STEPS, STEPS + 2])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_killed_anywhere_it_resumes_at_the_step_of_its_last_checkpoint(
+    data, teacher, whole, tmp_path, monkeypatch, variant, after
+):
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
-    job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
-    run_killed(job, STEPS + 2)
-    assert [path.name for path in job.checkpoints()] == [f"checkpoint-{STEPS:09d}.safetensors"]
+    fields = VARIANTS[variant]
+    job = Job(tmp_path / "job", inputs_for(fields, data, teacher), **fields)
+    # Asked for after the step, before the checkpoint of it.
+    run_killed(job, after + 1)
+    assert job.checkpoints()[-1].name == f"checkpoint-{after:09d}.safetensors"
     job.reports.clear()
     job.run()
-    assert job.reports[0]["epoch"] == 2
-    assert job.reports[0]["step"] == 1
-    assert job.files() == whole["dropout"]
+    assert (job.reports[0]["epoch"], job.reports[0]["step"]) == (after // STEPS + 1, after % STEPS + 1)
+    assert job.files() == whole[variant]
 
 
 def test_no_checkpoint_before_its_seconds_have_passed(data, tmp_path, monkeypatch):
@@ -194,6 +199,43 @@ def test_no_checkpoint_before_its_seconds_have_passed(data, tmp_path, monkeypatc
     job = Job(tmp_path / "job", {"data": data})
     run_killed(job, STEPS + 1)
     assert job.checkpoints() == []
+
+
+def clock_of(monkeypatch, cost):
+    """A clock that goes on by ``cost`` seconds with every file that is written, and by what is added to it."""
+    now = [0.0]
+    real = checkpoint.write_bytes
+
+    def write(path, content):
+        now[0] += cost
+        real(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_bytes", write)
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize(("set_to", "cost", "expected"), [("", 0.1, 10), ("", 30, 600), ("5", 30, 5), ("0", 30, 0)])
+def test_writing_takes_a_twentieth_of_the_time_unless_seconds_are_set(tmp_path, monkeypatch, set_to, cost, expected):
+    monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", set_to)
+    now = clock_of(monkeypatch, cost)
+    made = checkpoint.Checkpoints(tmp_path, {})
+    assert made.due() == (set_to == "0")
+    now[0] += 10
+    assert made.due()
+    made.save(checkpoint.Snapshot(1, {"w": torch.ones(2)}, {}))
+    now[0] += expected * 0.9
+    assert made.due() == (expected == 0)
+    now[0] += expected * 0.11
+    assert made.due()
+
+
+@pytest.mark.parametrize("text", ["abc", "nan", "-1", "inf", "10 s"])
+def test_seconds_that_are_none(data, tmp_path, monkeypatch, text):
+    monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", text)
+    said = f"REPLICATE_CHECKPOINT_SECONDS: a number of seconds from 0 on, got '{text}'"
+    with pytest.raises(UserError, match=said):
+        Job(tmp_path / "job", {"data": data}).run()
 
 
 @pytest.mark.parametrize("damage", ["byte", "cut", "empty", "renamed"])
@@ -255,7 +297,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(data, whole, tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
         patch.setattr(checkpoint, "write_bytes", failing(errno.ENOSPC, after=1))
-        assert f"checkpoint-{STEPS:09d}" in job.stop(TOTAL - 1)
+        assert "checkpoint-000000001" in job.stop(TOTAL - 1)
     job.run()
     assert job.files() == whole["dropout"]
 
@@ -321,6 +363,26 @@ def test_weights_that_are_not_finite_are_found_at_the_end_of_the_epoch(data, tmp
         job.run()
     assert "last good checkpoint: none" in str(caught.value)
     assert job.checkpoints() == []
+
+
+def test_weights_that_are_not_finite_are_no_checkpoint(data, tmp_path, monkeypatch):
+    """The loss of the step after is the first to show them."""
+    monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
+    job = Job(tmp_path / "job", {"data": data})
+    real = Training.step
+
+    def broken(self, epoch, step):
+        value = real(self, epoch, step)
+        if step == 1:
+            with torch.no_grad():
+                self.network.head.bias[3] = float("inf")
+        return value
+
+    monkeypatch.setattr(Training, "step", broken)
+    with pytest.raises(Diverged, match="a loss that is not finite in epoch 1 of 2, step 3 of 3") as caught:
+        job.run()
+    assert "checkpoint-000000001" in str(caught.value)
+    assert [path.name for path in job.checkpoints()] == ["checkpoint-000000001.safetensors"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="mixed precision is available here")
