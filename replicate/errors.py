@@ -9,6 +9,7 @@
     │   ├── ClusterRefused         Slurm will not run what a profile asks for
     │   └── ClusterDown            Slurm does not answer
     ├── StoreFault                 a stored result is damaged
+    │   └── Unreadable             it cannot be read just now, so nobody knows whether it is
     └── JobError                   a job ended without a result
         └── Diverged               a loss or a weight stopped being finite
 
@@ -48,6 +49,10 @@ class ClusterDown(UserError):
 
 class StoreFault(ReplicateError):
     pass
+
+
+class Unreadable(StoreFault):
+    """Nothing may be redone because of it: what cannot be read now may be whole."""
 
 
 class JobError(ReplicateError):

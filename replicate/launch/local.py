@@ -9,14 +9,14 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from replicate.errors import StoreFault
+from replicate.errors import StoreFault, Unreadable
 from replicate.launch import worker
 from replicate.launch.devices import least_used
 from replicate.plan.graph import Graph
@@ -79,7 +79,10 @@ class LocalRun:
     _outcome: Outcome = field(default_factory=Outcome)
 
     def run(self) -> Outcome:
-        """Returns when nothing is left that can be done. Ctrl-C stops the workers, then raises."""
+        """Returns when nothing is left that can be done. Ctrl-C stops the workers, then raises.
+
+        Raises Unreadable, before anything is started, where a result is there that cannot be read.
+        """
         self._sort_out()
         if not self._waiting and not self._elsewhere:
             return self._outcome
@@ -116,10 +119,11 @@ class LocalRun:
         self._block()
 
     def _ready(self) -> list[Job]:
+        unfinished = {*self._waiting, *self._running, *self._elsewhere}
         return [
             job
             for job in self._waiting.values()
-            if all(self.store.result(key) is not None for key in job.inputs.values())
+            if all(key not in unfinished and self.store.result(key) is not None for key in job.inputs.values())
         ]
 
     def _start(self, job: Job, context: Any) -> None:
@@ -152,19 +156,35 @@ class LocalRun:
             else:
                 child.process.join()
                 del self._running[key]
-                self._settle(self.graph.jobs[key], child.process.exitcode, time.monotonic() - child.started)
-        for key, job in list(self._elsewhere.items()):
-            self.store.forget(key)
-            state = self.store.state(key)
-            if state != "running":
-                del self._elsewhere[key]
-                failure = self.store.failure(key)
-                if state == "done":
-                    self._finish(job, 0.0)
-                elif state == "failed" and not failure.get("retry", True) and not self.retry:
-                    self._fail(job, f"{failure['kind']}: {failure['message']}")
-                else:
-                    self._waiting[key] = job
+                with self._readable(self.graph.jobs[key]):
+                    self._settle(self.graph.jobs[key], child.process.exitcode, time.monotonic() - child.started)
+        for job in list(self._elsewhere.values()):
+            with self._readable(job):
+                self._meet(job)
+
+    @contextmanager
+    def _readable(self, job: Job) -> Iterator[None]:
+        """What cannot be read fails its job alone, for this call: the others go on."""
+        try:
+            yield
+        except Unreadable as fault:
+            self._elsewhere.pop(job.key, None)
+            self._fail(job, str(fault))
+
+    def _meet(self, job: Job) -> None:
+        """Take over from another caller who was at ``job``, when it is done with it."""
+        self.store.forget(job.key)
+        state = self.store.state(job.key)
+        if state == "running":
+            return
+        del self._elsewhere[job.key]
+        failure = self.store.failure(job.key)
+        if state == "done":
+            self._finish(job, 0.0)
+        elif state == "failed" and not failure.get("retry", True) and not self.retry:
+            self._fail(job, f"{failure['kind']}: {failure['message']}")
+        else:
+            self._waiting[job.key] = job
 
     def _settle(self, job: Job, code: int | None, seconds: float) -> None:
         self.store.forget(job.key)

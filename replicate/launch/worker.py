@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import resource
 import signal
@@ -18,7 +17,7 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any, Literal
 
-from replicate.errors import Diverged, NotAvailable, StoreFault
+from replicate.errors import Diverged, NotAvailable, StoreFault, Unreadable
 from replicate.launch.devices import VISIBLE
 from replicate.plan.job import Job
 from replicate.store import claim
@@ -100,10 +99,14 @@ def _perform(store: Store, job: Job, provenance: Mapping[str, Any], stop: Any) -
     if not claim.acquire(folder, store.gone):
         return "busy"
     try:
-        if store.state(job.key) == "done":
-            return "done"
-        if any(store.result(key) is None for key in job.inputs.values()):
-            return "input damaged"
+        try:
+            if store.state(job.key) == "done":
+                return "done"
+            if any(store.result(key) is None for key in job.inputs.values()):
+                return "input damaged"
+        except Unreadable as error:
+            _note_failure(folder, error)
+            return "failed"
         store.forget(job.key)
         # A result is there only where it is damaged, and was not set aside before.
         for name in (FAILURE, RESULT):
@@ -145,7 +148,9 @@ def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, Any], st
         except Stopped:
             return "stopped"
         except Exception as error:
-            _note_failure(folder, error, log)
+            with suppress(OSError):
+                traceback.print_exception(error, file=log)
+            _note_failure(folder, error)
             return "disk full" if _is_full(error) else "failed"
     return "done"
 
@@ -158,10 +163,8 @@ def _artefacts(folder: Path) -> list[str]:
     ]
 
 
-def _note_failure(folder: Path, error: Exception, log: io.TextIOBase) -> None:
+def _note_failure(folder: Path, error: Exception) -> None:
     kind, retry = failure_kind(error)
-    with suppress(OSError):
-        traceback.print_exception(error, file=log)
     message = f"{error}\n  {_GPU_HINT}" if kind == GPU_MEMORY else str(error)
     with suppress(OSError):
         write_json(folder / FAILURE, {"kind": kind, "message": message, "retry": retry})
@@ -174,6 +177,8 @@ def failure_kind(error: Exception) -> tuple[str, bool]:
         return "diverged", False
     if isinstance(error, NotAvailable):
         return "not available", True
+    if isinstance(error, Unreadable):
+        return "unreadable", True
     if isinstance(error, StoreFault):
         return "damaged input", True
     if _is_full(error):

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from replicate.errors import StoreFault
+from replicate.errors import StoreFault, Unreadable
 from replicate.store.atomic import canonical, sha256_of, write_json
 
 SCHEMA = 1
@@ -61,14 +61,18 @@ def commit_result(
 def read_result(folder: Path, key: str) -> Result | None:
     """The result in ``folder``; None where there is none. Raises StoreFault where it is damaged.
 
+    Damaged is only what was read and is not what was written. Raises Unreadable where reading itself failed: a network
+    file system that stumbles, rights that were changed, a folder in the place of a file.
     Files are hashed again only when their size or time of change differ from when they last were found intact.
     """
     try:
         text = (folder / RESULT).read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreFault(f"{key}/{RESULT}: cannot be read ({error})") from error
+    except OSError as error:
+        raise _unreadable(folder / RESULT, error) from error
+    except UnicodeDecodeError as error:
+        raise StoreFault(f"{key}/{RESULT}: is no text ({error})") from error
     try:
         body = json.loads(text)
         digest = body.pop("digest")
@@ -87,12 +91,22 @@ def _check_files(folder: Path, key: str, files: Mapping[str, str]) -> None:
     if _stats(folder, list(files)) == _read_stamp(folder):
         return
     for name, digest in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise StoreFault(f"{key}/{name}: missing")
-        if sha256_of(path) != digest:
+        try:
+            found = sha256_of(folder / name)
+        except FileNotFoundError as error:
+            raise StoreFault(f"{key}/{name}: missing") from error
+        except OSError as error:
+            raise _unreadable(folder / name, error) from error
+        if found != digest:
             raise StoreFault(f"{key}/{name}: cut short or edited (its checksum does not fit)")
     _stamp(folder, list(files))
+
+
+def _unreadable(path: Path, error: OSError) -> Unreadable:
+    return Unreadable(
+        f"{path}: cannot be read, got '{error.strerror}'\n"
+        "  it may be whole, so nothing was redone: see to it (or move its folder away), then try again"
+    )
 
 
 def _stats(folder: Path, names: list[str]) -> dict[str, list[int]] | None:

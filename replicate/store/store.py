@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from replicate.errors import StoreFault, StoreUnusable
+from replicate.errors import StoreFault, StoreUnusable, Unreadable
 from replicate.plan.job import Job, without_neutral
 from replicate.store import claim
 from replicate.store.atomic import read_json, write_json
@@ -41,12 +41,17 @@ class Store:
         return self.root / key
 
     def result(self, key: str) -> Result | None:
-        """The result of ``key``; None where there is none or a damaged one (then noted in ``damage``)."""
+        """The result of ``key``; None where there is none or a damaged one (then noted in ``damage``).
+
+        Raises Unreadable where nobody can tell.
+        """
         known = self._results.get(key)
         if known is not None:
             return known
         try:
             found = read_result(self.folder(key), key)
+        except Unreadable:
+            raise
         except StoreFault as fault:
             self.damage[key] = str(fault)
             return None

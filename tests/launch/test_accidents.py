@@ -184,6 +184,26 @@ def test_a_result_edited_between_two_calls(world: World, undisturbed: Any) -> No
     assert len(list((world.results / ".aside").iterdir())) == 3
 
 
+@pytest.mark.parametrize(("prefix", "name"), [("train-regnety", "result.json"), ("predict-deit-ti", "decisions.npz")])
+def test_a_result_that_cannot_be_read_between_two_calls(world: World, prefix: str, name: str) -> None:
+    """A folder in its place stands for whatever a file system may answer."""
+    assert world.table().returncode == 0
+    path = next(world.results.glob(f"{prefix}*/{name}"))
+    before = {log: log.read_text() for log in world.results.glob("*/log.txt")}
+    kept = path.rename(world.folder / "kept")
+    path.mkdir()
+    for arguments in ((), ("--no-run",)):
+        done = world.table(*arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"error: {path}: cannot be read, got 'Is a directory'\n")
+        assert "Traceback" not in done.stderr
+    path.rmdir()
+    kept.rename(path)
+    assert world.table().returncode == 0
+    assert not (world.results / ".aside").exists()
+    assert {log: log.read_text() for log in world.results.glob("*/log.txt")} == before
+
+
 def test_json_stays_pure_while_jobs_run(world: World) -> None:
     done = world.table("--json")
     assert done.returncode == 0

@@ -61,6 +61,25 @@ def test_memory_of_the_gpu_has_a_name_of_its_own(tmp_path: Path, monkeypatch: py
     assert failure_kind(RuntimeError())[0] == "error"
 
 
+def test_what_cannot_be_read_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine(monkeypatch)
+    store = Store(tmp_path)
+    assert perform(store, JOB, {}, lambda: False) == "done"
+    reader = Job("measure-y-0123456789ab", "measure", {"kind": "measure", "inputs": {}}, {"network": JOB.key})
+    path = store.folder(JOB.key) / "result.json"
+    path.rename(tmp_path / "kept")
+    path.mkdir()
+    for job in (JOB, reader):
+        assert perform(Store(tmp_path), job, {}, lambda: False) == "failed"
+        failure = json.loads((store.folder(job.key) / "failure.json").read_text())
+        assert (failure["kind"], failure["retry"]) == ("unreadable", True)
+        assert failure["message"].startswith(f"{path}: cannot be read, got 'Is a directory'\n")
+    path.rmdir()
+    (tmp_path / "kept").rename(path)
+    assert Store(tmp_path).state(JOB.key) == "done"
+    assert perform(Store(tmp_path), reader, {}, lambda: False) == "done"
+
+
 def test_torch_calls_it_so() -> None:
     import torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from replicate.errors import StoreFault
+from replicate.errors import StoreFault, Unreadable
 from replicate.plan import job as jobs
 from replicate.store import claim
+from replicate.store import result as results
 from replicate.store.result import commit_result, read_result
 from replicate.store.store import Store
 
@@ -75,6 +77,52 @@ def test_a_number_edited_in_result_json(folder: Path) -> None:
 def test_result_json_that_is_something_else(folder: Path, text: str) -> None:
     (folder / "result.json").write_text(text)
     assert fault(folder) == f"{KEY}/result.json: cut short or edited (its checksum does not fit)"
+
+
+def folder_instead(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("name", ["result.json", "model.safetensors"])
+def test_what_cannot_be_read_is_not_damaged(folder: Path, name: str) -> None:
+    folder_instead(folder / name)
+    store = Store(folder.parent)
+    for ask in (store.result, store.state):
+        with pytest.raises(Unreadable) as caught:
+            ask(KEY)
+        assert str(caught.value) == (
+            f"{folder / name}: cannot be read, got 'Is a directory'\n"
+            "  it may be whole, so nothing was redone: see to it (or move its folder away), then try again"
+        )
+    assert store.damage == {}
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
+@pytest.mark.parametrize("name", ["result.json", "decisions.npz"])
+def test_a_file_system_that_stumbles_damages_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int
+) -> None:
+    store = Store(folder.parent)
+    with monkeypatch.context() as patch:
+        (folder / STAMP).unlink()
+        stumble(patch, name, code)
+        with pytest.raises(Unreadable, match=rf"{name}: cannot be read, got '{os.strerror(code)}'\n.* try again"):
+            store.state(KEY)
+    assert store.state(KEY) == "done"
+
+
+def stumble(patch: pytest.MonkeyPatch, name: str, code: int) -> None:
+    """Reading a file called ``name`` fails."""
+    read_text, sha256_of = Path.read_text, results.sha256_of
+
+    def check(path: Path) -> Path:
+        if path.name == name:
+            raise OSError(code, os.strerror(code), str(path))
+        return path
+
+    patch.setattr(Path, "read_text", lambda path, **options: read_text(check(path), **options))
+    patch.setattr(results, "sha256_of", lambda path: sha256_of(check(path)))
 
 
 def test_a_result_in_the_folder_of_another_job(folder: Path) -> None:

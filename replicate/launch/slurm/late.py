@@ -7,13 +7,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from replicate.errors import Unreadable
 from replicate.store.store import Store
 
 
 def has_result(store: Store, key: str, seconds: float) -> bool:
     """Whether ``key`` has a result, or gets one within ``seconds``: a file system may show it late to other nodes."""
     deadline = time.monotonic() + seconds
-    while store.result(key) is None:
+    while not _readable(store, key):
         if time.monotonic() >= deadline:
             return False
         store.forget(key)
@@ -22,6 +23,14 @@ def has_result(store: Store, key: str, seconds: float) -> bool:
             # Listing a folder makes NFS ask the server again.
             os.listdir(store.folder(key))
     return True
+
+
+def _readable(store: Store, key: str) -> bool:
+    # A file handle that has gone stale comes back; what stays so is noted by whoever is to compute the job.
+    try:
+        return store.result(key) is not None
+    except Unreadable:
+        return False
 
 
 def appears(path: Path, seconds: float) -> None:
