@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from replicate.errors import StoreFault, Unreadable
-from replicate.launch import worker
+from replicate.launch import stopping, worker
 from replicate.launch.devices import least_used
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
@@ -248,15 +248,8 @@ class LocalRun:
                 self._outcome.blocked.append(job.key)
 
     def _stop(self) -> None:
-        """Workers write a checkpoint at SIGTERM; one that does not end within 10 s is killed."""
-        for child in self._running.values():
-            child.process.terminate()
-        deadline = time.monotonic() + 10
-        for process in [child.process for child in self._running.values()]:
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.is_alive():
-                process.kill()
-                process.join()
+        running = [(self.graph.jobs[key], child.process) for key, child in self._running.items()]
+        stopping.stop(running, self.listener.said)
         for key in self._running:
             with suppress(OSError):
                 (self.store.folder(key) / FAILURE).unlink(missing_ok=True)

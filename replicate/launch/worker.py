@@ -38,8 +38,17 @@ EXIT_CODES: Mapping[Outcome, int] = {
 """How a worker process says its outcome; any other code is a process that died. A full disk has its own, since
 no file can say it."""
 
-ORPHAN_SECONDS = 5.0
-"""A worker whose caller is gone has this long to write a checkpoint and give up its claim."""
+RESUMABLE = frozenset({"train"})
+"""Kinds of jobs that ask whether to stop, and write a checkpoint then."""
+
+ORPHAN_SECONDS = 600.0
+"""A training whose caller is gone has this long to end its step, and then as long as its checkpoint takes.
+
+A step of a large network takes seconds, minutes where a file system is slow to give the images: as much as the
+processes of one training wait for each other. It is for those that hang; meanwhile the claim keeps others off the job.
+"""
+ORPHAN_REST = 5.0
+"""What any other job has, to end or to be computed again."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -62,12 +71,19 @@ def main(
     """
     if device is not None:
         os.environ[VISIBLE] = device
-    stopping = threading.Event()
+    stopping, heard = threading.Event(), threading.Event()
+
+    def stop() -> bool:
+        if stopping.is_set():
+            heard.set()
+        return heard.is_set()
+
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     # Ctrl-C reaches the whole process group; what follows from it is decided by the caller alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, args=(stopping,), daemon=True).start()
-    outcome = perform(Store(Path(root), gone=gone), job, provenance, stopping.is_set)
+    patience = ORPHAN_SECONDS if job.kind in RESUMABLE else ORPHAN_REST
+    threading.Thread(target=_die_with_parent, args=(stopping, heard, patience), daemon=True).start()
+    outcome = perform(Store(Path(root), gone=gone), job, provenance, stop)
     sys.exit(EXIT_CODES[outcome])
 
 
@@ -197,10 +213,11 @@ def _is_full(error: BaseException) -> bool:
     return short or (isinstance(error, OSError) and error.errno in _FULL)
 
 
-def _die_with_parent(stopping: threading.Event) -> None:
+def _die_with_parent(stopping: threading.Event, heard: threading.Event, patience: float) -> None:
+    """Ends this process ``patience`` seconds after its parent, unless the job has ``heard`` and ends by itself."""
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
         stopping.set()
-        time.sleep(ORPHAN_SECONDS)
-        os._exit(EXIT_CODES["stopped"])
+        if not heard.wait(patience):
+            os._exit(EXIT_CODES["stopped"])

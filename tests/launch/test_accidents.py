@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -76,6 +77,59 @@ def test_ctrl_c_stops_all_and_the_next_call_goes_on(slow: World) -> None:
     done = slow.table()
     assert done.returncode == 0, done.stderr
     assert not list(slow.results.glob("*/checkpoint-*"))
+
+
+def interrupted(world: World, seconds: float = 0.0) -> tuple[subprocess.Popen[str], Path]:
+    """Ctrl-C in the middle of a training whose step takes long: its process stands still. Its checkpoint is to come."""
+    caller = world.start("table", "--id", "tiny", "--workers", "1", REPLICATE_CHECKPOINT_SECONDS="3600")
+
+    def begun() -> Path | None:
+        for path in world.results.glob("train-deit-*/progress.json"):
+            if (path.parent / "claim").exists():
+                return path.parent
+        return None
+
+    folder = wait_for(begun, caller)
+    os.kill(worker_of(folder), signal.SIGSTOP)
+    os.killpg(caller.pid, signal.SIGINT)
+    time.sleep(seconds)
+    assert caller.poll() is None
+    assert not list(folder.glob("checkpoint-*"))
+    return caller, folder
+
+
+def test_ctrl_c_waits_for_a_checkpoint_and_says_so_once(slow: World) -> None:
+    # Longer than it had before it was killed.
+    caller, folder = interrupted(slow, 11)
+    os.kill(worker_of(folder), signal.SIGCONT)
+    stopped = ended(caller)
+    assert stopped.returncode == 130
+    assert stopped.stdout.count("waiting for 1 job to write a checkpoint; Ctrl-C again to kill it\n") == 1
+    assert len(list(folder.glob("checkpoint-*"))) == 1
+    assert slow.claims() == []
+    wait_for(lambda: not processes_of(slow))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_kills(slow: World, number: signal.Signals) -> None:
+    caller, folder = interrupted(slow, 1.5)
+    caller.send_signal(number)
+    stopped = ended(caller)
+    assert stopped.returncode == 130
+    assert "waiting for" not in stopped.stdout
+    assert stopped.stderr.lstrip() == "stopped; what is finished is kept, and the same command goes on from there\n"
+    assert not list(folder.glob("checkpoint-*"))
+    wait_for(lambda: not processes_of(slow))
+
+
+def test_a_signal_that_comes_twice_at_once_is_one(slow: World) -> None:
+    """As `timeout` sends it."""
+    caller, folder = interrupted(slow)
+    caller.terminate()
+    time.sleep(1)
+    os.kill(worker_of(folder), signal.SIGCONT)
+    assert ended(caller).returncode == 130
+    assert len(list(folder.glob("checkpoint-*"))) == 1
 
 
 def test_ctrl_c_while_torch_is_loaded_prints_no_traceback(world: World) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from stage import ROOT, environment
+from world import wait_for
 
 from replicate.launch.worker import failure_kind, perform
 from replicate.plan import job as jobs
@@ -59,6 +63,65 @@ def test_memory_of_the_gpu_has_a_name_of_its_own(tmp_path: Path, monkeypatch: py
     assert Store(tmp_path).state(JOB.key) == "failed"
     assert failure_kind(MemoryError())[0] == "out of memory"
     assert failure_kind(RuntimeError())[0] == "error"
+
+
+CALLER = """
+import multiprocessing, sys, time
+from pathlib import Path
+from replicate.engine.run import KINDS
+from replicate.engine.train import Stopped
+from replicate.launch import worker
+from replicate.plan.job import Job
+
+def train(payload, inputs, folder, report, stop):
+    (folder / "began").touch()
+    time.sleep(float(sys.argv[2]))
+    if stop():
+        time.sleep(float(sys.argv[3]))
+        (folder / "checkpoint-1").touch()
+        raise Stopped
+    return {}
+
+worker.ORPHAN_SECONDS = float(sys.argv[4])
+KINDS["train"] = KINDS["measure"] = train
+job = Job(sys.argv[5], sys.argv[5].split("-")[0], {"kind": sys.argv[5].split("-")[0]}, {})
+child = multiprocessing.get_context("fork").Process(target=worker.main, args=(sys.argv[1], job, {}))
+child.start()
+child.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "step", "checkpoint", "patience", "kept"),
+    [
+        # The step alone is longer than an orphan once had.
+        ("train-x-0123456789ab", 7.0, 0.5, 600.0, True),
+        # Once it is at its checkpoint, there is no limit; a step that hangs has one.
+        ("train-x-0123456789ab", 0.5, 4.0, 2.0, True),
+        ("train-x-0123456789ab", 60.0, 0.0, 1.0, False),
+        ("measure-x-0123456789ab", 60.0, 0.0, 600.0, False),
+    ],
+)
+def test_a_worker_whose_caller_is_killed_ends_its_step_and_its_checkpoint(
+    tmp_path: Path, key: str, step: float, checkpoint: float, patience: float, kept: bool
+) -> None:
+    folder = tmp_path / key
+    command = [sys.executable, "-c", CALLER, str(tmp_path), str(step), str(checkpoint), str(patience), key]
+    caller = subprocess.Popen(command, cwd=ROOT, env=environment())
+    wait_for(lambda: (folder / "began").exists(), caller)
+    pid = json.loads((folder / "claim" / "owner.json").read_text())["pid"]
+    caller.kill()
+    caller.wait()
+    wait_for(lambda: not running(pid))
+    assert (folder / "checkpoint-1").exists() == kept
+    assert (folder / "claim").exists() != kept
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_what_cannot_be_read_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

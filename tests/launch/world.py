@@ -45,8 +45,8 @@ class World:
         """A command in a process group of its own, which Ctrl-C reaches as a whole."""
         folders = [part for name in ("results", "out", "tables") for part in (f"--{name}", str(self.folder / name))]
         command = [sys.executable, "-m", "replicate", *arguments, "--scale", "tiny", *folders]
-        # A checkpoint after each epoch: what is killed must go on from one.
-        variables = environment(REPLICATE_CHECKPOINT_SECONDS="0", **env)
+        # A checkpoint after each step: what is killed must go on from one.
+        variables = environment(**{"REPLICATE_CHECKPOINT_SECONDS": "0", **env})
         process = subprocess.Popen(
             command, cwd=ROOT, env=variables, stdout=-1, stderr=-1, text=True, start_new_session=True
         )
