@@ -20,6 +20,10 @@ from replicate.errors import UserError
 from replicate.spec.recipe import Evaluation, Recipe, epoch_length
 from replicate.spec.shares import check_shares, is_mixed
 
+DECODE_THREADS = "REPLICATE_DECODE_THREADS"
+"""Environment variable: threads that decode for a GPU; unset as many as there are cores. Jobs that share the cores of a
+machine are told their part (`replicate.launch.local`)."""
+
 CHUNK = 8
 """Images that one thread decodes and augments at a time."""
 
@@ -39,8 +43,16 @@ class Batch:
 
 
 def decode_workers(device: torch.device) -> int:
-    """Threads that decode for ``device``: a GPU waits for its images; on the CPU other jobs run beside this one."""
-    return len(os.sched_getaffinity(0)) if device.type == "cuda" else 0
+    """Threads that decode for ``device``: a GPU waits for its images; on the CPU other jobs run beside this one.
+
+    Errors: `UserError` where `DECODE_THREADS` is no number of threads.
+    """
+    if device.type != "cuda":
+        return 0
+    text = os.environ.get(DECODE_THREADS, "")
+    if text and not (text.isdecimal() and int(text) > 0):
+        raise UserError(f"{DECODE_THREADS}: a number of threads from 1 on, got '{text}'\n  correct it, or unset it")
+    return int(text) if text else len(os.sched_getaffinity(0))
 
 
 class TrainStream:

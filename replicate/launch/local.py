@@ -6,19 +6,18 @@ a job then starts in a few hundredths of a second (a fork), and runs in a proces
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection, forkserver, resource_tracker
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from replicate.errors import StoreFault, Unreadable
 from replicate.launch import stopping, worker
-from replicate.launch.devices import least_used
+from replicate.launch.devices import cores, least_used
+from replicate.launch.forks import preloaded
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
 from replicate.store import claim
@@ -88,7 +87,7 @@ class LocalRun:
             return self._outcome
         urgency = self.graph.urgency()
         try:
-            context = _preloaded()
+            context = preloaded(PRELOAD)
             while self._waiting or self._running or self._elsewhere:
                 # Evaluations first: they take a second, and a number that can be seen is a number.
                 for job in sorted(self._ready(), key=lambda job: (job.kind not in EVALUATIONS, -urgency[job.key])):
@@ -137,12 +136,17 @@ class LocalRun:
         process = context.Process(
             target=worker.main,
             args=(str(self.store.root), job, dict(self.provenance)),
-            kwargs={"device": device},
+            kwargs={"device": device, "threads": self._threads()},
             name=job.key,
         )
         process.start()
         self._running[job.key] = _Child(process, time.monotonic(), device)
         self.listener.started(job)
+
+    def _threads(self) -> int:
+        """The next job's part of the cores, divided by the jobs that can be beside each other from now on."""
+        at_once = min(self.workers, 1 + len(self._waiting) + len(self._running))
+        return max(1, cores() // at_once)
 
     def _look(self) -> None:
         sentinels = [child.process.sentinel for child in self._running.values()]
@@ -253,19 +257,3 @@ class LocalRun:
         for key in self._running:
             with suppress(OSError):
                 (self.store.folder(key) / FAILURE).unlink(missing_ok=True)
-
-
-def _preloaded() -> Any:
-    """The context of worker processes, with its fork server started."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([PRELOAD])
-    # A Ctrl-C reaches the whole process group; while the server imports torch it would print a traceback.
-    # What is blocked here stays blocked in the server and its forks, which are told to stop by SIGTERM.
-    # First the tracker, which the server would start, and which blocks SIGINT for itself and then unblocks it.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return context

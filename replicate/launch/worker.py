@@ -63,14 +63,25 @@ _GPU_HINT = (
 
 
 def main(
-    root: str, job: Job, provenance: Mapping[str, Any], gone: claim.Gone | None = None, device: str | None = None
+    root: str,
+    job: Job,
+    provenance: Mapping[str, Any],
+    gone: claim.Gone | None = None,
+    device: str | None = None,
+    threads: int | None = None,
 ) -> None:
     """Entry of a worker process. Stops cleanly at SIGTERM, and when the calling process is gone.
 
     device: the value of CUDA_VISIBLE_DEVICES, before anything asks for a GPU; None leaves it as it is.
+    threads: to decode with, of those that jobs beside this one need too, unless the user said how many.
     """
     if device is not None:
         os.environ[VISIBLE] = device
+    if threads is not None:
+        # With torch, which whoever has a share of this machine's cores to give has preloaded.
+        from replicate.engine.stream import DECODE_THREADS
+
+        os.environ.setdefault(DECODE_THREADS, str(threads))
     stopping, heard = threading.Event(), threading.Event()
 
     def stop() -> bool:

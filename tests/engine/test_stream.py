@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,18 @@ def test_without_mixing_slices_may_be_smaller_than_a_mix_group(world: int, step:
     chosen = recipe(mixup=0.0, cutmix=0.0)
     parts = [TrainStream(DATA, chosen, 16, 0, rank, world).batch(1, step) for rank in range(world)]
     assert equal(joined(parts), TrainStream(DATA, chosen, 16, 0).batch(1, step))
+
+
+def test_a_gpu_is_decoded_for_by_the_threads_that_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    monkeypatch.delenv("REPLICATE_DECODE_THREADS", raising=False)
+    assert (decode_workers(gpu), decode_workers(cpu)) == (len(os.sched_getaffinity(0)), 0)
+    monkeypatch.setenv("REPLICATE_DECODE_THREADS", "3")
+    assert (decode_workers(gpu), decode_workers(cpu)) == (3, 0)
+    for text in ("0", "-1", "all"):
+        monkeypatch.setenv("REPLICATE_DECODE_THREADS", text)
+        with pytest.raises(UserError, match=f"REPLICATE_DECODE_THREADS: a number of threads from 1 on, got '{text}'"):
+            decode_workers(gpu)
 
 
 def test_threads_change_nothing() -> None:

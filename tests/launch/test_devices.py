@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stage import ROOT
 from world import JOBS, new_world
 
 from replicate.cli.progress import Estimate, Lines
-from replicate.launch import devices
+from replicate.launch import devices, local, worker
 from replicate.launch.devices import at_once, for_jobs, has_gpu, least_used
 from replicate.launch.local import LocalRun
 from replicate.plan.cells import plan_tables
+from replicate.plan.graph import Graph
+from replicate.plan.job import Job
 from replicate.spec.load import load
 from replicate.store.provenance import provenance
 from replicate.store.store import Store
@@ -72,6 +76,73 @@ def test_jobs_are_spread_over_the_gpus() -> None:
         assert used[-1] == expected
     assert least_used(("0", "1"), ["1", "0", "1"]) == "0"
     assert least_used((), []) is None
+
+
+class Started:
+    """A context whose processes never run; what each was told."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+
+    def Process(self, kwargs: dict[str, Any], **_: Any) -> Started:
+        self.told.append(kwargs)
+        return self
+
+    def start(self) -> None:
+        return
+
+
+@pytest.mark.parametrize(
+    ("workers", "cores", "waiting", "running", "threads"),
+    [
+        (4, 16, 6, 0, 4),
+        (4, 16, 6, 3, 4),
+        # Fewer are left than there could be at once.
+        (4, 16, 0, 1, 8),
+        (4, 16, 0, 0, 16),
+        (2, 9, 5, 1, 4),
+        (8, 4, 9, 7, 1),
+        (1, 4, 6, 0, 4),
+    ],
+)
+def test_jobs_at_once_share_the_cores(
+    workers: int, cores: int, waiting: int, running: int, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "cores", lambda: cores)
+    names = [f"measure-{n}" for n in range(1 + waiting + running)]
+    jobs = {name: Job(name, "measure", {"kind": "measure"}, {}) for name in names}
+    context = Started()
+    with Lines(Estimate(workers, {}), len(jobs), quiet=True) as listener:
+        run = LocalRun(Graph(jobs), Store(tmp_path), {}, workers, listener)
+        run._waiting |= jobs
+        for name in names[: running + 1]:
+            run._start(jobs[name], context)
+    assert context.told[-1]["threads"] == threads
+
+
+def given_threads(path: Path) -> None:
+    def perform(*_: Any) -> str:
+        path.write_text(os.environ["REPLICATE_DECODE_THREADS"])
+        return "done"
+
+    worker.perform = perform  # type: ignore[assignment]
+    worker.main(str(path.parent), Job("measure-x", "measure", {}, {}), {}, threads=4)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("asked", "given"), [(None, "4"), ("7", "7")])
+def test_a_worker_takes_its_threads_unless_the_user_said_how_many(
+    asked: str | None, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.delenv("REPLICATE_DECODE_THREADS", raising=False)
+    if asked:
+        monkeypatch.setenv("REPLICATE_DECODE_THREADS", asked)
+    process = multiprocessing.get_context("spawn").Process(target=given_threads, args=(tmp_path / "threads",))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+    assert (tmp_path / "threads").read_text() == given
 
 
 @pytest.mark.torch
