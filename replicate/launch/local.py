@@ -78,27 +78,31 @@ class LocalRun:
     _outcome: Outcome = field(default_factory=Outcome)
 
     def run(self) -> Outcome:
-        """Returns when nothing is left that can be done. Ctrl-C stops the workers, then raises.
+        """Returns when nothing is left that can be done. Ctrl-C or SIGTERM stops the workers, then raises.
 
         Raises Unreadable, before anything is started, where a result is there that cannot be read.
         """
         self._sort_out()
         if not self._waiting and not self._elsewhere:
             return self._outcome
-        urgency = self.graph.urgency()
-        try:
-            context = preloaded(PRELOAD)
-            while self._waiting or self._running or self._elsewhere:
-                # Evaluations first: they take a second, and a number that can be seen is a number.
-                for job in sorted(self._ready(), key=lambda job: (job.kind not in EVALUATIONS, -urgency[job.key])):
-                    if len(self._running) < self.workers:
-                        self._start(job, context)
-                self._look()
-                self._block()
-        except BaseException:
-            self._stop()
-            raise
+        with stopping.Interrupts() as interrupts:
+            try:
+                self._advance()
+            except BaseException:
+                self._stop(interrupts)
+                raise
         return self._outcome
+
+    def _advance(self) -> None:
+        urgency = self.graph.urgency()
+        context = preloaded(PRELOAD)
+        while self._waiting or self._running or self._elsewhere:
+            # Evaluations first: they take a second, and a number that can be seen is a number.
+            for job in sorted(self._ready(), key=lambda job: (job.kind not in EVALUATIONS, -urgency[job.key])):
+                if len(self._running) < self.workers:
+                    self._start(job, context)
+            self._look()
+            self._block()
 
     def _sort_out(self) -> None:
         states = self.store.states(self.graph.jobs)
@@ -251,9 +255,9 @@ class LocalRun:
                 del self._waiting[job.key]
                 self._outcome.blocked.append(job.key)
 
-    def _stop(self) -> None:
+    def _stop(self, interrupts: stopping.Interrupts) -> None:
         running = [(self.graph.jobs[key], child.process) for key, child in self._running.items()]
-        stopping.stop(running, self.listener.said)
+        stopping.stop(running, interrupts, self.listener.said)
         for key in self._running:
             with suppress(OSError):
                 (self.store.folder(key) / FAILURE).unlink(missing_ok=True)

@@ -67,7 +67,7 @@ def read_result(folder: Path, key: str) -> Result | None:
     """
     try:
         text = (folder / RESULT).read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise _unreadable(folder / RESULT, error) from error
