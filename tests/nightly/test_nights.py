@@ -14,12 +14,12 @@ pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 CELLS = {"none/ti_224", "none/s_224", "token/ti_224", "token/s_224"}
-FLIP = ("replicate/engine/predict.py", "models.heads(network, images.to(device))")
+FLIP = ("replicate/engine/predict.py", "models.heads(network, some.to(device))")
 
 
 def flip(house: House) -> str:
     """Evaluate mirrored images from now on: other code, other decisions, same keys."""
-    return house.edit(*FLIP, FLIP[1].replace("images.to(device)", "images.flip(3).to(device)"))
+    return house.edit(*FLIP, FLIP[1].replace("some.to(device)", "some.flip(3).to(device)"))
 
 
 def again(house: House) -> list[Path]:
