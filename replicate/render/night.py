@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from replicate.collect.night_changes import Change, Changes
@@ -61,9 +61,10 @@ class Summary:
 
 
 def as_json(summary: Summary) -> str:
-    body = asdict(summary)
-    body["schema"], body["headline"] = SCHEMA, summary.headline
     agenda = summary.agenda
+    # Its jobs are named below; asdict would copy their payloads.
+    body = asdict(replace(summary, agenda=Agenda()))
+    body["schema"], body["headline"] = SCHEMA, summary.headline
     body["agenda"] = {
         "missing": [_due(due) for due in agenda.missing],
         "again": [_due(due) for due in agenda.again],

@@ -41,7 +41,7 @@ title   = "a test"
 
 
 def write_specs(folder: Path, rows: tuple[str, ...] = ("none",), epochs: int = 40) -> Path:
-    """Specs of a table with ``rows`` (none, soft, hard) whose student trains ``epochs`` of 2 steps each."""
+    """Specs of a table with ``rows`` (none, soft, hard) whose student trains ``epochs`` of 4 steps each."""
     (folder / "scales").mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "tables" / "runs.toml", folder)
     mini = (ROOT / "tables" / "scales" / "mini.toml").read_text()

@@ -64,15 +64,14 @@ def test_batches_that_cannot_be_shared() -> None:
     specs = load(ROOT / "tables", "paper")
     jobs = list(plan_tables(specs, ["distillation_ablation"], (0,)).graph)
     assert list(unshareable(jobs, profile)) == []
-    many = profile.model_copy(update={"kinds": {"train": Sbatch(nodes=4, ntasks_per_node=8)}})
+    many = profile.model_copy(update={"kinds": {"train": Sbatch(nodes=3, ntasks_per_node=3)}})
     at_224, at_384 = map(str, unshareable(jobs, many))
     assert at_224.startswith("slurm/example.toml: train-deit-ti-224-none-s0-")
     assert at_224.endswith(
-        " and 12 more: recipe.mix_batch: a divisor of one process's 32 images, got 64\n"
-        "  use at most 16 processes, and a divisor of that number: "
-        "nodes and ntasks_per_node in [kinds.train], now 32 in all"
+        " and 12 more: recipe.batch: a multiple of the 9 processes, got 1024\n"
+        "  use another number of processes: nodes and ntasks_per_node in [kinds.train], now 9 in all"
     )
-    assert "one process's 16 images, got 32" in at_384
+    assert "the 9 processes, got 512" in at_384
 
 
 def test_the_example_names_every_key() -> None:
