@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING
 
 import click
 
@@ -87,7 +85,7 @@ def run_here(workspace: Workspace, graph: Graph, store: Store, scale: Scale, ret
     # With --json, standard output belongs to the program that reads it.
     bars = sys.stderr.isatty() and sys.stdout.isatty() and not workspace.json
     listener = Bars(estimate, len(todo)) if bars else Lines(estimate, len(todo), quiet=workspace.json)
-    with listener, _terminable():
+    with listener:
         made = provenance(workspace.root)
         run = LocalRun(graph, store, made, workers, listener, retry, devices.for_jobs(scale))
         return run.run()
@@ -111,20 +109,6 @@ def _todo(graph: Graph, store: Store, retry: bool) -> tuple[dict[str, float], di
         else:
             stuck.add(job.key)
     return todo, failed
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM (timeout, a container that is stopped) does as Ctrl-C: workers write a checkpoint and end."""
-
-    def stop(*_: object) -> Never:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _check_possible(jobs: Collection[Job], scale: Scale) -> None:
