@@ -188,7 +188,7 @@ def test_a_run_shows_recipe_sources_cost_environment_files_and_its_command(repor
     assert result is not None
     for text in (
         "T9: 0.0005 x batch/512",  # the comment beside the value in runs.toml
-        "2.5e-3 at the batch of 64 below",  # and beside what the scale changes
+        "1.25e-3 at the batch of 32 below",  # and beside what the scale changes
         "12\N{NO-BREAK SPACE}s",
         "480\N{NO-BREAK SPACE}MB",
         "0123456789abcdef",
@@ -211,7 +211,7 @@ def test_the_checklist_says_what_was_recorded(report: Report, read: dict[Path, P
         "Some <b>processor</b>, Linux x86_64, 1 thread a job",
         "torch 2.15.0",
         "1 seed: 0",
-        "standard deviation of 9.1 points",
+        "standard deviation of 3.2 points",
         "Recipe regnet: lr = 0.1",
         "not published; the usual 0.1 x batch/256",
     ):
