@@ -58,7 +58,7 @@ def test_losses_are_finite_and_fall(trained: tuple[dict[str, Any], Path]) -> Non
     for curve in curves:
         # json.loads reads NaN; a comparison with it is False.
         assert all(0.0 < epoch["loss"] < 3.0 for epoch in curve)
-    longest = [curve for curve in curves if len(curve) == 25]
+    longest = [curve for curve in curves if len(curve) == 30]
     assert len(longest) == 12
     assert all(curve[-1]["loss"] < curve[0]["loss"] for curve in longest)
 

@@ -218,19 +218,19 @@ def test_no_cluster(replicate: Call) -> None:
 
 @pytest.fixture
 def images(tables: Path, tmp_path: Path) -> Path:
-    """Two classes of two and one images, and a paper scale that says so."""
+    """Two classes of 512 and one images, a batch of the recipes, and a paper scale that says so."""
     scale = tables / "scales" / "paper.toml"
     text = scale.read_text()
     for old, new in (
         ("classes = 1000", "classes = 2"),
-        ("train   = 1281167", "train = 4"),
+        ("train   = 1281167", "train = 1024"),
         ("test    = 50000", "test = 2"),
     ):
         assert old in text
         text = text.replace(old, new)
     scale.write_text(text)
     root = tmp_path / "images"
-    for part, count in (("train", 2), ("val", 1)):
+    for part, count in (("train", 512), ("val", 1)):
         for name in ("n01", "n02"):
             folder = root / "imagenet-1k" / part / name
             folder.mkdir(parents=True)
@@ -248,7 +248,7 @@ def test_images_on_the_nodes(testbed: Testbed, replicate: Call, tables: Path, im
     profile = changed(testbed, tmp_path, ("[paths]\n", f'[paths]\ndata = "{images}"\n'))
     done = replicate(*call, str(profile))
     assert done.returncode == 0, done.stdout
-    assert "4 images of 2 classes" in done.stdout
+    assert "1024 images of 2 classes" in done.stdout
 
     (images / "imagenet-1k" / "val" / "n02" / "0.JPEG").unlink()
     short = replicate(*call, str(profile))
