@@ -39,7 +39,7 @@ def command(workspace: Workspace, store: Store, job: Job) -> str:
     """The whole command that makes ``job`` (again) where this call looks for it."""
     state = store.state(job.key)
     again = ["--again"] if state == "done" else []
-    if state == "failed" and not store.failure(job.key).get("retry", True):
+    if state == "failed" and store.fails_again(job.key):
         again = ["--retry"]
     seeds = ["--seeds", str(job.seed)] if job.seed else []
     return shlex.join(["python", "-m", "replicate", "run", job.key, *again, *seeds, *workspace.given])

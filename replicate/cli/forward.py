@@ -101,7 +101,7 @@ def _todo(graph: Graph, store: Store, retry: bool) -> tuple[dict[str, float], di
         state = states[job.key]
         if state == "done":
             continue
-        if state == "failed" and not retry and not store.failure(job.key).get("retry", True):
+        if state == "failed" and not retry and store.fails_again(job.key):
             failed[job.key] = store.trouble(job.key)
             stuck.add(job.key)
         elif stuck.isdisjoint(job.inputs.values()):

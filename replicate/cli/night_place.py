@@ -76,7 +76,7 @@ class Here(Place):
 
     def standing(self, key: str) -> Standing:
         state = self.store.state(key)
-        if state == "failed" and not self.store.failure(key).get("retry", True):
+        if state == "failed" and self.store.fails_again(key):
             return "stuck"
         return "done" if state == "done" else "busy" if state == "running" else "open"
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from replicate.engine.draws import generator
 from replicate.spec.recipe import Recipe
-from replicate.spec.shares import is_mixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +26,11 @@ class Mix:
 
     lam: float
     box: tuple[int, int, int, int] | None = None
+
+
+def is_mixed(recipe: Recipe) -> bool:
+    """Whether images of a batch are ever mixed with each other."""
+    return recipe.mix_prob > 0 and (recipe.mixup > 0 or recipe.cutmix > 0)
 
 
 def draw_mix(recipe: Recipe, size: int, seed: int, epoch: int, group: int) -> Mix | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from replicate.errors import UserError
+from replicate.engine.environment import whole_number
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +30,7 @@ class Portion:
     """
 
     def __init__(self, most: int) -> None:
-        text = os.environ.get(MICRO_BATCH, "")
-        if text and not (text.isdecimal() and int(text) > 0):
-            raise UserError(f"{MICRO_BATCH}: a number of images from 1 on, got '{text}'\n  correct it, or unset it")
-        self.images = min(int(text), most) if text else most
+        self.images = min(whole_number(MICRO_BATCH, "images") or most, most)
 
     def parts(self, count: int) -> Iterator[slice]:
         """``count`` images, in parts of as many as fit."""

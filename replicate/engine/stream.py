@@ -16,9 +16,10 @@ from torch import Tensor
 from replicate.engine import auto_augment, color_jitter, crop, erase, mix, sampling
 from replicate.engine.data import DataSet, Split
 from replicate.engine.draws import generator, uniforms
+from replicate.engine.environment import whole_number
 from replicate.errors import UserError
 from replicate.spec.recipe import Evaluation, Recipe, epoch_length
-from replicate.spec.shares import check_shares, is_mixed
+from replicate.spec.shares import check_shares
 
 DECODE_THREADS = "REPLICATE_DECODE_THREADS"
 """Environment variable: threads that decode for a GPU; unset as many as there are cores. Jobs that share the cores of a
@@ -49,10 +50,7 @@ def decode_workers(device: torch.device) -> int:
     """
     if device.type != "cuda":
         return 0
-    text = os.environ.get(DECODE_THREADS, "")
-    if text and not (text.isdecimal() and int(text) > 0):
-        raise UserError(f"{DECODE_THREADS}: a number of threads from 1 on, got '{text}'\n  correct it, or unset it")
-    return int(text) if text else len(os.sched_getaffinity(0))
+    return whole_number(DECODE_THREADS, "threads") or len(os.sched_getaffinity(0))
 
 
 class TrainStream:
@@ -169,7 +167,7 @@ class TrainStream:
     def _mixed(self, pixels: Tensor, labels: Tensor, epoch: int, step: int) -> Tensor:
         """Mix the images in place; the targets."""
         recipe, classes, size = self._recipe, self._data.classes, self._recipe.mix_batch
-        if not is_mixed(recipe):
+        if not mix.is_mixed(recipe):
             return mix.soft_targets(labels, classes, recipe.label_smoothing, None)
         targets = []
         for group in range(self._slice.start // size, -(-self._slice.stop // size)):

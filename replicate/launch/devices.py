@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 
 from replicate.plan.job import Job
 from replicate.spec.scale import Scale
@@ -33,9 +34,14 @@ def for_jobs(scale: Scale) -> tuple[str, ...]:
         names = [name.strip() for name in listed.split(",")]
         end = next((at for at, name in enumerate(names) if not name or name.startswith("-")), len(names))
         return tuple(names[:end])
-    if not shutil.which("nvidia-smi"):
-        return ()
-    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    program = shutil.which("nvidia-smi")
+    return _indices(program) if program else ()
+
+
+@cache
+def _indices(program: str) -> tuple[str, ...]:
+    """Of every GPU. Asked once: a driver may take a second to answer, and a command wants to know several times."""
+    command = [program, "--query-gpu=index", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired):

@@ -113,11 +113,9 @@ class LocalRun:
             if state == "damaged":
                 self.listener.said(f"{self.store.damage[job.key]}; computing it again")
                 self.store.set_aside(job.key)
-            elif state == "failed" and not self.retry:
-                failure = self.store.failure(job.key)
-                if not failure.get("retry", True):
-                    self._outcome.failed[job.key] = f"{failure['kind']}: {failure['message']}"
-                    continue
+            elif state == "failed" and not self.retry and self.store.fails_again(job.key):
+                self._outcome.failed[job.key] = self.store.trouble(job.key)
+                continue
             self._waiting[job.key] = job
         self._block()
 
@@ -186,11 +184,10 @@ class LocalRun:
         if state == "running":
             return
         del self._elsewhere[job.key]
-        failure = self.store.failure(job.key)
         if state == "done":
             self._finish(job, 0.0)
-        elif state == "failed" and not failure.get("retry", True) and not self.retry:
-            self._fail(job, f"{failure['kind']}: {failure['message']}")
+        elif state == "failed" and not self.retry and self.store.fails_again(job.key):
+            self._fail(job, self.store.trouble(job.key))
         else:
             self._waiting[job.key] = job
 

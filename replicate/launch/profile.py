@@ -6,19 +6,18 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
 from replicate.errors import Fault, SpecError, UnknownName, UserError
 from replicate.launch.mount import file_system
 from replicate.launch.sbatch import Plain, Sbatch, Value, minutes, one_line
+from replicate.plan.job import RESUMABLE, Kind
 from replicate.spec.file import read_toml, shown_path, validated
 from replicate.spec.recipe import Count, Strict
 
-KINDS = ("data", "train", "predict", "measure", "probe")
-Kind = Literal["data", "train", "predict", "measure", "probe"]
-RESUMABLE = ("train",)
+KINDS = get_args(Kind)
 
 SHORTEST_MINUTES = 13
 """submitit counts a job as timed out after min(0.8 T, T - 10) minutes, so at 10 or less it always has."""

@@ -11,8 +11,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from replicate.english import count
-from replicate.launch import worker
-from replicate.plan.job import Job
+from replicate.plan.job import RESUMABLE, Job
 
 _POLL = 0.2
 _SPEAKS_AFTER = 3.0
@@ -66,9 +65,9 @@ def stop(running: Sequence[tuple[Job, BaseProcess]], interrupts: Interrupts, sai
         elapsed = time.monotonic() - begun
         again = any(when - begun >= _SAME for when in interrupts.told)
         for job, process in left:
-            if again or (job.kind not in worker.RESUMABLE and elapsed >= _PATIENCE):
+            if again or (job.kind not in RESUMABLE and elapsed >= _PATIENCE):
                 process.kill()
-        writing = sum(job.kind in worker.RESUMABLE for job, _ in left)
+        writing = sum(job.kind in RESUMABLE for job, _ in left)
         if silent and writing and not again and elapsed >= _SPEAKS_AFTER:
             them = "it" if writing == 1 else "them"
             said(f"waiting for {count(writing, 'job')} to write a checkpoint; Ctrl-C again to kill {them}")

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from replicate.errors import Diverged, NotAvailable, StoreFault, Unreadable
 from replicate.launch.devices import VISIBLE
-from replicate.plan.job import Job
+from replicate.plan.job import RESUMABLE, Job
 from replicate.store import claim
 from replicate.store.atomic import write_json
 from replicate.store.result import JOB, RESULT, commit_result
@@ -37,9 +37,6 @@ EXIT_CODES: Mapping[Outcome, int] = {
 }
 """How a worker process says its outcome; any other code is a process that died. A full disk has its own, since
 no file can say it."""
-
-RESUMABLE = frozenset({"train"})
-"""Kinds of jobs that ask whether to stop, and write a checkpoint then."""
 
 ORPHAN_SECONDS = 600.0
 """A training whose caller is gone has this long to end its step, and then as long as its checkpoint takes.

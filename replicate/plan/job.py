@@ -12,6 +12,9 @@ from replicate.store.atomic import canonical_text
 
 Kind = Literal["data", "train", "predict", "measure", "probe"]
 
+RESUMABLE = frozenset[Kind]({"train"})
+"""Kinds that ask whether to stop, write a checkpoint then, and go on from it: the others have one life."""
+
 NEUTRAL: Mapping[str, Any] = {"init_weights": "last", "recipe": {"clip_norm": 0.0}}
 """Fields that came later, nested as in the payload, with the value that means "as before".
 

@@ -6,11 +6,6 @@ from replicate.errors import UserError
 from replicate.spec.recipe import Recipe
 
 
-def is_mixed(recipe: Recipe) -> bool:
-    """Whether images of a batch are ever mixed with each other."""
-    return recipe.mix_prob > 0 and (recipe.mixup > 0 or recipe.cutmix > 0)
-
-
 def check_shares(recipe: Recipe, processes: int) -> None:
     """Raises UserError unless a batch is whole groups of those that are mixed together, and every process gets as many
     images."""

@@ -90,6 +90,10 @@ class Store:
     def failure(self, key: str) -> Mapping[str, Any]:
         return read_json(self.folder(key) / FAILURE)
 
+    def fails_again(self, key: str) -> bool:
+        """Whether the failure of ``key`` would come again by itself, as a divergence does."""
+        return not self.failure(key).get("retry", True)
+
     def trouble(self, key: str) -> str:
         """How ``key`` failed, as people are told: ``diverged: loss is nan in epoch 3``."""
         failure = self.failure(key)

@@ -12,8 +12,7 @@ torch = pytest.importorskip("torch")
 
 from timm.data import mixup as timm_mixup  # noqa: E402
 
-from replicate.engine.mix import Mix, cutmix, draw_mix, mix_images, soft_targets  # noqa: E402
-from replicate.spec.shares import is_mixed  # noqa: E402
+from replicate.engine.mix import Mix, cutmix, draw_mix, is_mixed, mix_images, soft_targets  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from replicate.english import count
 from replicate.errors import Fault, UserError
 from replicate.launch.cadence import HOUR
-from replicate.launch.profile import RESUMABLE, Profile
-from replicate.plan.job import Job
+from replicate.launch.profile import Profile
+from replicate.plan.job import RESUMABLE, Job
 from replicate.spec.recipe import Recipe
 from replicate.spec.shares import check_shares
 from replicate.store.atomic import canonical
