@@ -21,8 +21,8 @@ from stage import ROOT, environment
 from cluster.small import TABLE, write_specs
 from cluster.testbed import Testbed, wait_for
 
-EPOCHS = 160
-"""About five seconds of training on a free core: time enough to be disturbed."""
+EPOCHS = 320
+"""About ten seconds of training on a free core: longer than a controller takes to be killed and come back."""
 
 
 class Night:
