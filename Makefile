@@ -37,10 +37,10 @@ cluster-down:      ## stop it; its results stay
 cluster-demo: cluster-up      ## Table 3 at mini scale through that Slurm
 	$(RUN) -m replicate table --id distillation_ablation --cluster testbed --wait
 
-test: env lint      ## all but what a cluster does to jobs (9 minutes on 2 cores); skips what needs a missing program
+test: env lint      ## all but what a cluster does to jobs (11 minutes on 2 cores); skips what needs a missing program
 	$(RUN) -m pytest -m "not slow_slurm and not slurm_fault"
 
-test-cluster: env      ## the quick two thirds of what a cluster does to jobs (8 minutes)
+test-cluster: env      ## the quick two thirds of what a cluster does to jobs (10 minutes)
 	$(RUN) -m pytest -m slurm_quick tests/cluster
 
 test-faults: env      ## all of that, done for real on a Slurm of this machine, and Table 3 through it (17 minutes)
