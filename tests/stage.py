@@ -67,8 +67,8 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
-def plan_of(scale: str = "mini", seeds: tuple[int, ...] = (0,)) -> Plan:
-    return plan_tables(load(ROOT / "tables", scale), [TABLE], seeds)
+def plan_of(scale: str = "mini", seeds: tuple[int, ...] = (0,), released: bool = False) -> Plan:
+    return plan_tables(load(ROOT / "tables", scale, released), [TABLE], seeds)
 
 
 def copied_tables(into: Path) -> Path:

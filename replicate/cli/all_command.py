@@ -28,6 +28,7 @@ NUMBERS = "numbers.tex"
 
 @click.command(name="all")
 @click.option("--no-run", is_flag=True, help="Write the files of what is there; run nothing.")
+@click.option("--no-train", is_flag=True, help="Run only what needs no training that is still to be done.")
 @click.option("--retry", is_flag=True, help="Also run again what diverged.")
 @click.option(
     "--format",
@@ -44,6 +45,7 @@ NUMBERS = "numbers.tex"
 def command(
     workspace: Workspace,
     no_run: bool,
+    no_train: bool,
     retry: bool,
     formats: tuple[str, ...],
     pdf: bool,
@@ -67,7 +69,7 @@ def command(
     store = workspace.store()
     advance = Advance()
     if not no_run:
-        advance = bring_forward(workspace, graph, store, specs.scale, ["all"], retry, wait)
+        advance = bring_forward(workspace, graph, store, specs.scale, ["all"], retry, wait, no_train)
     finisher = Finisher(plan, store, advance.elsewhere)
     tables = [finisher.finish(name) for name in specs.ordered]
     paths = write_tables(workspace, tables, formats, NUMBERS)
@@ -92,7 +94,7 @@ def _pdf(workspace: Workspace, tables: list[Table]) -> list[Path]:
     from replicate.render import standalone
     from replicate.store.atomic import write_text
 
-    source = workspace.out / workspace.scale / "tables.tex"
+    source = workspace.rendered / "tables.tex"
     write_text(source, standalone.book(tables, "compare"))
     return [source, standalone.pdf(source)]
 
@@ -125,7 +127,7 @@ def _show(workspace: Workspace, tables: list[Table], figures: int) -> None:
     for table in tables:
         title = f"Table {table.number}" if table.number is not None else "text"
         click.echo(f"{table.id:<{width}}  {title:<8}  {_states(table)}")
-    folder = workspace.shown(workspace.out / workspace.scale)
+    folder = workspace.shown(workspace.rendered)
     written = f"{count(len(tables), 'table')} and {count(figures, 'file')} of figures"
     click.echo(f"\n{written} in {folder}; claims: python -m replicate claims")
 

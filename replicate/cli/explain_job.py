@@ -57,6 +57,14 @@ def _data(job: Job, result: Result | None) -> Iterator[Line]:
     yield from _summary(result)
 
 
+def _weights(job: Job, result: Result | None) -> Iterator[Line]:
+    payload = job.payload
+    yield "run", f"{job.run} (tables/runs.toml), published weights in place of its training, {payload['size']} pixels"
+    yield "model", _model(payload["model"])
+    yield "file", payload["file"]
+    yield from _summary(result)
+
+
 def _train(job: Job, result: Result | None) -> Iterator[Line]:
     payload = job.payload
     yield "run", f"{job.run} (tables/runs.toml), seed {job.seed}, {payload['size']} pixels"
@@ -127,6 +135,7 @@ def _with_error(value: float, error: float) -> str:
 
 _KINDS: Mapping[Kind, Callable[[Job, Result | None], Iterator[Line]]] = {
     "data": _data,
+    "weights": _weights,
     "train": _train,
     "predict": _predict,
     "measure": _measure,

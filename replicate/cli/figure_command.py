@@ -40,6 +40,7 @@ def complete_figure(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.command(name="figure")
 @click.argument("figure_id", metavar="NAME", shell_complete=complete_figure)
 @click.option("--no-run", is_flag=True, help="Draw what is there; run nothing.")
+@click.option("--no-train", is_flag=True, help="Run only what needs no training that is still to be done.")
 @click.option("--retry", is_flag=True, help="Also run again what diverged.")
 @click.option("--format", "formats", type=Formats(), default="pdf,png,svg", show_default=True, help="Files to write.")
 @click.option("--run", "runs", multiple=True, metavar="RUN", help="Runs of a figure of curves, in place of its own.")
@@ -49,6 +50,7 @@ def command(
     workspace: Workspace,
     figure_id: str,
     no_run: bool,
+    no_train: bool,
     retry: bool,
     formats: tuple[str, ...],
     runs: tuple[str, ...],
@@ -78,7 +80,7 @@ def command(
     advance = Advance()
     if not no_run:
         names = [f"figure-{figure_id}"]
-        advance = bring_forward(workspace, plan.graph, store, specs.scale, names, retry, wait)
+        advance = bring_forward(workspace, plan.graph, store, specs.scale, names, retry, wait, no_train)
     figure = finish_figure(plan, store)
     paths = write_figure(workspace, figure, formats)
     if workspace.json:
@@ -110,7 +112,7 @@ def write_figure(workspace: Workspace, figure: Figure, formats: tuple[str, ...])
             "  install them: pip install 'deit-replicate[figures]'; tables need neither"
         ) from error
     # A folder of their own: some figures share the name of a table.
-    folder = workspace.out / workspace.scale / "figures"
+    folder = workspace.rendered / "figures"
     try:
         return renderer.write(figure, folder, formats)
     except OSError as error:

@@ -43,7 +43,7 @@ def write_tables(workspace: Workspace, tables: Sequence[Table], wanted: Iterable
     from replicate.render import macros as macro_file
     from replicate.store.atomic import write_text
 
-    folder = workspace.out / workspace.scale
+    folder = workspace.rendered
     wanted = tuple(wanted)
     kinds = [one for one in wanted if one != MACROS]
     paths: list[Path] = []

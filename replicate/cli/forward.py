@@ -50,13 +50,23 @@ class Advance:
 
 
 def bring_forward(
-    workspace: Workspace, graph: Graph, store: Store, scale: Scale, names: list[str], retry: bool, wait: bool
+    workspace: Workspace,
+    graph: Graph,
+    store: Store,
+    scale: Scale,
+    names: list[str],
+    retry: bool,
+    wait: bool,
+    no_train: bool = False,
 ) -> Advance:
     """Run what is missing of ``graph``, or submit it where a cluster was named.
 
     names: what it is wanted for, for squeue. wait: on a cluster, until nothing of it is queued any more.
+    no_train: only what rests on no training that is still to be done.
     Raises StoreUnusable, NotAvailable or ClusterRefused before anything is started.
     """
+    if no_train:
+        graph = _trained(graph, store)
     if workspace.profile is None:
         outcome = run_here(workspace, graph, store, scale, retry)
         return Advance(outcome.done, outcome.failed)
@@ -71,6 +81,17 @@ def bring_forward(
         elsewhere=cluster.elsewhere(world),
         logs={key: cluster.log_of(world, key) for key in failed},
     )
+
+
+def _trained(graph: Graph, store: Store) -> Graph:
+    """``graph`` without the trainings that are to be done, and without all that they hold up."""
+    states = store.states(graph.jobs)
+    kept: dict[str, Job] = {}
+    for job in graph:
+        train = job.kind == "train" and states[job.key] != "done"
+        if not train and kept.keys() >= set(job.inputs.values()):
+            kept[job.key] = job
+    return Graph(kept)
 
 
 def run_here(workspace: Workspace, graph: Graph, store: Store, scale: Scale, retry: bool) -> Outcome:

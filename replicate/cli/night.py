@@ -92,7 +92,7 @@ class Night:
             Summary(
                 code=self._code(found, failed),
                 when=now,
-                scale=self.plan.specs.scale.id,
+                scale=self.workspace.world,
                 seeds=self.plan.seeds,
                 where=self.workspace.profile.name if self.workspace.profile else socket.gethostname(),
                 made=self.made,

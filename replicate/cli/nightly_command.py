@@ -90,7 +90,8 @@ def command(
 
     Evaluations are computed again every night and compared; trainings run only with --train, when their recipe
     changed, or to finish what was begun. With --cluster jobs are submitted and a later night finds their results.
-    The summary is printed (with --json as JSON) and kept in <results>/.nights/<scale>/.
+    The summary is printed (with --json as JSON) and kept in <results>/.nights/<scale>/, with --from
+    released in <scale>-released/.
 
     Exit code: 0 same, 1 numbers moved beyond their tolerance, 2 jobs failed, 3 infrastructure (a mistake in the call
     or a spec, results that cannot be written, no answer from Slurm, another night still running).
@@ -106,7 +107,7 @@ def command(
 
     specs = workspace.specs()
     store = workspace.store()
-    nights = Nights(store.root, specs.scale.id)
+    nights = Nights(store.root, workspace.world)
     plan = workspace.plan(specs.ordered, specs)
     night = Night(workspace, Wishes(budget, train, again, not no_run), plan, store, nights)
     summary = night.run() if no_run else _alone(night)

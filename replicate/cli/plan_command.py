@@ -128,8 +128,11 @@ def _assumed(plan: Plan, missing: list[Job]) -> list[str]:
     taught = sum(teacher_seconds(specs, runs[job.run], job.payload["recipe"]["epochs"]) for job in trainings)
     teachers = {job.inputs["teacher"] for job in trainings if "teacher" in job.inputs}
     own = sum(job.seconds for job in trainings if job.key in teachers)
+    source = f"{specs.scale.processor}-hours {specs.scale.seconds_source}: tables/scales/{specs.scale.id}.toml"
+    if not trainings:
+        return [source]
     return [
-        f"{specs.scale.processor}-hours {specs.scale.seconds_source}: tables/scales/{specs.scale.id}.toml",
+        source,
         f"{duration(own)} of them train teachers, {duration(taught)} are teachers' answers while students train "
         f"(taken to be {specs.scale.predict_share:g} of training on an image)",
     ]

@@ -65,7 +65,7 @@ def write_report(workspace: Workspace, plan: Plan, store: Store) -> list[Path]:
     from replicate.render.site.site import write
 
     pictures, without = draw_all(plan, store)
-    folder = workspace.out / workspace.scale / FOLDER
+    folder = workspace.rendered / FOLDER
     try:
         return write(gather(plan, store, pictures, without), folder)
     except OSError as error:

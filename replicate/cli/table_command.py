@@ -12,6 +12,7 @@ from replicate.cli.workspace import Workspace, table_id_option, with_workspace
 @click.command(name="table")
 @table_id_option(required=True)
 @click.option("--no-run", is_flag=True, help="Render what is there; run nothing.")
+@click.option("--no-train", is_flag=True, help="Run only what needs no training that is still to be done.")
 @click.option("--retry", is_flag=True, help="Also run again what diverged.")
 @click.option("--compare", is_flag=True, help="Show the paper's number beside each of ours.")
 @click.option(
@@ -24,6 +25,7 @@ def command(
     workspace: Workspace,
     table_id: str,
     no_run: bool,
+    no_train: bool,
     retry: bool,
     compare: bool,
     formats: tuple[str, ...],
@@ -48,7 +50,7 @@ def command(
     store = workspace.store()
     advance = Advance()
     if not no_run:
-        advance = bring_forward(workspace, plan.graph, store, specs.scale, [table_id], retry, wait)
+        advance = bring_forward(workspace, plan.graph, store, specs.scale, [table_id], retry, wait, no_train)
     table = Finisher(plan, store, advance.elsewhere).finish(table_id)
     wanted = (*formats, "pdf") if pdf else formats
     paths = write_tables(workspace, [table], wanted, f"{table_id}-numbers.tex")

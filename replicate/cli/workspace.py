@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from replicate.store.store import Store
 
 SCALE = "mini"
+TRAINING, RELEASED = "training", "released"
 LARGEST_SEED = 2**32 - 1
 
 
@@ -43,17 +44,34 @@ class Workspace:
     workers: int | None
     """Jobs at once; None is what `replicate.launch.devices.at_once` makes of it."""
     json: bool
+    released: bool = False
+    """Published weights are read where the scale names some, in place of training."""
     profile: Profile | None = None
     """Of the cluster to use; None is this machine."""
     given: tuple[str, ...] = ()
     """The options of this call that another command needs to find the same things, as they were typed."""
+
+    @property
+    def world(self) -> str:
+        """The name of what is computed and rendered apart from the rest: the scale, and where its networks are from."""
+        return f"{self.scale}-released" if self.released else self.scale
+
+    @property
+    def rendered(self) -> Path:
+        """The folder of the files that are rendered."""
+        return self.out / self.world
 
     def specs(self) -> Specs:
         from replicate.spec.load import load
 
         if not self.tables.is_dir():
             raise UserError(f"{self.tables}: no such folder\n  name the folder of the specs with --tables DIR")
-        return load(self.tables, self.scale)
+        if self.released and len(self.seeds) > 1:
+            raise UserError(
+                f"--from released: one seed, got {','.join(map(str, self.seeds))}\n"
+                "  published weights are of one training each; several seeds are for networks that are trained here"
+            )
+        return load(self.tables, self.scale, self.released)
 
     def plan(self, tables: Sequence[str], specs: Specs | None = None) -> Plan:
         from replicate.plan.cells import plan_tables
@@ -137,6 +155,15 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
         shell_complete=complete_scale,
         help="mini, mini-digits or paper: a file of tables/scales.",
     )
+    @click.option(
+        "--from",
+        "source",
+        type=click.Choice((TRAINING, RELEASED)),
+        default=TRAINING,
+        show_default=True,
+        metavar="ORIGIN",
+        help="released: published weights in place of training, for networks that have some.",
+    )
     @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds, such as 0,1,2.")
     @click.option(
         "--workers", type=click.IntRange(1, 256), default=None, help="Jobs at once.  [default: GPUs or cores]"
@@ -149,6 +176,7 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def wrapped(
         scale: str,
+        source: str,
         seeds: tuple[int, ...],
         workers: int | None,
         results: Path | None,
@@ -170,17 +198,23 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
             seeds=seeds,
             workers=workers,
             json=json,
+            released=source == RELEASED,
             profile=profile,
-            given=_given(scale=scale if scale != SCALE else None, results=results, tables=tables, cluster=cluster),
+            given=_given(
+                ("--scale", scale if scale != SCALE else None),
+                ("--from", source if source != TRAINING else None),
+                ("--results", results),
+                ("--tables", tables),
+                ("--cluster", cluster),
+            ),
         )
         return function(workspace, **rest)
 
     return wrapped
 
 
-def _given(**options: object) -> tuple[str, ...]:
-    found = {name: value for name, value in options.items() if value is not None}
-    return tuple(part for name, value in found.items() for part in (f"--{name}", str(value)))
+def _given(*options: tuple[str, object]) -> tuple[str, ...]:
+    return tuple(part for name, value in options if value is not None for part in (name, str(value)))
 
 
 def _profile(name: str | None, root: Path) -> Profile | None:

@@ -13,6 +13,7 @@ from replicate.collect.statistics import Error, image_error, measured, spread
 from replicate.collect.table import Cell, Origin, SeedValue, State
 from replicate.collect.verdict import cell_verdict
 from replicate.plan.cells import CellPlan
+from replicate.spec.reading import Read
 from replicate.spec.scale import Scale
 from replicate.spec.table import ColumnSpec, Metric, RowSpec, TableHead, number_of
 
@@ -25,7 +26,7 @@ _ORIGINS: Mapping[Metric, Origin] = {
     "throughput": "measured here",
     "ratio": "measured here",
 }
-"""Of a value by its metric; all others are of a network that was trained here."""
+"""Of a value by its metric; all others are of a network, which was trained here or published."""
 
 
 def outline(table: TableHead, column: ColumnSpec, planned: CellPlan) -> Cell:
@@ -52,7 +53,7 @@ def places(table: TableHead, column: ColumnSpec) -> int:
 def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, found: Measured, scale: Scale) -> Cell:
     """The cell with the value ``found``, compared with the paper's where the two can be."""
     assert planned.read is not None
-    cell = replace(outline(table, column, planned), origin=_ORIGINS.get(planned.read.metric, "trained here"))
+    cell = replace(outline(table, column, planned), origin=_origin(planned.read, scale))
     if found.text is not None:
         return _in_words(cell, found.text, scale)
     decimals, factor = places(table, column), exact(column.factor)
@@ -80,6 +81,12 @@ def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, found: Mea
         seeds=seeds,
     )
     return _compared(table, column, cell, planned, found, scale)
+
+
+def _origin(read: Read, scale: Scale) -> Origin:
+    networks = {read.run, *(read.against[:1] if read.against else ())}
+    published: Origin = "released weights" if networks <= scale.released.keys() else "trained here"
+    return _ORIGINS.get(read.metric, published)
 
 
 def _error(found: Measured, deviation: float | None, seeds: int, factor: float) -> float | None:

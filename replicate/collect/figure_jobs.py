@@ -86,7 +86,7 @@ def curves(source: Source, spec: Curves) -> tuple[Panel, ...]:
 def _curves(source: Source, run: str) -> list[list[dict[str, float]]]:
     """The epochs of the training of each seed; empty unless all are there."""
     plan = source.plan.tables
-    results = [source.store.result(plan.expander.train(run, seed).key) for seed in plan.seeds]
+    results = [source.store.result(plan.expander.network(run, seed).key) for seed in plan.seeds]
     found = [curve for result in results if result is not None and (curve := _curve(source, result)) is not None]
     return found if len(found) == len(plan.seeds) else []
 
@@ -104,7 +104,9 @@ def _means(curves: Sequence[Sequence[Mapping[str, float]]], field: str) -> tuple
 
 
 def _curve(source: Source, result: Result) -> list[dict[str, float]] | None:
-    """The epochs of a training; a curve that cannot be read is noted as damage."""
+    """The epochs of a training, none of published weights; a curve that cannot be read is noted as damage."""
+    if CURVE not in result.files:
+        return None
     try:
         found = json.loads(result.path(CURVE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers.pos_embed import resample_abs_pos_embed
-from timm.models import is_model_in_modules
+from timm.models import is_model_in_modules, load_state_dict
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -40,15 +40,11 @@ def build(model: Mapping[str, Any], size: int, classes: int, recipe: Recipe | No
     ``pos_embed_std`` draws the position embedding anew: timm's (and the paper's) .02 barely trains at
     widths below 100. Errors: `UnknownName` when timm has no such network.
     """
-    if not timm.is_model(model["timm"]):
-        raise UnknownName("timm model", model["timm"], timm.list_models())
-    args = dict(model["args"])
+    args = _arguments(model, size)
     vit = is_model_in_modules(model["timm"], VIT_MODULES)
     if recipe is not None:
         places = ("pos_drop_rate", "proj_drop_rate") if vit else ("drop_rate",)
         args |= {"drop_path_rate": recipe.drop_path} | dict.fromkeys(places, recipe.dropout)
-    if model["resizable"]:
-        args["img_size"] = size
     torch.default_generator.manual_seed(torch_seed(seed, "init", 0, 0))
     network: nn.Module = timm.create_model(model["timm"], pretrained=False, num_classes=classes, **args)
     token = getattr(network, "cls_token", None)
@@ -59,6 +55,41 @@ def build(model: Mapping[str, Any], size: int, classes: int, recipe: Recipe | No
     if model["channels_last"]:
         network = network.to(memory_format=torch.channels_last)
     return network
+
+
+def published(model: Mapping[str, Any], size: int, classes: int, path: Path) -> nn.Module:
+    """The network `build` makes, with the weights of the published file ``path``, on the CPU.
+
+    ``.safetensors``, or what torch.load reads with ``weights_only``; timm translates the names of older releases.
+    Errors: `UserError` for a file that holds no weights or those of another network, size or number of classes.
+    """
+    kind = f"{model['timm']} at {size} pixels with {classes} classes"
+    args = _arguments(model, size)
+    try:
+        stored = load_state_dict(str(path), use_ema=False, device="cpu", weights_only=True)
+    except Exception as error:  # of a file that is something else, torch's unpickler raises whatever it trips over
+        raise UserError(f"{path}: weights of {kind}, got a file that cannot be read: {error!r}") from error
+    if not isinstance(stored, dict) or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
+        raise UserError(f"{path}: weights of {kind}, got a file of something else")
+    network: nn.Module = timm.create_model(model["timm"], num_classes=classes, **args)
+    grid, own = stored.get("pos_embed"), network.state_dict()
+    # timm would resample it, and the network would be one that nobody published.
+    if grid is not None and "pos_embed" in own and grid.shape != own["pos_embed"].shape:
+        raise UserError(f"{path}: weights of {kind}, got a position embedding of {tuple(grid.shape)}")
+    overlay = {"state_dict": stored, "num_classes": classes, "input_size": (3, size, size)}
+    try:
+        filled: nn.Module = timm.create_model(
+            model["timm"], pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes, **args
+        )
+    except (RuntimeError, KeyError, AttributeError, ValueError) as error:
+        raise UserError(f"{path}: weights of {kind}, got those of another network: {error}") from error
+    return filled
+
+
+def _arguments(model: Mapping[str, Any], size: int) -> dict[str, Any]:
+    if not timm.is_model(model["timm"]):
+        raise UnknownName("timm model", model["timm"], timm.list_models())
+    return dict(model["args"]) | ({"img_size": size} if model["resizable"] else {})
 
 
 def best_device() -> torch.device:

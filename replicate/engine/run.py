@@ -15,6 +15,7 @@ from replicate.engine.measure import measure
 from replicate.engine.predict import predict
 from replicate.engine.probe import probe
 from replicate.engine.progress import Report, Stop
+from replicate.engine.released import released
 from replicate.engine.train import train
 from replicate.errors import UnknownName
 from replicate.store.atomic import canonical, sha256_of
@@ -33,7 +34,14 @@ def make(
     return data_facts(payload["data"], folder) | {"fingerprint": hashlib.sha256(canonical(files)).hexdigest()}
 
 
-KINDS: dict[str, Job] = {"data": make, "train": train, "predict": predict, "measure": measure, "probe": probe}
+KINDS: dict[str, Job] = {
+    "data": make,
+    "weights": released,
+    "train": train,
+    "predict": predict,
+    "measure": measure,
+    "probe": probe,
+}
 """The function of every kind of job."""
 
 

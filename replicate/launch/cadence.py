@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job, Kind
+from replicate.plan.job import SOURCES, Job, Kind
 from replicate.store.provenance import differences
 
 HOUR = 3600.0
 
 CADENCE: Mapping[Kind, float | None] = {
     "data": None,
+    "weights": None,
     "train": None,
     "predict": 20 * HOUR,
     "probe": 20 * HOUR,
@@ -152,7 +153,8 @@ def _possible(graph: Graph, job: Job, wanted: Iterable[str], night: Circumstance
 
 def _evaluations(graph: Graph, night: Circumstances, wanted: Mapping[str, str]) -> list[Due]:
     """Without a result, of networks that are trained: cheap, and each fills a cell."""
-    missing = [job for job in graph if job.kind not in ("train", "data") and night.standing(job.key) == "open"]
+    computed = (job for job in graph if job.kind != "train" and job.kind not in SOURCES)
+    missing = [job for job in computed if night.standing(job.key) == "open"]
     return [Due(job, "not computed yet", job.seconds) for job in missing if _possible(graph, job, (), night)]
 
 
@@ -160,7 +162,7 @@ def _new_trainings(graph: Graph, wanted: Mapping[str, str], night: Circumstances
     """Trainings, and the evaluations that wait for one of them."""
     dues = []
     for job in graph:
-        if job.kind == "data" or night.standing(job.key) != "open" or not _possible(graph, job, wanted, night):
+        if job.kind in SOURCES or night.standing(job.key) != "open" or not _possible(graph, job, wanted, night):
             continue
         if job.kind == "train":
             dues.append(Due(job, wanted[job.key], job.seconds))

@@ -19,7 +19,7 @@ from replicate.spec.run import RunSpec, chain_of
 K = TypeVar("K")
 V = TypeVar("V")
 
-VERSIONS: Mapping[Kind, int] = {"data": 1, "train": 2, "predict": 1, "measure": 1, "probe": 1}
+VERSIONS: Mapping[Kind, int] = {"data": 1, "weights": 1, "train": 2, "predict": 1, "measure": 1, "probe": 1}
 """Raised when the engine computes something else for the same payload; every key of the kind then moves."""
 
 TEACHER_SEED = 0
@@ -52,10 +52,11 @@ class Expander:
         what = ("data", name)
         return self._known.get(what) or _keep(self._known, what, self._data(name))
 
-    def train(self, name: str, seed: int) -> Job:
-        """The training of run ``name``, with all that it starts from."""
-        what = ("train", name, seed)
-        return self._known.get(what) or _keep(self._known, what, self._train(name, seed))
+    def network(self, name: str, seed: int) -> Job:
+        """The training of run ``name``, with all that it starts from, or its published weights if they are read."""
+        what = ("network", name, seed)
+        make = self._weights if name in self.specs.scale.released else self._train
+        return self._known.get(what) or _keep(self._known, what, make(name, seed))
 
     def predict(self, name: str, seed: int, on: str | None = None) -> Job:
         """The decisions of run ``name`` on the test images of ``on``, its own data set if None."""
@@ -137,9 +138,9 @@ class Expander:
         run, scale, recipe = self.specs.runs.runs[name], self.specs.scale, self._recipe(name)
         inputs = {"data": self.data(run.data).key}
         if run.init:
-            inputs["init"] = self.train(run.init, seed).key
+            inputs["init"] = self.network(run.init, seed).key
         if run.teacher:
-            inputs["teacher"] = self.train(run.teacher, TEACHER_SEED).key
+            inputs["teacher"] = self.network(run.teacher, TEACHER_SEED).key
         payload = {
             "kind": "train",
             "version": VERSIONS["train"],
@@ -154,9 +155,21 @@ class Expander:
         seconds = train_seconds(self.specs, run, recipe["epochs"])
         return self._add(payload, f"{_label(run)}-s{seed}", inputs, seconds, name, seed)
 
+    def _weights(self, name: str, seed: int) -> Job:
+        """``seed`` is that of what is trained beside them: the seed of published weights is unknown."""
+        run = self.specs.runs.runs[name]
+        payload = {
+            "kind": "weights",
+            "version": VERSIONS["weights"],
+            **self._untrained(run.model, run.resolution, run.distillation, run.data),
+            "distillation": self._distillation(run.distillation),
+            "file": self.specs.scale.released[name],
+        }
+        return self._add(payload, _label(run), {}, self.specs.scale.job_seconds, name, seed)
+
     def _predict(self, name: str, seed: int, on: str | None) -> Job:
         run, scale = self.specs.runs.runs[name], self.specs.scale
-        inputs = {"network": self.train(name, seed).key, "data": self.data(on or run.data).key}
+        inputs = {"network": self.network(name, seed).key, "data": self.data(on or run.data).key}
         payload = {
             "kind": "predict",
             "version": VERSIONS["predict"],
@@ -166,27 +179,27 @@ class Expander:
         }
         seconds = predict_seconds(self.specs, run, on or run.data)
         label = _label(run) if on is None else f"{_label(run)}-on-{on}"
-        return self._add(payload, f"{label}-s{seed}", inputs, seconds, name, seed)
+        return self._add(payload, f"{label}{self._seeded(name, seed)}", inputs, seconds, name, seed)
 
     def _measure(self, name: str) -> Job:
         scale = self.specs.scale
         protocol = scale.measure.model_dump(exclude={"reference", "reference_resolution", "job_seconds"})
         if scale.measure.reference is not None:
-            protocol["reference"] = self._network(
+            protocol["reference"] = self._untrained(
                 scale.measure.reference, scale.measure.reference_resolution, None, "imagenet"
             )
         run = self.specs.runs.runs[name]
         payload = {
             "kind": "measure",
             "version": VERSIONS["measure"],
-            **self._network(run.model, run.resolution, run.distillation, run.data),
+            **self._untrained(run.model, run.resolution, run.distillation, run.data),
             "protocol": protocol,
         }
         return self._add(payload, f"{run.model}-{run.resolution}", {}, scale.measure.job_seconds, name)
 
     def _probe(self, name: str, seed: int) -> Job:
         run = self.specs.runs.runs[name]
-        inputs = {"network": self.train(name, seed).key, "data": self.data(run.data).key}
+        inputs = {"network": self.network(name, seed).key, "data": self.data(run.data).key}
         payload = {
             "kind": "probe",
             "version": VERSIONS["probe"],
@@ -195,9 +208,12 @@ class Expander:
             "inputs": inputs,
         }
         seconds = predict_seconds(self.specs, run, run.data)
-        return self._add(payload, f"{_label(run)}-s{seed}", inputs, seconds, name, seed)
+        return self._add(payload, f"{_label(run)}{self._seeded(name, seed)}", inputs, seconds, name, seed)
 
-    def _network(self, model: str, resolution: int, distillation: str | None, data: str) -> dict[str, Any]:
+    def _seeded(self, name: str, seed: int) -> str:
+        return "" if name in self.specs.scale.released else f"-s{seed}"
+
+    def _untrained(self, model: str, resolution: int, distillation: str | None, data: str) -> dict[str, Any]:
         scale = self.specs.scale
         return {
             "model": self._model(model, distillation),

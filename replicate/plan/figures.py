@@ -106,5 +106,5 @@ def _direct(spec: FigureSpec, plan: Plan) -> tuple[str, ...]:
         names = [*spec.curves.runs, *([spec.curves.reference] if spec.curves.reference else [])]
         for name in names:
             for seed in plan.seeds:
-                jobs += [plan.expander.train(name, seed), plan.expander.predict(name, seed)]
+                jobs += [plan.expander.network(name, seed), plan.expander.predict(name, seed)]
     return tuple(dict.fromkeys(job.key for job in jobs))

@@ -10,7 +10,12 @@ from typing import Any, Literal
 
 from replicate.store.atomic import canonical_text
 
-Kind = Literal["data", "train", "predict", "measure", "probe"]
+Kind = Literal["data", "weights", "train", "predict", "measure", "probe"]
+"""``weights`` are published ones: they stand where a ``train`` would."""
+
+SOURCES = frozenset[Kind]({"data", "weights"})
+"""Kinds that an experiment begins with: images and published weights. Neither is made again to see if it still agrees.
+"""
 
 RESUMABLE = frozenset[Kind]({"train"})
 """Kinds that ask whether to stop, write a checkpoint then, and go on from it: the others have one life."""

@@ -101,7 +101,7 @@ def caption(table: Table, variant: Variant, *, banner: bool = True) -> str:
         seeds = f"; {_seeds(table)}" if "trained here" in origins else ""
         parts.append(f"Numbers: {listed(origins)}{seeds}.")
     if has_errors(table, variant):
-        alone = len(table.seeds) == 1 and "trained here" in origins
+        alone = len(table.seeds) == 1 and not {"trained here", "released weights"}.isdisjoint(origins)
         parts.append("± is one standard error" + (" within one seed; seeds differ by more." if alone else "."))
     return " ".join(part for part in parts if part)
 

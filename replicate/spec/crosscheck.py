@@ -73,6 +73,8 @@ def _runs(file: str, spec: RunsFile, scale: Scale | None) -> Iterator[Fault]:
                 yield from _changes(where, spec.recipes[name], change)
             else:
                 yield from _unknown(where, "recipes", name, spec.recipes, f"runs.toml has no recipe '{name}'")
+        for name in scale.released:
+            yield from _published(f'scales/{scale.id}.toml: released."{name}"', name, spec)
 
 
 def _trainable(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
@@ -83,6 +85,13 @@ def _trainable(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
         yield Fault(where, f"the run '{name}' has no recipe, so it is measured but not trained", help)
     else:
         yield Fault(where, f"the run '{name}' has trained = false: its recipe is only read out")
+
+
+def _published(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
+    yield from _unknown(where, "runs", name, spec.runs, f"runs.toml has no run '{name}'")
+    yield from _trainable(where, name, spec)
+    if name in spec.runs and spec.runs[name].weights == "ema":
+        yield Fault(where, f"the run '{name}' is read by its averaged weights, and a published file has one set")
 
 
 def _changes(where: str, recipe: Recipe, change: dict[str, object]) -> Iterator[Fault]:

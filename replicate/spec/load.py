@@ -71,8 +71,11 @@ def _unknown(what: str, name: str, known: list[str], numbers: Mapping[int | None
     return UserError("\n".join([*lines, *(f"  {line}" for line in suggestion("", sorted(known), plural=f"{what}s"))]))
 
 
-def load(folder: Path, scale: str) -> Specs:
-    """Read and check ``folder`` at ``scale``. Raises SpecError with all faults, UserError without any table."""
+def load(folder: Path, scale: str, released: bool = False) -> Specs:
+    """Read and check ``folder`` at ``scale``. Raises SpecError with all faults, UserError without any table.
+
+    released: the scale's published weights are kept, and the plan reads them; otherwise every network is trained.
+    """
     paths = sorted(path for path in folder.glob("*.toml") if path.name not in NOT_TABLES)
     if not paths:
         raise UserError(
@@ -98,6 +101,13 @@ def load(folder: Path, scale: str) -> Specs:
     figures, figure_files = _figures(_beside(folder), tables, runs, bound, faults)
     if faults or runs is None or bound is None:
         raise SpecError(sorted(set(_attributed(faults, folder, scale, runs))))
+    if not released:
+        bound = bound.model_copy(update={"released": {}})
+    elif not bound.released:
+        raise UserError(
+            f"--from released: a scale that names published weights, got '{scale}'\n"
+            "  they stand under [released] in a file of tables/scales; paper.toml has the paper's"
+        )
     return Specs(folder, tables, files, runs, bound, figures, figure_files)
 
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from replicate.spec.naming import Word
+from replicate.spec.naming import RunName, Word
 from replicate.spec.recipe import Count, NonNegative, Positive, Probability, Strict
+from replicate.spec.released import Weights
 
 DATA_ROOT = "REPLICATE_DATA"
 """Environment variable: the folder that holds the data sets which are files on disk."""
@@ -155,6 +156,8 @@ class Scale(Strict):
     models: dict[Word, Model]
     recipes: dict[str, dict[str, Any]] = {}
     """Fields of runs.toml's recipes that have another value at this scale."""
+    released: dict[RunName, Weights] = {}
+    """Published weights of runs, read in place of training them where that was asked for (``--from released``)."""
     measure: Measure
     job_seconds: NonNegative = 0.0
     """What starting a job and writing its result costs on top."""

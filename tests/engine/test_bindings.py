@@ -15,6 +15,7 @@ timm = pytest.importorskip("timm")
 from replicate.engine import models  # noqa: E402
 from replicate.engine.run import execute  # noqa: E402
 from replicate.spec.load import load  # noqa: E402
+from replicate.spec.released import PublishedFile  # noqa: E402
 from replicate.spec.scale import Scale  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -114,3 +115,19 @@ def test_the_mini_scale_makes_every_data_set(tmp_path: Path) -> None:
 def small(data: dict[str, Any]) -> dict[str, Any]:
     """The same data set with a few images only: 60 for each split that has any."""
     return data | {split: min(60, data[split]) for split in ("train", "test") if split in data}
+
+
+def test_published_weights_are_the_files_that_timm_has_for_these_networks() -> None:
+    """An independent list of the release: timm names the address of each file and the network that reads it."""
+    specs = load(TABLES, "paper", released=True)
+    assert len(specs.scale.released) == 9
+    for name, text in specs.scale.released.items():
+        run = specs.runs.runs[name]
+        model = specs.scale.models[run.model]
+        token = run.distillation is not None and specs.runs.distillation[run.distillation].token
+        network = (model.timm_distilled or "") if token else model.timm
+        tag = "deit_in1k" if network.startswith("regnety") else "fb_in1k"
+        config = timm.get_pretrained_cfg(f"{network.replace('_224', f'_{run.resolution}')}.{tag}")
+        assert config is not None
+        assert PublishedFile.of(text).url == config.url == text
+        assert config.num_classes == specs.scale.data[run.data].classes

@@ -121,11 +121,12 @@ def new_world(
     epochs: int = 2,
     images: dict[str, Any] | None = None,
     students: dict[str, Any] | None = None,
+    released: dict[str, str] | None = None,
 ) -> World:
     """The tiny table at a scale of its own: the mini scale with next to no images and epochs.
 
     runs: changes of single runs, such as a recipe that diverges. images: another data set of that scale.
-    students: changes of their recipe there.
+    students: changes of their recipe there. released: published weights by run.
     """
     scales = folder / "tables" / "scales"
     scales.mkdir(parents=True)
@@ -133,7 +134,7 @@ def new_world(
     spec["runs"] = {name: spec["runs"][name] | (runs or {}).get(name, {}) for name in RUNS}
     (scales.parent / "runs.toml").write_text(toml(spec))
     scale = tomllib.loads((ROOT / "tables" / "scales" / "mini.toml").read_text())
-    scale |= {"id": "tiny", "title": "tiny scale"}
+    scale |= {"id": "tiny", "title": "tiny scale", "released": released or {}}
     scale["data"]["imagenet"] |= {"train": 64, "test": 100}
     if images is not None:
         scale["data"] = {"imagenet": images}

@@ -130,6 +130,16 @@ def test_a_run_that_was_not_trained_before_is_not_taken_for_changed() -> None:
     assert due(circumstances("data", past=past)).owed == []
 
 
+def test_published_weights_are_read_for_what_evaluates_them_and_never_again() -> None:
+    found = Graph()
+    for one in (job("data"), job("weights", "student"), job("predict", "student", "data", "weights-student")):
+        found.add(one)
+    night = circumstances("data")
+    assert keys(agenda(found, night, HOUR).missing) == ["weights-student", "predict-student"]
+    later = circumstances("data weights-student predict-student", written=lambda key: (MADE, NOW - 24 * HOUR))
+    assert keys(agenda(found, later, HOUR).again) == ["predict-student"]
+
+
 def test_the_budget_lists_what_it_leaves() -> None:
     found = due(circumstances("data", train=True), 6 * HOUR)
     # The measurement and the small network fit; the student only together with its teacher.

@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import pickle
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from replicate.plan import job as jobs
 from replicate.plan.job import Part, key_of, without_neutral, written
 from replicate.store.atomic import canonical
 
+RELEASED = "paper, released"
 GOLDEN = ROOT / "tests" / "golden" / "keys.json"
 
 WHAT_TO_DO = """these keys moved, so results that people have would be computed again.
@@ -32,7 +34,8 @@ def label_of(key: str) -> str:
 
 
 def published() -> dict[str, list[str]]:
-    return {scale: sorted(plan_of(scale).graph.jobs) for scale in ("mini", "paper")}
+    trained = {scale: sorted(plan_of(scale).graph.jobs) for scale in ("mini", "paper")}
+    return trained | {RELEASED: sorted(plan_of("paper", released=True).graph.jobs)}
 
 
 def test_published_keys_stay() -> None:
@@ -48,10 +51,25 @@ def test_published_keys_stay() -> None:
 
 def test_table_3_needs_these_jobs() -> None:
     """Twelve students, four fine-tunings, the teacher and its fine-tuning; decisions of each; the images."""
+    counts = {"mini": (0, 18), "paper": (0, 18), RELEASED: (8, 10)}
     for scale, keys in published().items():
+        weights, trainings = counts[scale]
         kinds = [key.split("-")[0] for key in keys]
-        assert {kind: kinds.count(kind) for kind in set(kinds)} == {"data": 1, "train": 18, "predict": 18}, scale
+        found = Counter(kinds)
+        assert (found["data"], found["weights"], found["train"], found["predict"]) == (1, weights, trainings, 18), scale
+        assert found.total() == len(keys) == 37
         assert len({label_of(key) for key in keys}) == len(keys)
+
+
+def test_published_weights_have_no_seed() -> None:
+    """So that every seed of what is trained from them finds the same."""
+    first, second = plan_of("paper", (0,), released=True), plan_of("paper", (7,), released=True)
+    untrained = {key for key, job in first.graph.jobs.items() if job.kind == "weights"}
+    assert untrained <= set(second.graph.jobs)
+    read = [job.key for job in first.graph if job.kind == "predict" and job.inputs["network"] in untrained]
+    assert len(read) == len(untrained) == 8
+    assert set(read) <= set(second.graph.jobs)
+    assert {job.seed for job in second.graph if job.kind == "predict"} == {7}
 
 
 def test_another_seed_shares_data_and_teacher() -> None:

@@ -183,7 +183,7 @@ def test_at_the_scale_of_the_paper_there_is_no_banner_and_verdicts_are_given(pap
 def test_a_run_shows_recipe_sources_cost_environment_files_and_its_command(report: Report) -> None:
     name = "deit-b-224/token"
     page = Page(report.folder / report.book.addresses.run(name))
-    job = report.book.plan.expander.train(name, 0)
+    job = report.book.plan.expander.network(name, 0)
     result = report.book.jobs[job.key].result
     assert result is not None
     for text in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -460,3 +461,58 @@ def test_a_base_that_is_no_name(tables: Path, edit: Edit, value: str) -> None:
     append(tables, f"\n[recipes.own]\nextends = {value}\n")
     (fault,) = faults(tables)
     assert fault.startswith("tables/runs.toml: recipes.own.extends: should be the name of a recipe, got ")
+
+
+RELEASED = '\n[released]\n"{run}" = "{file}"\n'
+WHERE = 'scales/mini.toml: released."deit-s-224/none"'
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "weights.pth",
+        "weights-0123abc.pth",
+        "weights-0123abcd.bin",
+        "http://example.org/weights-0123abcd.pth",
+        "https://example.org/../weights-0123abcd.pth?x=1",
+        "../weights-0123abcd.pth",
+        "/weights-0123abcd.pth",
+        "file:///weights-0123abcd.pth",
+    ],
+)
+def test_published_weights_are_a_file_name_or_an_https_address_with_digits(tables: Path, file: str) -> None:
+    append(tables, RELEASED.format(run="deit-s-224/none", file=file), "scales/mini.toml")
+    (fault,) = faults(tables)
+    assert fault.startswith(f"{WHERE}: the name of a file or its https address")
+    assert f"got '{file}'" in fault
+
+
+def test_published_weights_are_of_a_run_that_is_trained_and_read_by_its_last_weights(tables: Path) -> None:
+    entry = partial(RELEASED.format, file="weights-0123abcd.pth")
+    append(tables, entry(run="deit-s-224/non"), "scales/mini.toml")
+    for run in ("resnet-50", "deit-b-224/ema"):
+        append(tables, entry(run=run).replace("[released]", ""), "scales/mini.toml")
+    found = faults(tables)
+    assert [fault.partition(": ")[2] for fault in found] == [
+        "released.\"deit-b-224/ema\": the run 'deit-b-224/ema' is read by its averaged weights, and a published file "
+        "has one set",
+        "released.\"deit-s-224/non\": runs.toml has no run 'deit-s-224/non'\n  did you mean 'deit-s-224/none'?\n"
+        + found[1].splitlines()[-1],
+        "released.\"resnet-50\": the run 'resnet-50' has no recipe, so it is measured but not trained\n"
+        + found[2].splitlines()[-1],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("--from", "released"), "--from released: a scale that names published weights, got 'mini'"),
+        (("--from", "released", "--scale", "paper", "--seeds", "0,1"), "--from released: one seed, got 0,1"),
+    ],
+)
+def test_released_is_refused_where_it_means_nothing(
+    replicate: Call, tables: Path, arguments: tuple[str, ...], what: str
+) -> None:
+    done = replicate("plan", "--tables", str(tables), *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {what}\n")

@@ -50,7 +50,7 @@ def test_a_chain_of_bases_is_followed(plan: Plan) -> None:
 
 
 def test_a_changed_field_is_what_a_whole_recipe_makes_of_it(plan: Plan) -> None:
-    base = dict(plan.expander.train("deit-b-224/none", 0).payload["recipe"])
+    base = dict(plan.expander.network("deit-b-224/none", 0).payload["recipe"])
     for change in ({"lr": 1}, {"warmup_epochs": 5}, {"crop_scale": (0.5, 1)}, {"ema": 0, "train_mode": False}):
         changed = {name: _field(name).validate_python(value) for name, value in change.items()}
         whole = Recipe.model_validate(base | change).model_dump()
@@ -152,7 +152,7 @@ def test_new_fields_move_no_key(plan: Plan) -> None:
     """A recipe without clipping and a start from the last weights are hashed as before there were such fields."""
     from replicate.plan.job import key_of
 
-    job = plan.expander.train("deit-b-384/none", 0)
+    job = plan.expander.network("deit-b-384/none", 0)
     before = {name: value for name, value in job.payload.items() if name != "init_weights"}
     before["recipe"] = {name: value for name, value in job.payload["recipe"].items() if name != "clip_norm"}
     assert key_of(before, "x") == key_of(job.payload, "x")

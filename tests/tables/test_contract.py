@@ -62,7 +62,7 @@ def test_every_cell_has_a_paper_number_or_a_source_of_ours(specs: Specs) -> None
 def test_networks_of_several_tables_are_trained_once(plan: Plan) -> None:
     trainings = [job for job in plan.graph if job.kind == "train"]
     assert len(trainings) == len({job.run for job in trainings}) == 103
-    teacher, base = (plan.expander.train(name, 0).key for name in ("regnety-16gf", "deit-b-224/none"))
+    teacher, base = (plan.expander.network(name, 0).key for name in ("regnety-16gf", "deit-b-224/none"))
     readers = {
         key: {
             table
@@ -76,11 +76,11 @@ def test_networks_of_several_tables_are_trained_once(plan: Plan) -> None:
 
 
 def test_averaged_weights_need_no_training_of_their_own(plan: Plan) -> None:
-    assert plan.expander.train("deit-b-224/ema", 0) == plan.expander.train("deit-b-224/none", 0)
+    assert plan.expander.network("deit-b-224/ema", 0) == plan.expander.train("deit-b-224/none", 0)
     assert plan.expander.predict("deit-b-224/ema", 0) != plan.expander.predict("deit-b-224/none", 0)
-    tuned = plan.expander.train("deit-b-384/ema", 0)
+    tuned = plan.expander.network("deit-b-384/ema", 0)
     assert tuned.payload["init_weights"] == "ema"
-    assert tuned != plan.expander.train("deit-b-384/none", 0)
+    assert tuned != plan.expander.network("deit-b-384/none", 0)
 
 
 def test_all_of_it_fits_into_a_quarter_of_an_hour(specs: Specs) -> None:

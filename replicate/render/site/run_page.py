@@ -15,6 +15,7 @@ from replicate.spec.run import RunSpec
 
 TITLES = {
     "data": "Data",
+    "weights": "Published weights",
     "train": "Training",
     "predict": "Evaluation",
     "measure": "Throughput and dimensions",

@@ -1,0 +1,80 @@
+"""Published weights in place of a training: the file of the release, checked and stored as a training's are."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from torch.hub import download_url_to_file
+
+from replicate.engine import models, upstream
+from replicate.engine.checkpoint import weights_bytes
+from replicate.engine.imagefolder import root_folder
+from replicate.engine.progress import Report, Stop
+from replicate.errors import NotAvailable, UserError
+from replicate.spec.released import PublishedFile
+from replicate.spec.scale import DATA_ROOT
+from replicate.store.atomic import sha256_of, write_bytes
+
+FOLDER = "weights"
+"""In ``$REPLICATE_DATA``: where a file is looked for before it is downloaded."""
+_SILENCE = 60.0
+"""Seconds without a byte before a download is given up: a compute node's packets may lead nowhere."""
+
+
+def released(
+    payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
+) -> dict[str, Any]:
+    """Run a weights job: ``model.safetensors``, the same tensors under the names of this timm.
+
+    The file is ``$REPLICATE_DATA/weights/<file>``, else it is downloaded from its address, and not kept.
+    Returns parameters, and the file's name and whole SHA-256.
+    Errors: `NotAvailable` where there is no file and none comes; `UserError` for one with other digits than its name
+    says, or of another network.
+    """
+    wanted = PublishedFile.of(payload["file"])
+    with _found(wanted, folder) as path:
+        digest = sha256_of(path)
+        if not digest.startswith(wanted.sha256):
+            raise UserError(
+                f"{path}: a file whose SHA-256 begins with {wanted.sha256}, got {digest}\n"
+                "  it is another file, or half of it: copy it again from its source"
+            )
+        network = models.published(payload["model"], payload["size"], payload["classes"], path)
+    write_bytes(folder / upstream.WEIGHTS["last"], weights_bytes(network.state_dict()))
+    return {"parameters": models.parameter_count(network), "file": wanted.file, "sha256": digest}
+
+
+@contextmanager
+def _found(wanted: PublishedFile, folder: Path) -> Iterator[Path]:
+    local = root_folder() / FOLDER / wanted.file
+    if local.is_file():
+        yield local
+        return
+    if not wanted.url:
+        raise NotAvailable(f"{local}: the published weights '{wanted.file}', got nothing there\n  put the file there")
+    # Hidden, so that it is no artefact of the job if something ends the process here.
+    loaded = folder / f".{wanted.file}"
+    try:
+        _download(wanted, loaded, local)
+        yield loaded
+    finally:
+        loaded.unlink(missing_ok=True)
+
+
+def _download(wanted: PublishedFile, to: Path, local: Path) -> None:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SILENCE)
+    try:
+        download_url_to_file(wanted.url, str(to), progress=False)
+    except (OSError, HTTPException) as error:
+        raise NotAvailable(
+            f"{wanted.url}: cannot be downloaded from here ({error})\n"
+            f"  fetch it where there is a network, and put it at {local} ({DATA_ROOT}/{FOLDER})"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
