@@ -17,11 +17,13 @@ from replicate.english import count
 from replicate.errors import UserError
 from replicate.launch.doctor import site, visit
 from replicate.launch.doctor.draft import draft
+from replicate.launch.doctor.files import Files
 from replicate.launch.doctor.finding import Finding, fail, ok, warn
 from replicate.launch.profile import VARIABLE, Profile
 from replicate.launch.slurm.client import Client
 from replicate.launch.slurm.room import strained, unshareable
 from replicate.plan.job import Job
+from replicate.spec.released import PublishedFile
 from replicate.spec.scale import FolderData
 
 
@@ -38,7 +40,7 @@ from replicate.spec.scale import FolderData
 )
 @with_workspace
 def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
-    """Check a cluster against its profile: programs, limits, requests, the shared folder, a node, the images.
+    """Check a cluster against its profile: programs, limits, requests, the shared folder, a node, images, weights.
 
     One line a finding: ok, warn (costs time), fail (jobs would not run). Exit code: 0 without a fail, else 2.
     """
@@ -58,8 +60,9 @@ def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
     scale = specs.scale
     jobs = list(workspace.plan(specs.ordered, specs).graph)
     data = [entry for entry in scale.data.values() if isinstance(entry, FolderData)]
+    files = Files(data, [PublishedFile.of(text) for text in scale.released.values()])
     found = []
-    for finding in _findings(profile, jobs, data, scale.id, seconds):
+    for finding in _findings(profile, jobs, files, scale.id, seconds):
         found.append(finding)
         if not workspace.json:
             click.echo(str(finding))
@@ -73,9 +76,7 @@ def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
     return MISTAKE if counts["fail"] else DONE
 
 
-def _findings(
-    profile: Profile, jobs: Sequence[Job], data: list[FolderData], scale: str, seconds: float
-) -> Iterator[Finding]:
+def _findings(profile: Profile, jobs: Sequence[Job], files: Files, scale: str, seconds: float) -> Iterator[Finding]:
     client = Client(profile.client_environment(os.environ), patience=0.0)
     if util.find_spec("submitit") is None:
         yield fail("submitit", "not installed here", "pip install 'deit-replicate[slurm]'")
@@ -85,8 +86,8 @@ def _findings(
         yield finding
     yield from _room(profile, jobs, scale)
     # Without a controller a job cannot be sent, but the folder can still be looked at.
-    yield from visit.examine(profile, client, data, seconds if usable else 0.0)
-    if not data:
+    yield from visit.examine(profile, client, files, seconds if usable else 0.0)
+    if not files.data:
         yield ok("data", f"scale '{scale}' draws its own images")
 
 

@@ -16,12 +16,10 @@ from replicate.engine.checkpoint import weights_bytes
 from replicate.engine.imagefolder import root_folder
 from replicate.engine.progress import Report, Stop
 from replicate.errors import NotAvailable, UserError
-from replicate.spec.released import PublishedFile
+from replicate.spec.released import FOLDER, PublishedFile
 from replicate.spec.scale import DATA_ROOT
 from replicate.store.atomic import sha256_of, write_bytes
 
-FOLDER = "weights"
-"""In ``$REPLICATE_DATA``: where a file is looked for before it is downloaded."""
 _SILENCE = 60.0
 """Seconds without a byte before a download is given up: a compute node's packets may lead nowhere."""
 

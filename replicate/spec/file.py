@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,8 +70,16 @@ def _fault(path: Path, model: type[BaseModel], error: dict[str, Any]) -> Fault:
     if kind == "missing":
         return Fault(where, "this key is required")
     message = str(error["msg"]).removeprefix("Input ").removeprefix("Value error, ")
+    if kind == "tuple_type":
+        message = "should be a list"
     shown = "" if isinstance(got, dict | tuple) else f", got {got!r}"
-    return Fault(where, f"{message}{shown}")
+    near = suggestion(str(got), _expected(error), plural="") if kind == "literal_error" else []
+    return Fault(where, f"{message}{shown}", tuple(line for line in near if line.startswith("did you mean")))
+
+
+def _expected(error: dict[str, Any]) -> list[str]:
+    """The words that pydantic lists as the ones allowed."""
+    return re.findall(r"'([^']*)'", error["ctx"]["expected"])
 
 
 def _dotted(loc: tuple[int | str, ...]) -> str:

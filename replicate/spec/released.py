@@ -8,6 +8,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+FOLDER = "weights"
+"""In ``$REPLICATE_DATA``: where a file is looked for before it is downloaded."""
+
 _FILE = re.compile(
     r"(?:https://[A-Za-z0-9._-]+(?::\d+)?/(?:[A-Za-z0-9._~-]+/)*)?"
     r"(?P<file>[A-Za-z0-9][A-Za-z0-9._-]*-(?P<sha256>[0-9a-f]{8,64})\.(?:pth|safetensors))"

@@ -26,7 +26,7 @@ def provenance(repository: Path) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
+        "threads": _threads(),
     }
 
 
@@ -64,6 +64,12 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _threads() -> int:
+    """Of one process; OpenMP takes a list too, for nested regions, of which torch has none."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() else 1
 
 
 def _processor() -> str:

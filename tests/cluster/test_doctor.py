@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -255,6 +256,31 @@ def test_images_on_the_nodes(testbed: Testbed, replicate: Call, tables: Path, im
     assert short.returncode == 2
     assert levels(short)["data imagenet-1k/val"] == "fail"
     assert "1 images of 2 classes, not 2 of 2" in short.stdout
+
+
+def test_published_weights_on_the_nodes(
+    testbed: Testbed, replicate: Call, tables: Path, images: Path, tmp_path: Path
+) -> None:
+    listening = socket.create_server(("localhost", 0))
+    near, nowhere = "near-0123abcd.pth", "nowhere-0123abcd.pth"
+    far = f"https://localhost:{listening.getsockname()[1]}/far-0123abcd.pth"
+    scale = tables / "scales" / "paper.toml"
+    before, _, rest = scale.read_text().partition("[released]\n")
+    entries = {"deit-s-224/none": near, "deit-ti-224/none": far, "deit-b-224/none": nowhere}
+    own = "".join(f'"{run}" = "{file}"\n' for run, file in entries.items())
+    scale.write_text(f"{before}[released]\n{own}{rest[rest.index(chr(10) * 2) :]}")
+    (images / "weights").mkdir()
+    (images / "weights" / near).write_bytes(b"")
+    profile = changed(testbed, tmp_path, ("[paths]\n", f'[paths]\ndata = "{images}"\n'))
+    call = ("doctor", "--scale", "paper", "--tables", str(tables), "--cluster", str(profile), "--from", "released")
+    with listening:
+        lacking = replicate(*call)
+        (images / "weights" / nowhere).write_bytes(b"")
+        whole = replicate(*call)
+    assert levels(lacking)["weights"] == "fail"
+    assert "1 can be downloaded from there, not nowhere-0123abcd.pth" in lacking.stdout
+    assert levels(whole)["weights"] == "ok"
+    assert f"2 of 3 files in {images}/weights on n" in whole.stdout
 
 
 @pytest.mark.torch

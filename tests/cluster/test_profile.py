@@ -105,6 +105,7 @@ def test_all_faults_of_a_file_together(tmp_path: Path) -> None:
         """
 name = "other"
 pyton = "/opt/python"
+setup = "module load torch"
 [paths]
 shared = "/tmp/deit"
 data = "~/images"
@@ -127,7 +128,9 @@ time = 60
     assert "sbatch.time: expected a time: minutes, 'HH:MM:SS' or 'D-HH:MM:SS', got '5 hours'" in message
     assert "sbatch.gpus_per_node: expected a number or 'type:number'" in message
     assert "kinds.train.time: a limit of 12 minutes counts as timed out from the start" in message
-    assert "kinds.trian: should be 'data', 'train'" in message
+    assert "kinds.trian: should be 'data', 'weights', 'train'" in message
+    assert "got 'trian'\n  did you mean 'train'?" in message
+    assert "setup: should be a list, got 'module load torch'" in message
 
 
 @pytest.mark.parametrize(

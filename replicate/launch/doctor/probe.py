@@ -14,8 +14,10 @@ import socket
 import subprocess
 import sys
 import time
+from functools import cache
 from importlib import metadata
 from typing import Any
+from urllib.parse import urlsplit
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 
@@ -32,6 +34,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         "gpus_given": [index for index in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if index],
         "gpus_seen": gpus(),
         "data": {name: splits(os.path.join(question["data_root"], name)) for name in question["data"]},
+        "files": {name: whereabouts(question["data_root"], name, url) for name, url in question["files"].items()},
     }
 
 
@@ -75,6 +78,24 @@ def splits(folder: str) -> dict[str, dict[str, object]]:
             digest.update(file.encode() + b"\n")
         found[part] = {"classes": len(classes), "images": len(files), "sha256": digest.hexdigest()}
     return found
+
+
+def whereabouts(root: str, name: str, url: str) -> str:
+    """``there``, else ``downloadable`` where the host of ``url`` answers, else ``nowhere``."""
+    if os.path.isfile(os.path.join(root, name)):
+        return "there"
+    parts = urlsplit(url)
+    return "downloadable" if parts.hostname and answers(parts.hostname, parts.port or 443) else "nowhere"
+
+
+@cache
+def answers(host: str, port: int) -> bool:
+    """Whether ``host`` takes a connection within five seconds."""
+    try:
+        socket.create_connection((host, port), timeout=5.0).close()
+    except OSError:
+        return False
+    return True
 
 
 def _is_folder(root: str, name: str) -> bool:

@@ -15,12 +15,12 @@ from typing import Any
 
 from replicate.launch.container import python_command, srun_arguments
 from replicate.launch.doctor import probe
+from replicate.launch.doctor.files import Files
 from replicate.launch.doctor.finding import Finding, fail, ok, warn
 from replicate.launch.mount import file_system
 from replicate.launch.profile import Profile
 from replicate.launch.sbatch import arguments
 from replicate.launch.slurm.client import Client
-from replicate.spec.scale import FolderData
 from replicate.store.provenance import PACKAGES
 
 LOOK = 5.0
@@ -30,7 +30,7 @@ LOCAL_DISKS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "overlay", "f2fs")
 MAX_SKEW = 60.0
 
 
-def examine(profile: Profile, client: Client, data: list[FolderData], seconds: float) -> Iterator[Finding]:
+def examine(profile: Profile, client: Client, files: Files, seconds: float) -> Iterator[Finding]:
     """The shared folder from here, then from a node; waits up to ``seconds`` for it to start. Leaves nothing behind."""
     shared = Path(profile.paths.shared)
     nonce = secrets.token_hex(8)
@@ -46,7 +46,7 @@ def examine(profile: Profile, client: Client, data: list[FolderData], seconds: f
     try:
         yield from _from_here(profile, shared)
         if seconds > 0:
-            yield from _from_node(profile, client, folder, nonce, data, seconds)
+            yield from _from_node(profile, client, folder, nonce, files, seconds)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if not existed:
@@ -67,13 +67,12 @@ def _from_here(profile: Profile, shared: Path) -> Iterator[Finding]:
 
 
 def _from_node(
-    profile: Profile, client: Client, folder: Path, nonce: str, data: list[FolderData], seconds: float
+    profile: Profile, client: Client, folder: Path, nonce: str, files: Files, seconds: float
 ) -> Iterator[Finding]:
     question = {
         "nonce": nonce,
         "packages": [*PACKAGES, "submitit"],
-        "data_root": profile.paths.data or "",
-        "data": [entry.name for entry in data] if profile.paths.data else [],
+        **files.question(profile),
     }
     (folder / "question.json").write_text(json.dumps(question), encoding="utf-8")
     shutil.copyfile(probe.__file__, folder / "probe.py")
@@ -97,7 +96,7 @@ def _from_node(
     host = given["host"]
     yield ok("shared folder", f"node {host} read and wrote {folder.parent} ({time.monotonic() - asked:.1f} s)")
     yield from _machine(given, question)
-    yield from _images(profile, given, data)
+    yield from files.findings(profile, given)
 
 
 def _submit(profile: Profile, client: Client, folder: Path) -> str | Finding:
@@ -153,7 +152,7 @@ def _wait(client: Client, job: str, folder: Path, seconds: float) -> dict[str, A
 
 
 def _machine(given: Mapping[str, Any], question: Mapping[str, Any]) -> Iterator[Finding]:
-    host, here = given["host"], probe.answer({**question, "data": []})
+    host, here = given["host"], probe.answer({**question, "data": [], "files": {}})
     skew = abs(float(given["time"]) - time.time())
     if skew > MAX_SKEW:
         yield warn("clock", f"{host} is {skew:.0f} s off", "ages of files mislead; tell the site (ntp)")
@@ -177,27 +176,3 @@ def _machine(given: Mapping[str, Any], question: Mapping[str, Any]) -> Iterator[
         yield warn("node's GPUs", f"{host} gave {len(asked)} GPU, but nvidia-smi shows none", "training uses the CPU")
     elif seen:
         yield ok("node's GPUs", f"{len(asked)} of {len(seen)} given: {', '.join(sorted(set(seen)))}")
-
-
-def _images(profile: Profile, given: Mapping[str, Any], data: list[FolderData]) -> Iterator[Finding]:
-    if data and not profile.paths.data:
-        yield fail("data", "paths.data is not set", "name the folder of the image folders in the profile")
-        return
-    absent = [entry.name for entry in data if all("error" in got for got in given["data"][entry.name].values())]
-    for entry in data:
-        found = given["data"][entry.name]
-        if entry.name in absent and len(absent) < len(data):
-            yield warn(f"data {entry.name}", f"not on {given['host']}", "tables that read it cannot be brought forward")
-            continue
-        here = probe.splits(f"{profile.paths.data}/{entry.name}")
-        for part, expected in (("train", entry.train), ("val", entry.test)):
-            subject, got = f"data {entry.name}/{part}", found[part]
-            if "error" in got:
-                yield fail(subject, f"{got['error']} on {given['host']}", "put the images there, or set paths.data")
-            elif (got["classes"], got["images"]) != (entry.classes, expected):
-                words = f"{got['images']} images of {got['classes']} classes, not {expected} of {entry.classes}"
-                yield fail(subject, words, "complete the folder; every accuracy would be of another set")
-            elif "error" not in here[part] and here[part] != got:
-                yield fail(subject, f"other files on {given['host']} than here", "is it a local copy on the node?")
-            else:
-                yield ok(subject, f"{got['images']} images of {got['classes']} classes, list {got['sha256'][:12]}")

@@ -1,0 +1,76 @@
+"""What jobs read that no job makes: image folders and published weights, as a node sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from replicate.launch.doctor import probe
+from replicate.launch.doctor.finding import Finding, fail, ok, warn
+from replicate.launch.profile import Profile
+from replicate.spec.released import FOLDER, PublishedFile
+from replicate.spec.scale import FolderData
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Of one scale; ``weights`` are empty unless they are read in place of training."""
+
+    data: Sequence[FolderData]
+    weights: Sequence[PublishedFile] = ()
+
+    def question(self, profile: Profile) -> dict[str, Any]:
+        """What `probe.answer` is asked of them."""
+        root = profile.paths.data
+        return {
+            "data_root": root or "",
+            "data": [entry.name for entry in self.data] if root else [],
+            "files": {f"{FOLDER}/{one.file}": one.url for one in self.weights} if root else {},
+        }
+
+    def findings(self, profile: Profile, given: Mapping[str, Any]) -> Iterator[Finding]:
+        """What the node's answer ``given`` says of them."""
+        if (self.data or self.weights) and not profile.paths.data:
+            yield fail("data", "paths.data is not set", "name the folder of the image folders in the profile")
+            return
+        yield from _images(profile, given, self.data)
+        yield from _weights(profile, given, self.weights)
+
+
+def _images(profile: Profile, given: Mapping[str, Any], data: Sequence[FolderData]) -> Iterator[Finding]:
+    absent = [entry.name for entry in data if all("error" in got for got in given["data"][entry.name].values())]
+    for entry in data:
+        found = given["data"][entry.name]
+        if entry.name in absent and len(absent) < len(data):
+            yield warn(f"data {entry.name}", f"not on {given['host']}", "tables that read it cannot be brought forward")
+            continue
+        here = probe.splits(f"{profile.paths.data}/{entry.name}")
+        for part, expected in (("train", entry.train), ("val", entry.test)):
+            subject, got = f"data {entry.name}/{part}", found[part]
+            if "error" in got:
+                yield fail(subject, f"{got['error']} on {given['host']}", "put the images there, or set paths.data")
+            elif (got["classes"], got["images"]) != (entry.classes, expected):
+                words = f"{got['images']} images of {got['classes']} classes, not {expected} of {entry.classes}"
+                yield fail(subject, words, "complete the folder; every accuracy would be of another set")
+            elif "error" not in here[part] and here[part] != got:
+                yield fail(subject, f"other files on {given['host']} than here", "is it a local copy on the node?")
+            else:
+                yield ok(subject, f"{got['images']} images of {got['classes']} classes, list {got['sha256'][:12]}")
+
+
+def _weights(profile: Profile, given: Mapping[str, Any], weights: Sequence[PublishedFile]) -> Iterator[Finding]:
+    if not weights:
+        return
+    folder, host = f"{profile.paths.data}/{FOLDER}", given["host"]
+    found = {one.file: given["files"][f"{FOLDER}/{one.file}"] for one in weights}
+    there = [name for name, how in found.items() if how == "there"]
+    lacking = [name for name, how in found.items() if how == "nowhere"]
+    coming = len(found) - len(there) - len(lacking)
+    words = f"{len(there)} of {len(found)} files in {folder} on {host}"
+    if coming:
+        words += f", {coming} can be downloaded from there"
+    if lacking:
+        yield fail("weights", f"{words}, not {', '.join(lacking)}", "download them here, and put them into that folder")
+    else:
+        yield ok("weights", words)
