@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, Field
 
@@ -17,7 +17,11 @@ from replicate.plan.job import RESUMABLE, Kind
 from replicate.spec.file import read_toml, shown_path, validated
 from replicate.spec.recipe import Count, Strict
 
+V = TypeVar("V")
+
 KINDS = get_args(Kind)
+LIKE: Mapping[str, str] = {"weights": "data"}
+"""Kinds that ask what another one asks, where the profile has nothing of their own."""
 
 SHORTEST_MINUTES = 13
 """submitit counts a job as timed out after min(0.8 T, T - 10) minutes, so at 10 or less it always has."""
@@ -127,13 +131,14 @@ class Profile(Strict):
 
         A ``measure`` job has its node to itself unless the profile says otherwise.
         """
-        own = self.kinds[kind].request() if kind in self.kinds else {}
+        section = _of_kind(self.kinds, kind)
+        own = section.request() if section else {}
         alone: dict[str, Value] = {"exclusive": True} if kind == "measure" else {}
         return {**alone, **self.sbatch.request(), **own}
 
     def packed(self, kind: str) -> int:
         """How many jobs of ``kind`` one task runs, one after the other."""
-        return {str(name): count for name, count in self.pack.items()}.get(kind, 1)
+        return _of_kind(self.pack, kind) or 1
 
     def processes(self, kind: str) -> int:
         """How many processes share one job: a training is started once for each of srun's tasks."""
@@ -207,6 +212,10 @@ def _matches(path: Path, hostname: str, cluster: str) -> bool:
     return by_host or (bool(cluster) and isinstance(clusters, list) and cluster in clusters)
 
 
+def _of_kind(found: Mapping[Any, V], kind: str) -> V | None:
+    return found.get(kind, found.get(LIKE.get(kind)))
+
+
 def _check(where: str, stem: str, raw: dict[str, Any]) -> list[Fault]:
     """Faults that no single field shows, from the raw file, so that they stand beside all others."""
     faults = _check_times(where, raw)
@@ -239,7 +248,7 @@ def _check_times(where: str, raw: dict[str, Any]) -> list[Fault]:
     sbatch, kinds = raw.get("sbatch"), raw.get("kinds")
     common = sbatch.get("time") if isinstance(sbatch, dict) else None
     for kind in KINDS:
-        own = kinds.get(kind) if isinstance(kinds, dict) else None
+        own = _of_kind(kinds, kind) if isinstance(kinds, dict) else None
         value = own.get("time", common) if isinstance(own, dict) else common
         if value is None:
             missing.append(kind)

@@ -157,11 +157,22 @@ def test_a_limit_that_always_counts_as_timed_out(tmp_path: Path, limit: str) -> 
 
 
 def test_a_time_is_required(tmp_path: Path) -> None:
-    assert "needed for data, train, predict, measure, probe jobs" in refused(
+    assert "needed for data, weights, train, predict, measure, probe jobs" in refused(
         tmp_path, GOOD.replace("time      = 60", "")
     )
     message = refused(tmp_path, GOOD.replace("time      = 60", "[kinds.train]\ntime = 60"))
-    assert "needed for data, predict, measure, probe jobs" in message
+    assert "needed for data, weights, predict, measure, probe jobs" in message
+    # Published weights ask what a data set does, unless they have a section.
+    message = refused(tmp_path, GOOD.replace("time      = 60", "[kinds.data]\ntime = 60"))
+    assert "needed for train, predict, measure, probe jobs" in message
+
+
+def test_published_weights_ask_what_a_data_set_does(tmp_path: Path) -> None:
+    found = load_profile(write(tmp_path, GOOD + "[kinds.data]\ntime = 30\n"))
+    assert found.request("weights") == found.request("data") == {"partition": "gpu", "time": 30}
+    assert found.packed("weights") == found.packed("data") > 1
+    own = load_profile(write(tmp_path, GOOD + "[kinds.data]\ntime = 30\n[kinds.weights]\ntime = 90\n"))
+    assert own.request("weights") == {"partition": "gpu", "time": 90}
 
 
 HOSTILE = ["gpu; rm -rf x", "gpu\n#SBATCH --uid=0", "$(touch x)", "`touch x`", "a b", "--uid=0", "", "a'b", 'a\\"b']

@@ -80,7 +80,7 @@ def _requests(client: Client, chosen: Partition, known: list[Partition]) -> list
         lines.append("gpus_per_node = 1")
     lines += ["", "[kinds.train]", f"time = {max(longest, SHORTEST_MINUTES)}"]
     if gpus:
-        lines += ["", "[kinds.data]", "gpus_per_node = 0", "", "[kinds.weights]", "gpus_per_node = 0"]
+        lines += ["", "[kinds.data]", "gpus_per_node = 0"]
     lines += ["", "[kinds.measure]", "exclusive = true"]
     types = sorted(kind for kind in chosen.gpus if kind)
     if types:
