@@ -6,32 +6,22 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from replicate.errors import Fault, SpecError, UnknownName, UserError
-from replicate.launch.mount import file_system
-from replicate.launch.sbatch import Plain, Sbatch, Value, minutes, one_line
-from replicate.plan.job import RESUMABLE, Kind
+from replicate.launch.profile_check import check, of_kind
+from replicate.launch.sbatch import Plain, Sbatch, Value, one_line
+from replicate.plan.job import Kind
 from replicate.spec.file import read_toml, shown_path, validated
 from replicate.spec.recipe import Count, Strict
-
-V = TypeVar("V")
-
-KINDS = get_args(Kind)
-LIKE: Mapping[str, str] = {"weights": "data"}
-"""Kinds that ask what another one asks, where the profile has nothing of their own."""
-
-SHORTEST_MINUTES = 13
-"""submitit counts a job as timed out after min(0.8 T, T - 10) minutes, so at 10 or less it always has."""
 
 VARIABLE = "REPLICATE_CLUSTER"
 LOCAL = "local"
 """The name that asks for this machine where a variable or a match would have chosen a cluster."""
 
 _PATH = re.compile(r"/[\w./+,@=:-]*")
-_IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
 
 
 def absolute(value: str) -> str:
@@ -131,14 +121,14 @@ class Profile(Strict):
 
         A ``measure`` job has its node to itself unless the profile says otherwise.
         """
-        section = _of_kind(self.kinds, kind)
+        section = of_kind(self.kinds, kind)
         own = section.request() if section else {}
         alone: dict[str, Value] = {"exclusive": True} if kind == "measure" else {}
         return {**alone, **self.sbatch.request(), **own}
 
     def packed(self, kind: str) -> int:
         """How many jobs of ``kind`` one task runs, one after the other."""
-        return _of_kind(self.pack, kind) or 1
+        return of_kind(self.pack, kind) or 1
 
     def processes(self, kind: str) -> int:
         """How many processes share one job: a training is started once for each of srun's tasks."""
@@ -165,7 +155,7 @@ def load_profile(path: Path) -> Profile:
     raw = read_toml(path, faults)
     profile = validated(path, Profile, raw, faults) if raw is not None else None
     if raw is not None:
-        faults += _check(shown_path(path), path.stem, raw)
+        faults += check(shown_path(path), path.stem, raw)
     if faults or profile is None:
         raise SpecError(sorted(set(faults)))
     return profile
@@ -210,59 +200,3 @@ def _matches(path: Path, hostname: str, cluster: str) -> bool:
     globs, clusters = match.get("hostnames"), match.get("clusters")
     by_host = isinstance(globs, list) and any(isinstance(glob, str) and fnmatchcase(hostname, glob) for glob in globs)
     return by_host or (bool(cluster) and isinstance(clusters, list) and cluster in clusters)
-
-
-def _of_kind(found: Mapping[Any, V], kind: str) -> V | None:
-    return found.get(kind, found.get(LIKE.get(kind)))
-
-
-def _check(where: str, stem: str, raw: dict[str, Any]) -> list[Fault]:
-    """Faults that no single field shows, from the raw file, so that they stand beside all others."""
-    faults = _check_times(where, raw)
-    if isinstance(raw.get("name"), str) and raw["name"] != stem:
-        help = f"--cluster looks for slurm/NAME.toml: call the file {raw['name']}.toml or write name = '{stem}'"
-        faults.append(Fault(f"{where}: name", f"expected the file's own name '{stem}', got {raw['name']!r}", (help,)))
-    paths, container = raw.get("paths"), raw.get("container")
-    shared = paths.get("shared") if isinstance(paths, dict) else None
-    if isinstance(shared, str) and shared.startswith("/") and raw.get("shared_is_local") is not True:
-        kind = file_system(Path(shared))
-        reason = kind if kind in _IN_MEMORY else "/tmp is each machine's own" if _in_tmp(shared) else ""
-        if reason:
-            what = f"'{shared}' is not on a shared file system ({reason})"
-            help = "jobs would find no files and leave no log; use a directory all nodes mount"
-            faults.append(Fault(f"{where}: paths.shared", what, (help,)))
-    image = container.get("image") if isinstance(container, dict) else None
-    if isinstance(image, str) and image.startswith("/") and not Path(image).exists():
-        faults.append(
-            Fault(f"{where}: container.image", f"no such image, got '{image}'", ("build it, or name one that exists",))
-        )
-    return faults
-
-
-def _in_tmp(shared: str) -> bool:
-    return any(PurePosixPath(shared).is_relative_to(folder) for folder in ("/tmp", "/var/tmp", "/dev/shm"))
-
-
-def _check_times(where: str, raw: dict[str, Any]) -> list[Fault]:
-    faults, missing = [], []
-    sbatch, kinds = raw.get("sbatch"), raw.get("kinds")
-    common = sbatch.get("time") if isinstance(sbatch, dict) else None
-    for kind in KINDS:
-        own = _of_kind(kinds, kind) if isinstance(kinds, dict) else None
-        value = own.get("time", common) if isinstance(own, dict) else common
-        if value is None:
-            missing.append(kind)
-            continue
-        try:
-            limit = minutes(value)
-        except ValueError:
-            continue
-        if kind in RESUMABLE and limit < SHORTEST_MINUTES:
-            place = f"kinds.{kind}.time" if isinstance(own, dict) and "time" in own else "sbatch.time"
-            what = f"a limit of {limit} minutes counts as timed out from the start (submitit), got {value!r}"
-            help = f"{kind} jobs are restarted from checkpoints: use {SHORTEST_MINUTES} minutes or more"
-            faults.append(Fault(f"{where}: {place}", what, (help,)))
-    if missing:
-        help = f"needed for {', '.join(missing)} jobs; without it submitit would ask for 5 minutes"
-        faults.append(Fault(f"{where}: sbatch.time", "this key is required", (help,)))
-    return faults

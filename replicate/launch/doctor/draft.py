@@ -13,7 +13,7 @@ from pathlib import Path
 from replicate.errors import UserError
 from replicate.launch.doctor.site import Partition, partitions
 from replicate.launch.mount import file_system
-from replicate.launch.profile import SHORTEST_MINUTES
+from replicate.launch.profile_check import SHORTEST_MINUTES
 from replicate.launch.slurm.client import Client, user
 
 SHARED_DISKS = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "wekafs", "cifs", "orangefs", "9p")

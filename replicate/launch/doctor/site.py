@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from replicate.errors import ClusterDown, suggestion
 from replicate.launch.doctor.finding import Finding, fail, ok, warn
-from replicate.launch.profile import KINDS, Profile
+from replicate.launch.profile import Profile
+from replicate.launch.profile_check import KINDS
 from replicate.launch.sbatch import arguments, minutes
 from replicate.launch.slurm.client import Client
 
