@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from replicate.spec.load import Specs
 from replicate.spec.run import RunSpec
 
@@ -9,8 +12,9 @@ DATA_SECONDS = 0.5e-3
 """To generate (or to find and list) one image."""
 
 
-def data_seconds(specs: Specs, name: str) -> float:
-    return specs.scale.job_seconds + DATA_SECONDS * (_images(specs, name, "train") + _images(specs, name, "test"))
+def data_seconds(specs: Specs, data: Mapping[str, Any]) -> float:
+    """``data``: an entry of the scale, as the job has it."""
+    return specs.scale.job_seconds + DATA_SECONDS * float(data.get("train", 0) + data.get("test", 0))
 
 
 def train_seconds(specs: Specs, run: RunSpec, epochs: int) -> float:

@@ -15,6 +15,7 @@ from replicate.plan.job import Job, Kind, Part, key_of
 from replicate.spec.load import Specs
 from replicate.spec.recipe import Recipe
 from replicate.spec.run import RunSpec, chain_of
+from replicate.spec.scale import FolderData
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -51,6 +52,14 @@ class Expander:
         """The images of data set ``name``, or the corrected labels of another one's test images."""
         what = ("data", name)
         return self._known.get(what) or _keep(self._known, what, self._data(name))
+
+    def test_data(self, name: str) -> Job:
+        """The images of ``name`` that networks are evaluated on: of folders, those under val/ alone.
+
+        So whoever evaluates published weights needs no training images.
+        """
+        what = ("test data", name)
+        return self._known.get(what) or _keep(self._known, what, self._data(name, test_only=True))
 
     def network(self, name: str, seed: int) -> Job:
         """The training of run ``name``, with all that it starts from, or its published weights if they are read."""
@@ -126,13 +135,16 @@ class Expander:
         changed = {} if weights is None else {"weights": weights}
         return Part("evaluation", self.specs.runs.evaluation.model_dump() | changed)
 
-    def _data(self, name: str) -> Job:
+    def _data(self, name: str, test_only: bool = False) -> Job:
         bound = self.specs.scale.data[name]
         body = bound.model_dump()
+        label: str = bound.source
+        if test_only and isinstance(bound, FolderData) and bound.train:
+            body["train"], label = 0, f"{bound.source}-val"
         if "of" in body:
             body["of"] = self.specs.scale.data[body["of"]].model_dump()
         payload = {"kind": "data", "version": VERSIONS["data"], "data": body}
-        return self._add(payload, bound.source, {}, data_seconds(self.specs, name))
+        return self._add(payload, label, {}, data_seconds(self.specs, body))
 
     def _train(self, name: str, seed: int) -> Job:
         run, scale, recipe = self.specs.runs.runs[name], self.specs.scale, self._recipe(name)
@@ -169,7 +181,7 @@ class Expander:
 
     def _predict(self, name: str, seed: int, on: str | None) -> Job:
         run, scale = self.specs.runs.runs[name], self.specs.scale
-        inputs = {"network": self.network(name, seed).key, "data": self.data(on or run.data).key}
+        inputs = {"network": self.network(name, seed).key, "data": self.test_data(on or run.data).key}
         payload = {
             "kind": "predict",
             "version": VERSIONS["predict"],
@@ -199,7 +211,7 @@ class Expander:
 
     def _probe(self, name: str, seed: int) -> Job:
         run = self.specs.runs.runs[name]
-        inputs = {"network": self.network(name, seed).key, "data": self.data(run.data).key}
+        inputs = {"network": self.network(name, seed).key, "data": self.test_data(run.data).key}
         payload = {
             "kind": "probe",
             "version": VERSIONS["probe"],

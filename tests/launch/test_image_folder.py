@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +40,20 @@ def world(tmp_path: Path) -> World:
     return new_world(tmp_path / "world", images=FOLDER)
 
 
-def test_it_is_trained_evaluated_and_rendered(world: World, images: Path) -> None:
+def test_it_is_trained_evaluated_and_rendered(world: World, images: Path, tmp_path: Path) -> None:
     done = world.table(REPLICATE_DATA=str(images))
     assert done.returncode == 0, done.stderr
     cells = world.json()["cells"]
     assert [cell["images"] for cell in cells] == [40] * 4
-    assert len(list(world.results.glob("*/result.json"))) == JOBS
+    assert len(list(world.results.glob("*/result.json"))) == JOBS + 1
+    # Evaluating reads the images under val/ alone.
+    before = world.decisions()
+    for path in [*world.results.glob("predict-*"), *world.results.glob("data-imagefolder-val-*")]:
+        shutil.rmtree(path)
+    shutil.copytree(images / "stripes" / "val", tmp_path / "stripes" / "val")
+    again = world.table("--no-train", REPLICATE_DATA=str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert world.decisions() == before
 
 
 def test_without_the_variable_nothing_is_started(world: World) -> None:
