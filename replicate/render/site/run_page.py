@@ -30,7 +30,7 @@ def context(book: Book, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "said": book.sources.of("runs.toml", "runs", name),
-        "what": _what(book, run, jobs) if run else [],
+        "what": _what(book, name, run, jobs) if run else [],
         "blocks": blocks(book.plan, book.sources, name) if run else [],
         "jobs": [job(book, facts) for facts in jobs],
         "numbers": _numbers(book, jobs, name),
@@ -54,6 +54,7 @@ def summary(book: Book, name: str) -> dict[str, Any]:
     """A run in one line, for the list of runs."""
     facts = [book.jobs[key] for key in book.runs[name]]
     run = book.plan.specs.runs.runs.get(name)
+    published = name in book.plan.specs.scale.released
     trainings = [one for one in facts if one.job.kind == "train" and one.job.run == name]
     states = list(dict.fromkeys(one.shown for one in facts))
     losses = [one.result.summary["loss"] for one in trainings if one.result and "loss" in one.result.summary]
@@ -63,7 +64,7 @@ def summary(book: Book, name: str) -> dict[str, Any]:
         "href": book.addresses.run(name),
         "model": run.model if run else "",
         "resolution": run.resolution if run else "",
-        "recipe": (run.recipe if run else None) or "not trained",
+        "recipe": "published weights" if published else (run.recipe if run else None) or "not trained",
         "teacher": (run.teacher if run else None) or "",
         "init": (run.init if run else None) or "",
         "states": states,
@@ -97,7 +98,7 @@ def job(book: Book, facts: JobFacts) -> dict[str, Any]:
     }
 
 
-def _what(book: Book, run: RunSpec, jobs: list[JobFacts]) -> list[tuple[str, str, str]]:
+def _what(book: Book, name: str, run: RunSpec, jobs: list[JobFacts]) -> list[tuple[str, str, str]]:
     """Name, value and address of what the run is made of."""
     scale = book.plan.specs.scale
     pixels = scale.resolutions.get(str(run.resolution))
@@ -110,6 +111,8 @@ def _what(book: Book, run: RunSpec, jobs: list[JobFacts]) -> list[tuple[str, str
         ("starts from", run.init or "random weights", _address(book, run.init)),
         ("teacher", run.teacher or "none", _address(book, run.teacher)),
     ]
+    if name in scale.released:
+        found.append(("read, not trained", f"published weights, {scale.released[name]}", ""))
     if model and model.args:
         found.insert(1, ("dimensions", amounts.value(dict(model.args)), ""))
     return found
