@@ -59,7 +59,7 @@ def command(
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.cli.forward import Advance, bring_forward
+    from replicate.cli.forward import Advance, bring_forward, without_training
     from replicate.collect.finish import Finisher
     from replicate.plan.figures import with_figures
 
@@ -69,7 +69,9 @@ def command(
     store = workspace.store()
     advance = Advance()
     if not no_run:
-        advance = bring_forward(workspace, graph, store, specs.scale, ["all"], retry, wait, no_train)
+        if no_train:
+            graph = without_training(graph, store, plan.keys)
+        advance = bring_forward(workspace, graph, store, specs.scale, ["all"], retry, wait)
     finisher = Finisher(plan, store, advance.elsewhere)
     tables = [finisher.finish(name) for name in specs.ordered]
     paths = write_tables(workspace, tables, formats, NUMBERS)

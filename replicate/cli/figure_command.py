@@ -62,7 +62,7 @@ def command(
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.cli.forward import Advance, bring_forward
+    from replicate.cli.forward import Advance, bring_forward, without_training
     from replicate.collect.figure_finish import finish_figure
     from replicate.plan.figures import plan_figure
 
@@ -79,8 +79,9 @@ def command(
     store = workspace.store()
     advance = Advance()
     if not no_run:
+        graph = without_training(plan.graph, store, plan.keys) if no_train else plan.graph
         names = [f"figure-{figure_id}"]
-        advance = bring_forward(workspace, plan.graph, store, specs.scale, names, retry, wait, no_train)
+        advance = bring_forward(workspace, graph, store, specs.scale, names, retry, wait)
     figure = finish_figure(plan, store)
     paths = write_figure(workspace, figure, formats)
     if workspace.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,16 +57,12 @@ def bring_forward(
     names: list[str],
     retry: bool,
     wait: bool,
-    no_train: bool = False,
 ) -> Advance:
     """Run what is missing of ``graph``, or submit it where a cluster was named.
 
     names: what it is wanted for, for squeue. wait: on a cluster, until nothing of it is queued any more.
-    no_train: only what rests on no training that is still to be done.
     Raises StoreUnusable, NotAvailable or ClusterRefused before anything is started.
     """
-    if no_train:
-        graph = _trained(graph, store)
     if workspace.profile is None:
         outcome = run_here(workspace, graph, store, scale, retry)
         return Advance(outcome.done, outcome.failed)
@@ -83,15 +79,19 @@ def bring_forward(
     )
 
 
-def _trained(graph: Graph, store: Store) -> Graph:
-    """``graph`` without the trainings that are to be done, and without all that they hold up."""
+def without_training(graph: Graph, store: Store, read: Iterable[str]) -> Graph:
+    """The part of ``graph`` that rests on no training which is still to be done.
+
+    read: keys of data sets that are numbers of their own (Table 6). Of the others, what only a training would read
+    is left out with it: the images of a training set need not be there.
+    """
     states = store.states(graph.jobs)
-    kept: dict[str, Job] = {}
+    held: set[str] = set()
     for job in graph:
-        train = job.kind == "train" and states[job.key] != "done"
-        if not train and kept.keys() >= set(job.inputs.values()):
-            kept[job.key] = job
-    return Graph(kept)
+        if (job.kind == "train" and states[job.key] != "done") or not held.isdisjoint(job.inputs.values()):
+            held.add(job.key)
+    directly, inputs = {*read}, {key for job in graph for key in job.inputs.values()}
+    return graph.needed_for(key for key in graph.jobs if key not in held and (key not in inputs or key in directly))
 
 
 def run_here(workspace: Workspace, graph: Graph, store: Store, scale: Scale, retry: bool) -> Outcome:

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 @click.command(name="plan")
 @table_id_option(required=False)
+@click.option("--no-train", is_flag=True, help="Only what needs no training that is still to be done.")
 @with_workspace
-def command(workspace: Workspace, table_id: str | None) -> int:
+def command(workspace: Workspace, table_id: str | None, no_train: bool) -> int:
     """Show what would run for a table (or all tables and figures), why, for how many cells, how long, how much disk.
 
     Nothing is run or written.
     """
+    from replicate.cli.forward import without_training
     from replicate.plan.disk import running, stored
     from replicate.plan.figures import with_figures
 
@@ -35,6 +37,8 @@ def command(workspace: Workspace, table_id: str | None) -> int:
     plan = workspace.plan([table_id] if table_id else specs.ordered, specs)
     graph = plan.graph if table_id else with_figures(plan)
     store = workspace.store()
+    if no_train:
+        graph = without_training(graph, store, plan.keys)
     served = plan.served()
     figures = sum(key not in plan.graph.jobs for key in graph.jobs)
     states = store.states(graph.jobs)
@@ -94,7 +98,7 @@ def command(workspace: Workspace, table_id: str | None) -> int:
     )
     for line in _assumed(plan, missing):
         click.echo(line)
-    if len(plan.cells) > 1:
+    if len(plan.cells) > 1 and not no_train:
         click.echo(f"{together} trainings serve all {len(plan.cells)} tables; one by one they would need {alone}")
     return DONE
 
@@ -109,7 +113,7 @@ def _at_once(workspace: Workspace, scale: Scale, missing: list[Job]) -> int | No
 def _lacks_gpu(workspace: Workspace, scale: Scale, missing: list[Job]) -> bool:
     """What could be at once on GPUs cannot be told from a machine without, unless --workers says it."""
     here = workspace.profile is None and workspace.workers is None
-    return here and bool(devices.need_gpu(missing)) and not devices.has_gpu(scale)
+    return here and bool(missing) and scale.device != "cpu" and not devices.has_gpu(scale)
 
 
 def _size(megabytes: float) -> str:

@@ -40,7 +40,7 @@ def command(
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.cli.forward import Advance, bring_forward
+    from replicate.cli.forward import Advance, bring_forward, without_training
     from replicate.collect.finish import Finisher
     from replicate.render import json_file, terminal
 
@@ -50,7 +50,8 @@ def command(
     store = workspace.store()
     advance = Advance()
     if not no_run:
-        advance = bring_forward(workspace, plan.graph, store, specs.scale, [table_id], retry, wait, no_train)
+        graph = without_training(plan.graph, store, plan.keys) if no_train else plan.graph
+        advance = bring_forward(workspace, graph, store, specs.scale, [table_id], retry, wait)
     table = Finisher(plan, store, advance.elsewhere).finish(table_id)
     wanted = (*formats, "pdf") if pdf else formats
     paths = write_tables(workspace, [table], wanted, f"{table_id}-numbers.tex")

@@ -54,6 +54,11 @@ class Plan:
     def graph(self) -> Graph:
         return self.expander.graph
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """Of all jobs that a cell reads itself."""
+        return frozenset(key for cells in self.cells.values() for cell in cells for key in cell.keys)
+
     def cell(self, table: str, row: str, column: str) -> CellPlan:
         for cell in self.cells[table]:
             if (cell.row, cell.column) == (row, column):

@@ -75,3 +75,27 @@ def test_hours_of_a_gpu_are_not_divided_by_the_cores_of_a_machine_without(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     assert totals(replicate, *arguments)["at_once"] == 2
     assert " on 2\n" in replicate("plan", *arguments).stdout
+
+
+def kept(replicate: Call, results: Path, *arguments: str) -> set[str]:
+    done = replicate("plan", "--scale", "paper", "--no-train", "--json", "--results", str(results), *arguments)
+    return {job["key"].rpartition("-")[0] for job in json.loads(done.stdout)["jobs"]}
+
+
+def test_without_training_nothing_is_read_that_only_a_training_would_read(replicate: Call, tmp_path: Path) -> None:
+    assert kept(replicate, tmp_path, "--id", TABLE) == set()
+    published = kept(replicate, tmp_path, "--id", TABLE, "--from", "released")
+    assert {label for label in published if label.startswith("data-")} == {"data-imagefolder-val"}
+    # Eight networks of the release, each with its decisions.
+    assert len(published) == 1 + 2 * 8
+    # A data set whose size is the number needs no training.
+    assert len(kept(replicate, tmp_path, "--id", "datasets")) == 1
+    assert (
+        totals(replicate, "--id", "datasets", "--scale", "paper", "--no-train", "--results", str(tmp_path))["jobs"] == 7
+    )
+
+
+def test_a_scale_for_gpus_says_so_where_there_is_none(replicate: Call, tmp_path: Path) -> None:
+    text = replicate("plan", "--scale", "paper", "--id", "decision_agreement", "--results", str(tmp_path)).stdout
+    assert ", and this machine has no GPU\n" in text
+    assert "no GPU" not in replicate("plan", "--id", "decision_agreement", "--results", str(tmp_path)).stdout
