@@ -42,7 +42,7 @@ def released(
                 f"{path}: a file whose SHA-256 begins with {wanted.sha256}, got {digest}\n"
                 "  it is another file, or half of it: copy it again from its source"
             )
-        network = models.published(payload["model"], payload["size"], payload["classes"], path)
+        network = models.published(payload["model"], payload["size"], payload["data"]["classes"], path)
     write_bytes(folder / upstream.WEIGHTS["last"], weights_bytes(network.state_dict()))
     return {"parameters": models.parameter_count(network), "file": wanted.file, "sha256": digest}
 

@@ -70,10 +70,8 @@ class Training:
         network = models.build(payload["model"], self.size, data.classes, self.recipe, self.seed)
         check_token(models.has_distillation_head(network), self.distillation)
         if "init" in inputs:
-            start = upstream.payload_of(inputs["init"])
-            other_data = start["inputs"]["data"] != payload["inputs"]["data"]
             weights = inputs["init"] / upstream.WEIGHTS[payload.get("init_weights", "last")]
-            new_heads = other_data or payload.get("new_head", False)
+            new_heads = payload.get("new_head", False) or not upstream.same_data(payload, inputs)
             models.load_weights(network, weights, resize=True, new_heads=new_heads)
         self.drop_paths = DropPaths(network, self.seed)
         self.network = network.to(self.device).train(self.recipe.train_mode)

@@ -27,6 +27,14 @@ def payload_of(folder: Path) -> dict[str, Any]:
     return payload
 
 
+def same_data(payload: Mapping[str, Any], inputs: Mapping[str, Path]) -> bool:
+    """Whether the network that the training ``payload`` starts from was trained on the same data set."""
+    start = payload_of(inputs["init"])
+    if start["kind"] == "weights":
+        return bool(start["data"] == payload_of(inputs["data"])["data"])
+    return bool(start["inputs"]["data"] == payload["inputs"]["data"])
+
+
 def data_set(inputs: Mapping[str, Path]) -> DataSet:
     folder = inputs["data"]
     return open_data(payload_of(folder)["data"], folder)

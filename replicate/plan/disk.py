@@ -48,7 +48,7 @@ def _arrays(job: Job, graph: Graph) -> float:
         # Images that lie in folders stay there.
         return float(3 * data["size"] ** 2 * (data["train"] + data["test"])) if "size" in data else 0.0
     if job.kind == "weights":
-        return 4 * parameters(job.payload, job.payload["classes"])
+        return 4 * parameters(job.payload, job.payload["data"]["classes"])
     if job.kind == "train":
         return _weights(job, graph) * (1 + bool(job.payload["recipe"]["ema"]))
     if job.kind == "predict":

@@ -173,8 +173,10 @@ class Expander:
         payload = {
             "kind": "weights",
             "version": VERSIONS["weights"],
-            **self._untrained(run.model, run.resolution, run.distillation, run.data),
+            "model": self._model(run.model, run.distillation),
+            "size": self.specs.scale.resolutions[str(run.resolution)],
             "distillation": self._distillation(run.distillation),
+            "data": self.specs.scale.data[run.data].model_dump(),
             "file": self.specs.scale.released[name],
         }
         return self._add(payload, _label(run), {}, self.specs.scale.job_seconds, name, seed)

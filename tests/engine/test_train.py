@@ -657,16 +657,22 @@ def test_fine_tuning_starts_from_the_weights_at_another_size(data, tmp_path):
     assert training.optimizer.state_dict()["state"] == {}
 
 
+@pytest.mark.parametrize("published", [False, True])
 @pytest.mark.parametrize(("same_data", "allowed"), [(False, True), (True, False)])
-def test_new_heads_only_for_other_data(data, tmp_path, same_data, allowed):
+def test_new_heads_only_for_other_data(data, tmp_path, same_data, allowed, published):
     first = Job(tmp_path / "first", {"data": data})
     first.run()
     weights = load((first.folder / "model.safetensors").read_bytes())
     weights |= {"head.weight": torch.ones(7, 16), "head.bias": torch.ones(7)}
     (first.folder / "model.safetensors").write_bytes(checkpoint.weights_bytes(weights))
+    payload = first.payload
+    if published:
+        # Published weights name their data set and read none.
+        own = json.loads((data / "job.json").read_text())["payload"]["data"]
+        payload = {"kind": "weights", "model": payload["model"], "size": SIZE, "data": own}
     if not same_data:
-        first.payload["inputs"]["data"] = "another"
-        (first.folder / "job.json").write_text(json.dumps({"payload": first.payload}))
+        payload |= {"data": {"source": "other"}} if published else {"inputs": {"data": "another"}}
+    (first.folder / "job.json").write_text(json.dumps({"payload": payload}))
     job = Job(tmp_path / "job", {"data": data, "init": first.folder})
     if allowed:
         network = Training(job.payload, job.inputs).network
