@@ -85,7 +85,8 @@ def command(
         _show(workspace, tables, len(drawn))
         advance.tell(workspace, store)
         if workspace.profile is not None and not complete:
-            click.echo(f"not finished yet; go on with: all --cluster {workspace.profile.name}")
+            same = ["--no-train"] if no_train else []
+            click.echo(f"not finished yet; go on with: {workspace.call('all', *same)}")
     if advance.failed or any(cell.state == "failed" for table in tables for cell in table.cells.values()):
         return FAILED
     return DONE if complete else UNFINISHED

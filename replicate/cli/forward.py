@@ -20,6 +20,7 @@ from replicate.launch import devices
 from replicate.launch.local import LocalRun, Outcome
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
+from replicate.spec.released import PublishedFile
 from replicate.spec.scale import DATA_ROOT, Scale
 from replicate.store.provenance import provenance
 from replicate.store.store import LOG, Store
@@ -147,9 +148,18 @@ def _check_possible(jobs: Collection[Job], scale: Scale) -> None:
             "  plan, status and table --no-run work here; train on a cluster with --cluster NAME (docs/cluster.md),\n"
             "  or at --scale mini"
         )
-    on_disk = any(job.kind == "data" and "name" in job.payload["data"] for job in jobs)
-    if on_disk and not os.environ.get(DATA_ROOT):
-        raise UserError(
-            f"{DATA_ROOT}: the folder that holds the image data sets, got nothing (the variable is unset)\n"
-            f"  export {DATA_ROOT}=/path/to/datasets (docs/paper-scale.md says what lies in it)"
-        )
+    check_data_root(jobs)
+
+
+def check_data_root(jobs: Iterable[Job]) -> None:
+    """Raises UserError where one of ``jobs`` reads files of the user's and nobody said where they are."""
+    if os.environ.get(DATA_ROOT):
+        return
+    for job in jobs:
+        data = job.kind == "data" and "name" in job.payload["data"]
+        weights = job.kind == "weights" and not PublishedFile.of(job.payload["file"]).url
+        if data or weights:
+            raise UserError(
+                f"{DATA_ROOT}: the folder that holds the image data sets, got nothing (the variable is unset)\n"
+                f"  export {DATA_ROOT}=/path/to/datasets (docs/paper-scale.md says what lies in it)"
+            )

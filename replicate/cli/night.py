@@ -24,7 +24,7 @@ from replicate.collect.finish import Finisher
 from replicate.collect.night import snapshot
 from replicate.collect.night_changes import Changes, changes
 from replicate.collect.table import Table
-from replicate.errors import ClusterDown, ClusterRefused, NotAvailable, UserError
+from replicate.errors import UserError
 from replicate.launch.cadence import HOUR, Agenda, Circumstances, agenda
 from replicate.launch.recheck import Recheck, Rechecks
 from replicate.plan.cells import Plan
@@ -78,7 +78,7 @@ class Night:
             with redirect_stdout(sys.stderr):
                 self.place.look()
                 planned = self._compute(before)
-        except (ClusterDown, ClusterRefused, NotAvailable) as error:
+        except UserError as error:
             self.faults.append(str(error))
         tables, files = self._render()
         counts = Counter[str](cell.state for table in tables for cell in table.cells.values())
@@ -92,7 +92,7 @@ class Night:
             Summary(
                 code=self._code(found, failed),
                 when=now,
-                scale=self.workspace.world,
+                scale=self.plan.specs.world,
                 seeds=self.plan.seeds,
                 where=self.workspace.profile.name if self.workspace.profile else socket.gethostname(),
                 made=self.made,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import traceback
@@ -97,8 +98,12 @@ def command(
     or a spec, results that cannot be written, no answer from Slurm, another night still running).
     """
     if form is not None:
+        from replicate.cli.forward import check_data_root
+
         # A timetable of a call that cannot work would only be found out at night.
-        workspace.specs()
+        specs = workspace.specs()
+        if workspace.profile is None:
+            check_data_root(workspace.plan(specs.ordered, specs).graph)
         click.echo(_printed(workspace, form, at), nl=False)
         return 0
     from replicate.cli.night import Night, Wishes
@@ -107,7 +112,7 @@ def command(
 
     specs = workspace.specs()
     store = workspace.store()
-    nights = Nights(store.root, workspace.world)
+    nights = Nights(store.root, specs.world)
     plan = workspace.plan(specs.ordered, specs)
     night = Night(workspace, Wishes(budget, train, again, not no_run), plan, store, nights)
     summary = night.run() if no_run else _alone(night)
@@ -137,15 +142,19 @@ def _alone(night: Night) -> Summary:
 def _printed(workspace: Workspace, form: str, at: tuple[int, int]) -> str:
     from replicate.render.timetable import FORMS as RENDERED
     from replicate.render.timetable import Timetable
+    from replicate.spec.scale import DATA_ROOT
 
     profile = workspace.profile
     log = (profile.log if profile else workspace.root / "log") / "nightly"
     asked = profile.request("data") if profile else {}
+    # cron starts with next to no environment; on a cluster it is the profile that says where the images are.
+    root = None if profile else os.environ.get(DATA_ROOT)
+    data = {DATA_ROOT: str(Path(root).absolute())} if root else {}
     table = Timetable(
         script=str(Path(__file__).resolve().parents[2] / "slurm" / "nightly.sh"),
         arguments=_arguments(click.get_current_context()),
         # Not resolved: a virtual environment's interpreter is a link, and found by its own path.
-        environment={"REPLICATE_PYTHON": sys.executable, "REPLICATE_LOG": str(log)},
+        environment={"REPLICATE_PYTHON": sys.executable, "REPLICATE_LOG": str(log), **data},
         log=str(log),
         options={name: str(asked[name]) for name in ("account", "partition", "qos") if asked.get(name) is not None},
         hour=at[0],

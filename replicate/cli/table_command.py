@@ -62,7 +62,8 @@ def command(
         click.echo()
         advance.tell(workspace, store)
         if workspace.profile is not None and not table.complete:
-            click.echo(f"not finished yet; go on with: table --id {table_id} --cluster {workspace.profile.name}")
+            same = ["--no-train"] if no_train else []
+            click.echo(f"not finished yet; go on with: {workspace.call('table', '--id', table_id, *same)}")
         for folder in dict.fromkeys(path.parent for path in paths):
             names = dict.fromkeys(path.name for path in paths if path.parent == folder)
             click.echo(f"files in {workspace.shown(folder)}: {', '.join(names)}")

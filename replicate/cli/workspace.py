@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shlex
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,11 @@ class Workspace:
         from replicate.store.store import Store
 
         return Store(self.results)
+
+    def call(self, *words: str) -> str:
+        """A call of another command that finds the same things as this one, seeds included."""
+        seeds = [] if self.seeds == (0,) else ["--seeds", ",".join(map(str, self.seeds))]
+        return shlex.join([*words, *self.given, *seeds])
 
     def shown(self, path: Path) -> str:
         """As short as it can be typed from here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import sqrt
 from typing import NamedTuple, cast
@@ -174,7 +174,7 @@ def _paired(sides: Sides, noise: SeedNoise) -> _Margin:
         same = [both for both in sides if both[0].images == images]
         differences = np.mean([_difference(both, seed) for both in same for seed in seeds], axis=0)
         over_images = float(np.hypot(over_images, paired_image_error(differences, scale) * len(same) / len(sides)))
-    over_seeds = seed_error(_stated(sides, seeds[0], noise), per_seed)
+    over_seeds = _over_seeds(sides, seeds, per_seed, noise)
     return _Margin(float(np.mean(per_seed)), combined([known(over_images), over_seeds]))
 
 
@@ -193,7 +193,7 @@ def _unpaired(sides: Sides, noise: SeedNoise) -> _Margin:
     if None in own:
         return _Margin(mean, None, NO_INTERVAL if trained else UNTIMED)
     over_images = known(sqrt(sum((error or 0.0) ** 2 for error in own)) / len(sides))
-    over_seeds = seed_error(_stated(sides, seeds[0], noise), per_seed) if trained else NONE
+    over_seeds = _over_seeds(sides, seeds, per_seed, noise) if trained else NONE
     error = combined([over_images, over_seeds])
     if len(seeds) > 1 or all(side.hits for side in trained):
         return _Margin(mean, error)
@@ -216,8 +216,19 @@ def _own_error(side: Measured) -> float | None:
     return sqrt(sum((error or 0.0) ** 2 for error in own)) / len(own)
 
 
-def _stated(sides: Sides, seed: int, noise: SeedNoise) -> float:
-    """Standard deviation of the mean margin between seeds, by what the scale states of counts over images."""
+def _over_seeds(sides: Sides, seeds: Sequence[int], per_seed: Sequence[float], noise: SeedNoise) -> Error:
+    """How sure the mean margin is over other seeds; a teacher that the students of all seeds share is one draw."""
+    each = [{name for both in sides for side in both for name in side.networks.get(seed, ())} for seed in seeds]
+    shared = frozenset(set.intersection(*each)) if len(seeds) > 1 else frozenset[str]()
+    own = seed_error(_stated(sides, seeds[0], noise, shared), per_seed)
+    return combined([own, known(_stated(sides, seeds[0], noise, shared, once=True))]) if shared else own
+
+
+def _stated(sides: Sides, seed: int, noise: SeedNoise, shared: frozenset[str], once: bool = False) -> float:
+    """Standard deviation of the mean margin between seeds, by what the scale states of counts over images.
+
+    Of the networks that are others at each seed; with ``once`` of those in ``shared``, which are the same at all.
+    """
     networks: dict[str, float] = {}
     cells: dict[int, float] = {}
     unit = 0.0
@@ -227,9 +238,11 @@ def _stated(sides: Sides, seed: int, noise: SeedNoise) -> float:
                 continue
             unit = side.scale / 100
             share = sign / len(sides)
-            cells[id(side)] = cells.get(id(side), 0.0) + share
+            if shared.issuperset(side.networks[seed]) == once:
+                cells[id(side)] = cells.get(id(side), 0.0) + share
             for network in side.networks[seed]:
-                networks[network] = networks.get(network, 0.0) + share / len(side.networks[seed])
+                if (network in shared) == once:
+                    networks[network] = networks.get(network, 0.0) + share / len(side.networks[seed])
     return noise.scaled(unit).of_sum(networks.values(), cells.values())
 
 

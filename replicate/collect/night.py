@@ -42,7 +42,7 @@ def snapshot(
     body: dict[str, Any] = {
         "schema": SCHEMA,
         "when": when,
-        "scale": plan.specs.scale.id,
+        "scale": plan.specs.world,
         "seeds": list(plan.seeds),
         "made": dict(made),
         "tables": found,

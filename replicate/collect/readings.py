@@ -87,9 +87,8 @@ class Readings:
         hits = {}
         networks = {}
         others = cell.others or cell.jobs
-        for index, job in enumerate(cell.jobs):
+        for index, (seed, job) in enumerate(zip(self.plan.seeds, cell.jobs, strict=True)):
             other = others[min(index, len(others) - 1)]
-            seed = job.seed or 0
             hits[seed] = self._hits(cell, results[job.key], results[other.key])
             networks[seed] = _networks(job, other)
         scale = 1 if cell.read and cell.read.metric == "disagreement" else 100

@@ -22,6 +22,9 @@ from replicate.engine.draws import torch_seed
 from replicate.errors import StoreFault, UnknownName, UserError
 from replicate.spec.recipe import Recipe
 
+RESAMPLED = frozenset({"pos_embed", "patch_embed.proj.weight"})
+"""Tensors that timm fits to a network of another size as it loads them: the result is one that nobody published."""
+
 VIT_MODULES = ("deit", "vision_transformer")
 """timm's modules of `VisionTransformer`."""
 
@@ -69,13 +72,15 @@ def published(model: Mapping[str, Any], size: int, classes: int, path: Path) -> 
         stored = load_state_dict(str(path), use_ema=False, device="cpu", weights_only=True)
     except Exception as error:  # of a file that is something else, torch's unpickler raises whatever it trips over
         raise UserError(f"{path}: weights of {kind}, got a file that cannot be read: {error!r}") from error
-    if not isinstance(stored, dict) or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
-        raise UserError(f"{path}: weights of {kind}, got a file of something else")
+    if not stored or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
+        # timm takes an empty dictionary for none, and fetches its own file instead.
+        raise UserError(f"{path}: weights of {kind}, got a file without any, or of something else")
     network: nn.Module = timm.create_model(model["timm"], num_classes=classes, **args)
-    grid, own = stored.get("pos_embed"), network.state_dict()
-    # timm would resample it, and the network would be one that nobody published.
-    if grid is not None and "pos_embed" in own and grid.shape != own["pos_embed"].shape:
-        raise UserError(f"{path}: weights of {kind}, got a position embedding of {tuple(grid.shape)}")
+    own = network.state_dict()
+    for name in RESAMPLED & stored.keys() & own.keys():
+        if stored[name].shape != own[name].shape:
+            shapes = f"{tuple(own[name].shape)}, got {tuple(stored[name].shape)}"
+            raise UserError(f"{path}: weights of {kind}, those of another network or size: {name}: {shapes}")
     overlay = {"state_dict": stored, "num_classes": classes, "input_size": (3, size, size)}
     try:
         filled: nn.Module = timm.create_model(

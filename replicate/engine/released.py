@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 from torch.hub import download_url_to_file
 
 from replicate.engine import models, upstream
-from replicate.engine.checkpoint import weights_bytes
+from replicate.engine.checkpoint import FULL, weights_bytes
 from replicate.engine.imagefolder import root_folder
 from replicate.engine.progress import Report, Stop
 from replicate.errors import NotAvailable, UserError
@@ -32,15 +33,15 @@ def released(
     The file is ``$REPLICATE_DATA/weights/<file>``, else it is downloaded from its address, and not kept.
     Returns parameters, and the file's name and whole SHA-256.
     Errors: `NotAvailable` where there is no file and none comes; `UserError` for one with other digits than its name
-    says, or of another network.
+    says, or of another network; `OSError` for a full disk.
     """
     wanted = PublishedFile.of(payload["file"])
-    with _found(wanted, folder) as path:
+    with _found(wanted, folder) as (path, source):
         digest = sha256_of(path)
         if not digest.startswith(wanted.sha256):
             raise UserError(
-                f"{path}: a file whose SHA-256 begins with {wanted.sha256}, got {digest}\n"
-                "  it is another file, or half of it: copy it again from its source"
+                f"{source}: a file whose SHA-256 begins with {wanted.sha256}, got {digest}\n"
+                "  it is another file, or half of it: fetch it again"
             )
         network = models.published(payload["model"], payload["size"], payload["data"]["classes"], path)
     write_bytes(folder / upstream.WEIGHTS["last"], weights_bytes(network.state_dict()))
@@ -48,31 +49,41 @@ def released(
 
 
 @contextmanager
-def _found(wanted: PublishedFile, folder: Path) -> Iterator[Path]:
-    local = root_folder() / FOLDER / wanted.file
-    if local.is_file():
-        yield local
+def _found(wanted: PublishedFile, folder: Path) -> Iterator[tuple[Path, str]]:
+    """The file, and what people know it by."""
+    local = root_folder() / FOLDER / wanted.file if os.environ.get(DATA_ROOT) or not wanted.url else None
+    if local is not None and local.is_file():
+        yield local, str(local)
         return
     if not wanted.url:
         raise NotAvailable(f"{local}: the published weights '{wanted.file}', got nothing there\n  put the file there")
     # Hidden, so that it is no artefact of the job if something ends the process here.
     loaded = folder / f".{wanted.file}"
     try:
-        _download(wanted, loaded, local)
-        yield loaded
+        # What a download that was killed has left has a name of torch's choice that begins like ours.
+        _forget(loaded)
+        _download(wanted.url, loaded)
+        yield loaded, wanted.url
     finally:
-        loaded.unlink(missing_ok=True)
+        _forget(loaded)
 
 
-def _download(wanted: PublishedFile, to: Path, local: Path) -> None:
+def _forget(loaded: Path) -> None:
+    for path in loaded.parent.glob(f"{loaded.name}*"):
+        path.unlink(missing_ok=True)
+
+
+def _download(url: str, to: Path) -> None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SILENCE)
     try:
-        download_url_to_file(wanted.url, str(to), progress=False)
+        download_url_to_file(url, str(to), progress=False)
     except (OSError, HTTPException) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         raise NotAvailable(
-            f"{wanted.url}: cannot be downloaded from here ({error})\n"
-            f"  fetch it where there is a network, and put it at {local} ({DATA_ROOT}/{FOLDER})"
+            f"{url}: cannot be downloaded from here ({error})\n"
+            f"  fetch it where there is a network, and put it under ${DATA_ROOT}/{FOLDER}"
         ) from error
     finally:
         socket.setdefaulttimeout(before)

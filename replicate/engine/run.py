@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from replicate.engine.released import released
 from replicate.engine.train import train
 from replicate.errors import UnknownName
 from replicate.store.atomic import canonical, sha256_of
+from replicate.store.provenance import threads
 
 Job = Callable[[Mapping[str, Any], Mapping[str, Path], Path, Report, Stop], dict[str, Any]]
 
@@ -57,8 +57,7 @@ def execute(
     """
     if payload["kind"] not in KINDS:
         raise UnknownName("kind of job", payload["kind"], KINDS)
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+    torch.set_num_threads(threads())
     # fp32 means fp32: cuDNN would round the inputs of convolutions to TF32, which the paper's V100 has not.
     torch.backends.cudnn.allow_tf32 = False
     return KINDS[payload["kind"]](payload, inputs, folder, report, stop)

@@ -1,7 +1,7 @@
 """Finished jobs, computed again beside the store and compared before anything is replaced.
 
-The new results grow in an ordinary store of their own, ``<store>/.nights/.work/again``, in which the inputs are links
-to the results that the old ones were computed from. So the same workers and the same Slurm steps fill it, it
+The new results grow in an ordinary store of their own, ``<store>/.nights/.work/again/<world>``, in which the inputs are
+links to the results that the old ones were computed from. So the same workers and the same Slurm steps fill it, it
 survives the same accidents, and nobody who reads the store meanwhile sees anything of it.
 """
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from replicate.errors import UserError
-from replicate.plan.expand import Expander
+from replicate.plan.expand import TEACHER_SEED, Expander
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
 from replicate.spec.load import Specs
@@ -124,10 +124,16 @@ def _jobs(expander: Expander, read: Read, seeds: Sequence[int]) -> tuple[tuple[J
     if read.metric == "real":
         assert read.on is not None
         return tuple(expander.predict(read.run, seed) for seed in seeds), (expander.data(read.on),)
-    jobs = tuple(expander.predict(read.run, seed, read.on) for seed in seeds)
     if read.against is None:
-        return jobs, ()
-    return jobs, tuple(expander.predict(read.against[0], seed, read.on) for seed in seeds)
+        return tuple(expander.predict(read.run, seed, read.on) for seed in seeds), ()
+    one, other = read.run, read.against[0]
+    runs = expander.specs.runs.runs
+    # A student of any seed is compared with the teacher it learned from, which has one.
+    taught, teaches = runs[one].teacher == other, runs[other].teacher == one
+    return (
+        tuple(expander.predict(one, TEACHER_SEED if teaches else seed, read.on) for seed in seeds),
+        tuple(expander.predict(other, TEACHER_SEED if taught else seed, read.on) for seed in seeds),
+    )
 
 
 def _reference(expander: Expander, job: Job) -> tuple[Job, ...]:

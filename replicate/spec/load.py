@@ -38,6 +38,11 @@ class Specs:
     figures: Mapping[str, FigureSpec] = field(default_factory=dict)
     figure_files: Mapping[str, Path] = field(default_factory=dict)
 
+    @property
+    def world(self) -> str:
+        """What its numbers, files and nights are kept under: the scale, and whether published weights are read."""
+        return f"{self.scale.id}-released" if self.scale.released else self.scale.id
+
     def table(self, table_id: str) -> TableSpec:
         if table_id not in self.tables:
             numbers = {spec.table.number: name for name, spec in self.tables.items()}
@@ -200,8 +205,11 @@ def _scale(folder: Path, name: str, faults: list[Fault]) -> Scale | None:
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Tables merge two levels down: a data set, model or recipe is replaced field by field only in ``recipes``."""
-    merged = dict(base)
+    """Tables merge two levels down: a data set, model or recipe is replaced field by field only in ``recipes``.
+
+    Published weights are of the data and the networks of the scale that names them, so no other one inherits them.
+    """
+    merged = {key: value for key, value in base.items() if key != "released"}
     for key, value in over.items():
         old = merged.get(key)
         if key == "recipes" and isinstance(old, dict) and isinstance(value, dict):

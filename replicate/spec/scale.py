@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -62,6 +63,10 @@ class DigitsData(Strict):
     """Digits of the seed's order that are left out before the first."""
 
 
+IN_RELEASE: Mapping[str, tuple[int, int]] = {"inaturalist-2019": (265_213, 3_030)}
+"""Train and test images in a folder data set's release, where Table 6 prints others: either pair is taken."""
+
+
 class FolderData(Strict):
     """Folders of JPEG files, one a class, under ``$REPLICATE_DATA/<name>/{train,val}``."""
 
@@ -70,7 +75,14 @@ class FolderData(Strict):
     name: str
     classes: Count
     train: Size
+    """0: nothing is trained on it, and there need be no folder ``train``."""
     test: Count
+
+
+def sizes(name: str, train: int, test: int) -> tuple[tuple[int, int], ...]:
+    """The numbers of train and test images that the folder data set ``name`` may have, the stated ones first."""
+    released = IN_RELEASE.get(name, (train, test))
+    return (train, test), (released[0] if train else 0, released[1])
 
 
 class RealData(Strict):

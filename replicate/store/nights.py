@@ -1,10 +1,10 @@
 """``<store>/.nights``: what every night found, which was the last, and who is at it.
 
-<store>/.nights/claim                   held while a night runs; heals itself (see `replicate.store.claim`)
-<store>/.nights/checked.json            when each result was last computed again, and by which code
-<store>/.nights/again/                  results being computed again (see `replicate.launch.recheck`)
-<store>/.nights/<scale>/<time>/         summary.md, summary.json, cells.json of one night
-<store>/.nights/<scale>/latest          link to the last one
+<store>/.nights/.work/claim             held while a night runs; heals itself (see `replicate.store.claim`)
+<store>/.nights/.work/checked.json      when each result was last computed again, and by which code
+<store>/.nights/.work/again/<world>/    results being computed again (see `replicate.launch.recheck`)
+<store>/.nights/<world>/<time>/         summary.md, summary.json, cells.json of one night
+<store>/.nights/<world>/latest          link to the last one
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ _KEPT_SECONDS = 400 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Nights:
-    """The nights of one scale in the store ``store``."""
+    """The nights of one world in the store ``store``: a scale, and apart from it the same with published weights."""
 
     store: Path
-    scale: str
+    world: str
 
     @property
     def folder(self) -> Path:
-        return self.store / FOLDER / self.scale
+        return self.store / FOLDER / self.world
 
     @property
     def work(self) -> Path:
-        """Of the nights of all scales."""
+        """Of the nights of all worlds."""
         return self.store / FOLDER / ".work"
 
     @property
     def again(self) -> Path:
-        return self.work / "again"
+        return self.work / "again" / self.world
 
     @contextmanager
     def sole(self) -> Iterator[bool]:

@@ -26,7 +26,7 @@ def provenance(repository: Path) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "threads": _threads(),
+        "threads": threads(),
     }
 
 
@@ -66,8 +66,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _threads() -> int:
-    """Of one process; OpenMP takes a list too, for nested regions, of which torch has none."""
+def threads() -> int:
+    """Threads of one job: what OMP_NUM_THREADS says, else one, since jobs share the cores.
+
+    OpenMP takes a list too, for nested regions, of which torch has none.
+    """
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(first) if first.isdecimal() else 1
 

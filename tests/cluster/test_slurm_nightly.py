@@ -114,9 +114,9 @@ def test_nights_with_faults(night: Night, reference: Path) -> None:
         compared += told["rechecks"]
     assert len(compared) >= 4
     assert {one["outcome"] for one in compared} == {"same"}
-    assert not list((night.results / ".nights" / ".work" / "again").glob("predict-*"))
+    assert not list((night.results / ".nights" / ".work" / "again" / "tiny").glob("predict-*"))
     # The last submission is put away by the night after it.
-    slurm = night.results / ".nights" / ".work" / "again" / ".slurm"
+    slurm = night.results / ".nights" / ".work" / "again" / "tiny" / ".slurm"
     assert len(list(slurm.glob("*/map.json"))) <= 1
     assert list(slurm.glob("old/*/map.json"))
     same(night, reference)

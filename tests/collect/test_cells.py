@@ -113,6 +113,16 @@ def test_the_same_decisions_at_the_paper_scale_are_compared(tmp_path: Path) -> N
     assert cell.difference_shown == f"{float(cell.value) - 83.2:+.1f}".replace("-", "−")
 
 
+def test_a_released_network_is_allowed_what_evaluating_it_again_may_move(tmp_path: Path) -> None:
+    """No training lies between the paper's number and ours."""
+    plan, store = plan_of("paper", released=True), Store(tmp_path)
+    for job in plan.graph:
+        fill(store, job)
+    table = Finisher(plan, store).finish(TABLE)
+    assert (table.cell("none", "b_224").origin, table.cell("none", "b_224").tolerance) == ("released weights", "±0.05")
+    assert (table.cell("soft", "b_224").origin, table.cell("soft", "b_224").tolerance) == ("trained here", "±0.2")
+
+
 def test_bold_is_the_best_of_each_column_after_rounding(plan: Plan, results: Path) -> None:
     table = table_of(Store(results), plan)
     for column in ("ti_224", "s_224", "b_224", "b_384"):

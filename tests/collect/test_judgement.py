@@ -243,6 +243,23 @@ def test_seeds_are_paired() -> None:
     assert claim.error == pytest.approx(25.0)
 
 
+def test_a_teacher_that_all_seeds_share_is_one_draw() -> None:
+    """Two networks a side, as in a disagreement: that of the student is another at each seed, the teacher's is not."""
+    spec = table(left="one.s", above="two.s")
+    ours = {"one.s": measured("a", "1111", "1111"), "two.s": measured("b", "0000", "0000")}
+    with_teacher = {
+        name: replace(value, networks={seed: (*own, "teacher") for seed, own in value.networks.items()})
+        for name, value in ours.items()
+    }
+    # No image tells the sides apart, and neither do seeds: what the scale states is all there is.
+    assert judged(spec, ours, sd=2.0).error == pytest.approx(2.0)
+    # The teacher is on both sides and cancels; the students weigh half of what they do above.
+    assert judged(spec, with_teacher, sd=2.0).error == pytest.approx(1.0)
+    # On one side: students 2 and 1 over sqrt(2) seeds, the teacher's half whole.
+    one_side = {"one.s": ours["one.s"], "two.s": with_teacher["two.s"]}
+    assert judged(spec, one_side, sd=2.0).error == pytest.approx(sqrt((4 + 1) / 2 + 1))
+
+
 def cosine(network: str, *values: float, errors: tuple[float | None, ...] = ()) -> Measured:
     """Numbers by seed that are no counts."""
     seeds = range(len(values))

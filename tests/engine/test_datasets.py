@@ -14,10 +14,11 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
 
-from replicate.engine.data import RELEASED, STATISTICS, make_data, open_data  # noqa: E402
+from replicate.engine.data import STATISTICS, make_data, open_data  # noqa: E402
 from replicate.engine.families import SHAPES  # noqa: E402
 from replicate.engine.shapes import CENTRAL, render_split  # noqa: E402
 from replicate.errors import NotAvailable, StoreFault, UnknownName, UserError  # noqa: E402
+from replicate.spec.scale import IN_RELEASE  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -267,7 +268,7 @@ def test_a_release_may_differ_from_the_papers_table(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stated = FOLDER | {"train": 4, "test": 1}
-    monkeypatch.setitem(RELEASED, "pets", (3, 2))
+    monkeypatch.setitem(IN_RELEASE, "pets", (3, 2))
     make_data(stated, tmp_path)
     data = open_data(stated, tmp_path)
     assert (len(data.train), len(data.test)) == (3, 2)

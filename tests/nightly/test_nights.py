@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def flip(house: House) -> str:
 
 
 def again(house: House) -> list[Path]:
-    return list((house.results / ".nights" / ".work" / "again").glob("predict-*/job.json"))
+    return list((house.results / ".nights" / ".work" / "again" / "tiny").glob("predict-*/job.json"))
 
 
 def test_trainings_wait_until_they_are_asked_for(tmp_path: Path) -> None:
@@ -133,6 +134,17 @@ def test_a_training_that_diverges(tmp_path: Path) -> None:
 DIVERGES: dict[str, dict[str, Any]] = {"deit-ti-224/none": {"change": {"lr": 1e30, "warmup_lr": 1e30}}}
 
 
+def test_without_its_images_a_night_still_says_how_things_stand(house: House) -> None:
+    spec = house.code / "tables" / "scales" / "tiny.toml"
+    before = spec.read_text()
+    images = '{"source" = "imagefolder", "name" = "absent", "classes" = 10, "train" = 64, "test" = 100}'
+    spec.write_text(re.sub(r'"imagenet" = \{[^}]*\}', f'"imagenet" = {images}', before))
+    assert spec.read_text() != before
+    told = house.night("--train", code=3, REPLICATE_DATA="")
+    assert "REPLICATE_DATA: the folder that holds the image data sets, got nothing" in "".join(told["faults"])
+    assert told["counts"] == {"pending": 4}
+
+
 def test_faults_of_the_surroundings(house: House, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     told = house.night("--results", str(tmp_path / "file" / "results"), code=3)
@@ -189,7 +201,7 @@ def test_killed_in_the_middle(house: House) -> None:
 def test_killed_while_a_result_is_replaced(house: House) -> None:
     """Between taking the old result away and putting the new one there."""
     (old,) = house.results.glob("predict-deit-ti-224-none*")
-    shelf = house.results / ".nights" / ".work" / "again"
+    shelf = house.results / ".nights" / ".work" / "again" / "tiny"
     shelf.mkdir(parents=True, exist_ok=True)
     old.rename(shelf / old.name)
     assert house.night(code=0)["computed"] == []

@@ -13,6 +13,7 @@ from stage import fill, plan_of
 from replicate.launch.recheck import Rechecks, compared
 from replicate.plan.job import Job
 from replicate.store import claim
+from replicate.store.nights import Nights
 from replicate.store.result import Result, commit_result
 from replicate.store.store import Store
 
@@ -24,7 +25,7 @@ MEASURE = Job("measure-x", "measure", {}, {})
 
 @pytest.fixture
 def rechecks(results: Path) -> Rechecks:
-    found = Rechecks(Store(results), results / ".nights" / ".work" / "again")
+    found = Rechecks(Store(results), Nights(results, "mini").again)
     graph = found.begin(GRAPH, [PREDICT.key], MADE)
     # Its inputs are there as they are in the store; nothing else is.
     assert {job.key for job in graph} == {PREDICT.key, *PREDICT.inputs.values()}
@@ -97,6 +98,12 @@ def test_what_no_table_needs_any_more_is_dropped(rechecks: Rechecks) -> None:
     assert (rechecks.folder / PREDICT.key).exists(), "who only asks changes nothing"
     rechecks.drop(other)
     assert not (rechecks.folder / PREDICT.key).exists()
+
+
+def test_a_night_of_another_world_drops_nothing_of_this_one(rechecks: Rechecks) -> None:
+    """Published weights are evaluated at the same scale, in the same store."""
+    Rechecks(rechecks.store, Nights(rechecks.store.root, "mini-released").again).drop(plan_of("paper").graph)
+    assert (rechecks.folder / PREDICT.key / "job.json").exists()
 
 
 def measured(median: float, half: float = 1.0, steady: bool = True, **changes: Any) -> Result:

@@ -98,6 +98,19 @@ def test_printed_with_absolute_paths(replicate: Call, form: str) -> None:
     assert f"REPLICATE_LOG={ROOT}/log/nightly" in words
 
 
+def test_cron_is_told_where_the_images_are(replicate: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REPLICATE_DATA", raising=False)
+    refused = replicate("nightly", "--print", "cron", "--scale", "paper")
+    assert refused.returncode == 3
+    assert "REPLICATE_DATA: the folder that holds the image data sets, got nothing" in refused.stderr
+    monkeypatch.setenv("REPLICATE_DATA", "/data sets")
+    printed = replicate("nightly", "--print", "cron", "--scale", "paper", "--from", "released")
+    assert printed.returncode == 0, printed.stderr
+    words = shlex.split(printed.stdout.splitlines()[-1].split(maxsplit=5)[5])
+    assert "REPLICATE_DATA=/data sets" in words
+    assert words[-4:] == ["--scale", "paper", "--from", "released"]
+
+
 def test_a_time_of_day_that_does_not_exist(replicate: Call) -> None:
     done = replicate("nightly", "--print", "cron", "--at", "24:00")
     assert done.returncode == 3

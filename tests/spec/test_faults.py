@@ -164,7 +164,7 @@ def test_a_head_that_no_network_has(tables: Path, edit: Edit) -> None:
     edit('head  = "softmax-sum"', 'head  = "softmax"')
     (fault,) = faults(tables)
     assert fault.startswith(f"{PLACE}: rows[5].head: ")
-    assert fault.endswith(", got 'softmax'")
+    assert fault.endswith(", got 'softmax'\n  did you mean 'softmax-sum'?")
     assert "'softmax-sum'" in fault
 
 
@@ -173,7 +173,7 @@ def test_an_unknown_metric(tables: Path, edit: Edit) -> None:
     (fault,) = faults(tables)
     assert fault.startswith(f"{PLACE}: table.metric: ")
     assert "'top1'" in fault
-    assert fault.endswith(", got 'top-1'")
+    assert fault.endswith(", got 'top-1'\n  did you mean 'top1'?")
 
 
 def test_a_run_that_starts_from_itself(tables: Path, edit: Edit) -> None:

@@ -75,6 +75,21 @@ def test_networks_of_several_tables_are_trained_once(plan: Plan) -> None:
     assert {"teacher_comparison", "distillation_ablation", "decision_agreement", "efficiency"} <= readers[teacher]
 
 
+def test_students_of_every_seed_are_compared_with_the_teacher_they_learned_from(specs: Specs) -> None:
+    """Table 4: the teacher has one seed, DeiT-B without a teacher as many as were asked for."""
+    plan = plan_tables(specs, ["decision_agreement"], (0, 1))
+    for row, column in (("convnet", "class"), ("class", "convnet")):
+        cell = plan.cell("decision_agreement", row, column)
+        by_run = {job.run: [one.seed for one in (*cell.jobs, *cell.others) if one.run == job.run] for job in cell.jobs}
+        by_run |= {job.run: [one.seed for one in cell.others] for job in cell.others}
+        assert by_run == {"regnety-16gf": [0, 0], "deit-b-224/token": [0, 1]}
+        for student in (job for job in (*cell.jobs, *cell.others) if job.run == "deit-b-224/token"):
+            teacher = plan.graph.jobs[student.inputs["network"]].inputs["teacher"]
+            assert teacher in {job.inputs["network"] for job in (*cell.jobs, *cell.others)}
+    cell = plan.cell("decision_agreement", "convnet", "deit")
+    assert [job.seed for job in cell.jobs] == [job.seed for job in cell.others] == [0, 1]
+
+
 def test_averaged_weights_need_no_training_of_their_own(plan: Plan) -> None:
     assert plan.expander.network("deit-b-224/ema", 0) == plan.expander.network("deit-b-224/none", 0)
     assert plan.expander.predict("deit-b-224/ema", 0) != plan.expander.predict("deit-b-224/none", 0)

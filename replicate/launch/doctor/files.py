@@ -10,7 +10,7 @@ from replicate.launch.doctor import probe
 from replicate.launch.doctor.finding import Finding, fail, ok, warn
 from replicate.launch.profile import Profile
 from replicate.spec.released import FOLDER, PublishedFile
-from replicate.spec.scale import FolderData
+from replicate.spec.scale import FolderData, sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +34,27 @@ class Files:
         if (self.data or self.weights) and not profile.paths.data:
             yield fail("data", "paths.data is not set", "name the folder of the image folders in the profile")
             return
-        yield from _images(profile, given, self.data)
+        for entry in self.data:
+            yield from self._images(profile, given, entry)
         yield from _weights(profile, given, self.weights)
 
-
-def _images(profile: Profile, given: Mapping[str, Any], data: Sequence[FolderData]) -> Iterator[Finding]:
-    absent = [entry.name for entry in data if all("error" in got for got in given["data"][entry.name].values())]
-    for entry in data:
-        found = given["data"][entry.name]
-        if entry.name in absent and len(absent) < len(data):
+    def _images(self, profile: Profile, given: Mapping[str, Any], entry: FolderData) -> Iterator[Finding]:
+        absent = [one.name for one in self.data if all("error" in got for got in given["data"][one.name].values())]
+        if entry.name in absent and len(absent) < len(self.data):
             yield warn(f"data {entry.name}", f"not on {given['host']}", "tables that read it cannot be brought forward")
-            continue
+            return
         here = probe.splits(f"{profile.paths.data}/{entry.name}")
-        for part, expected in (("train", entry.train), ("val", entry.test)):
-            subject, got = f"data {entry.name}/{part}", found[part]
-            if "error" in got:
+        pairs = sizes(entry.name, entry.train, entry.test)
+        for part, expected in (("train", [pair[0] for pair in pairs]), ("val", [pair[1] for pair in pairs])):
+            subject, got = f"data {entry.name}/{part}", given["data"][entry.name][part]
+            if expected[0] == 0:
+                continue
+            if "error" in got and part == "train" and self.weights:
+                yield warn(subject, f"{got['error']} on {given['host']}", "nothing can be trained there")
+            elif "error" in got:
                 yield fail(subject, f"{got['error']} on {given['host']}", "put the images there, or set paths.data")
-            elif (got["classes"], got["images"]) != (entry.classes, expected):
-                words = f"{got['images']} images of {got['classes']} classes, not {expected} of {entry.classes}"
+            elif got["classes"] != entry.classes or got["images"] not in expected:
+                words = f"{got['images']} images of {got['classes']} classes, not {expected[0]} of {entry.classes}"
                 yield fail(subject, words, "complete the folder; every accuracy would be of another set")
             elif "error" not in here[part] and here[part] != got:
                 yield fail(subject, f"other files on {given['host']} than here", "is it a local copy on the node?")
@@ -69,7 +72,7 @@ def _weights(profile: Profile, given: Mapping[str, Any], weights: Sequence[Publi
     coming = len(found) - len(there) - len(lacking)
     words = f"{len(there)} of {len(found)} files in {folder} on {host}"
     if coming:
-        words += f", {coming} can be downloaded from there"
+        words += f", {coming} answer at their address"
     if lacking:
         yield fail("weights", f"{words}, not {', '.join(lacking)}", "download them here, and put them into that folder")
     else:

@@ -14,10 +14,11 @@ import socket
 import subprocess
 import sys
 import time
-from functools import cache
+from http.client import HTTPException
 from importlib import metadata
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 
@@ -34,7 +35,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         "gpus_given": [index for index in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if index],
         "gpus_seen": gpus(),
         "data": {name: splits(os.path.join(question["data_root"], name)) for name in question["data"]},
-        "files": {name: whereabouts(question["data_root"], name, url) for name, url in question["files"].items()},
+        "files": whereabouts(question["data_root"], question["files"]),
     }
 
 
@@ -80,22 +81,25 @@ def splits(folder: str) -> dict[str, dict[str, object]]:
     return found
 
 
-def whereabouts(root: str, name: str, url: str) -> str:
-    """``there``, else ``downloadable`` where the host of ``url`` answers, else ``nowhere``."""
-    if os.path.isfile(os.path.join(root, name)):
-        return "there"
-    parts = urlsplit(url)
-    return "downloadable" if parts.hostname and answers(parts.hostname, parts.port or 443) else "nowhere"
-
-
-@cache
-def answers(host: str, port: int) -> bool:
-    """Whether ``host`` takes a connection within five seconds."""
-    try:
-        socket.create_connection((host, port), timeout=5.0).close()
-    except OSError:
-        return False
-    return True
+def whereabouts(root: str, files: dict[str, str]) -> dict[str, str]:
+    """Of each file under ``root``: ``there``, ``downloadable`` where its address answers, else ``nowhere``."""
+    found: dict[str, str] = {}
+    silent: set[str] = set()
+    for name, url in files.items():
+        host = url.split("/")[2] if url else ""
+        found[name] = "nowhere"
+        if os.path.isfile(os.path.join(root, name)):
+            found[name] = "there"
+        elif host and host not in silent:
+            # As the download will ask: through the proxies of the environment, and for this very file.
+            try:
+                urlopen(Request(url, method="HEAD"), timeout=10.0).close()
+                found[name] = "downloadable"
+            except HTTPError:
+                pass
+            except (OSError, ValueError, HTTPException):
+                silent.add(host)
+    return found
 
 
 def _is_folder(root: str, name: str) -> bool:
