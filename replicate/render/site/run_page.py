@@ -80,7 +80,7 @@ def job(book: Book, facts: JobFacts) -> dict[str, Any]:
     result = facts.result
     made = result.provenance if result else {}
     curve = facts.curve()
-    seed = "" if facts.job.seed is None else f", seed {facts.job.seed}"
+    seed = "" if facts.seed is None else f", seed {facts.seed}"
     return {
         "facts": facts,
         "key": facts.job.key,
@@ -104,14 +104,16 @@ def _what(book: Book, name: str, run: RunSpec, jobs: list[JobFacts]) -> list[tup
     pixels = scale.resolutions.get(str(run.resolution))
     model = scale.models.get(run.model)
     built = next((facts.job.payload["model"]["timm"] for facts in jobs if "model" in facts.job.payload), None)
+    published = name in scale.released
+    before = "in the paper, " if published else ""
     found = [
         ("model", run.model + (f", here {built}" if built else ""), ""),
         ("resolution", f"{run.resolution} in the paper, here {pixels} pixels", ""),
         ("data", run.data, ""),
-        ("starts from", run.init or "random weights", _address(book, run.init)),
-        ("teacher", run.teacher or "none", _address(book, run.teacher)),
+        (f"{before}starts from", run.init or "random weights", _address(book, run.init)),
+        (f"{before}teacher", run.teacher or "none", _address(book, run.teacher)),
     ]
-    if name in scale.released:
+    if published:
         found.append(("read, not trained", f"published weights, {scale.released[name]}", ""))
     if model and model.args:
         found.insert(1, ("dimensions", amounts.value(dict(model.args)), ""))
