@@ -145,3 +145,17 @@ def test_where_all_is_trained_nothing_is_said_of_published_weights(paper_report:
     for one in checklist(paper_report.book):
         assert "published weights" not in " ".join(one.facts)
     assert "with published weights" not in text_of(paper_report.folder / "index.html")
+
+
+def test_images_that_are_only_evaluated_on_are_named_after_their_data_set(published_report: Report) -> None:
+    pages = {
+        key: text_of(published_report.folder / published_report.book.addresses.data_set(key))
+        for key in published_report.book.addresses.data
+    }
+    (validation,) = [page for key, page in pages.items() if key.startswith("data-imagefolder-val-")]
+    (images,) = [page for key, page in pages.items() if not key.startswith("data-imagefolder-val-")]
+    assert " Validation images imagenet " in validation
+    assert "train 0" not in validation
+    assert validation.count("test 50,000") == 2  # as it was asked for, and as it was found
+    assert " Data imagenet " in images
+    assert "train 1,281,167" in images

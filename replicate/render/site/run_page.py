@@ -41,13 +41,27 @@ def context(book: Book, name: str) -> dict[str, Any]:
 def data_context(book: Book, key: str) -> dict[str, Any]:
     """What the template of a data set's page is given."""
     facts = book.jobs[key]
-    bound = facts.job.payload["data"]
+    bound = dict(facts.job.payload["data"])
     users = [(name, book.addresses.run(name)) for name in book.runs if key in _inputs(book, name)]
     named = {name: data.model_dump() for name, data in book.plan.specs.scale.data.items()}
     # Corrected labels name the data set they are of; in a job that is spelt out.
     full = {name: body | ({"of": named[body["of"]]} if "of" in body else {}) for name, body in named.items()}
     names = [name for name, body in full.items() if body == bound]
-    return {"name": key, "names": names, "bound": _pairs(bound), "job": job(book, facts), "users": users}
+    heading, shown = "Data", job(book, facts)
+    if not names and bound.get("train") == 0:
+        # What networks are evaluated on is read without the training images of its data set (`Expander.test_data`).
+        names = [name for name, body in full.items() if body | {"train": 0} == bound]
+        heading = "Validation images"
+        del bound["train"]
+        shown["results"] = [(what, text) for what, text in shown["results"] if what != "train"]
+    return {
+        "name": key,
+        "heading": heading,
+        "names": names,
+        "bound": _pairs(bound),
+        "job": shown,
+        "users": users,
+    }
 
 
 def summary(book: Book, name: str) -> dict[str, Any]:
