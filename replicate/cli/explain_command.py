@@ -64,7 +64,7 @@ def command(workspace: Workspace, table_id: str, row: str, column: str) -> int:
     if workspace.json:
         cell = table.cell(row, column)
         jobs = [
-            _job_facts(job, store) | {"command": explain_job.command(workspace, store, job)}
+            _job_facts(plan.graph, job, store) | {"command": explain_job.command(workspace, store, plan.graph, job)}
             for job in _chain(plan, cell)
         ]
         click.echo(json.dumps({"cell": _cell_facts(plan, table, cell), "jobs": jobs}, indent=1, ensure_ascii=False))
@@ -114,6 +114,8 @@ def _place(table: Table, row: str, column: str) -> str:
 
 
 def _cell_facts(plan: Plan, table: Table, cell: Cell) -> dict[str, Any]:
+    from replicate.render import wording
+
     if cell.state == "text":
         return {"state": cell.state, "file": table.spec}
     return {
@@ -121,7 +123,7 @@ def _cell_facts(plan: Plan, table: Table, cell: Cell) -> dict[str, Any]:
         "origin": cell.origin,
         "reads": _reads(plan, table, cell),
         "counts": [
-            f"seed {seed.seed}: {seed.correct} of {count(seed.images, 'image')}"
+            wording.of_seed(seed, f"{seed.correct} of {count(seed.images, 'image')}")
             for seed in cell.seeds
             if seed.correct is not None and seed.images is not None
         ],
@@ -166,13 +168,13 @@ def _error(plan: Plan, table: Table, cell: Cell) -> str | None:
     return f"±{number(cell.error, 3)}, standard error {over}"
 
 
-def _job_facts(job: Job, store: Store) -> dict[str, Any]:
+def _job_facts(graph: Graph, job: Job, store: Store) -> dict[str, Any]:
     result = store.result(job.key)
     return {
         "key": job.key,
         "state": store.state(job.key),
         "run": job.run,
-        "seed": job.seed,
+        "seed": graph.seed_of(job),
         "payload": job.payload,
         "files": dict(result.files) if result else {},
         "summary": dict(result.summary) if result else {},

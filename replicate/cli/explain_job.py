@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from replicate.cli.words import number, pairs, said
@@ -25,23 +26,25 @@ SIZES = {"train": "training image", "test": "test image"}
 def lines(workspace: Workspace, store: Store, graph: Graph, job: Job) -> list[str]:
     """A paragraph about ``job``; ``graph`` holds what it reads."""
     state, result = store.state(job.key), store.result(job.key)
-    found = [*_KINDS[job.kind](job, result), *(_made(workspace, result) if result else ())]
+    known = replace(job, seed=graph.seed_of(job))
+    found = [*_KINDS[job.kind](known, result), *(_made(workspace, result) if result else ())]
     waiting = _waiting(store, graph, job)
     if waiting:
         missing = f"{count(waiting, 'job')} that it reads {'has' if waiting == 1 else 'have'} no result"
         found.append(("first", f"{missing}: the command below begins there"))
-    found.append(("alone" if state == "done" else "to run it", command(workspace, store, job)))
+    found.append(("alone" if state == "done" else "to run it", command(workspace, store, graph, job)))
     head = f"{job.key}  [{'not run' if state == 'absent' else state}]"
     return [head, *(f"  {name:<11} {text}" for name, text in found)]
 
 
-def command(workspace: Workspace, store: Store, job: Job) -> str:
-    """The whole command that makes ``job`` (again) where this call looks for it."""
+def command(workspace: Workspace, store: Store, graph: Graph, job: Job) -> str:
+    """The whole command that makes ``job`` (again) where this call looks for it; ``graph`` holds what it reads."""
     state = store.state(job.key)
     again = ["--again"] if state == "done" else []
     if state == "failed" and store.fails_again(job.key):
         again = ["--retry"]
-    seeds = ["--seeds", str(job.seed)] if job.seed else []
+    seed = graph.seed_of(job)
+    seeds = ["--seeds", str(seed)] if seed else []
     return shlex.join(["python", "-m", "replicate", "run", job.key, *again, *seeds, *workspace.given])
 
 
@@ -51,7 +54,8 @@ def _waiting(store: Store, graph: Graph, job: Job) -> int:
 
 def _data(job: Job, result: Result | None) -> Iterator[Line]:
     body = dict(job.payload["data"])
-    sizes = [count(body.pop(name), noun) for name, noun in SIZES.items() if name in body]
+    # No training images: whoever evaluates reads none (`Expander.test_data`).
+    sizes = [count(size, noun) for name, noun in SIZES.items() if (size := body.pop(name, 0))]
     yield "sizes", ", ".join([*sizes, f"{body.pop('classes')} classes"])
     yield "data", pairs(body)
     yield from _summary(result)
@@ -117,7 +121,7 @@ def _probe(job: Job, result: Result | None) -> Iterator[Line]:
     payload = job.payload
     how = f", {pairs(payload['evaluation'])}" if "evaluation" in payload else ""
     images = count(payload["images"], "test image")
-    yield "run", f"{job.run} (tables/runs.toml), seed {job.seed}"
+    yield "run", f"{job.run} (tables/runs.toml)" + ("" if job.seed is None else f", seed {job.seed}")
     yield "probe", f"cosine of the two tokens, {images}, {payload['size']} pixels{how}"
     if result is None:
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from fractions import Fraction
 from math import hypot, sqrt
@@ -62,9 +62,10 @@ def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, found: Mea
         return _in_words(cell, found.text, scale)
     decimals, factor = places(table, column), exact(column.factor)
     hits = found.hits or {}
+    known = cell.origin != "released weights"
     seeds = tuple(
         SeedValue(
-            seed,
+            seed if known else None,
             value * factor,
             int(hits[seed].sum()) if seed in hits else None,
             len(hits[seed]) if seed in hits else None,
@@ -87,10 +88,14 @@ def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, found: Mea
     return _compared(table, column, cell, planned, found, scale)
 
 
+def network_origin(runs: Set[str | None], scale: Scale) -> Origin:
+    """Of a value that the networks of all ``runs`` decide: one that was trained here makes it ours."""
+    return "released weights" if runs <= scale.released.keys() else "trained here"
+
+
 def _origin(read: Read, scale: Scale) -> Origin:
     networks = {read.run, *(read.against[:1] if read.against else ())}
-    published: Origin = "released weights" if networks <= scale.released.keys() else "trained here"
-    return _ORIGINS.get(read.metric, published)
+    return _ORIGINS.get(read.metric, network_origin(networks, scale))
 
 
 def _error(found: Measured, deviation: float | None, seeds: int, factor: float) -> float | None:

@@ -139,6 +139,8 @@ class Figure:
     """Values that nothing here makes."""
     seeds: tuple[int, ...]
     source: str
+    origins: tuple[Origin, ...] = ()
+    """Of the values that were made here."""
     notes: tuple[str, ...] = ()
     spec: str = ""
     digest: str = ""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import get_args
 
+from replicate.collect.cell import network_origin
 from replicate.collect.figure import Figure, Panel
 from replicate.collect.figure_fields import differences, heatmap
-from replicate.collect.figure_jobs import curves, profile
+from replicate.collect.figure_jobs import curves, profile, unseen
 from replicate.collect.figure_source import Source
 from replicate.collect.figure_xy import identity, lines, scatter
+from replicate.collect.table import Origin
 from replicate.plan.figures import FigurePlan
 from replicate.store.atomic import canonical
 from replicate.store.store import Store
@@ -34,10 +37,24 @@ def finish_figure(plan: FigurePlan, store: Store) -> Figure:
         paper_only=sum(only),
         seeds=plan.tables.seeds,
         source=spec.figure.source,
-        notes=tuple(spec.figure.notes),
+        origins=_origins(source),
+        notes=(*spec.figure.notes, *_left_out(plan)),
         spec=f"figures/{plan.tables.specs.figure_files[spec.figure.id].name}",
         digest=_digest(plan, store),
     )
+
+
+def _origins(source: Source) -> tuple[Origin, ...]:
+    """Where the values that are there come from, in the order of `Origin`."""
+    plan, scale = source.plan, source.plan.tables.specs.scale
+    read = [plan.tables.graph.jobs[key] for key in plan.direct if source.store.result(key) is not None]
+    found = {source.cell(place).origin for place in plan.cells} | {network_origin({job.run}, scale) for job in read}
+    return tuple(origin for origin in get_args(Origin) if origin in found - {"not run", "printed in the paper only"})
+
+
+def _left_out(plan: FigurePlan) -> tuple[str, ...]:
+    names = unseen(plan)
+    return (f"Published weights, which have no curve: {', '.join(names)}.",) if names else ()
 
 
 def progress(plan: FigurePlan, store: Store) -> tuple[int, int]:

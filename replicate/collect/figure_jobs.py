@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from replicate.collect.cell import network_origin
 from replicate.collect.figure import XY, Axis, Panel, Point, Series
 from replicate.collect.figure_source import Source
 from replicate.collect.rounding import half_up
 from replicate.collect.statistics import student
+from replicate.collect.table import Origin
 from replicate.errors import StoreFault
+from replicate.plan.figures import FigurePlan
 from replicate.spec.figure import Curves, Profile, ProfileSeries
 from replicate.store.result import Result
 
@@ -22,6 +25,7 @@ CURVE = "curve.json"
 
 def profile(source: Source, spec: Profile) -> tuple[Panel, ...]:
     """Input, each block, output. The paper prints the two ends only, of networks with 12 blocks."""
+    scale = source.plan.tables.specs.scale
     found: list[Series] = []
     depth = 0
     summaries = [_probes(source, one.run) for one in spec.series]
@@ -29,7 +33,7 @@ def profile(source: Source, spec: Profile) -> tuple[Panel, ...]:
         depth = max([depth, *(len(summary["layers"]) for summary in each)])
     end = float(depth + 1)
     for family, (one, each) in enumerate(zip(spec.series, summaries, strict=True)):
-        found.append(Series(one.label, "here", family, _layers(each), True))
+        found.append(Series(one.label, "here", family, _layers(each, network_origin({one.run}, scale)), True))
         found.append(Series(one.label, "paper", family, _ends(source, one, end), False))
     found.sort(key=lambda series: series.side)
     ticks = [(0.0, "input"), *((float(layer), str(layer)) for layer in range(1, depth + 1)), (end, "output")]
@@ -43,7 +47,7 @@ def _probes(source: Source, run: str) -> list[Mapping[str, Any]]:
     return summaries if all(summaries) else []
 
 
-def _layers(summaries: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
+def _layers(summaries: Sequence[Mapping[str, Any]], origin: Origin) -> tuple[Point, ...]:
     """Means over seeds, with their interval over seeds where there are several; over images it is invisible."""
     if not summaries:
         return ()
@@ -52,7 +56,7 @@ def _layers(summaries: Sequence[Mapping[str, Any]]) -> tuple[Point, ...]:
     if len(values) > 1:
         half = student(len(values) - 1) * values.std(axis=0, ddof=1) / len(values) ** 0.5
     return tuple(
-        Point(float(at), float(mean), low=float(mean - wide), high=float(mean + wide), origin="trained here")
+        Point(float(at), float(mean), low=float(mean - wide), high=float(mean + wide), origin=origin)
         for at, (mean, wide) in enumerate(zip(values.mean(axis=0), half, strict=True))
     )
 
@@ -64,12 +68,17 @@ def _ends(source: Source, spec: ProfileSeries, end: float) -> tuple[Point, ...]:
 
 
 def curves(source: Source, spec: Curves) -> tuple[Panel, ...]:
-    """Training loss, validation accuracy and learning rate by epoch; names say the accuracy at the end."""
-    names = [*spec.runs, *([spec.reference] if spec.reference and spec.reference not in spec.runs else [])]
+    """Training loss, validation accuracy and learning rate by epoch; names say the accuracy at the end.
+
+    Runs whose published weights are read are left out: `unseen` says so.
+    """
+    left_out = unseen(source.plan)
     losses: list[Series] = []
     validation: list[Series] = []
     rates: list[Series] = []
-    for family, name in enumerate(names):
+    for family, name in enumerate(spec.names):
+        if name in left_out:
+            continue
         reference = name == spec.reference and name not in spec.runs
         found = _curves(source, name)
         label = ", ".join([name, *(["reference"] if reference else []), *_end(source, name)])
@@ -81,6 +90,12 @@ def curves(source: Source, spec: Curves) -> tuple[Panel, ...]:
         XY("validation, on at most 256 test images", epochs, Axis("top-1 (%)"), tuple(validation)),
         XY("learning rate", epochs, Axis("rate at the batch used"), tuple(rates)),
     )
+
+
+def unseen(plan: FigurePlan) -> tuple[str, ...]:
+    """Runs that a figure of curves names, and whose training nobody here saw: their weights were published."""
+    names = plan.spec.curves.names if plan.spec.curves else ()
+    return tuple(name for name in names if name in plan.tables.specs.scale.released)
 
 
 def _curves(source: Source, run: str) -> list[list[dict[str, float]]]:
@@ -104,7 +119,7 @@ def _means(curves: Sequence[Sequence[Mapping[str, float]]], field: str) -> tuple
 
 
 def _curve(source: Source, result: Result) -> list[dict[str, float]] | None:
-    """The epochs of a training, none of published weights; a curve that cannot be read is noted as damage."""
+    """The epochs of a training; a curve that cannot be read is noted as damage."""
     if CURVE not in result.files:
         return None
     try:

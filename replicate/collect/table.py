@@ -34,9 +34,12 @@ ClaimVerdict = Literal["holds", "fails", "undecided", "not run"]
 
 @dataclass(frozen=True, slots=True)
 class SeedValue:
-    """What one seed gave: ``value`` in the table's unit, exact; ``correct`` of ``images`` where it is a count."""
+    """What one seed gave: ``value`` in the table's unit, exact; ``correct`` of ``images`` where it is a count.
 
-    seed: int
+    ``seed`` is None for released weights: theirs is unknown.
+    """
+
+    seed: int | None
     value: Fraction
     correct: int | None
     images: int | None

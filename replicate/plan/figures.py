@@ -103,8 +103,8 @@ def _direct(spec: FigureSpec, plan: Plan) -> tuple[str, ...]:
     if spec.profile:
         jobs += [plan.expander.probe(series.run, seed) for series in spec.profile.series for seed in plan.seeds]
     if spec.curves:
-        names = [*spec.curves.runs, *([spec.curves.reference] if spec.curves.reference else [])]
-        for name in names:
-            for seed in plan.seeds:
+        # Published weights have no curve, and their accuracy without one would be a label of nothing.
+        for name in spec.curves.names:
+            for seed in plan.seeds if name not in plan.specs.scale.released else ():
                 jobs += [plan.expander.network(name, seed), plan.expander.predict(name, seed)]
     return tuple(dict.fromkeys(job.key for job in jobs))

@@ -45,6 +45,14 @@ class Graph:
                 stack.pop()
         return part
 
+    def seed_of(self, job: Job) -> int | None:
+        """The seed that the network behind ``job`` was trained with; None without one, and where it is published.
+
+        `Job.seed` says beside which trainings a published network stands; nobody here knows its own.
+        """
+        network = self.jobs.get(job.inputs.get("network", job.key), job)
+        return None if network.kind == "weights" else job.seed
+
     def urgency(self) -> Mapping[str, float]:
         """Seconds from the start of each job to the end of the longest chain that waits for it.
 

@@ -159,8 +159,7 @@ def _banner(canvas: Canvas, text: str, y: float) -> None:
 def _small_print(figure: Figure) -> list[str]:
     """Notes, what the numbers and their intervals are, and the paper's source; wrapped to the width."""
     several = len(figure.seeds) > 1
-    seeds = ", ".join(map(str, figure.seeds))
-    parts = [f"Here: scale '{figure.scale}', seed{'s' if several else ''} {seeds}."]
+    parts = [f"Here: scale '{figure.scale}', {_networks(figure)}."]
     if any(isinstance(panel, Bars) for panel in figure.panels):
         parts.append("Intervals: 95 %, paired over the test images and over seeds.")
     points = [point for panel in figure.panels if isinstance(panel, XY) for one in panel.series for point in one.points]
@@ -180,6 +179,14 @@ def _small_print(figure: Figure) -> list[str]:
     if figure.source:
         parts.append(f"Paper: {figure.source}.")
     return [line for note in (*figure.notes, " ".join(parts)) for line in textwrap.wrap(note, 138)]
+
+
+def _networks(figure: Figure) -> str:
+    """Which networks the values are of: nobody knows the seed of a published one."""
+    seeds = f"seed{'s' if len(figure.seeds) > 1 else ''} {', '.join(map(str, figure.seeds))}"
+    if "released weights" not in figure.origins:
+        return seeds
+    return "released weights" + (f", and {seeds} of what was trained" if "trained here" in figure.origins else "")
 
 
 def _handles(figure: Figure) -> list[Line2D]:

@@ -137,7 +137,7 @@ def _paper_line(table: Table, cell: Cell) -> str:
 
 def _facts(table: Table, cell: Cell) -> list[str]:
     """What a reader may want to know of one cell, in short phrases."""
-    counts = [f"seed {s.seed}: {s.correct}/{s.images}" for s in cell.seeds if s.correct is not None]
+    counts = [wording.of_seed(s, f"{s.correct}/{s.images}") for s in cell.seeds if s.correct is not None]
     error = f"standard error {cell.error_shown}" if cell.error_shown else ""
     paper = f"paper {cell.paper_shown}" if cell.paper_shown else ""
     difference = f"difference {cell.difference_shown}" if cell.difference_shown else ""

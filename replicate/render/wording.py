@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
-from replicate.collect.table import MARK_MEANINGS, Cell, Claim, ClaimVerdict, Note, Origin, Table, Verdict
+from replicate.collect.table import MARK_MEANINGS, Cell, Claim, ClaimVerdict, Note, Origin, SeedValue, Table, Verdict
 from replicate.render.layout import Variant, face
 
 OTHER_EXPERIMENT = "†"
@@ -104,6 +104,11 @@ def caption(table: Table, variant: Variant, *, banner: bool = True) -> str:
         alone = len(table.seeds) == 1 and not {"trained here", "released weights"}.isdisjoint(origins)
         parts.append("± is one standard error" + (" within one seed; seeds differ by more." if alone else "."))
     return " ".join(part for part in parts if part)
+
+
+def of_seed(seed: SeedValue, said: str) -> str:
+    """``said`` of the seed that gave it, for example ``seed 0: 41 of 50``."""
+    return said if seed.seed is None else f"seed {seed.seed}: {said}"
 
 
 def references_line(table: Table) -> str:

@@ -157,6 +157,11 @@ class Curves(Strict):
     runs: tuple[str, ...] = Field(min_length=1, max_length=6)
     reference: str | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All runs that are drawn, each once, the reference last."""
+        return tuple(dict.fromkeys([*self.runs, *([self.reference] if self.reference else [])]))
+
 
 class IdentityPanel(Strict):
     """All cells of these metrics, of all tables."""

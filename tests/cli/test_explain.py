@@ -152,6 +152,23 @@ def test_an_accuracy_and_all_it_rests_on(tmp_path: Path) -> None:
     assert text.count("  alone       python -m replicate run ") == 3
 
 
+def test_of_published_weights_no_seed_is_said(tmp_path: Path) -> None:
+    specs = load(ROOT / "tables", "paper", released=True)
+    plan, store = plan_tables(specs, specs.ordered, (7,)), Store(tmp_path)
+    for job in plan.graph.needed_for(plan.cell(TABLE, "none", "b_224").keys):
+        fill(store, job)
+    text = explained(tmp_path, plan, TABLE, "none", "b_224")
+    assert " of 200 images\n" in text
+    assert "published weights in place of its training" in text
+    assert "  sizes       50,000 test images, 1000 classes\n" in text
+    probed = explained(tmp_path, plan, "token_similarity", "distillation", "input")
+    assert "deit-b-224/token (tables/runs.toml)\n" in probed
+    for said in (text, probed):
+        assert "seed 7" not in said
+        assert "--seeds" not in said
+    assert "seed 7" in explained(tmp_path, plan, TABLE, "soft", "b_224")
+
+
 def test_a_size_of_a_data_set_and_an_ingredient(tmp_path: Path) -> None:
     plan, store = plan_all(), Store(tmp_path)
     (job,) = plan.cell("datasets", "imagenet", "train").jobs

@@ -172,6 +172,17 @@ def test_several_seeds(tmp_path: Path) -> None:
     assert cell.error == pytest.approx(cell.spread / 2**0.5)
 
 
+def test_a_published_network_has_no_seed_that_is_known(tmp_path: Path) -> None:
+    plan, store = plan_of("paper", (7,), released=True), Store(tmp_path)
+    for job in plan.graph:
+        fill(store, job)
+    found = {row: cell_of(store, plan, row, "b_224") for row in ("none", "soft")}
+    assert [(cell.origin, [one.seed for one in cell.seeds]) for cell in found.values()] == [
+        ("released weights", [None]),
+        ("trained here", [7]),
+    ]
+
+
 def test_more_seeds_do_not_make_a_verdict_weaker_unless_they_vary_more_than_is_stated() -> None:
     """A tolerance allows for the rerun of one seed; of 83.0, 83.4 and 83.8 (sd .4) the mean is known to 4.303 x .23."""
     seeds = tuple(SeedValue(seed, Fraction(83), None, None, ()) for seed in range(3))

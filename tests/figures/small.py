@@ -205,17 +205,21 @@ def write_specs(root: Path, figures: dict[str, str] = FIGURES, table: str = TABL
     return tables
 
 
-def specs(root: Path, scale: str = "mini") -> Specs:
-    return load(write_specs(root), scale)
+def specs(root: Path, scale: str = "mini", released: bool = False) -> Specs:
+    return load(write_specs(root), scale, released)
 
 
-def plan(root: Path, figure_id: str, scale: str = "mini", seeds: tuple[int, ...] = (0,)) -> FigurePlan:
-    return plan_figure(specs(root, scale), figure_id, seeds)
+def plan(
+    root: Path, figure_id: str, scale: str = "mini", seeds: tuple[int, ...] = (0,), released: bool = False
+) -> FigurePlan:
+    return plan_figure(specs(root, scale, released), figure_id, seeds)
 
 
-def finish(root: Path, figure_id: str, scale: str = "mini", without: tuple[str, ...] = ()) -> Figure:
+def finish(
+    root: Path, figure_id: str, scale: str = "mini", without: tuple[str, ...] = (), released: bool = False
+) -> Figure:
     """The figure with all its results, but for the jobs of the kinds or runs ``without``."""
-    planned = plan(root, figure_id, scale)
+    planned = plan(root, figure_id, scale, released=released)
     store = Store(root / "results" / scale)
     for job in planned.graph:
         if job.kind not in without and job.run not in without:

@@ -6,6 +6,7 @@ import hashlib
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -126,6 +127,20 @@ def test_nor_where_everything_is_there(drawn: dict[str, Figure], name: str) -> N
         canvas = renderer.draw(drawn[name])
         assert collisions(canvas) == []
         assert outside(canvas) == []
+
+
+def test_the_small_print_says_which_networks_were_published(tmp_path: Path) -> None:
+    said = {}
+    for name in ("margins", "curves"):
+        with house_style():
+            found = texts(renderer.draw(finish(tmp_path / name, name, "paper", released=True)))
+        said[name] = " ".join(text for text, _ in found)
+    assert "Here: scale 'paper', released weights." in said["margins"]
+    assert "Here: scale 'paper', seed 0." in said["curves"]
+    assert "Published weights, which have no curve: deit-ti-224/none, deit-b-224/none." in said["curves"]
+    assert "nothing to show" in said["curves"]
+    mixed = replace(finish(tmp_path / "longer", "longer", "paper"), origins=("trained here", "released weights"))
+    assert renderer._small_print(mixed)[0].startswith("Here: scale 'paper', released weights, and seed 0 of what was")
 
 
 def crowd(count: int) -> Figure:

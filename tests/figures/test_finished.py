@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from figures.small import IMAGES, finish, plan, points, whole
+from figures.small import CURVES, IMAGES, fill, finish, plan, points, whole, write_specs
 from replicate.collect.figure import XY, Bars, Field, Level
 from replicate.collect.figure_finish import finish_figure, progress
+from replicate.plan.figures import plan_figure
+from replicate.spec.load import load
 from replicate.store.store import Store
 
 
@@ -145,6 +147,39 @@ def test_curves_of_a_run_that_is_not_there(tmp_path: Path) -> None:
     assert xy(figure.panels[0]).series[0].label == "deit-ti-224/none"
     assert xy(figure.panels[0]).series[0].points == ()
     assert (figure.wanted, figure.pending) == (4, 2)
+
+
+def test_published_weights_have_no_curve_and_a_note_says_so(tmp_path: Path) -> None:
+    trained = 'runs      = ["deit-ti-224/none", "deit-ti-224/soft"]'
+    write_specs(tmp_path, {"curves": CURVES.replace('runs      = ["deit-ti-224/none"]', trained)})
+    planned = plan_figure(load(tmp_path / "tables", "paper", released=True), "curves", (0,))
+    store = Store(tmp_path / "results")
+    for job in planned.graph:
+        if job.kind != "predict":
+            fill(store, job)
+    figure = finish_figure(planned, store)
+    assert [[series.label for series in xy(panel).series] for panel in figure.panels] == [["deit-ti-224/soft"]] * 3
+    assert figure.notes == ("Published weights, which have no curve: deit-ti-224/none, deit-b-224/none.",)
+    # The training that has a curve, and its decisions.
+    assert (figure.wanted, figure.pending) == (2, 1)
+
+
+def test_curves_of_published_weights_alone_are_none(tmp_path: Path) -> None:
+    figure = finish(tmp_path, "curves", "paper", released=True)
+    assert [xy(panel).series for panel in figure.panels] == [()] * 3
+    assert (figure.wanted, figure.complete, figure.origins) == (0, True, ())
+
+
+def test_points_say_whether_their_network_was_published(tmp_path: Path) -> None:
+    for released, origin in ((True, "released weights"), (False, "trained here")):
+        for name in ("tokens", "speed"):
+            figure = finish(tmp_path / f"{name} {released}", name, "paper", released=released)
+            assert {point.origin for point in whole(figure, "here")} == {origin}
+            assert origin in figure.origins
+
+
+def test_what_is_not_there_has_no_origin(tmp_path: Path) -> None:
+    assert finish(tmp_path, "tokens", "paper", without=("probe",), released=True).origins == ()
 
 
 def test_a_damaged_curve_is_said_and_not_drawn(tmp_path: Path) -> None:

@@ -64,6 +64,18 @@ def paper_report(table3: Path, tmp_path_factory: pytest.TempPathFactory) -> Repo
 
 
 @pytest.fixture(scope="session")
+def published_report(table3: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Table 3 at the scale of the paper with published weights beside what is trained with seed 7, complete."""
+    folder = tmp_path_factory.mktemp("published-report")
+    plan = plan_of(table3, "paper", (7,), released=True)
+    store = Store(folder / "results")
+    fill_all(store, plan)
+    book = gather(plan, store)
+    write(book, folder / "site")
+    return Report(folder / "site", book, {})
+
+
+@pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """All tables and figures that there are, complete."""
     folder = tmp_path_factory.mktemp("whole-report")

@@ -14,6 +14,7 @@ from replicate.plan.cells import Plan, plan_tables
 from replicate.plan.job import Job
 from replicate.render.site.book import Book
 from replicate.spec.load import Specs, load
+from replicate.spec.released import PublishedFile
 from replicate.store.result import commit_result
 from replicate.store.store import FAILURE, Store
 
@@ -39,8 +40,10 @@ class Report(NamedTuple):
     left: dict[str, Job]
 
 
-def plan_of(folder: Path = ROOT / "tables", scale: str = "mini", seeds: tuple[int, ...] = (0,)) -> Plan:
-    specs: Specs = load(folder, scale)
+def plan_of(
+    folder: Path = ROOT / "tables", scale: str = "mini", seeds: tuple[int, ...] = (0,), released: bool = False
+) -> Plan:
+    specs: Specs = load(folder, scale, released)
     return plan_tables(specs, sorted(specs.tables), seeds)
 
 
@@ -78,7 +81,8 @@ def _data(folder: Path, job: Job, draw: np.random.Generator) -> tuple[list[str],
         np.save(folder / "real_labels.npy", labels)
         return ["real_labels.npy"], {"test": IMAGES, "classes": 10}
     (folder / "train_images.npy").write_bytes(job.key.encode())
-    return ["train_images.npy"], {"train": 960, "test": 2000, "classes": 10, "fingerprint": "ab" * 32}
+    sizes = {name: job.payload["data"][name] for name in ("train", "test", "classes")}
+    return ["train_images.npy"], sizes | {"fingerprint": "ab" * 32}
 
 
 def _train(folder: Path, job: Job, draw: np.random.Generator) -> tuple[list[str], dict[str, Any]]:
@@ -91,6 +95,12 @@ def _train(folder: Path, job: Job, draw: np.random.Generator) -> tuple[list[str]
     (folder / "model.safetensors").write_bytes(job.key.encode() * 100)
     summary = {"loss": curve[-1]["loss"], "epochs": 12, "images": 9216, "parameters": 356938}
     return ["curve.json", "model.safetensors"], summary
+
+
+def _weights(folder: Path, job: Job, draw: np.random.Generator) -> tuple[list[str], dict[str, Any]]:
+    (folder / "model.safetensors").write_bytes(job.key.encode() * 100)
+    file = PublishedFile.of(job.payload["file"])
+    return ["model.safetensors"], {"parameters": 356938, "file": file.file, "sha256": f"{file.sha256:0<64}"}
 
 
 def _predict(folder: Path, job: Job, draw: np.random.Generator) -> tuple[list[str], dict[str, Any]]:
@@ -122,4 +132,11 @@ def _probe(folder: Path, job: Job, draw: np.random.Generator) -> tuple[list[str]
     return ["similarity.json"], values | {"images": IMAGES}
 
 
-_MAKERS = {"data": _data, "train": _train, "predict": _predict, "measure": _measure, "probe": _probe}
+_MAKERS = {
+    "data": _data,
+    "weights": _weights,
+    "train": _train,
+    "predict": _predict,
+    "measure": _measure,
+    "probe": _probe,
+}

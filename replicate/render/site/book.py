@@ -12,9 +12,10 @@ from replicate.collect.table import Cell, Table
 from replicate.plan.cells import Plan
 from replicate.plan.figures import FigurePlan
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job
+from replicate.plan.job import Job, Kind
 from replicate.render.site import curve
 from replicate.render.site.addresses import Addresses, file_names
+from replicate.render.site.commands import command
 from replicate.render.site.sources import Sources, read_sources
 from replicate.store.result import Result
 from replicate.store.store import State, Store
@@ -33,9 +34,13 @@ Reader = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """A job as it stands. ``trouble``: what went wrong. ``readers`` read it directly, ``served`` counts all."""
+    """A job as it stands. ``trouble``: what went wrong. ``readers`` read it directly, ``served`` counts all.
+
+    ``seed`` is None where no seed decides it or nobody here knows it (`Graph.seed_of`).
+    """
 
     job: Job
+    seed: int | None
     state: State
     result: Result | None
     trouble: str
@@ -90,6 +95,14 @@ class Book:
     def table(self, table_id: str) -> Table:
         return self._by_id[table_id]
 
+    def command(self, *words: str) -> str:
+        """``python -m replicate WORDS`` as it finds what this site shows."""
+        return command(self.plan, *words)
+
+    def jobs_of(self, kind: Kind) -> list[JobFacts]:
+        """All jobs of one kind, in the order of the graph."""
+        return [facts for facts in self.jobs.values() if facts.job.kind == kind]
+
     def run_of(self, table_id: str, cell: Cell) -> str | None:
         """The run that a number is read from; None for data sets and for what nothing here makes."""
         return self._read_runs.get((table_id, cell.row, cell.column))
@@ -115,7 +128,10 @@ def gather(plan: Plan, store: Store, pictures: Sequence[Picture] = (), without_f
         for job in picture.plan.graph:
             graph.add(job)
     served, readers = plan.served(), _readers(plan)
-    jobs = {job.key: _facts(plan, store, job, readers.get(job.key, ()), served.get(job.key, 0)) for job in graph}
+    jobs = {
+        job.key: _facts(plan, store, job, graph.seed_of(job), readers.get(job.key, ()), served.get(job.key, 0))
+        for job in graph
+    }
     runs = _runs(plan, graph)
     addresses = _addresses(tables, pictures, graph, runs)
     by_id = {table.id: table for table in tables}
@@ -138,16 +154,15 @@ def _readers(plan: Plan) -> dict[str, tuple[Reader, ...]]:
     return {key: tuple(places) for key, places in found.items()}
 
 
-def _facts(plan: Plan, store: Store, job: Job, readers: tuple[Reader, ...], served: int) -> JobFacts:
+def _facts(plan: Plan, store: Store, job: Job, seed: int | None, readers: tuple[Reader, ...], served: int) -> JobFacts:
     state = store.state(job.key)
     trouble = store.damage.get(job.key, "") if state == "damaged" else ""
     if state == "failed":
         trouble = store.trouble(job.key)
-    again = " --again" if state == "done" else ""
-    options = "" if plan.specs.scale.id == "mini" else f" --scale {plan.specs.scale.id}"
-    options += f" --seeds {job.seed}" if job.seed else ""
-    command = f"python -m replicate run {job.key}{again}{options}"
-    return JobFacts(job, state, store.result(job.key), trouble, readers, served, command)
+    again = ["--again"] if state == "done" else []
+    # A job that no seed decides is among those of any seed.
+    made_by = command(plan, "run", job.key, *again, seed=seed or 0)
+    return JobFacts(job, seed, state, store.result(job.key), trouble, readers, served, made_by)
 
 
 def _runs(plan: Plan, graph: Graph) -> dict[str, tuple[str, ...]]:

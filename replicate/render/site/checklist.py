@@ -7,32 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from replicate.english import count
 from replicate.render import wording
 from replicate.render.overview import claims_said
 from replicate.render.site.amounts import megabytes, seconds, value
 from replicate.render.site.book import Book
-from replicate.render.site.recipe import blocks
+from replicate.render.site.checklist_item import COMPLETENESS, NEURIPS, Answer, Item
+from replicate.render.site.checklist_networks import parameters, seeds, splits, weights
 from replicate.store.result import Result
-
-Answer = Literal["yes", "partly", "no", "not recorded"]
-
-NEURIPS, COMPLETENESS = "NeurIPS", "ML Code Completeness"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """``facts`` are sentences, ``unknown`` values to be listed with what is said of each."""
-
-    group: str
-    question: str
-    asked_by: str
-    answer: Answer
-    facts: tuple[str, ...]
-    listed: tuple[tuple[str, str], ...] = ()
 
 
 def checklist(book: Book) -> list[Item]:
@@ -99,11 +83,11 @@ def _code(book: Book, results: list[Result]) -> Item:
 
 
 def _commands(book: Book, results: list[Result]) -> Item:
-    scale = book.plan.specs.scale.id
-    options = "" if scale == "mini" else f" --scale {scale}"
-    options += "" if book.plan.seeds == (0,) else f" --seeds {','.join(map(str, book.plan.seeds))}"
-    listed = tuple((table.id, f"python -m replicate table --id {table.id}{options}") for table in book.tables)
-    facts = ("each command trains and evaluates what is missing; every job has its own on the page of its run",)
+    listed = tuple((table.id, book.command("table", "--id", table.id)) for table in book.tables)
+    does = "trains and evaluates what is missing"
+    if book.jobs_of("weights"):
+        does = "evaluates what is missing, and trains what no published weights stand for unless --no-train is added"
+    facts = (f"each command {does}; every job has its own on the page of its run",)
     return Item("Code", "Is there a command for every result?", COMPLETENESS, "yes", facts, listed)
 
 
@@ -119,28 +103,6 @@ def _data(book: Book, results: list[Result]) -> Item:
     answer: Answer = "yes" if made == len(listed) else "partly" if made else "not recorded"
     said = ("sizes as found, and a fingerprint of the files",)
     return Item("Data", "Which data, and can it be told from another copy?", NEURIPS, answer, said, tuple(listed))
-
-
-def _splits(book: Book, results: list[Result]) -> Item:
-    facts = (
-        f"the {book.plan.specs.runs.evaluation.weights} weights of a training are evaluated, once; no training is "
-        "stopped or picked by what it scores on the test images",
-        "with several seeds the mean is shown, never the best",
-        "the recipe is an input: on which images its authors chose it is not recorded, and the paper's accuracies "
-        "are themselves of ImageNet's validation images (deit#62)",
-    )
-    return Item("Data", "Are the test images kept out of every choice?", NEURIPS, "partly", facts)
-
-
-def _seeds(book: Book, results: list[Result]) -> Item:
-    seeds = book.plan.seeds
-    facts = (
-        f"{count(len(seeds), 'seed')}: {', '.join(map(str, seeds))}",
-        f"n = {len(seeds)} for every number that depends on a seed",
-        "a teacher is trained once, with seed 0, so the spread of its students is their own",
-    )
-    answer: Answer = "yes" if len(seeds) > 1 else "partly"
-    return Item("Statistics", "How many runs is a number made of, with which seeds?", NEURIPS, answer, facts)
 
 
 def _errors(book: Book, results: list[Result]) -> Item:
@@ -159,37 +121,6 @@ def _errors(book: Book, results: list[Result]) -> Item:
         "a verdict needs the whole 95 % interval on one side: 1.96 standard errors, or Student's t where seeds are few",
     )
     return Item("Statistics", "Are there error bars, and how are they computed?", NEURIPS, "yes", facts)
-
-
-def _parameters(book: Book, results: list[Result]) -> Item:
-    own: dict[tuple[str, str, str], bool] = {}
-    listed: dict[str, str] = {}
-    for name in book.runs:
-        for block in blocks(book.plan, book.sources, name):
-            for row in block.rows:
-                own[block.place, row.name, row.paper] = bool(row.source)
-                if row.unknown:
-                    listed.setdefault(f"{block.title}: {row.name} = {row.paper}", row.source)
-    total, sourced = len(own), sum(own.values())
-    facts = (
-        f"{count(total, 'value')} in the recipes of {count(len(book.runs), 'run')}, all of them given",
-        f"beside {sourced:,} stands who says so; {total - sourced:,} have only what the head of their block says",
-        f"{count(len(listed), 'value')} nobody published: marked unknown, and chosen here"
-        if listed
-        else "none is marked unknown",
-    )
-    answer: Answer = "partly" if listed or sourced < total else "yes"
-    question = "Is every hyper-parameter given, with its source?"
-    return Item("Hyper-parameters", question, NEURIPS, answer, facts, tuple(listed.items()))
-
-
-def _weights(book: Book, results: list[Result]) -> Item:
-    made = [result for result in results if any(name.endswith(".safetensors") for name in result.files)]
-    facts = (
-        f"the weights of {count(len(made), 'training')} are stored, each file with its SHA-256",
-        "they are not published: the commands make them again",
-    )
-    return Item("Results", "Are the trained networks available?", COMPLETENESS, "partly" if made else "no", facts)
 
 
 def _complete(book: Book, results: list[Result]) -> Item:
@@ -244,13 +175,13 @@ _ITEMS: tuple[Callable[[Book, list[Result]], Item], ...] = (
     _code,
     _versions,
     _data,
-    _splits,
-    _parameters,
-    _seeds,
+    splits,
+    parameters,
+    seeds,
     _errors,
     _hardware,
     _compute,
-    _weights,
+    weights,
     _complete,
     _claims,
 )

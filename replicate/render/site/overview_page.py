@@ -83,7 +83,7 @@ def jobs_context(book: Book) -> dict[str, Any]:
             "facts": facts,
             "href": book.addresses.job(facts.job.key),
             "run": facts.job.run,
-            "seed": "" if facts.job.seed is None else facts.job.seed,
+            "seed": "" if facts.seed is None else facts.seed,
             "seconds": facts.result.cost["wall_seconds"] if facts.result else "",
             "wall": amounts.seconds(facts.result.cost["wall_seconds"]) if facts.result else "",
             "planned": facts.job.seconds,

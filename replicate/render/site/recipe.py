@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,8 +20,9 @@ RUNS = "runs.toml"
 class Ingredient:
     """One value. ``paper`` is what runs.toml writes down, ``source`` the comment beside it.
 
-    ``changed`` says what replaces it (the scale, the run itself) and ``why`` is the comment beside that; both are
-    empty where the value here is the paper's. ``unknown``: nobody published it.
+    ``here`` is empty where nothing here uses it: the weights were published. ``changed`` says what replaces it (the
+    scale, the run itself) and ``why`` is the comment beside that; both are empty where the value here is the paper's.
+    ``unknown``: nobody published it.
     """
 
     name: str
@@ -38,21 +39,27 @@ class Ingredient:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A group of values: the recipe, how the teacher is used, the evaluation. ``said`` is the comment at its head."""
+    """A group of values: the recipe, how the teacher is used, the evaluation. ``said`` is the comment at its head.
+
+    ``used``: False where it is only what the paper says of a network whose published weights are read.
+    """
 
     title: str
     place: str
     said: str
     rows: tuple[Ingredient, ...]
+    used: bool = True
 
 
 def blocks(plan: Plan, sources: Sources, name: str) -> list[Block]:
-    """Everything that decides how run ``name`` is trained and evaluated."""
+    """Everything that decides how run ``name`` is trained and evaluated; of published weights, how the paper did it."""
     runs = plan.specs.runs
     run = runs.runs[name]
     found = [_recipe(plan, sources, name, run)] if run.recipe else []
     if run.distillation:
         found.append(_plain(sources, "Distillation", ("distillation", run.distillation), _of(runs, run.distillation)))
+    if name in plan.specs.scale.released:
+        found = [_unused(block) for block in found]
     evaluation = _plain(sources, "Evaluation", ("evaluation",), runs.evaluation)
     return [*found, _changed(evaluation, "weights", run.weights)]
 
@@ -111,6 +118,12 @@ def _plain(sources: Sources, title: str, place: Place, values: BaseModel) -> Blo
     return Block(title, f"tables/runs.toml, [{'.'.join(place)}]", sources.of(RUNS, *place), rows)
 
 
+def _unused(block: Block) -> Block:
+    """``block`` as the paper has it: whatever the scale changes of it, nothing is trained with it."""
+    rows = tuple(replace(row, here="", changed="", why="") for row in block.rows)
+    return replace(block, rows=rows, used=False)
+
+
 def _changed(block: Block, field: str, given: str | None) -> Block:
     """``block`` with one value as the run itself says."""
     if given is None:
@@ -119,4 +132,4 @@ def _changed(block: Block, field: str, given: str | None) -> Block:
         Ingredient(row.name, value(given), row.paper, row.source, "this run") if row.name == field else row
         for row in block.rows
     )
-    return Block(block.title, block.place, block.said, rows)
+    return replace(block, rows=rows)

@@ -41,13 +41,27 @@ def context(book: Book, name: str) -> dict[str, Any]:
 def data_context(book: Book, key: str) -> dict[str, Any]:
     """What the template of a data set's page is given."""
     facts = book.jobs[key]
-    bound = facts.job.payload["data"]
+    bound = dict(facts.job.payload["data"])
     users = [(name, book.addresses.run(name)) for name in book.runs if key in _inputs(book, name)]
     named = {name: data.model_dump() for name, data in book.plan.specs.scale.data.items()}
     # Corrected labels name the data set they are of; in a job that is spelt out.
     full = {name: body | ({"of": named[body["of"]]} if "of" in body else {}) for name, body in named.items()}
     names = [name for name, body in full.items() if body == bound]
-    return {"name": key, "names": names, "bound": _pairs(bound), "job": job(book, facts), "users": users}
+    heading, shown = "Data", job(book, facts)
+    if not names and bound.get("train") == 0:
+        # What networks are evaluated on is read without the training images of its data set (`Expander.test_data`).
+        names = [name for name, body in full.items() if body | {"train": 0} == bound]
+        heading = "Validation images"
+        del bound["train"]
+        shown["results"] = [(what, text) for what, text in shown["results"] if what != "train"]
+    return {
+        "name": key,
+        "heading": heading,
+        "names": names,
+        "bound": _pairs(bound),
+        "job": shown,
+        "users": users,
+    }
 
 
 def summary(book: Book, name: str) -> dict[str, Any]:
@@ -80,7 +94,7 @@ def job(book: Book, facts: JobFacts) -> dict[str, Any]:
     result = facts.result
     made = result.provenance if result else {}
     curve = facts.curve()
-    seed = "" if facts.job.seed is None else f", seed {facts.job.seed}"
+    seed = "" if facts.seed is None else f", seed {facts.seed}"
     return {
         "facts": facts,
         "key": facts.job.key,
@@ -104,14 +118,16 @@ def _what(book: Book, name: str, run: RunSpec, jobs: list[JobFacts]) -> list[tup
     pixels = scale.resolutions.get(str(run.resolution))
     model = scale.models.get(run.model)
     built = next((facts.job.payload["model"]["timm"] for facts in jobs if "model" in facts.job.payload), None)
+    published = name in scale.released
+    before = "in the paper, " if published else ""
     found = [
         ("model", run.model + (f", here {built}" if built else ""), ""),
         ("resolution", f"{run.resolution} in the paper, here {pixels} pixels", ""),
         ("data", run.data, ""),
-        ("starts from", run.init or "random weights", _address(book, run.init)),
-        ("teacher", run.teacher or "none", _address(book, run.teacher)),
+        (f"{before}starts from", run.init or "random weights", _address(book, run.init)),
+        (f"{before}teacher", run.teacher or "none", _address(book, run.teacher)),
     ]
-    if name in scale.released:
+    if published:
         found.append(("read, not trained", f"published weights, {scale.released[name]}", ""))
     if model and model.args:
         found.insert(1, ("dimensions", amounts.value(dict(model.args)), ""))

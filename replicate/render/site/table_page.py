@@ -171,7 +171,12 @@ def _facts(table: Table, cell: Cell) -> list[str]:
 
 
 def _counts(cell: Cell) -> list[str]:
-    return [f"seed {s.seed}: {s.correct:,} of {s.images:,}" for s in cell.seeds if s.correct is not None and s.images]
+    counted = [(s, s.correct, s.images) for s in cell.seeds]
+    return [
+        wording.of_seed(s, f"{correct:,} of {images:,}")
+        for s, correct, images in counted
+        if correct is not None and images
+    ]
 
 
 def _number(book: Book, table: Table, cell: Cell, row: str, column: str, shared: str) -> Number:
