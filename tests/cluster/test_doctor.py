@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from secure_site import serving
 
 from cluster.testbed import Testbed, wait_for
 from replicate.launch.doctor import probe
@@ -257,30 +258,49 @@ def test_images_on_the_nodes(testbed: Testbed, replicate: Call, tables: Path, im
     assert levels(short)["data imagenet-1k/val"] == "fail"
     assert "1 images of 2 classes, not 2 of 2" in short.stdout
 
+    # ImageNet-V2 is only evaluated on: it has no training images, and needs none.
+    for name in ("0", "1"):
+        (images / "imagenet-v2" / "val" / name).mkdir(parents=True)
+    seen = replicate(*call, str(profile))
+    assert "data imagenet-v2/train" not in levels(seen)
+    assert levels(seen)["data imagenet-v2/val"] == "fail"
+
 
 def test_published_weights_on_the_nodes(
     testbed: Testbed, replicate: Call, tables: Path, images: Path, tmp_path: Path
 ) -> None:
-    listening = socket.create_server(("localhost", 0))
-    near, nowhere = "near-0123abcd.pth", "nowhere-0123abcd.pth"
-    far = f"https://localhost:{listening.getsockname()[1]}/far-0123abcd.pth"
-    scale = tables / "scales" / "paper.toml"
-    before, _, rest = scale.read_text().partition("[released]\n")
-    entries = {"deit-s-224/none": near, "deit-ti-224/none": far, "deit-b-224/none": nowhere}
-    own = "".join(f'"{run}" = "{file}"\n' for run, file in entries.items())
-    scale.write_text(f"{before}[released]\n{own}{rest[rest.index(chr(10) * 2) :]}")
+    files = tmp_path / "site"
+    files.mkdir()
+    near, far, nowhere = "near-0123abcd.pth", "far-0123abcd.pth", "nowhere-0123abcd.pth"
+    (files / far).write_bytes(b"")
     (images / "weights").mkdir()
     (images / "weights" / near).write_bytes(b"")
-    profile = changed(testbed, tmp_path, ("[paths]\n", f'[paths]\ndata = "{images}"\n'))
-    call = ("doctor", "--scale", "paper", "--tables", str(tables), "--cluster", str(profile), "--from", "released")
-    with listening:
+    scale = tables / "scales" / "paper.toml"
+    before, _, rest = scale.read_text().partition("[released]\n")
+    with serving(files, tmp_path) as (address, certificate):
+        entries = {
+            "deit-s-224/none": near,
+            "deit-ti-224/none": f"{address}/{far}",
+            "deit-b-224/none": nowhere,
+            "deit-b-384/none": f"{address}/absent-0123abcd.pth",
+        }
+        own = "".join(f'"{run}" = "{file}"\n' for run, file in entries.items())
+        scale.write_text(f"{before}[released]\n{own}{rest[rest.index(chr(10) * 2) :]}")
+        known = ("export OMP_NUM_THREADS=1", f"export OMP_NUM_THREADS=1 SSL_CERT_FILE={certificate}")
+        profile = changed(testbed, tmp_path, ("[paths]\n", f'[paths]\ndata = "{images}"\n'), known)
+        call = ("doctor", "--scale", "paper", "--tables", str(tables), "--cluster", str(profile), "--from", "released")
         lacking = replicate(*call)
-        (images / "weights" / nowhere).write_bytes(b"")
+        for file in (nowhere, "absent-0123abcd.pth"):
+            (images / "weights" / file).write_bytes(b"")
+        shutil.rmtree(images / "imagenet-1k" / "train")
         whole = replicate(*call)
     assert levels(lacking)["weights"] == "fail"
-    assert "1 can be downloaded from there, not nowhere-0123abcd.pth" in lacking.stdout
-    assert levels(whole)["weights"] == "ok"
-    assert f"2 of 3 files in {images}/weights on n" in whole.stdout
+    assert "1 answer at their address, not nowhere-0123abcd.pth, absent-0123abcd.pth" in lacking.stdout
+    assert levels(whole)["weights"] == "ok", whole.stdout
+    assert f"3 of 4 files in {images}/weights on n" in whole.stdout
+    # Who only evaluates needs no training images.
+    assert levels(whole)["data imagenet-1k/train"] == "warn"
+    assert whole.returncode == 0, whole.stdout
 
 
 @pytest.mark.torch

@@ -1,0 +1,203 @@
+"""The file of a release to stored weights, and what can be wrong with it: each on a file of the test."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from secure_site import serving
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from replicate.engine import models  # noqa: E402
+from replicate.engine.run import execute  # noqa: E402
+from replicate.errors import NotAvailable, UserError  # noqa: E402
+from replicate.launch.worker import failure_kind  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+SIZE, CLASSES = 32, 10
+DISTILLED = {
+    "name": "v",
+    "timm": "deit_tiny_distilled_patch16_224",
+    "args": {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2},
+    "resizable": True,
+    "pos_embed_std": None,
+    "channels_last": False,
+}
+CONVNET = DISTILLED | {
+    "timm": "regnety_002",
+    "args": {"depth": 4, "w0": 16, "wa": 12.0, "wm": 1.5, "stem_width": 8},
+    "resizable": False,
+}
+
+
+def tensors_of(model: dict[str, Any], seed: int = 5) -> dict[str, Any]:
+    return dict(models.build(model, SIZE, CLASSES, seed=seed).state_dict())
+
+
+def named(path: Path) -> str:
+    """Renames ``path`` as torch.hub wants it: with the first digits of its SHA-256."""
+    digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    return path.rename(path.with_name(f"{path.stem}-{digits}{path.suffix}")).name
+
+
+def stored(folder: Path, holds: Any, name: str = "net.pth") -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(holds, folder / name)
+    return named(folder / name)
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that files are looked for in."""
+    monkeypatch.setenv("REPLICATE_DATA", str(tmp_path / "datasets"))
+    folder = tmp_path / "datasets" / "weights"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def run(file: str, folder: Path, model: dict[str, Any] = DISTILLED, **changes: Any) -> dict[str, Any]:
+    payload = {"kind": "weights", "model": model, "size": SIZE, "data": {"classes": CLASSES}, "file": file} | changes
+    folder.mkdir(parents=True, exist_ok=True)
+    return execute(payload, {}, folder, lambda fields: None, lambda: False)
+
+
+@pytest.mark.parametrize("model", [DISTILLED, CONVNET], ids=["vit", "convnet"])
+@pytest.mark.parametrize("form", ["model.pth", "plain.pth", "model.safetensors"])
+def test_the_tensors_are_those_of_the_file(weights: Path, tmp_path: Path, model: dict[str, Any], form: str) -> None:
+    tensors = tensors_of(model)
+    # A checkpoint of the released code has both; the averaged ones are never reported (deit#67).
+    both = {"model": tensors, "model_ema": tensors_of(model, seed=6)}
+    if form.endswith("safetensors"):
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights / form)
+    else:
+        torch.save(both if form == "model.pth" else tensors, weights / form)
+    file = named(weights / form)
+    summary = run(file, tmp_path / "job", model)
+    found = load_file(tmp_path / "job" / "model.safetensors")
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensors[name]) for name in found)
+    assert summary["sha256"] == hashlib.sha256((weights / file).read_bytes()).hexdigest()
+    assert (summary["file"], summary["parameters"] > 0) == (file, True)
+
+
+def test_another_file_than_its_name_says(weights: Path, tmp_path: Path) -> None:
+    file = stored(weights, {"model": tensors_of(DISTILLED)})
+    (weights / file).write_bytes((weights / file).read_bytes()[:-100])
+    with pytest.raises(UserError, match=f"{file}: a file whose SHA-256 begins with {file[4:12]}, got "):
+        run(file, tmp_path / "job")
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "said"),
+    [
+        (DISTILLED | {"timm": "deit_tiny_patch16_224"}, {}, r"pos_embed: \(1, 17, 16\), got \(1, 18, 16\)"),
+        (DISTILLED, {"size": 64}, r"at 64 pixels .*: pos_embed: "),
+        (DISTILLED, {"data": {"classes": 7}}, "with 7 classes, got those of another network"),
+        (DISTILLED | {"args": DISTILLED["args"] | {"depth": 3}}, {}, r"got those of another network: .*blocks\.2"),
+        (CONVNET, {}, "regnety_002 .*, got those of another network"),
+    ],
+    ids=["no token", "size", "classes", "depth", "kind"],
+)
+def test_weights_of_another_network(
+    weights: Path, tmp_path: Path, model: dict[str, Any], changes: dict[str, Any], said: str
+) -> None:
+    file = stored(weights, {"model": tensors_of(DISTILLED)})
+    with pytest.raises(UserError, match=f"(?s){said}"):
+        run(file, tmp_path / "job", model, **changes)
+
+
+def test_patches_of_another_size(weights: Path, tmp_path: Path) -> None:
+    """timm would resample them to the network, which nobody has published then."""
+    tensors = tensors_of(DISTILLED)
+    name = "patch_embed.proj.weight"
+    tensors[name] = torch.nn.functional.interpolate(tensors[name], scale_factor=2)
+    with pytest.raises(UserError, match=r"those of another network or size: patch_embed\.proj\.weight: "):
+        run(stored(weights, {"model": tensors}), tmp_path / "job")
+
+
+@pytest.mark.parametrize("holds", [{}, {"model": {}}, [1], {"model": 3}], ids=["nothing", "none", "list", "number"])
+def test_a_file_without_weights(weights: Path, tmp_path: Path, holds: Any) -> None:
+    """Of none at all timm would fetch its own."""
+    with pytest.raises(UserError, match=r"weights of deit_tiny_distilled_patch16_224 at 32 pixels .*, got a file "):
+        run(stored(weights, holds), tmp_path / "job")
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_file_that_runs_code_when_it_is_read_runs_none(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a file that cannot be read"):
+        run(stored(weights, {"model": Trap(tmp_path / "sprung")}), tmp_path / "job")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_missing_file_says_where_it_belongs(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotAvailable, match=f"{weights}/net-0123abcd.pth: the published weights"):
+        run("net-0123abcd.pth", tmp_path / "job")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a file on an https server, and the certificate that vouches for it."""
+    folder = tmp_path_factory.mktemp("site")
+    file = stored(folder / "files", {"model": tensors_of(DISTILLED)})
+    with serving(folder / "files", folder) as (address, certificate):
+        yield f"{address}/{file}", certificate
+
+
+def test_what_lies_nowhere_is_downloaded(
+    site: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, certificate = site
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    # Nothing has to lie anywhere, so nobody has to say where.
+    monkeypatch.delenv("REPLICATE_DATA", raising=False)
+    job = tmp_path / "job"
+    job.mkdir()
+    (job / f".{url.rpartition('/')[2]}.0123.partial").write_bytes(b"half, of a download that was killed")
+    run(url, job)
+    assert load_file(job / "model.safetensors").keys() == tensors_of(DISTILLED).keys()
+    assert [path.name for path in job.iterdir()] == ["model.safetensors"]
+
+
+def test_without_a_network_it_says_what_to_do(
+    site: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, certificate = site
+    file = url.rpartition("/")[2]
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    for wrong in (url, f"https://localhost:9/{file}", f"https://no-such-host.invalid/{file}"):
+        with pytest.raises(NotAvailable, match=f"{wrong}: cannot be downloaded from here .*\n  fetch it where"):
+            run(wrong, tmp_path / "job")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with pytest.raises(NotAvailable, match="404"):
+        run(url.replace(file, "absent-0123abcd.pth"), tmp_path / "job")
+    assert not list((tmp_path / "job").iterdir())
+
+
+def test_a_download_that_fills_the_disk_is_no_fault_of_the_network(
+    site: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, disk: Callable[..., Path]
+) -> None:
+    url, certificate = site
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    monkeypatch.delenv("REPLICATE_DATA", raising=False)
+    with pytest.raises(OSError, match="No space left") as caught:
+        run(url, disk("size=16k") / "job")
+    assert caught.value.errno == errno.ENOSPC
+    assert failure_kind(caught.value) == ("disk full", True)
