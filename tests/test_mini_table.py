@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from stage import ROOT, Call, environment
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.alone]
 
 CHANCE = 10.0
 

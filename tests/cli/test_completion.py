@@ -51,7 +51,7 @@ def complete(script: str, words: str, last: str) -> list[str]:
         ("deit-replicate explain distillation_ablation", "token_b", ["token_both"]),
         ("deit-replicate explain distillation_ablation hard", "b_3", ["b_384"]),
         ("deit-replicate completion", "b", ["bash"]),
-        ("deit-replicate table", "--no", ["--no-run"]),
+        ("deit-replicate table", "--no", ["--no-run", "--no-train"]),
     ],
 )
 def test_completion(script: str, words: str, last: str, expected: list[str]) -> None:
