@@ -65,7 +65,7 @@ def predict(
     labels: list[NDArray[np.int16]] = []
     decided: dict[str, list[NDArray[np.int16]]] = {}
     done = 0
-    portion = Portion(BATCH)
+    portion = Portion.of_evaluation(BATCH, payload["size"], device)
     progress = Progress(report)
     batches = evaluation_batches(data.test, payload["size"], evaluation, BATCH, decode_workers(device))
     with torch.no_grad():

@@ -72,7 +72,7 @@ def similarities(
     """Cosines of the two tokens, float64 [images, blocks + 1]: after each block and after the final norm."""
     device = next(network.parameters()).device
     parts: list[Tensor] = []
-    portion = Portion(BATCH)
+    portion = Portion.of_evaluation(BATCH, size, device)
     done = 0
     batches = evaluation_batches(split, size, evaluation, BATCH, decode_workers(device), range(images))
     with torch.no_grad():

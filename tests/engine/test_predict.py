@@ -12,6 +12,7 @@ pytest.importorskip("timm")
 
 from replicate.engine import models, predict  # noqa: E402
 from replicate.engine.checkpoint import weights_bytes  # noqa: E402
+from replicate.engine.portion import Portion  # noqa: E402
 from replicate.engine.run import KINDS, execute  # noqa: E402
 from replicate.engine.stream import evaluation_batches  # noqa: E402
 from replicate.engine.upstream import data_set  # noqa: E402
@@ -133,6 +134,14 @@ def test_as_many_images_at_a_time_as_are_asked_for(tmp_path, network, data, monk
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", "100")
     run(tmp_path / "p", network, data)
     assert sizes == [100, 100, 56, 44]
+
+
+@pytest.mark.parametrize(
+    ("size", "device", "images"),
+    [(16, "cpu", 256), (64, "cpu", 256), (224, "cpu", 20), (384, "cpu", 7), (2000, "cpu", 1), (384, "cuda", 256)],
+)
+def test_a_cpu_gets_as_many_pixels_at_a_time_as_its_memory_takes(size, device, images):
+    assert Portion.of_evaluation(256, size, torch.device(device)).images == images
 
 
 def test_what_does_not_fit_in_any_parts_fails(tmp_path, network, data, monkeypatch):
