@@ -73,6 +73,7 @@ class Finisher:
             spec=f"tables/{self.plan.specs.files[table_id].name}",
             digest=self._digest(spec, planned),
             commits=tuple(sorted({str(one.get("commit", "unknown")) for one in made})),
+            processors=tuple(sorted({str(one["processor"]) for one in made if one.get("processor")})),
             macros=self.plan.specs.runs.paper.macros,
             uncommitted=any(one.get("dirty") is True for one in made),
         )

@@ -186,6 +186,8 @@ class Table:
     """Hash of the spec and of every result behind the table: the same inputs give the same digest."""
     commits: tuple[str, ...] = ()
     """Of the code that made the results behind the table."""
+    processors: tuple[str, ...] = ()
+    """That they were computed on: each rounds in its own way, and a training amplifies that."""
     uncommitted: bool = False
     """Some of them were made with changes that no commit holds."""
     macros: str = "Deit"

@@ -26,6 +26,7 @@ def render(table: Table) -> str:
         "spec": table.spec,
         "digest": table.digest,
         "commits": list(table.commits),
+        "processors": list(table.processors),
         "uncommitted": table.uncommitted,
         "metric": table.metric,
         "unit": table.unit,

@@ -103,11 +103,13 @@ def counted(counts: Mapping[str, int], order: Sequence[str] = ()) -> str:
 
 
 def made_from(tables: Sequence[Table]) -> str:
-    """The commits that the numbers were made from, and a warning where they do not hold all of the code."""
+    """The commits and processors that made the numbers, and a warning where commits do not hold all of the code."""
     commits = sorted({commit[:12] for table in tables for commit in table.commits})
     if not commits:
         return ""
-    said = f"Made from commit{'s' if len(commits) > 1 else ''} {', '.join(f'`{commit}`' for commit in commits)}."
+    processors = sorted({processor for table in tables for processor in table.processors})
+    on = f" on {', '.join(processors)}" if processors else ""
+    said = f"Made from commit{'s' if len(commits) > 1 else ''} {', '.join(f'`{commit}`' for commit in commits)}{on}."
     dirty = sum(table.uncommitted for table in tables)
     if not dirty:
         return said

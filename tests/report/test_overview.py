@@ -49,12 +49,14 @@ def test_a_table_in_one_line_of_markdown(report: Report, paper_report: Report) -
 
 def test_the_commits_are_named_and_changes_without_one_are_warned_of(report: Report) -> None:
     (table,) = report.book.tables
-    clean = replace(table, commits=("1" * 40,), uncommitted=False)
+    clean = replace(table, commits=("1" * 40,), uncommitted=False, processors=())
     assert made_from([clean]) == f"Made from commit `{'1' * 12}`."
-    dirty = replace(table, commits=("2" * 40,), uncommitted=True)
+    dirty = replace(table, commits=("2" * 40,), uncommitted=True, processors=())
     assert made_from([clean, dirty]).startswith(f"Made from commits `{'1' * 12}`, `{'2' * 12}`. **Warning: results ")
     assert "behind 1 of the 2 tables" in markdown([clean, dirty])
     assert made_from([replace(table, commits=())]) == ""
+    named = [replace(clean, processors=("a Xeon",)), replace(clean, processors=("a Xeon", "an EPYC"))]
+    assert made_from(named) == f"Made from commit `{'1' * 12}` on a Xeon, an EPYC."
 
 
 def test_a_number_that_the_recipe_sets_is_no_headline(report: Report) -> None:
