@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,8 +132,7 @@ def _show(workspace: Workspace, tables: list[Table], figures: int) -> None:
         click.echo(f"{table.id:<{width}}  {title:<8}  {_states(table)}")
     folder = workspace.shown(workspace.rendered)
     written = f"{count(len(tables), 'table')} and {count(figures, 'file')} of figures"
-    claims = shlex.join(["python", "-m", "replicate", "claims", *workspace.given])
-    click.echo(f"\n{written} in {folder}; claims: {claims}")
+    click.echo(f"\n{written} in {folder}; claims: {workspace.call('claims')}")
 
 
 def states_of(table: Table) -> dict[str, int]:

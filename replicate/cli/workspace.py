@@ -88,9 +88,10 @@ class Workspace:
         return Store(self.results)
 
     def call(self, *words: str) -> str:
-        """A call of another command that finds the same things as this one, seeds included."""
+        """Another command that finds the same things as this one, and writes to the same place."""
         seeds = [] if self.seeds == (0,) else ["--seeds", ",".join(map(str, self.seeds))]
-        return shlex.join([*words, *self.given, *seeds])
+        out = [] if self.out == self.root / "out" else ["--out", str(self.out)]
+        return shlex.join(["python", "-m", "replicate", *words, *self.given, *seeds, *out])
 
     def shown(self, path: Path) -> str:
         """As short as it can be typed from here."""

@@ -217,33 +217,41 @@ def _own_error(side: Measured) -> float | None:
 
 
 def _over_seeds(sides: Sides, seeds: Sequence[int], per_seed: Sequence[float], noise: SeedNoise) -> Error:
-    """How sure the mean margin is over other seeds; a teacher that the students of all seeds share is one draw."""
-    each = [{name for both in sides for side in both for name in side.networks.get(seed, ())} for seed in seeds]
-    shared = frozenset(set.intersection(*each)) if len(seeds) > 1 else frozenset[str]()
-    own = seed_error(_stated(sides, seeds[0], noise, shared), per_seed)
-    return combined([own, known(_stated(sides, seeds[0], noise, shared, once=True))]) if shared else own
+    """How sure the mean margin is over other seeds; what all of them share, such as a teacher, is one draw."""
+    each = [_weights(sides, seed) for seed in seeds]
+    unit = next((side.scale / 100 for both in sides for side in both if side.hits), 0.0)
+    moving, fixed = _Weights({}, {}), _Weights({}, {})
+    for kind in _Weights._fields:
+        for key in dict.fromkeys(key for weights in each for key in getattr(weights, kind)):
+            found = [getattr(weights, kind).get(key, 0.0) for weights in each]
+            # With several seeds, what weighs the same at each does not show in how their margins differ.
+            into = fixed if len(seeds) > 1 and len(set(found)) == 1 else moving
+            getattr(into, kind)[key] = sum(found) / len(seeds)
+    stated, once = (noise.scaled(unit).of_sum(one.networks.values(), one.cells.values()) for one in (moving, fixed))
+    own = seed_error(stated * sqrt(len(seeds)), per_seed)
+    return combined([own, known(once)]) if fixed.networks else own
 
 
-def _stated(sides: Sides, seed: int, noise: SeedNoise, shared: frozenset[str], once: bool = False) -> float:
-    """Standard deviation of the mean margin between seeds, by what the scale states of counts over images.
+class _Weights(NamedTuple):
+    """How much a margin moves with each network, and with what each side's heads add of their own."""
 
-    Of the networks that are others at each seed; with ``once`` of those in ``shared``, which are the same at all.
-    """
-    networks: dict[str, float] = {}
-    cells: dict[int, float] = {}
-    unit = 0.0
+    networks: dict[str, float]
+    cells: dict[tuple[int, tuple[str, ...]], float]
+
+
+def _weights(sides: Sides, seed: int) -> _Weights:
+    """Of the mean margin at ``seed``; a network on both sides cancels."""
+    found = _Weights({}, {})
     for left, right in sides:
         for side, sign in ((left, 1.0), (right, -1.0)):
-            if not side.hits or not side.networks[seed]:
+            names = side.networks.get(seed, ())
+            if not side.hits or not names:
                 continue
-            unit = side.scale / 100
             share = sign / len(sides)
-            if shared.issuperset(side.networks[seed]) == once:
-                cells[id(side)] = cells.get(id(side), 0.0) + share
-            for network in side.networks[seed]:
-                if (network in shared) == once:
-                    networks[network] = networks.get(network, 0.0) + share / len(side.networks[seed])
-    return noise.scaled(unit).of_sum(networks.values(), cells.values())
+            found.cells[id(side), names] = found.cells.get((id(side), names), 0.0) + share
+            for name in names:
+                found.networks[name] = found.networks.get(name, 0.0) + share / len(names)
+    return found
 
 
 def _difference(both: tuple[Measured, Measured], seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

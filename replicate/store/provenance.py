@@ -72,7 +72,7 @@ def threads() -> int:
     OpenMP takes a list too, for nested regions, of which torch has none.
     """
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(first) if first.isdecimal() else 1
+    return max(1, int(first)) if first.isdecimal() else 1
 
 
 def _processor() -> str:

@@ -260,6 +260,18 @@ def test_a_teacher_that_all_seeds_share_is_one_draw() -> None:
     assert judged(spec, one_side, sd=2.0).error == pytest.approx(sqrt((4 + 1) / 2 + 1))
 
 
+def test_a_network_that_one_side_shares_and_the_other_has_anew_does_not_cancel() -> None:
+    """Table 4: DeiT without distillation beside teachers of seeds 0 and 1, its student beside that of seed 0 alone."""
+    spec = table(left="one.s", above="two.s")
+    one, two = measured("a", "1111", "1111"), measured("b", "0000", "0000")
+    ours = {
+        "one.s": replace(one, networks={0: ("a-s0", "t-s0"), 1: ("a-s1", "t-s1")}),
+        "two.s": replace(two, networks={0: ("b-s0", "t-s0"), 1: ("b-s1", "t-s0")}),
+    }
+    # Students a and b: four draws of a quarter. Teachers: t-s0 1/4 - 1/2, t-s1 1/4.
+    assert judged(spec, ours, sd=2.0).error == pytest.approx(2 * sqrt(4 / 16 + 1 / 16 + 1 / 16))
+
+
 def cosine(network: str, *values: float, errors: tuple[float | None, ...] = ()) -> Measured:
     """Numbers by seed that are no counts."""
     seeds = range(len(values))

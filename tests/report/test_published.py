@@ -131,7 +131,7 @@ def test_the_checklist_tells_published_weights_from_trained_ones(published_repor
     assert item(published_report, "which seeds").facts == (
         "1 seed: 7",
         "n = 1 for every number that depends on a seed",
-        "a teacher is trained once, with seed 0, so the spread of its students is their own",
+        "students of every seed learn from the teacher of seed 0, so their spread is their own",
         "8 networks of published weights: one training each, and its seed is not known here",
     )
     runs = set(book.runs) - book.plan.specs.scale.released.keys()

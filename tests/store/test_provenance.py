@@ -8,7 +8,7 @@ from stage import ROOT
 from replicate.store.provenance import provenance
 
 
-@pytest.mark.parametrize(("value", "threads"), [("4", 4), ("4,2", 4), ("", 1), ("many", 1), (None, 1)])
+@pytest.mark.parametrize(("value", "threads"), [("4", 4), ("4,2", 4), ("", 1), ("many", 1), ("0", 1), (None, 1)])
 def test_threads_are_those_of_one_process(monkeypatch: pytest.MonkeyPatch, value: str | None, threads: int) -> None:
     if value is None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

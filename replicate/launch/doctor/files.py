@@ -45,8 +45,12 @@ class Files:
             return
         here = probe.splits(f"{profile.paths.data}/{entry.name}")
         pairs = sizes(entry.name, entry.train, entry.test)
-        for part, expected in (("train", [pair[0] for pair in pairs]), ("val", [pair[1] for pair in pairs])):
-            subject, got = f"data {entry.name}/{part}", given["data"][entry.name][part]
+        found = given["data"][entry.name]
+        counts = (found["train"].get("images"), found["val"].get("images"))
+        # The two numbers of a release go together.
+        fitting = [pair for pair in pairs if pair == counts] or (pairs if None in counts else pairs[:1])
+        for part, expected in (("train", [pair[0] for pair in fitting]), ("val", [pair[1] for pair in fitting])):
+            subject, got = f"data {entry.name}/{part}", found[part]
             if expected[0] == 0:
                 continue
             if "error" in got and part == "train" and self.weights:

@@ -38,7 +38,7 @@ def seeds(book: Book, results: list[Result]) -> Item:
         ]
     teachers = {facts.job.inputs["teacher"] for facts in trained if "teacher" in facts.job.inputs}
     if any(book.jobs[key].job.kind == "train" for key in teachers):
-        facts.append("a teacher is trained once, with seed 0, so the spread of its students is their own")
+        facts.append("students of every seed learn from the teacher of seed 0, so their spread is their own")
     if published:
         facts.append(f"{_networks(published)}: one training each, and its seed is not known here")
     answer: Answer = "yes" if len(used) > 1 else "partly"

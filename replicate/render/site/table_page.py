@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from replicate.collect.cell import EVALUATED_AGAIN
 from replicate.collect.table import Cell, Column, Table
 from replicate.render import layout, wording
 from replicate.render.overview import line
@@ -219,10 +218,7 @@ def _margin(margin: float | None) -> str:
 def _tolerance(book: Book, table: Table) -> str:
     head = book.plan.specs.table(table.id).table
     allowed = ", ".join(f"{name} ±{value:g}" for name, value in head.tolerance.items())
-    published = any(cell.origin == "released weights" for cell in table.cells.values())
-    again = (
-        f" Of released weights, which no training lies between: at most ±{EVALUATED_AGAIN:g} points."
-        if published
-        else ""
-    )
-    return f"{allowed}. {head.tolerance_reason}{again}"
+    again = {cell.tolerance for cell in table.cells.values() if cell.origin == "released weights"}
+    again -= {"", *(f"±{value:g}" for value in head.tolerance.values())}
+    of_released = f" Of released weights {', '.join(sorted(again))}: no training lies between." if again else ""
+    return f"{allowed}. {head.tolerance_reason}{of_released}"
