@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
 import subprocess
 import threading
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from stage import missing
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -20,6 +23,8 @@ class Quiet(SimpleHTTPRequestHandler):
 @contextmanager
 def serving(folder: Path, keys: Path) -> Iterator[tuple[str, Path]]:
     """The server's address, and the certificate that vouches for it (SSL_CERT_FILE), made in the folder ``keys``."""
+    if shutil.which("openssl") is None:
+        missing("openssl makes the certificate of the server")
     certificate, key = keys / "site.crt", keys / "site.key"
     request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
     request += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
