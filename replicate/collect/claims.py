@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
-from math import sqrt
-from typing import NamedTuple, cast
+from typing import cast
 
-import numpy as np
-
+from replicate.collect.margin import Margin, fact, margin_of
 from replicate.collect.readings import Measured
 from replicate.collect.rounding import exact, half_up, signed
-from replicate.collect.statistics import NONE, Error, SeedNoise, combined, known, paired_image_error, seed_error
+from replicate.collect.statistics import NONE, Error, SeedNoise
 from replicate.collect.table import Claim, ClaimVerdict, Comparison
 from replicate.collect.verdict import Relation, claim_verdict, margin_verdict
 from replicate.spec.sides import CellRef, pairs, relation
 from replicate.spec.table import ClaimSpec, TableSpec
-
-Sides = list[tuple[Measured, Measured]]
-
-NO_INTERVAL = "one seed, no interval"
-OVER_IMAGES = "one seed, over images only"
-UNTIMED = "no times of single runs, no interval"
-UNSTEADY = "unsteady"
-
-
-class _Margin(NamedTuple):
-    """``error``: None where nothing is known of it. ``note``: what the error leaves out."""
-
-    value: float
-    error: Error | None
-    note: str = ""
 
 
 def judge(
@@ -53,10 +36,10 @@ def judge(
     measured = [(_side(ours, left), _side(ours, right)) for left, right in both]
     comparisons = []
     for (left, right), theirs, (one, other) in zip(both, printed, measured, strict=True):
-        alone: _Margin | None = None
+        alone: Margin | None = None
         single: ClaimVerdict = "not run"
         if one is not None and other is not None:
-            alone = _margin([(one, other)], claim.factor if by_ratio else None, noise)
+            alone = margin_of([(one, other)], claim.factor if by_ratio else None, noise)
             single = margin_verdict(kind, alone.value, alone.error, claim.within)
         comparisons.append(
             Comparison(
@@ -69,11 +52,11 @@ def judge(
             )
         )
     sides = [(one, other) for one, other in measured if one is not None and other is not None]
-    mean: _Margin | None = None
+    mean: Margin | None = None
     verdict: ClaimVerdict = "not run"
     reason = "not all of its cells have a value yet"
     if len(sides) == len(both):
-        mean = _margin(sides, claim.factor if by_ratio else None, noise)
+        mean = margin_of(sides, claim.factor if by_ratio else None, noise)
         decided = margin_verdict(kind, mean.value, mean.error, claim.within)
         verdict, reason = claim_verdict(decided, [comparison.verdict for comparison in comparisons])
         reason = f"{reason}; {mean.note}" if mean.note else reason
@@ -118,13 +101,9 @@ def _error_shown(error: Error, factor: float | None, decimals: int) -> str:
 
 def _side(ours: Mapping[CellRef, Measured], ref: CellRef) -> Measured | None:
     if ref.row == "=":
-        return _fact(float(ref.column))
+        return fact(float(ref.column))
     found = ours.get(ref)
     return found if found is not None and found.values else None
-
-
-def _fact(value: float) -> Measured:
-    return Measured({0: exact(value)}, None, 1, {}, errors={0: 0.0})
 
 
 def _paper_margin(
@@ -147,135 +126,3 @@ def _paper_verdict(kind: Relation, margins: list[Fraction | None], within: float
         return "not run"
     single = [margin_verdict(kind, float(margin), NONE, within) for margin in known]
     return "holds" if all(verdict == "holds" for verdict in single) else "fails"
-
-
-def _margin(sides: Sides, factor: float | None, noise: SeedNoise) -> _Margin:
-    """Mean margin over comparisons and seeds: left minus right in the table's unit.
-
-    With a ``factor`` it is the relative departure of left / right from it.
-    """
-    if factor is not None:
-        return _ratio(sides, factor, noise)
-    if all(left.hits and right.hits and left.images == right.images for left, right in sides):
-        return _paired(sides, noise)
-    return _unpaired(sides, noise)
-
-
-def _paired(sides: Sides, noise: SeedNoise) -> _Margin:
-    """Both sides of each comparison are counts over the same test images, so each image is compared with itself.
-
-    Comparisons on other test sets (ImageNet and V2, say) are independent draws of images.
-    """
-    seeds = sorted(set.intersection(*(set(side.hits or {}) for both in sides for side in both)))
-    scale = sides[0][0].scale
-    per_seed = [scale * float(np.mean([_difference(both, seed).mean() for both in sides])) for seed in seeds]
-    over_images = 0.0
-    for images in dict.fromkeys(left.images for left, _ in sides):
-        same = [both for both in sides if both[0].images == images]
-        differences = np.mean([_difference(both, seed) for both in same for seed in seeds], axis=0)
-        over_images = float(np.hypot(over_images, paired_image_error(differences, scale) * len(same) / len(sides)))
-    over_seeds = _over_seeds(sides, seeds, per_seed, noise)
-    return _Margin(float(np.mean(per_seed)), combined([known(over_images), over_seeds]))
-
-
-def _unpaired(sides: Sides, noise: SeedNoise) -> _Margin:
-    """Sides that no image compares: cosines, rates, plain numbers, or counts over different images.
-
-    Errors over images add up as of independent draws. Over seeds the margin of each seed is taken, so that what one
-    network's training moves on both sides cancels, and what two networks' trainings move adds up.
-    """
-    every = [side for both in sides for side in both]
-    trained = [side for side in every if any(side.networks.values())]
-    seeds = sorted(set.intersection(*(set(side.values) for side in trained))) if trained else [0]
-    per_seed = [float(np.mean([_at(left, seed) - _at(right, seed) for left, right in sides])) for seed in seeds]
-    mean = float(np.mean(per_seed))
-    own = [_own_error(side) for side in every]
-    if None in own:
-        return _Margin(mean, None, NO_INTERVAL if trained else UNTIMED)
-    over_images = known(sqrt(sum((error or 0.0) ** 2 for error in own)) / len(sides))
-    over_seeds = _over_seeds(sides, seeds, per_seed, noise) if trained else NONE
-    error = combined([over_images, over_seeds])
-    if len(seeds) > 1 or all(side.hits for side in trained):
-        return _Margin(mean, error)
-    # What another seed does to a cosine is stated nowhere, and one seed does not show it.
-    return _Margin(mean, error, OVER_IMAGES) if error.standard else _Margin(mean, None, NO_INTERVAL)
-
-
-def _at(side: Measured, seed: int) -> float:
-    """Of one seed; a number that no training moves is the same for all."""
-    return float(side.values[seed]) if any(side.networks.values()) else _mean(side)
-
-
-def _own_error(side: Measured) -> float | None:
-    """Standard error over images, or over time, of the mean over seeds; None where it is not known."""
-    if side.hits is not None:
-        return paired_image_error(np.mean([_hits(side, seed) for seed in side.hits], axis=0), side.scale)
-    own = [side.errors.get(seed) for seed in side.values]
-    if None in own:
-        return None
-    return sqrt(sum((error or 0.0) ** 2 for error in own)) / len(own)
-
-
-def _over_seeds(sides: Sides, seeds: Sequence[int], per_seed: Sequence[float], noise: SeedNoise) -> Error:
-    """How sure the mean margin is over other seeds; what all of them share, such as a teacher, is one draw."""
-    each = [_weights(sides, seed) for seed in seeds]
-    unit = next((side.scale / 100 for both in sides for side in both if side.hits), 0.0)
-    moving, fixed = _Weights({}, {}), _Weights({}, {})
-    for kind in _Weights._fields:
-        for key in dict.fromkeys(key for weights in each for key in getattr(weights, kind)):
-            found = [getattr(weights, kind).get(key, 0.0) for weights in each]
-            # With several seeds, what weighs the same at each does not show in how their margins differ.
-            into = fixed if len(seeds) > 1 and len(set(found)) == 1 else moving
-            getattr(into, kind)[key] = sum(found) / len(seeds)
-    stated, once = (noise.scaled(unit).of_sum(one.networks.values(), one.cells.values()) for one in (moving, fixed))
-    own = seed_error(stated * sqrt(len(seeds)), per_seed)
-    return combined([own, known(once)]) if fixed.networks else own
-
-
-class _Weights(NamedTuple):
-    """How much a margin moves with each network, and with what each side's heads add of their own."""
-
-    networks: dict[str, float]
-    cells: dict[tuple[int, tuple[str, ...]], float]
-
-
-def _weights(sides: Sides, seed: int) -> _Weights:
-    """Of the mean margin at ``seed``; a network on both sides cancels."""
-    found = _Weights({}, {})
-    for left, right in sides:
-        for side, sign in ((left, 1.0), (right, -1.0)):
-            names = side.networks.get(seed, ())
-            if not side.hits or not names:
-                continue
-            share = sign / len(sides)
-            found.cells[id(side), names] = found.cells.get((id(side), names), 0.0) + share
-            for name in names:
-                found.networks[name] = found.networks.get(name, 0.0) + share / len(names)
-    return found
-
-
-def _difference(both: tuple[Measured, Measured], seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return _hits(both[0], seed) - _hits(both[1], seed)
-
-
-def _hits(side: Measured, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    assert side.hits is not None
-    return side.hits[seed].astype(np.float64)
-
-
-def _ratio(sides: Sides, factor: float, noise: SeedNoise) -> _Margin:
-    """Two throughputs are ratios to one network that was measured beside each, so its rate cancels here."""
-    ratios = [_mean(left) / _mean(right) / factor for left, right in sides]
-    mean = float(np.mean(ratios)) - 1.0
-    relative = []
-    for ratio, both in zip(ratios, sides, strict=True):
-        for side in both:
-            own = _unpaired([(side, _fact(0.0))], noise)
-            if own.error is None:
-                return _Margin(mean, None, own.note)
-            relative.append(own.error.scaled(ratio / own.value / len(sides)))
-    return _Margin(mean, combined(relative), "" if all(side.steady for both in sides for side in both) else UNSTEADY)
-
-
-def _mean(side: Measured) -> float:
-    return float(sum(side.values.values(), Fraction()) / len(side.values))
