@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import shutil
@@ -58,6 +59,12 @@ def called_here(command: list[str], cwd: Path, **changes: str) -> subprocess.Com
             traceback.print_exc()
             code = 1
     return subprocess.CompletedProcess(command, int(str(code or 0)), out.getvalue(), err.getvalue())
+
+
+def released_name(path: Path) -> str:
+    """Renames ``path`` as torch.hub wants it, with the first digits of its SHA-256; the new name."""
+    digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    return path.rename(path.with_name(f"{path.stem}-{digits}{path.suffix}")).name
 
 
 def missing(reason: str) -> None:

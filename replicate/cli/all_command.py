@@ -59,7 +59,7 @@ def command(
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.cli.forward import Advance, bring_forward, without_training
+    from replicate.cli.forward import Advance, bring_forward, go_on, without_training
     from replicate.collect.finish import Finisher
     from replicate.plan.figures import with_figures
 
@@ -85,8 +85,7 @@ def command(
         _show(workspace, tables, len(drawn))
         advance.tell(workspace, store)
         if workspace.profile is not None and not complete:
-            same = ["--no-train"] if no_train else []
-            click.echo(f"not finished yet; go on with: {workspace.call('all', *same)}")
+            go_on(workspace, no_train, "all")
     if advance.failed or any(cell.state == "failed" for table in tables for cell in table.cells.values()):
         return FAILED
     return DONE if complete else UNFINISHED

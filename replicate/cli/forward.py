@@ -51,13 +51,7 @@ class Advance:
 
 
 def bring_forward(
-    workspace: Workspace,
-    graph: Graph,
-    store: Store,
-    scale: Scale,
-    names: list[str],
-    retry: bool,
-    wait: bool,
+    workspace: Workspace, graph: Graph, store: Store, scale: Scale, names: list[str], retry: bool, wait: bool
 ) -> Advance:
     """Run what is missing of ``graph``, or submit it where a cluster was named.
 
@@ -78,6 +72,12 @@ def bring_forward(
         elsewhere=cluster.elsewhere(world),
         logs={key: cluster.log_of(world, key) for key in failed},
     )
+
+
+def go_on(workspace: Workspace, no_train: bool, *words: str) -> None:
+    """Say with which call a command goes on that left things unfinished."""
+    same = ["--no-train"] if no_train else []
+    click.echo(f"not finished yet; go on with: {workspace.call(*words, *same)}")
 
 
 def without_training(graph: Graph, store: Store, read: Iterable[str]) -> Graph:

@@ -40,7 +40,7 @@ def command(
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.cli.forward import Advance, bring_forward, without_training
+    from replicate.cli.forward import Advance, bring_forward, go_on, without_training
     from replicate.collect.finish import Finisher
     from replicate.render import json_file, terminal
 
@@ -62,8 +62,7 @@ def command(
         click.echo()
         advance.tell(workspace, store)
         if workspace.profile is not None and not table.complete:
-            same = ["--no-train"] if no_train else []
-            click.echo(f"not finished yet; go on with: {workspace.call('table', '--id', table_id, *same)}")
+            go_on(workspace, no_train, "table", "--id", table_id)
         for folder in dict.fromkeys(path.parent for path in paths):
             names = dict.fromkeys(path.name for path in paths if path.parent == folder)
             click.echo(f"files in {workspace.shown(folder)}: {', '.join(names)}")

@@ -53,14 +53,11 @@ class Workspace:
     """The options of this call that another command needs to find the same things, as they were typed."""
 
     @property
-    def world(self) -> str:
-        """The name of what is computed and rendered apart from the rest: the scale, and where its networks are from."""
-        return f"{self.scale}-released" if self.released else self.scale
-
-    @property
     def rendered(self) -> Path:
         """The folder of the files that are rendered."""
-        return self.out / self.world
+        from replicate.spec.load import world
+
+        return self.out / world(self.scale, self.released)
 
     def specs(self) -> Specs:
         from replicate.spec.load import load

@@ -120,8 +120,6 @@ def _means(curves: Sequence[Sequence[Mapping[str, float]]], field: str) -> tuple
 
 def _curve(source: Source, result: Result) -> list[dict[str, float]] | None:
     """The epochs of a training; a curve that cannot be read is noted as damage."""
-    if CURVE not in result.files:
-        return None
     try:
         found = json.loads(result.path(CURVE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -101,16 +101,22 @@ def _over_seeds(sides: Sides, seeds: Sequence[int], per_seed: Sequence[float], n
     """How sure the mean margin is over other seeds; what all of them share, such as a teacher, is one draw."""
     each = [_weights(sides, seed) for seed in seeds]
     unit = next((side.scale / 100 for both in sides for side in both if side.hits), 0.0)
-    moving, fixed = _Weights({}, {}), _Weights({}, {})
-    for kind in _Weights._fields:
-        for key in dict.fromkeys(key for weights in each for key in getattr(weights, kind)):
-            found = [getattr(weights, kind).get(key, 0.0) for weights in each]
-            # With several seeds, what weighs the same at each does not show in how their margins differ.
-            into = fixed if len(seeds) > 1 and len(set(found)) == 1 else moving
-            getattr(into, kind)[key] = sum(found) / len(seeds)
-    stated, once = (noise.scaled(unit).of_sum(one.networks.values(), one.cells.values()) for one in (moving, fixed))
-    own = seed_error(stated * sqrt(len(seeds)), per_seed)
-    return combined([own, known(once)]) if fixed.networks else own
+    networks, cells = _split([one.networks for one in each]), _split([one.cells for one in each])
+    moving, fixed = (noise.scaled(unit).of_sum(*weights) for weights in zip(networks, cells, strict=True))
+    return combined([seed_error(moving * sqrt(len(seeds)), per_seed), known(fixed)])
+
+
+def _split(each: Sequence[Mapping[Any, float]]) -> tuple[list[float], list[float]]:
+    """Mean weights over seeds: of what weighs something else at some, and of what weighs the same at all of several.
+
+    The latter does not show in how the margins of the seeds differ.
+    """
+    moving: list[float] = []
+    fixed: list[float] = []
+    for key in dict.fromkeys(key for weights in each for key in weights):
+        found = [weights.get(key, 0.0) for weights in each]
+        (fixed if len(each) > 1 and len(set(found)) == 1 else moving).append(sum(found) / len(each))
+    return moving, fixed
 
 
 class _Weights(NamedTuple):

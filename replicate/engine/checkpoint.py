@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -23,7 +22,7 @@ from torch.optim import Optimizer
 
 from replicate.errors import UserError
 from replicate.plan.job import without_neutral
-from replicate.store.atomic import canonical, write_bytes
+from replicate.store.atomic import FULL, canonical, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +33,6 @@ _SECONDS = 10.0
 _TIMES = 20
 """Unless `SECONDS` is set, writing takes at most one part in so many of the time: DeiT-B with its optimiser's state and
 its average is 1.4 GB, which may take as long as the steps between two checkpoints would."""
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)

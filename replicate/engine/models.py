@@ -75,8 +75,8 @@ def published(model: Mapping[str, Any], size: int, classes: int, path: Path) -> 
     if not stored or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
         # timm takes an empty dictionary for none, and fetches its own file instead.
         raise UserError(f"{path}: weights of {kind}, got a file without any, or of something else")
-    network: nn.Module = timm.create_model(model["timm"], num_classes=classes, **args)
-    own = network.state_dict()
+    with torch.device("meta"):
+        own = timm.create_model(model["timm"], num_classes=classes, **args).state_dict()
     for name in RESAMPLED & stored.keys() & own.keys():
         if stored[name].shape != own[name].shape:
             shapes = f"{tuple(own[name].shape)}, got {tuple(stored[name].shape)}"

@@ -13,13 +13,13 @@ from typing import Any
 from torch.hub import download_url_to_file
 
 from replicate.engine import models, upstream
-from replicate.engine.checkpoint import FULL, weights_bytes
+from replicate.engine.checkpoint import weights_bytes
 from replicate.engine.imagefolder import root_folder
 from replicate.engine.progress import Report, Stop
 from replicate.errors import NotAvailable, UserError
 from replicate.spec.released import FOLDER, PublishedFile
 from replicate.spec.scale import DATA_ROOT
-from replicate.store.atomic import sha256_of, write_bytes
+from replicate.store.atomic import FULL, sha256_of, write_bytes
 
 _SILENCE = 60.0
 """Seconds without a byte before a download is given up: a compute node's packets may lead nowhere."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import signal
@@ -21,7 +20,7 @@ from replicate.errors import Diverged, NotAvailable, StoreFault, Unreadable
 from replicate.launch.devices import VISIBLE
 from replicate.plan.job import RESUMABLE, Job
 from replicate.store import claim
-from replicate.store.atomic import write_json
+from replicate.store.atomic import FULL, write_json
 from replicate.store.result import JOB, RESULT, commit_result
 from replicate.store.store import FAILURE, LOG, PROGRESS, Store, remove_scratch
 
@@ -47,7 +46,6 @@ processes of one training wait for each other. It is for those that hang; meanwh
 ORPHAN_REST = 5.0
 """What any other job has, to end or to be computed again."""
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _NOT_ARTEFACTS = (JOB, RESULT, FAILURE, PROGRESS, LOG)
 
@@ -218,7 +216,7 @@ def failure_kind(error: Exception) -> tuple[str, bool]:
 def _is_full(error: BaseException) -> bool:
     # numpy's tofile reports a short write without an error number.
     short = isinstance(error, OSError) and error.errno is None and " requested and " in str(error)
-    return short or (isinstance(error, OSError) and error.errno in _FULL)
+    return short or (isinstance(error, OSError) and error.errno in FULL)
 
 
 def _die_with_parent(stopping: threading.Event, heard: threading.Event, patience: float) -> None:

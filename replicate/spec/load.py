@@ -41,7 +41,7 @@ class Specs:
     @property
     def world(self) -> str:
         """What its numbers, files and nights are kept under: the scale, and whether published weights are read."""
-        return f"{self.scale.id}-released" if self.scale.released else self.scale.id
+        return world(self.scale.id, bool(self.scale.released))
 
     def table(self, table_id: str) -> TableSpec:
         if table_id not in self.tables:
@@ -64,6 +64,11 @@ class Specs:
             numbers = {spec.figure.number: name for name, spec in self.figures.items()}
             raise _unknown("figure", figure_id, list(self.figures), numbers)
         return self.figures[figure_id]
+
+
+def world(scale: str, released: bool) -> str:
+    """See `Specs.world`, of which the specs need not be read for this."""
+    return f"{scale}-released" if released else scale
 
 
 def _unknown(what: str, name: str, known: list[str], numbers: Mapping[int | None, str]) -> UserError:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from secure_site import serving
+from stage import released_name
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
@@ -43,16 +44,10 @@ def tensors_of(model: dict[str, Any], seed: int = 5) -> dict[str, Any]:
     return dict(models.build(model, SIZE, CLASSES, seed=seed).state_dict())
 
 
-def named(path: Path) -> str:
-    """Renames ``path`` as torch.hub wants it: with the first digits of its SHA-256."""
-    digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    return path.rename(path.with_name(f"{path.stem}-{digits}{path.suffix}")).name
-
-
 def stored(folder: Path, holds: Any, name: str = "net.pth") -> str:
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(holds, folder / name)
-    return named(folder / name)
+    return released_name(folder / name)
 
 
 @pytest.fixture
@@ -80,7 +75,7 @@ def test_the_tensors_are_those_of_the_file(weights: Path, tmp_path: Path, model:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights / form)
     else:
         torch.save(both if form == "model.pth" else tensors, weights / form)
-    file = named(weights / form)
+    file = released_name(weights / form)
     summary = run(file, tmp_path / "job", model)
     found = load_file(tmp_path / "job" / "model.safetensors")
     assert found.keys() == tensors.keys()

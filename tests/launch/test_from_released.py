@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import Call
+from stage import Call, released_name
 from world import JOBS, World, ended, new_world
 
 torch = pytest.importorskip("torch")
@@ -28,12 +27,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
     done = world.table()
     assert done.returncode == 0, done.stderr
     return world
-
-
-def named(path: Path, stem: str) -> str:
-    """Renames ``path`` as released files are: with the first digits of its SHA-256."""
-    digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    return path.rename(path.with_name(f"{stem}-{digits}{path.suffix}")).name
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +47,8 @@ def files(trained: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def names(files: Path) -> dict[str, str]:
     folder = files / "weights"
     return {
-        STUDENT: named(folder / "student.pth", "student"),
-        TEACHER: named(folder / "teacher.safetensors", "teacher"),
+        STUDENT: released_name(folder / "student.pth"),
+        TEACHER: released_name(folder / "teacher.safetensors"),
     }
 
 

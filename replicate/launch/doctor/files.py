@@ -34,15 +34,16 @@ class Files:
         if (self.data or self.weights) and not profile.paths.data:
             yield fail("data", "paths.data is not set", "name the folder of the image folders in the profile")
             return
+        absent = [one.name for one in self.data if all("error" in got for got in given["data"][one.name].values())]
         for entry in self.data:
-            yield from self._images(profile, given, entry)
+            if entry.name in absent and len(absent) < len(self.data):
+                host, unable = given["host"], "tables that read it cannot be brought forward"
+                yield warn(f"data {entry.name}", f"not on {host}", unable)
+            else:
+                yield from self._images(profile, given, entry)
         yield from _weights(profile, given, self.weights)
 
     def _images(self, profile: Profile, given: Mapping[str, Any], entry: FolderData) -> Iterator[Finding]:
-        absent = [one.name for one in self.data if all("error" in got for got in given["data"][one.name].values())]
-        if entry.name in absent and len(absent) < len(self.data):
-            yield warn(f"data {entry.name}", f"not on {given['host']}", "tables that read it cannot be brought forward")
-            return
         here = probe.splits(f"{profile.paths.data}/{entry.name}")
         pairs = sizes(entry.name, entry.train, entry.test)
         found = given["data"][entry.name]

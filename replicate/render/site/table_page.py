@@ -171,11 +171,8 @@ def _facts(table: Table, cell: Cell) -> list[str]:
 
 
 def _counts(cell: Cell) -> list[str]:
-    counted = [(s, s.correct, s.images) for s in cell.seeds]
     return [
-        wording.of_seed(s, f"{correct:,} of {images:,}")
-        for s, correct, images in counted
-        if correct is not None and images
+        wording.of_seed(s, f"{s.correct:,} of {s.images:,}") for s in cell.seeds if s.correct is not None and s.images
     ]
 
 
