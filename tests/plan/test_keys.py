@@ -15,10 +15,16 @@ from hypothesis import strategies as st
 from stage import ROOT, plan_of
 
 from replicate.plan import job as jobs
+from replicate.plan.cells import plan_tables
+from replicate.plan.figures import with_figures
 from replicate.plan.job import Part, key_of, without_neutral, written
+from replicate.spec.load import load
 from replicate.store.atomic import canonical
 
 RELEASED = "paper, released"
+WORLDS = {"mini": False, "mini-digits": False, "paper": False, RELEASED: True}
+"""Every combination of a scale and published weights that has stored results, and whether it reads those weights."""
+
 GOLDEN = ROOT / "tests" / "golden" / "keys.json"
 
 WHAT_TO_DO = """these keys moved, so results that people have would be computed again.
@@ -28,42 +34,69 @@ WHAT_TO_DO = """these keys moved, so results that people have would be computed 
 - If a recipe or a scale was meant to change: say so in CHANGELOG.md.
 Then write the keys anew: UPDATE_GOLDEN=1 python -m pytest tests/plan"""
 
+Digits = dict[str, dict[str, list[str]]]
+"""World to job (its key without the digits) to the digits of all jobs of that name: ablations share one."""
+
 
 def label_of(key: str) -> str:
     return key.rpartition("-")[0]
 
 
-def published() -> dict[str, list[str]]:
-    trained = {scale: sorted(plan_of(scale).graph.jobs) for scale in ("mini", "paper")}
-    return trained | {RELEASED: sorted(plan_of("paper", released=True).graph.jobs)}
+def every_key() -> Digits:
+    """The keys of all jobs of all tables and figures."""
+    worlds: Digits = {}
+    for world, released in WORLDS.items():
+        specs = load(ROOT / "tables", world.split(",")[0], released)
+        jobs = with_figures(plan_tables(specs, specs.ordered, (0,))).jobs
+        digits: dict[str, list[str]] = {}
+        for key in sorted(jobs):
+            digits.setdefault(label_of(key), []).append(key.rpartition("-")[2])
+        worlds[world] = digits
+    return worlds
 
 
 def test_published_keys_stay() -> None:
-    now = published()
+    now = every_key()
     if os.environ.get("UPDATE_GOLDEN") == "1":
-        GOLDEN.write_text(json.dumps(now, indent=1) + "\n")
+        GOLDEN.write_text(written_out(now))
     before = json.loads(GOLDEN.read_text())
-    moved = [f"{scale}: {key}" for scale in before for key in before[scale] if key not in now[scale]]
-    new = [f"{scale}: {key}" for scale in now for key in now[scale] if key not in before.get(scale, [])]
+    moved = [
+        f"{world}: {job}: {', '.join(gone)}"
+        for world, digits in before.items()
+        for job, values in digits.items()
+        if (gone := sorted(set(values) - set(now.get(world, {}).get(job, []))))
+    ]
     assert not moved, "\n".join([WHAT_TO_DO, *moved])
-    assert not new, "\n".join(["keys that are not published yet: UPDATE_GOLDEN=1 python -m pytest tests/plan", *new])
+    assert now == before, "keys that are not published yet: UPDATE_GOLDEN=1 python -m pytest tests/plan"
+
+
+def written_out(worlds: Digits) -> str:
+    """JSON with a job a line, so that a difference names the job."""
+    parts = []
+    for world, digits in worlds.items():
+        lines = ",\n".join(f"  {json.dumps(job)}: {json.dumps(values)}" for job, values in digits.items())
+        parts.append(f" {json.dumps(world)}: {{\n{lines}\n }}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def test_all_jobs_are_published() -> None:
+    """A golden file that lost jobs would hold the rest only."""
+    golden = json.loads(GOLDEN.read_text())
+    counts = {world: sum(map(len, digits.values())) for world, digits in golden.items()}
+    assert counts == {"mini": 266, "mini-digits": 266, "paper": 273, RELEASED: 274}
 
 
 def test_table_3_needs_these_jobs() -> None:
     """Twelve students, four fine-tunings, the teacher and its fine-tuning; decisions of each; the images."""
     # Image folders are listed twice: to train, and to evaluate, for which nobody needs the training images.
-    counts = {"mini": (1, 0, 18), "paper": (2, 0, 18), RELEASED: (2, 8, 10)}
-    for scale, keys in published().items():
-        data, weights, trainings = counts[scale]
-        kinds = [key.split("-")[0] for key in keys]
-        found = Counter(kinds)
-        assert (found["data"], found["weights"], found["train"], found["predict"]) == (
-            data,
-            weights,
-            trainings,
-            18,
-        ), scale
-        assert found.total() == len(keys) == data + 36
+    counts = {"mini": (1, 0, 18), "mini-digits": (1, 0, 18), "paper": (2, 0, 18), RELEASED: (2, 8, 10)}
+    for world, released in WORLDS.items():
+        keys = sorted(plan_of(world.split(",")[0], released=released).graph.jobs)
+        data, weights, trainings = counts[world]
+        kinds = Counter(key.split("-")[0] for key in keys)
+        made = (kinds["data"], kinds["weights"], kinds["train"], kinds["predict"])
+        assert made == (data, weights, trainings, 18), world
+        assert kinds.total() == len(keys) == data + 36
         assert len({label_of(key) for key in keys}) == len(keys)
 
 
