@@ -1,5 +1,8 @@
-# Everything a fresh machine needs: Python 3.11 and make. `make demo` and `make test` do the rest.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Everything a fresh machine needs: Python 3.11, 3.12 or 3.13, and make. `make demo` and `make test` do the rest.
+# The first on the PATH that is one of the three; a name that a version manager has left may start nothing.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && command -v $$python && exit; done; echo python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := OMP_NUM_THREADS=1 $(BIN)/python
@@ -10,6 +13,8 @@ help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.ready: requirements.txt requirements-uv.txt pyproject.toml
+	@$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed;" \
+		"$(PYTHON) is $$($(PYTHON) --version 2>&1). Install one, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt
@@ -62,8 +67,9 @@ lint: env      ## style and types
 	$(BIN)/ruff format --check replicate tests benchmarks
 	$(BIN)/mypy
 
+# `fewest`: each package in one version for all three Pythons, so that the number of a table does not hang on which.
 lock: env      ## requirements.txt again from requirements.in
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 		--no-header requirements.in -o requirements.txt
 	sed -n '/^uv==/,/^[^ ]*==/{/^uv==/p;/^ *--hash/p}' requirements.txt > requirements-uv.txt
 

@@ -72,8 +72,7 @@ def autocontrast_tables(images: Images) -> Images:
 def equalize_tables(images: Images) -> Images:
     """Make the histogram of every channel flat."""
     n, channels, height, width = images.shape
-    histogram = np.bincount(_offset(images).reshape(-1), minlength=n * channels * LEVELS)
-    histogram = histogram.reshape(n, channels, LEVELS)
+    histogram = np.bincount(_offset(images).reshape(-1), minlength=n * channels * LEVELS).reshape(n, channels, LEVELS)
     total = histogram.cumsum(axis=2)
     before = total - histogram
     # What is before the brightest value: the largest count below the total.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-
-from torch.hub import download_url_to_file
+from urllib.request import Request, build_opener
 
 from replicate.engine import models, upstream
 from replicate.engine.checkpoint import weights_bytes
@@ -60,24 +59,19 @@ def _found(wanted: PublishedFile, folder: Path) -> Iterator[tuple[Path, str]]:
     # Hidden, so that it is no artefact of the job if something ends the process here.
     loaded = folder / f".{wanted.file}"
     try:
-        # What a download that was killed has left has a name of torch's choice that begins like ours.
-        _forget(loaded)
         _download(wanted.url, loaded)
         yield loaded, wanted.url
     finally:
-        _forget(loaded)
-
-
-def _forget(loaded: Path) -> None:
-    for path in loaded.parent.glob(f"{loaded.name}*"):
-        path.unlink(missing_ok=True)
+        loaded.unlink(missing_ok=True)
 
 
 def _download(url: str, to: Path) -> None:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SILENCE)
+    # An opener of its own: the one that urlopen keeps goes on with the proxies, and from Python 3.12 on with the
+    # certificates, that the environment named at the first request of the process.
+    request = Request(url, headers={"User-Agent": "deit-replicate"})  # some servers refuse urllib's own name
     try:
-        download_url_to_file(url, str(to), progress=False)
+        with build_opener().open(request, timeout=_SILENCE) as answer, to.open("wb") as file:
+            shutil.copyfileobj(answer, file, 1 << 20)
     except (OSError, HTTPException) as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
@@ -85,5 +79,3 @@ def _download(url: str, to: Path) -> None:
             f"{url}: cannot be downloaded from here ({error})\n"
             f"  fetch it where there is a network, and put it under ${DATA_ROOT}/{FOLDER}"
         ) from error
-    finally:
-        socket.setdefaulttimeout(before)

@@ -18,7 +18,7 @@ def draw(axes: Axes, panel: Field, top: float | None, with_rows: bool) -> None:
     values = np.asarray([[np.nan if value is None else value for value in row] for row in panel.values], np.float64)
     shown = np.asarray(panel.shown, dtype=object)
     known = values[np.isfinite(values)]
-    top = top if top is not None else float(known.max()) if known.size else 1.0
+    top = top if top is not None else float(np.max(known)) if known.size else 1.0
     axes.set_title(panel.title)
     axes.set_facecolor(GRID)
     axes.grid(False)

@@ -91,9 +91,9 @@ def whereabouts(root: str, files: dict[str, str]) -> dict[str, str]:
         if os.path.isfile(os.path.join(root, name)):
             found[name] = "there"
         elif host and host not in silent:
-            # As the download will ask: through the proxies of the environment, and for this very file.
+            # As the download will ask: by the same name, through the proxies of the environment, for this very file.
             try:
-                urlopen(Request(url, method="HEAD"), timeout=10.0).close()
+                urlopen(Request(url, headers={"User-Agent": "deit-replicate"}, method="HEAD"), timeout=10.0).close()
                 found[name] = "downloadable"
             except HTTPError:
                 pass
