@@ -1,9 +1,9 @@
 """A store filled at commit 155bfae, opened by this version: the same states, numbers, verdicts and nights.
 
-``tests/fixtures/old_store/`` holds the store, the specs it was filled from, the script that made it, and ``shown.json``:
-what version 155bfae itself said of it, which is what every later version has to say. Where a later one says it in
-another form, change how it is read here and leave that file as it is; where it must be written anew (the store was made
-again), run this file in a checkout of that commit with UPDATE_GOLDEN=1.
+``tests/fixtures/old_store/`` holds the store, the specs it was filled from, the script that made it, and what version
+155bfae itself said of it: ``shown.json``. Every later version has to say the same. Where one says it in another form,
+change how it is read here and leave that file as it is. Only where the store is made again is it written anew: run
+this file in a checkout of that commit with UPDATE_GOLDEN=1.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def rounded(number: float | None) -> float | None:
 
 
 def test_what_a_job_wrote_under_slurm_is_found(old: Old) -> None:
-    """Its own log, its attempt and Slurm's log of the task: of the failure, and of a job whose submission is settled."""
+    """Its own log, its attempt and Slurm's log of the task; also where the submission is settled and put away."""
     said = old.run("logs", SMALL, "s_none", "top1", code=0)
     assert said.startswith(FAILED)
     assert "Diverged: train: a loss that is not finite" in said
