@@ -55,7 +55,7 @@ test-faults: env      ## all of that, done for real on a Slurm of this machine, 
 
 # All of these need torch or matplotlib, and collecting them would import it for tests that are then left out.
 HEAVY := tests/engine tests/figures/test_drawn.py tests/nightly/test_nights.py \
-	$(addprefix tests/launch/test_,accidents.py any_workers.py from_released.py worker.py)
+	$(addprefix tests/backends/test_,accidents.py any_workers.py from_released.py worker.py)
 
 # With bytecode: two thirds of collecting, in each of both processes, is compiling. No test awaits what anyio starts.
 test-fast: env      ## what needs no torch

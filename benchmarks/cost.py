@@ -5,7 +5,7 @@
 
 CPU-seconds of the stored trainings without a teacher, by model and the paper's resolution: the median over runs of
 (CPU-seconds - starting the job) / images, where images are those trained on, and those of the data set in as many
-epochs, which is what the scale states: of 960 an epoch trains on 768 (engine/sampling.py). Then all stored jobs against
+epochs, which is what the scale states: of 960 an epoch trains on 768 (engine/batches.py). Then all stored jobs against
 what was planned for them.
 """
 
@@ -15,9 +15,9 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
+from replicate.figures.plan import with_figures
 from replicate.plan.cells import plan_tables
-from replicate.plan.figures import with_figures
-from replicate.spec.load import load
+from replicate.specs.load import load
 from replicate.store.store import Store
 
 ROOT = Path(__file__).parents[1]

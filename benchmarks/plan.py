@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from replicate.plan.cells import plan_tables
-from replicate.spec.load import Specs, load
-from replicate.spec.table import ColumnSpec, RowSpec
+from replicate.specs.load import Specs, load
+from replicate.specs.table import ColumnSpec, RowSpec
 from replicate.store.store import Store
 
 READINGS = [

@@ -20,9 +20,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from stage import TABLE, environment, fill, plan_of  # noqa: E402
+from stage import TABLE, environment, fill, plan_of
 
-from replicate.store.store import Store  # noqa: E402
+from replicate.store.store import Store
 
 COMMANDS = (
     ("--help",),

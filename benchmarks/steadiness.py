@@ -17,11 +17,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from replicate.launch.local import LocalRun
+from replicate.backends.local import LocalRun
 from replicate.plan.expand import Expander
 from replicate.plan.job import Job
-from replicate.spec.load import Specs, load
-from replicate.spec.scale import Scale
+from replicate.specs.load import Specs, load
+from replicate.specs.scale import Scale
 from replicate.store.result import Result
 from replicate.store.store import Store
 

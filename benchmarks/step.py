@@ -20,7 +20,7 @@ from torch.optim import AdamW, Optimizer
 
 from replicate.engine import models, optim
 from replicate.plan.cells import plan_tables
-from replicate.spec.load import load
+from replicate.specs.load import load
 
 RUNS = {"Ti": "deit-ti-224/none", "B": "deit-b-224/none"}
 WAYS = {

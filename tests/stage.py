@@ -19,7 +19,7 @@ import pytest
 from replicate.cli import main
 from replicate.plan.cells import Plan, plan_tables
 from replicate.plan.job import Job
-from replicate.spec.load import load
+from replicate.specs.load import load
 from replicate.store.result import commit_result
 from replicate.store.store import Store
 

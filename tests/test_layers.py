@@ -15,16 +15,29 @@ from typing import Any, NamedTuple
 import pytest
 from stage import ROOT, TABLE, Call, copied_tables, environment
 
-LAYERS = ("spec", "plan", "store", "engine", "launch", "collect", "render", "cli")
+LAYERS = (
+    "specs", "plan", "store", "engine", "backends", "judge", "render", "figures", "site", "actions", "nightly", "cli"
+)  # fmt: skip
 
 UPWARDS = {
     # The store keeps jobs, so it knows what one is; a job's key is hashed by the store's canonical bytes.
-    ("plan", "replicate.store.atomic"),
+    ("plan", "replicate.store.files"),
+    # The faults of all specs are reported together, those of figures among them.
+    ("specs", "replicate.figures.spec"),
+    ("specs", "replicate.figures.check"),
+    # To be taken out of cli.
+    ("actions", "replicate.cli.progress"),
+    ("actions", "replicate.cli.workspace"),
+    ("nightly", "replicate.cli.all_command"),
+    ("nightly", "replicate.cli.files"),
+    ("nightly", "replicate.cli.report_command"),
+    ("nightly", "replicate.cli.workspace"),
+    ("backends", "replicate.nightly.agenda"),
 }
 
 HEAVY = {"torch", "torchvision", "timm", "safetensors", "PIL", "sklearn"}
 HEAVY_AT = ("engine",)
-HEAVY_INSIDE_FUNCTIONS = ("launch/worker.py",)
+HEAVY_INSIDE_FUNCTIONS = ("backends/worker.py",)
 
 
 class Import(NamedTuple):
@@ -105,8 +118,8 @@ def test_the_engine_is_imported_inside_functions_of_the_worker_only() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_submitit_is_imported_by_launch_only() -> None:
-    wrong = [one for one in imports() if one.module.split(".")[0] == "submitit" and not one.file.startswith("launch/")]
+def test_submitit_is_imported_by_backends_only() -> None:
+    wrong = [one for one in imports() if one.module.split(".")[0] == "submitit" and not one.file.startswith("backends/")]
     assert not wrong
 
 

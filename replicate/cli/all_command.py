@@ -11,16 +11,15 @@ import click
 
 from replicate.cli import DONE, FAILED, UNFINISHED
 from replicate.cli.files import DEFAULT, MACROS, Formats, write_tables
-from replicate.cli.words import STATES
 from replicate.cli.workspace import Workspace, with_workspace
-from replicate.english import count
 from replicate.errors import NotAvailable
+from replicate.text import STATES, count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicate.collect.table import Table
-    from replicate.spec.load import Specs
+    from replicate.judge.table import Table
+    from replicate.specs.load import Specs
     from replicate.store.store import Store
 
 NUMBERS = "numbers.tex"
@@ -59,19 +58,19 @@ def command(
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.cli.forward import Advance, bring_forward, go_on, without_training
-    from replicate.collect.finish import Finisher
-    from replicate.plan.figures import with_figures
+    from replicate.actions.run_missing import RunReport, go_on, run_missing, without_training
+    from replicate.figures.plan import with_figures
+    from replicate.judge.finish import Finisher
 
     specs = workspace.specs()
     plan = workspace.plan(specs.ordered, specs)
     graph = plan.graph if no_figures else with_figures(plan)
     store = workspace.store()
-    advance = Advance()
+    advance = RunReport()
     if not no_run:
         if no_train:
             graph = without_training(graph, store, plan.keys)
-        advance = bring_forward(workspace, graph, store, specs.scale, ["all"], retry, wait)
+        advance = run_missing(workspace, graph, store, specs.scale, ["all"], retry, wait)
     finisher = Finisher(plan, store, advance.elsewhere)
     tables = [finisher.finish(name) for name in specs.ordered]
     paths = write_tables(workspace, tables, formats, NUMBERS)
@@ -94,7 +93,7 @@ def command(
 def _pdf(workspace: Workspace, tables: list[Table]) -> list[Path]:
     """tables.tex and tables.pdf: ours beside the paper's, a table after the other."""
     from replicate.render import standalone
-    from replicate.store.atomic import write_text
+    from replicate.store.files import write_text
 
     source = workspace.rendered / "tables.tex"
     write_text(source, standalone.book(tables, "compare"))
@@ -106,8 +105,8 @@ def draw_figures(workspace: Workspace, specs: Specs, store: Store) -> tuple[list
     if not specs.figures:
         return [], 0
     from replicate.cli.figure_command import FORMATS, write_figure
-    from replicate.collect.figure_finish import finish_figure
-    from replicate.plan.figures import plan_figure
+    from replicate.figures.finish import finish_figure
+    from replicate.figures.plan import plan_figure
 
     paths: list[Path] = []
     pending = 0

@@ -21,9 +21,9 @@ def command(workspace: Workspace, keys: tuple[str, ...], table_id: str | None) -
 
     Running jobs write a checkpoint first. Results stay, and `table` submits again what is missing.
     """
-    from replicate.cli.cluster import profile_of, queued_graph
-    from replicate.launch.slurm.client import Client
-    from replicate.launch.slurm.step import look
+    from replicate.actions.cluster import profile_of, queued_graph
+    from replicate.backends.slurm.client import Client
+    from replicate.backends.slurm.step import look
 
     profile = profile_of(workspace)
     graph = queued_graph(workspace, table_id)

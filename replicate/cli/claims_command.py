@@ -12,7 +12,7 @@ from replicate.cli import DONE, FAILED, UNFINISHED
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
 
 if TYPE_CHECKING:
-    from replicate.collect.table import Claim, Table
+    from replicate.judge.table import Claim, Table
 
 
 @click.command(name="claims")
@@ -28,7 +28,7 @@ def command(workspace: Workspace, table_id: str | None, check: bool, markdown: b
     Exit code with --check: 0 all hold, 1 a claim fails, 3 some are undecided or not run. Claims that rest on
     numbers which nothing here makes do not count.
     """
-    from replicate.collect.finish import Finisher
+    from replicate.judge.finish import Finisher
     from replicate.render import claims_page, terminal
 
     specs = workspace.specs()
@@ -51,9 +51,9 @@ def command(workspace: Workspace, table_id: str | None, check: bool, markdown: b
 
 
 def _show(tables: list[Table], claims: list[Claim], width: int) -> None:
-    from replicate.english import count
     from replicate.render import claims_page
     from replicate.render.overview import claims_said
+    from replicate.text import count
 
     if tables and tables[0].banner:
         click.echo(f"! {tables[0].banner}\n")

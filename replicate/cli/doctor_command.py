@@ -11,20 +11,18 @@ from importlib import util
 
 import click
 
+from replicate.backends.doctor import site, visit
+from replicate.backends.doctor.draft import draft
+from replicate.backends.doctor.files import Files, Finding, fail, ok, warn
+from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.profile import VARIABLE, Profile
+from replicate.backends.slurm.waves import over_time_limit, unsplittable_batches
 from replicate.cli import DONE, MISTAKE
 from replicate.cli.workspace import Amount, Workspace, with_workspace
-from replicate.english import count
 from replicate.errors import UserError
-from replicate.launch.doctor import site, visit
-from replicate.launch.doctor.draft import draft
-from replicate.launch.doctor.files import Files
-from replicate.launch.doctor.finding import Finding, fail, ok, warn
-from replicate.launch.profile import VARIABLE, Profile
-from replicate.launch.slurm.client import Client
-from replicate.launch.slurm.room import strained, unshareable
 from replicate.plan.job import Job
-from replicate.spec.released import PublishedFile
-from replicate.spec.scale import FolderData
+from replicate.specs.scale import FolderData, PublishedFile
+from replicate.text import count
 
 
 @click.command(name="doctor")
@@ -93,9 +91,9 @@ def _findings(profile: Profile, jobs: Sequence[Job], files: Files, scale: str, s
 
 def _room(profile: Profile, jobs: Sequence[Job], scale: str) -> Iterator[Finding]:
     """Whether all tables' jobs can run and end as the profile has them: a step would say so only when it submits."""
-    for fault in unshareable(jobs, profile):
+    for fault in unsplittable_batches(jobs, profile):
         yield fail("processes of train jobs", f"{fault.where.partition(': ')[2]}: {fault.what}", "; ".join(fault.help))
-    strains = list(strained(jobs, profile))
+    strains = list(over_time_limit(jobs, profile))
     for strain in strains:
         yield warn(f"time of {strain.kind} jobs", strain.what, strain.help)
     if not strains:

@@ -9,13 +9,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from replicate.cli import DONE
-from replicate.cli.words import number
 from replicate.cli.workspace import Workspace, complete_table, with_workspace
-from replicate.english import count
 from replicate.errors import UnknownName
+from replicate.text import count, number
 
 if TYPE_CHECKING:
-    from replicate.collect.table import Cell, Table
+    from replicate.judge.table import Cell, Table
     from replicate.plan.cells import Plan
     from replicate.plan.graph import Graph
     from replicate.plan.job import Job
@@ -49,7 +48,7 @@ def command(workspace: Workspace, table_id: str, row: str, column: str) -> int:
     A reference of the table, such as the teacher, is ROW '@' and its key as COLUMN.
     """
     from replicate.cli import explain_job
-    from replicate.collect.finish import Finisher
+    from replicate.judge.finish import Finisher
 
     specs = workspace.specs()
     spec = specs.table(table_id)

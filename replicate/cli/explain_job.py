@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from replicate.cli.words import number, pairs, said
 from replicate.cli.workspace import Workspace
-from replicate.collect.readings import TIMES
-from replicate.english import count
+from replicate.judge.values import TIMES
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job, Kind
-from replicate.store.atomic import read_json
+from replicate.store.files import read_json
 from replicate.store.result import Result
 from replicate.store.store import Store
+from replicate.text import count, number, pairs, said
 
 Line = tuple[str, str]
 """A word and what it is about."""

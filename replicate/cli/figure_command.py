@@ -15,7 +15,7 @@ from replicate.cli.workspace import Workspace, repository, with_workspace
 from replicate.errors import NotAvailable, UnknownName, UserError
 
 if TYPE_CHECKING:
-    from replicate.collect.figure import Figure
+    from replicate.figures.model import Figure
 
 FORMATS = ("pdf", "png", "svg")
 
@@ -62,9 +62,9 @@ def command(
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.cli.forward import Advance, bring_forward, without_training
-    from replicate.collect.figure_finish import finish_figure
-    from replicate.plan.figures import plan_figure
+    from replicate.actions.run_missing import RunReport, run_missing, without_training
+    from replicate.figures.finish import finish_figure
+    from replicate.figures.plan import plan_figure
 
     specs = workspace.specs()
     spec = specs.figure(figure_id)
@@ -77,11 +77,11 @@ def command(
             raise UserError(f"run {name}: is never trained\n  name a run that runs.toml trains")
     plan = plan_figure(specs, figure_id, workspace.seeds, runs)
     store = workspace.store()
-    advance = Advance()
+    advance = RunReport()
     if not no_run:
         graph = without_training(plan.graph, store, plan.keys) if no_train else plan.graph
         names = [f"figure-{figure_id}"]
-        advance = bring_forward(workspace, graph, store, specs.scale, names, retry, wait)
+        advance = run_missing(workspace, graph, store, specs.scale, names, retry, wait)
     figure = finish_figure(plan, store)
     paths = write_figure(workspace, figure, formats)
     if workspace.json:
@@ -106,7 +106,7 @@ def _say(workspace: Workspace, figure: Figure, paths: list[Path]) -> None:
 
 def write_figure(workspace: Workspace, figure: Figure, formats: tuple[str, ...]) -> list[Path]:
     try:
-        from replicate.render import figure as renderer
+        from replicate.figures import draw as renderer
     except ModuleNotFoundError as error:
         raise NotAvailable(
             f"figures are drawn with matplotlib and seaborn, got none of '{error.name}'\n"

@@ -13,7 +13,7 @@ from replicate.cli.workspace import Workspace
 from replicate.errors import UnknownName, UserError
 
 if TYPE_CHECKING:
-    from replicate.collect.table import Table
+    from replicate.judge.table import Table
 
 DEFAULT = ("tex", "md", "csv", "html", "json")
 MACROS = "macros"
@@ -41,7 +41,7 @@ def write_tables(workspace: Workspace, tables: Sequence[Table], wanted: Iterable
     """Both variants of each table in the formats of ``wanted``; the numbers of all of them in the file ``macros``."""
     from replicate.render import formats
     from replicate.render import macros as macro_file
-    from replicate.store.atomic import write_text
+    from replicate.store.files import write_text
 
     folder = workspace.rendered
     wanted = tuple(wanted)

@@ -12,14 +12,14 @@ from replicate.cli.all_command import states_of
 from replicate.cli.workspace import Workspace, with_workspace
 
 if TYPE_CHECKING:
-    from replicate.spec.load import Specs
+    from replicate.specs.load import Specs
 
 
 @click.command(name="list")
 @with_workspace
 def command(workspace: Workspace) -> int:
     """List the tables and figures there are, with the state of their numbers."""
-    from replicate.collect.finish import Finisher
+    from replicate.judge.finish import Finisher
 
     specs = workspace.specs()
     names = specs.ordered
@@ -72,8 +72,8 @@ def command(workspace: Workspace) -> int:
 
 
 def _figure(workspace: Workspace, specs: Specs, figure_id: str) -> dict[str, Any]:
-    from replicate.collect.figure_finish import progress
-    from replicate.plan.figures import plan_figure
+    from replicate.figures.finish import progress
+    from replicate.figures.plan import plan_figure
 
     wanted, pending = progress(plan_figure(specs, figure_id, workspace.seeds), workspace.store())
     head = specs.figure(figure_id).figure

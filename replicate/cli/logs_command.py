@@ -26,11 +26,11 @@ def command(workspace: Workspace, table_id: str, row: str, column: str, lines: i
     Of the jobs it rests on: those that failed or run, else the last one that ran. With --cluster also what Slurm
     wrote. Every file is named, so that it can be opened.
     """
-    from replicate.launch.slurm.logs import logs
-    from replicate.launch.slurm.queue import Queue
-    from replicate.launch.slurm.step import look
-    from replicate.launch.slurm.submission import read_submissions
-    from replicate.launch.slurm.world import World
+    from replicate.backends.slurm.attempt import logs
+    from replicate.backends.slurm.client import Queue
+    from replicate.backends.slurm.job_states import JobStates
+    from replicate.backends.slurm.step import look
+    from replicate.backends.slurm.submission import read_submissions
 
     specs = workspace.specs()
     spec = specs.table(table_id)
@@ -48,7 +48,7 @@ def command(workspace: Workspace, table_id: str, row: str, column: str, lines: i
     if workspace.profile is not None:
         world = look(graph, store, workspace.profile)
     else:
-        world = World(graph, store, Queue(), read_submissions(store.root), 0.0)
+        world = JobStates(graph, store, Queue(), read_submissions(store.root), 0.0)
     active = [key for key, view in world.views.items() if view.state in ("failed", "lost", "running", "damaged")]
     shown = active or [key for key, view in world.views.items() if view.state == "done"][-1:]
     if workspace.json:

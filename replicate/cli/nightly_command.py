@@ -17,8 +17,8 @@ from replicate.cli.workspace import Amount, Workspace, with_workspace
 from replicate.errors import ReplicateError, UserError
 
 if TYPE_CHECKING:
-    from replicate.cli.night import Night
-    from replicate.render.night import Summary
+    from replicate.nightly.night import Night
+    from replicate.nightly.summary import Summary
 
 INFRASTRUCTURE = 3
 FORMS = ("cron", "scrontab", "systemd")
@@ -98,7 +98,7 @@ def command(
     or a spec, results that cannot be written, no answer from Slurm, another night still running).
     """
     if form is not None:
-        from replicate.cli.forward import check_data_root
+        from replicate.actions.run_missing import check_data_root
 
         # A timetable of a call that cannot work would only be found out at night.
         specs = workspace.specs()
@@ -106,15 +106,15 @@ def command(
             check_data_root(workspace.plan(specs.ordered, specs).graph)
         click.echo(_printed(workspace, form, at), nl=False)
         return 0
-    from replicate.cli.night import Night, Wishes
-    from replicate.render.night import as_json, as_markdown
-    from replicate.store.nights import Nights
+    from replicate.nightly.history import Nights
+    from replicate.nightly.night import Night, NightlyOptions
+    from replicate.nightly.summary import as_json, as_markdown
 
     specs = workspace.specs()
     store = workspace.store()
     nights = Nights(store.root, specs.world)
     plan = workspace.plan(specs.ordered, specs)
-    night = Night(workspace, Wishes(budget, train, again, not no_run), plan, store, nights)
+    night = Night(workspace, NightlyOptions(budget, train, again, not no_run), plan, store, nights)
     summary = night.run() if no_run else _alone(night)
     click.echo(as_json(summary) if workspace.json else as_markdown(summary), nl=False)
     for fault in summary.faults:
@@ -126,7 +126,7 @@ def _alone(night: Night) -> Summary:
     """The summary of ``night``, which has the store for itself; a look needs neither that nor to write there."""
     workspace, store, nights = night.workspace, night.store, night.nights
     if workspace.profile is not None:
-        from replicate.launch.slurm.step import prepare
+        from replicate.backends.slurm.step import prepare
 
         prepare(store, workspace.profile)
     store.check_writable()
@@ -140,9 +140,9 @@ def _alone(night: Night) -> Summary:
 
 
 def _printed(workspace: Workspace, form: str, at: tuple[int, int]) -> str:
-    from replicate.render.timetable import FORMS as RENDERED
-    from replicate.render.timetable import Timetable
-    from replicate.spec.scale import DATA_ROOT
+    from replicate.nightly.timetable import FORMS as RENDERED
+    from replicate.nightly.timetable import Timetable
+    from replicate.specs.scale import DATA_ROOT
 
     profile = workspace.profile
     log = (profile.log if profile else workspace.root / "log") / "nightly"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from replicate.backends import devices
 from replicate.cli import DONE
 from replicate.cli.progress import duration
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
-from replicate.english import count
-from replicate.launch import devices
-from replicate.spec.scale import Scale
+from replicate.specs.scale import Scale
+from replicate.text import count
 
 if TYPE_CHECKING:
     from replicate.plan.cells import Plan
@@ -29,9 +29,9 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool) -> int:
 
     Nothing is run or written.
     """
-    from replicate.cli.forward import without_training
-    from replicate.plan.disk import running, stored
-    from replicate.plan.figures import with_figures
+    from replicate.actions.run_missing import without_training
+    from replicate.figures.plan import with_figures
+    from replicate.plan.cost import running, stored
 
     specs = workspace.specs()
     plan = workspace.plan([table_id] if table_id else specs.ordered, specs)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from replicate.english import count
+from replicate.text import count
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, with_workspace
-from replicate.english import count
 from replicate.errors import UserError
+from replicate.text import count
 
 if TYPE_CHECKING:
-    from replicate.collect.table import Table
+    from replicate.judge.table import Table
     from replicate.plan.cells import Plan
     from replicate.store.store import Store
 
@@ -42,7 +44,7 @@ def command(workspace: Workspace, serve: bool, port: int, readme: Path | None) -
     plan = workspace.plan(sorted(specs.tables), specs)
     store = workspace.store()
     if readme is not None:
-        from replicate.collect.finish import Finisher
+        from replicate.judge.finish import Finisher
 
         finisher = Finisher(plan, store)
         ids = sorted(plan.cells, key=lambda name: (specs.table(name).table.place, name))
@@ -60,9 +62,9 @@ def command(workspace: Workspace, serve: bool, port: int, readme: Path | None) -
 
 def write_report(workspace: Workspace, plan: Plan, store: Store) -> list[Path]:
     """Write the site; its files, index.html first."""
-    from replicate.render.site.book import gather
-    from replicate.render.site.pictures import draw_all
-    from replicate.render.site.site import write
+    from replicate.site.book import gather
+    from replicate.site.pictures import draw_all
+    from replicate.site.site import write
 
     pictures, without = draw_all(plan, store)
     folder = workspace.rendered / FOLDER
@@ -76,7 +78,6 @@ def write_report(workspace: Workspace, plan: Plan, store: Store) -> list[Path]:
 
 
 def _show(folder: Path, port: int) -> int:
-    from replicate.cli.serve import HOST, server
 
     with server(folder, port) as running:
         click.echo(f"http://{HOST}:{running.server_address[1]}/  (Ctrl-C stops)", err=True)
@@ -89,7 +90,7 @@ def _show(folder: Path, port: int) -> int:
 
 def _write_readme(workspace: Workspace, path: Path, tables: list[Table]) -> None:
     from replicate.render.overview import updated
-    from replicate.store.atomic import write_text
+    from replicate.store.files import write_text
 
     try:
         before = path.read_text(encoding="utf-8")
@@ -100,3 +101,42 @@ def _write_readme(workspace: Workspace, path: Path, tables: list[Table]) -> None
         raise UserError(f"{path}: cannot be read or written, got '{error.strerror}'") from error
     said = "updated" if after != before else "up to date"
     click.echo(json.dumps({"file": str(path), "state": said}) if workspace.json else f"{workspace.shown(path)}: {said}")
+
+
+HOST = "127.0.0.1"
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    """Answers requests for this machine's own address only: another name for it may be a foreign page's (DNS
+    rebinding), which could then read the report."""
+
+    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".md": "text/plain", ".tex": "text/plain"}
+
+    def send_head(self) -> Any:
+        host = (self.headers.get("Host") or "").rpartition(":")[0]
+        if host not in (HOST, "localhost"):
+            self.send_error(403, "only for this machine")
+            return None
+        return super().send_head()
+
+    def list_directory(self, path: Any) -> Any:
+        self.send_error(404)
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+
+def server(folder: Path, port: int) -> ThreadingHTTPServer:
+    """A server of ``folder``, bound and not yet running; port 0 takes a free one. Raises UserError."""
+    try:
+        return ThreadingHTTPServer((HOST, port), partial(_Handler, directory=str(folder)))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"port {port}: the report cannot be served there, got '{reason}'\n  name another port with --port N"
+        ) from error

@@ -21,9 +21,9 @@ def command(workspace: Workspace, keys: tuple[str, ...], table_id: str | None, k
 
     Their restarts are counted anew. What a checkpoint holds is not computed again.
     """
-    from replicate.cli import cluster
-    from replicate.launch.slurm.ending import KINDS
-    from replicate.launch.slurm.step import forgive, look
+    from replicate.actions import cluster
+    from replicate.backends.slurm.ending import KINDS
+    from replicate.backends.slurm.step import forgive, look
 
     profile = cluster.profile_of(workspace)
     graph = cluster.queued_graph(workspace, table_id)

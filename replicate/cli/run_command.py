@@ -12,7 +12,7 @@ from replicate.cli.workspace import Workspace, with_workspace
 from replicate.errors import UnknownName, UserError
 
 if TYPE_CHECKING:
-    from replicate.cli.forward import Advance
+    from replicate.actions.run_missing import RunReport
     from replicate.plan.job import Job
     from replicate.store.result import Result
     from replicate.store.store import Store
@@ -32,8 +32,8 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
 
     Exit code: 0 done (and the same), 1 failed or different, 3 submitted to a cluster and not done yet.
     """
-    from replicate.cli.forward import bring_forward
-    from replicate.plan.figures import with_figures
+    from replicate.actions.run_missing import run_missing
+    from replicate.figures.plan import with_figures
 
     specs = workspace.specs()
     graph = with_figures(workspace.plan(sorted(specs.tables), specs))
@@ -44,7 +44,7 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
     before = _set_aside(store, keys) if again else {}
     needed = graph.needed_for(keys)
     # With --again there is nothing to compare before they have run.
-    advance = bring_forward(workspace, needed, store, specs.scale, list(keys), retry, wait=again)
+    advance = run_missing(workspace, needed, store, specs.scale, list(keys), retry, wait=again)
     compared = {key: _compared(graph.jobs[key], old, store.result(key)) for key, old in before.items()}
     if workspace.json:
         facts = {"failed": dict(advance.failed), "done": advance.done, "compared": compared}
@@ -73,7 +73,7 @@ def _set_aside(store: Store, keys: tuple[str, ...]) -> dict[str, Result]:
 
 
 def _compared(job: Job, old: Result, new: Result | None) -> dict[str, Any]:
-    from replicate.launch.recheck import compared
+    from replicate.nightly.recheck import compared
 
     if new is None:
         return {"outcome": "missing", "detail": "no result", "cause": []}
@@ -81,7 +81,7 @@ def _compared(job: Job, old: Result, new: Result | None) -> dict[str, Any]:
     return {"outcome": one.outcome, "detail": one.detail, "cause": list(one.cause)}
 
 
-def _said(key: str, compared: dict[str, dict[str, Any]], advance: Advance, store: Store) -> str:
+def _said(key: str, compared: dict[str, dict[str, Any]], advance: RunReport, store: Store) -> str:
     if key in compared:
         one = compared[key]
         if one["outcome"] == "same":
@@ -92,5 +92,5 @@ def _said(key: str, compared: dict[str, dict[str, Any]], advance: Advance, store
         return f"DIFFERENT: {one['detail']}{cause}"
     if store.result(key) is not None:
         return "done"
-    # Failures are told by `Advance.tell`.
+    # Failures are told by `RunReport.tell`.
     return "" if key in advance.failed else advance.elsewhere.get(key, ("", "not run yet"))[1]

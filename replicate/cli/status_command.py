@@ -31,7 +31,7 @@ def command(workspace: Workspace, table_id: str | None) -> int:
 
     Exit code: 0 all done, 1 a job failed, 3 not finished yet.
     """
-    from replicate.collect.finish import Finisher
+    from replicate.judge.finish import Finisher
     from replicate.render import terminal
 
     specs = workspace.specs()
@@ -69,9 +69,9 @@ def command(workspace: Workspace, table_id: str | None) -> int:
 
 
 def _on_cluster(workspace: Workspace, plan: Plan, store: Store, names: list[str]) -> int:
-    from replicate.cli import cluster
-    from replicate.collect.finish import Finisher
-    from replicate.launch.slurm.step import look
+    from replicate.actions import cluster
+    from replicate.backends.slurm.step import look
+    from replicate.judge.finish import Finisher
     from replicate.render import terminal
 
     world = look(plan.graph, store, cluster.profile_of(workspace))

@@ -40,18 +40,18 @@ def command(
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.cli.forward import Advance, bring_forward, go_on, without_training
-    from replicate.collect.finish import Finisher
+    from replicate.actions.run_missing import RunReport, go_on, run_missing, without_training
+    from replicate.judge.finish import Finisher
     from replicate.render import json_file, terminal
 
     specs = workspace.specs()
     specs.table(table_id)
     plan = workspace.plan([table_id], specs)
     store = workspace.store()
-    advance = Advance()
+    advance = RunReport()
     if not no_run:
         graph = without_training(plan.graph, store, plan.keys) if no_train else plan.graph
-        advance = bring_forward(workspace, graph, store, specs.scale, [table_id], retry, wait)
+        advance = run_missing(workspace, graph, store, specs.scale, [table_id], retry, wait)
     table = Finisher(plan, store, advance.elsewhere).finish(table_id)
     wanted = (*formats, "pdf") if pdf else formats
     paths = write_tables(workspace, [table], wanted, f"{table_id}-numbers.tex")

@@ -16,10 +16,10 @@ from replicate.errors import UnknownName, UserError
 @with_workspace
 def command(workspace: Workspace, job: str) -> int:
     """Say why JOB (a key, or Slurm's number of it) waits, or how it ended: Slurm's reason and what it means."""
-    from replicate.cli.cluster import line, profile_of, queued_graph
-    from replicate.launch.slurm.ending import meaning
-    from replicate.launch.slurm.logs import logs
-    from replicate.launch.slurm.step import look
+    from replicate.actions.cluster import line, profile_of, queued_graph
+    from replicate.backends.slurm.attempt import logs
+    from replicate.backends.slurm.ending import meaning
+    from replicate.backends.slurm.step import look
 
     profile = profile_of(workspace)
     graph = queued_graph(workspace, None)

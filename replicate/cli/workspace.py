@@ -22,9 +22,9 @@ from replicate.errors import UserError
 # Whatever pydantic, numpy or rich stand behind is imported when a command runs: the help of a command and
 # completion must answer at once (0.05 s, against 0.3 s with all of them).
 if TYPE_CHECKING:
-    from replicate.launch.profile import Profile
+    from replicate.backends.slurm.profile import Profile
     from replicate.plan.cells import Plan
-    from replicate.spec.load import Specs
+    from replicate.specs.load import Specs
     from replicate.store.store import Store
 
 SCALE = "mini"
@@ -43,7 +43,7 @@ class Workspace:
     scale: str
     seeds: tuple[int, ...]
     workers: int | None
-    """Jobs at once; None is what `replicate.launch.devices.at_once` makes of it."""
+    """Jobs at once; None is what `replicate.backends.devices.at_once` makes of it."""
     json: bool
     released: bool = False
     """Published weights are read where the scale names some, in place of training."""
@@ -55,12 +55,12 @@ class Workspace:
     @property
     def rendered(self) -> Path:
         """The folder of the files that are rendered."""
-        from replicate.spec.load import world
+        from replicate.specs.load import world
 
         return self.out / world(self.scale, self.released)
 
     def specs(self) -> Specs:
-        from replicate.spec.load import load
+        from replicate.specs.load import load
 
         if not self.tables.is_dir():
             raise UserError(f"{self.tables}: no such folder\n  name the folder of the specs with --tables DIR")
@@ -222,7 +222,7 @@ def _given(*options: tuple[str, object]) -> tuple[str, ...]:
 
 
 def _profile(name: str | None, root: Path) -> Profile | None:
-    from replicate.launch.profile import find_profile
+    from replicate.backends.slurm.profile import find_profile
 
     if name == "":
         # Of a script whose variable is not set: going on here would train on a login node.

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 
 from replicate.errors import UserError
 from replicate.plan.job import without_neutral
-from replicate.store.atomic import FULL, canonical, write_bytes
+from replicate.store.files import FULL, canonical, write_bytes
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicate.engine.digits import split_digits
-from replicate.engine.draws import uniforms
 from replicate.engine.imagefolder import list_splits, root_folder
+from replicate.engine.keyed_random import uniforms
 from replicate.engine.shapes import true_labels
 from replicate.errors import UserError
 

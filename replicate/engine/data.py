@@ -15,12 +15,11 @@ from torch import Tensor
 
 from replicate.engine.corrected import drawn_labels, read_json_labels
 from replicate.engine.digits import split_digits
-from replicate.engine.families import FAMILIES
 from replicate.engine.imagefolder import FolderSplit, Listing, list_splits
-from replicate.engine.shapes import given_labels, render_split
+from replicate.engine.shapes import FAMILIES, given_labels, render_split
 from replicate.errors import StoreFault, UnknownName, UserError
-from replicate.spec.scale import sizes
-from replicate.store.atomic import replacing, write_json
+from replicate.specs.scale import sizes
+from replicate.store.files import replacing, write_json
 
 VERSIONS = {"shapes": 2, "digits": 1, "imagefolder": 1, "real": 1, "real-json": 1}
 """The only version of each source that this release makes."""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from replicate.engine.draws import generator
+from replicate.engine.keyed_random import generator
 from replicate.errors import NotAvailable, UserError
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int16]]

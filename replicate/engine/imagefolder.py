@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from replicate.errors import UserError
-from replicate.spec.scale import DATA_ROOT
+from replicate.specs.scale import DATA_ROOT
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from replicate.errors import UserError
-from replicate.spec.recipe import Distillation
+from replicate.specs.recipe import Distillation
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -7,6 +7,9 @@ devices are never compared (deit#38, deit#189); ratios to a reference measured b
 from __future__ import annotations
 
 import gc
+import platform
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from replicate.engine import models
-from replicate.engine.conditions import conditions
-from replicate.engine.draws import generator, torch_seed
-from replicate.engine.progress import Progress, Report, Stop
+from replicate.engine.context import Progress, Report, Stop
+from replicate.engine.keyed_random import generator, torch_seed
 from replicate.errors import JobError, UnknownName
-from replicate.store.atomic import write_json
+from replicate.store.files import write_json
 
 STEADY_PERCENT = 2.0
 """Half-width of the ratio's interval, in per cent of it, above which a measurement is unsteady."""
@@ -224,3 +227,48 @@ def exact_fp32() -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(matmul)
+
+
+CLOCKS = ("clocks.sm", "clocks.mem", "clocks.max.sm", "power.draw", "power.limit", "temperature.gpu")
+"""What nvidia-smi is asked for, in MHz, W and degrees Celsius."""
+
+
+def conditions(device: torch.device) -> dict[str, Any]:
+    """Device, precision flags, threads, versions, and a GPU's clocks as they are now (None without)."""
+    gpu = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if gpu else processor_name(Path("/proc/cpuinfo")),
+        "device_kind": device.type,
+        "precision": "fp32",
+        "tf32": bool(torch.backends.cudnn.allow_tf32 or torch.get_float32_matmul_precision() != "highest"),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "cudnn_benchmark": bool(torch.backends.cudnn.benchmark),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "cuda": torch.version.cuda if gpu else None,
+        "clocks": _clocks(torch.cuda.get_device_properties(device).uuid) if gpu else None,
+    }
+
+
+def processor_name(cpuinfo: Path) -> str:
+    """The processor as Linux names it, elsewhere as Python does."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def _clocks(uuid: object) -> dict[str, str] | None:
+    """None where there is no nvidia-smi, or it does not answer: a measurement does not fail for it."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    query = [program, f"--id=GPU-{uuid}", f"--query-gpu={','.join(CLOCKS)}", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return dict(zip(CLOCKS, (part.strip() for part in answer.strip().split(",")), strict=False))

@@ -9,18 +9,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.layers.drop import DropPath
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import is_model_in_modules, load_state_dict
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from replicate.engine.draws import torch_seed
+from replicate.engine.keyed_random import torch_seed, uniforms
 from replicate.errors import StoreFault, UnknownName, UserError
-from replicate.spec.recipe import Recipe
+from replicate.specs.recipe import Recipe
 
 RESAMPLED = frozenset({"pos_embed", "patch_embed.proj.weight"})
 """Tensors that timm fits to a network of another size as it loads them: the result is one that nobody published."""
@@ -230,3 +232,44 @@ def _parameter(network: nn.Module, name: str) -> nn.Parameter:
     if not isinstance(parameter, nn.Parameter):
         raise UserError(f"model {type(network).__name__}: pos_embed_std is set, but there is no '{name}'")
     return parameter
+
+
+class DropPaths:
+    """The drop paths of ``network``, which take the place of timm's: the same rates and scaling, keyed draws.
+
+    A mask is a function of (seed, epoch, position in the epoch, layer), so any number of processes, and a batch
+    that is computed in parts, drop the same paths.
+    """
+
+    def __init__(self, network: nn.Module, seed: int) -> None:
+        self._seed = seed
+        found = [(name, module) for name, module in network.named_modules() if isinstance(module, DropPath)]
+        self._layers = [_Keyed() for _ in found]
+        for (name, _), layer in zip(found, self._layers, strict=True):
+            network.set_submodule(name, layer)
+        self._rates = np.array([module.drop_prob for _, module in found])
+
+    def draw(self, epoch: int, start: int, stop: int) -> Tensor:
+        """What each layer multiplies the samples ``start`` to ``stop`` of an epoch by, float32 [layers, samples].
+
+        0 where the path is dropped, else 1 over the share that is kept.
+        """
+        drawn = uniforms(self._seed, "drop path", epoch, start, stop, len(self._layers))
+        factors = np.where(drawn < self._rates, 0.0, 1.0 / (1.0 - self._rates))
+        return torch.from_numpy(np.ascontiguousarray(factors.T, np.float32))
+
+    def use(self, factors: Tensor) -> None:
+        """``factors`` [layers, b] for the next forward pass of b samples, on its device."""
+        for layer, own in zip(self._layers, factors, strict=True):
+            layer.factors = own
+
+
+class _Keyed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors = torch.ones(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return x * self.factors.to(x.dtype).view(-1, *[1] * (x.ndim - 1))

@@ -9,7 +9,7 @@ from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from replicate.spec.recipe import Recipe
+from replicate.specs.recipe import Recipe
 
 NOT_DECAYED = frozenset({"pos_embed", "cls_token"})
 

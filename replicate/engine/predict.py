@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from replicate.engine import models, upstream
-from replicate.engine.portion import Portion
-from replicate.engine.progress import Progress, Report, Stop
-from replicate.engine.stream import decode_workers, evaluation_batches
+from replicate.engine import input_results, models
+from replicate.engine.batches import decode_workers, evaluation_batches
+from replicate.engine.context import Progress, Report, Stop
+from replicate.engine.micro_batch import MicroBatches
 from replicate.errors import JobError
-from replicate.spec.recipe import Evaluation
-from replicate.store.atomic import canonical, write_bytes
+from replicate.specs.recipe import Evaluation
+from replicate.store.files import canonical, write_bytes
 
 BATCH = 256
 """Images at a time, where the memory takes them (`portion`): which classes an image gets does not depend on it."""
@@ -55,17 +55,17 @@ def predict(
 
     It holds ``labels`` int16 [N] and, for each head, int16 [N, min(5, K)] as `best` gives them.
     Returns ``{"images": N, "correct": {head: number of images whose best class is the label}}``.
-    Errors: those of `upstream.network` and `Portion`, and `JobError` for scores that are not finite.
+    Errors: those of `upstream.network` and `MicroBatches`, and `JobError` for scores that are not finite.
     """
     evaluation = Evaluation.model_validate_json(canonical(payload["evaluation"]))
-    data = upstream.data_set(inputs)
+    data = input_results.data_set(inputs)
     device = models.best_device()
     source = inputs["network"]
-    network = upstream.network(source, payload["size"], data.classes, evaluation.weights).to(device)
+    network = input_results.network(source, payload["size"], data.classes, evaluation.weights).to(device)
     labels: list[NDArray[np.int16]] = []
     decided: dict[str, list[NDArray[np.int16]]] = {}
     done = 0
-    portion = Portion.of_evaluation(BATCH, payload["size"], device)
+    portion = MicroBatches.of_evaluation(BATCH, payload["size"], device)
     progress = Progress(report)
     batches = evaluation_batches(data.test, payload["size"], evaluation, BATCH, decode_workers(device))
     with torch.no_grad():

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from replicate.engine import models, upstream
+from replicate.engine import input_results, models
+from replicate.engine.batches import PAPER, decode_workers, evaluation_batches
+from replicate.engine.context import Progress, Report, Stop
 from replicate.engine.data import Split
-from replicate.engine.portion import Portion
-from replicate.engine.progress import Progress, Report, Stop
-from replicate.engine.stream import PAPER, decode_workers, evaluation_batches
+from replicate.engine.micro_batch import MicroBatches
 from replicate.errors import JobError, UserError
-from replicate.spec.recipe import Evaluation
-from replicate.store.atomic import canonical, write_json
+from replicate.specs.recipe import Evaluation
+from replicate.store.files import canonical, write_json
 
 BATCH = 256
 """Images at a time, where the memory takes them (`portion`): a similarity is that of an image by itself."""
@@ -41,8 +41,8 @@ def probe(
     evaluation = PAPER
     if "evaluation" in payload:
         evaluation = Evaluation.model_validate_json(canonical(payload["evaluation"]))
-    data = upstream.data_set(inputs)
-    network = upstream.network(inputs["network"], payload["size"], data.classes, evaluation.weights)
+    data = input_results.data_set(inputs)
+    network = input_results.network(inputs["network"], payload["size"], data.classes, evaluation.weights)
     if not models.has_distillation_head(network):
         raise UserError(
             f"probe: a network with two tokens, got one with a class token only: {inputs['network'].name}\n"
@@ -72,7 +72,7 @@ def similarities(
     """Cosines of the two tokens, float64 [images, blocks + 1]: after each block and after the final norm."""
     device = next(network.parameters()).device
     parts: list[Tensor] = []
-    portion = Portion.of_evaluation(BATCH, size, device)
+    portion = MicroBatches.of_evaluation(BATCH, size, device)
     done = 0
     batches = evaluation_batches(split, size, evaluation, BATCH, decode_workers(device), range(images))
     with torch.no_grad():

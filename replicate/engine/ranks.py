@@ -1,8 +1,8 @@
 """The processes that train one network together: one alone, or several under torch.distributed.
 
-Every process computes its slice of each global batch (see `replicate.engine.stream.TrainStream`), gradients are
+Every process computes its slice of each global batch (see `replicate.engine.batches.TrainBatches`), gradients are
 averaged, and the first process alone writes. The number of processes changes no image, no drop path and no image that
-BatchNorm takes its statistics from (`replicate.engine.batch_norm`), but the order in which floats are added: results
+BatchNorm takes its statistics from (`replicate.engine.micro_batch`), but the order in which floats are added: results
 of different numbers agree closely, not bit for bit. One thing does depend on it: dropout draws from a seed of the
 process.
 """

@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
+from replicate.engine.context import Report, Stop
 from replicate.engine.data import data_facts, make_data
 from replicate.engine.measure import measure
 from replicate.engine.predict import predict
 from replicate.engine.probe import probe
-from replicate.engine.progress import Report, Stop
-from replicate.engine.released import released
 from replicate.engine.train import train
+from replicate.engine.weights import released
 from replicate.errors import UnknownName
-from replicate.store.atomic import canonical, sha256_of
+from replicate.store.files import canonical, sha256_of
 from replicate.store.provenance import threads
 
 Job = Callable[[Mapping[str, Any], Mapping[str, Path], Path, Report, Stop], dict[str, Any]]

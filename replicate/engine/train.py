@@ -8,17 +8,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
-from replicate.engine import models, optim, upstream
-from replicate.engine.checkpoint import Checkpoints, weights_bytes
-from replicate.engine.progress import Progress, Report, Stop
-from replicate.engine.ranks import together
-from replicate.engine.training import Training
-from replicate.errors import Diverged, JobError
-from replicate.store.atomic import write_bytes, write_json
+import torch
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor
+
+from replicate.engine import input_results, models, optim
+from replicate.engine.batches import PAPER, Batch, Prefetcher, TrainBatches, decode_workers, evaluation_batches, spread
+from replicate.engine.checkpoint import (
+    Checkpoints,
+    Snapshot,
+    optimizer_tensors,
+    restore_network,
+    restore_optimizer,
+    weights_bytes,
+    within,
+)
+from replicate.engine.context import Progress, Report, Stop
+from replicate.engine.data import Split
+from replicate.engine.keyed_random import torch_seed
+from replicate.engine.losses import check_token, loss
+from replicate.engine.micro_batch import BatchNorms, MicroBatches, check_whole
+from replicate.engine.models import DropPaths
+from replicate.engine.ranks import Ranks, together
+from replicate.errors import Diverged, JobError, NotAvailable
+from replicate.specs.recipe import Distillation, Recipe
+from replicate.store.files import canonical, write_bytes, write_json
 
 
 class Stopped(JobError):
@@ -79,9 +97,9 @@ def _train(training: Training, payload: Mapping[str, Any], folder: Path, report:
             checkpoints.save(training.snapshot(position + 1))
     if not team.first:
         return {}
-    write_bytes(folder / upstream.WEIGHTS["last"], weights_bytes(training.network.state_dict()))
+    write_bytes(folder / input_results.WEIGHTS["last"], weights_bytes(training.network.state_dict()))
     if training.ema is not None:
-        write_bytes(folder / upstream.WEIGHTS["ema"], weights_bytes(training.ema.module.state_dict()))
+        write_bytes(folder / input_results.WEIGHTS["ema"], weights_bytes(training.ema.module.state_dict()))
     write_json(folder / "curve.json", training.curve)
     checkpoints.clear()
     return {
@@ -90,3 +108,221 @@ def _train(training: Training, payload: Mapping[str, Any], folder: Path, report:
         "images": training.images,
         "parameters": models.parameter_count(training.network),
     }
+
+
+ALONE = Ranks()
+AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Training:
+    """A network in training: everything that changes from step to step.
+
+    Errors: `NotAvailable` for mixed precision without a GPU, `UserError` for a network that does not suit the
+    method, the weights it starts from or the number of processes, or for `portion.MICRO_BATCH`.
+    """
+
+    def __init__(self, payload: Mapping[str, Any], inputs: Mapping[str, Path], team: Ranks = ALONE) -> None:
+        # Through JSON, since the strict models take no list for a tuple.
+        self.recipe = Recipe.model_validate_json(canonical(payload["recipe"]))
+        self.distillation: Distillation | None = None
+        if payload["distillation"] is not None:
+            self.distillation = Distillation.model_validate_json(canonical(payload["distillation"]))
+        self.seed: int = payload["seed"]
+        self.size: int = payload["size"]
+        self.device = models.best_device()
+        if self.recipe.precision != "fp32" and self.device.type != "cuda":
+            raise NotAvailable(
+                f"recipe.precision: '{self.recipe.precision}' needs a GPU, got device '{self.device.type}'\n"
+                "  set precision = 'fp32', or run it where torch finds a GPU"
+            )
+        data = input_results.data_set(inputs)
+        workers = decode_workers(self.device)
+        self.team = team
+        self.stream = TrainBatches(data, self.recipe, self.size, self.seed, team.rank, team.world, workers)
+        self.steps: int = self.stream.steps_per_epoch
+        self.ahead: Prefetcher[Batch] | None = None
+        if self.device.type == "cuda":
+            self.ahead = Prefetcher(lambda position: self._batch(position).pinned(), self.recipe.epochs * self.steps)
+
+        network = models.build(payload["model"], self.size, data.classes, self.recipe, self.seed)
+        check_token(models.has_distillation_head(network), self.distillation)
+        if "init" in inputs:
+            weights = inputs["init"] / input_results.WEIGHTS[payload.get("init_weights", "last")]
+            new_heads = payload.get("new_head", False) or not input_results.same_data(payload, inputs)
+            models.load_weights(network, weights, resize=True, new_heads=new_heads)
+        self.drop_paths = DropPaths(network, self.seed)
+        self.network = network.to(self.device).train(self.recipe.train_mode)
+        self.portion = MicroBatches(self.stream.share)
+        self.batch_norms = BatchNorms(self.network)
+        if self.batch_norms:
+            check_whole(self.recipe, team.world)
+            # Another number of images would be another network.
+            self.portion.images = self.recipe.mix_batch
+        self.format = _memory_format(payload["model"])
+        self.teacher: torch.nn.Module | None = None
+        self.teacher_format = torch.contiguous_format
+        if self.distillation is not None and self.distillation.method != "label":
+            self.teacher = input_results.network(inputs["teacher"], self.size, data.classes).to(self.device)
+            self.teacher_format = _memory_format(input_results.payload_of(inputs["teacher"])["model"])
+
+        self.forward = team.forward(self.network)
+        self.optimizer = optim.optimizer(self.network, self.recipe)
+        self.scaler = torch.amp.GradScaler("cuda") if self.recipe.precision == "fp16" else None
+        self.ema = ModelEmaV3(self.network, decay=self.recipe.ema) if self.recipe.ema > 0 else None
+        self.validation = Validation(data.test, self.size, self.device)
+        self.images = 0
+        self.loss_sum = 0.0
+        self.curve: list[dict[str, Any]] = []
+
+    def step(self, epoch: int, step: int) -> float:
+        """One optimiser step. Returns its loss; where that is not finite, the weights stay as they were."""
+        batch = (self.ahead or self._batch)(epoch * self.steps + step)
+        images = batch.images.to(self.device, non_blocking=True, memory_format=self.format)
+        targets = batch.targets.to(self.device, non_blocking=True)
+        number = self.team.mean(self._gradients(images, targets, epoch, step))
+        if not math.isfinite(number):
+            self.optimizer.zero_grad(set_to_none=True)
+            return number
+        if self.scaler is None:
+            self._clip()
+            self.optimizer.step()
+        else:
+            if self.recipe.clip_norm > 0:
+                self.scaler.unscale_(self.optimizer)
+                self._clip()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema is not None:
+            self.ema.update(self.network)
+        self.images += len(images) * self.team.world
+        self.loss_sum += number
+        return number
+
+    def finite(self) -> bool:
+        """Whether the weights are. Of this process: what BatchNorm has seen differs between them (`batch_norm`)."""
+        tensors = (tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point())
+        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+    def end_epoch(self, epoch: int) -> None:
+        """Adds the epoch's line to the curve: rate, mean loss over the steps, images seen so far, validation."""
+        mean = self.loss_sum / self.steps
+        lr = optim.rate(self.recipe, epoch)
+        line = {"epoch": epoch, "lr": lr, "loss": mean, "images": self.images}
+        if self.validation:
+            line["validation"] = self.validation.top1(self.network)
+        self.curve.append(line)
+        self.loss_sum = 0.0
+
+    def snapshot(self, position: int) -> Snapshot:
+        parts = {"model": self.network.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
+        if self.ema is not None:
+            parts["ema"] = self.ema.module.state_dict()
+        state = {
+            "images": self.images,
+            "loss_sum": self.loss_sum,
+            "curve": self.curve,
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+        }
+        tensors = {f"{part}/{name}": value for part, named in parts.items() for name, value in named.items()}
+        return Snapshot(position, tensors, state)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        restore_network(self.network, within(snapshot.tensors, "model"))
+        restore_optimizer(self.optimizer, within(snapshot.tensors, "optimizer"))
+        if self.ema is not None:
+            restore_network(self.ema.module, within(snapshot.tensors, "ema"))
+        if self.scaler is not None:
+            self.scaler.load_state_dict(snapshot.state["scaler"])
+        self.images = snapshot.state["images"]
+        self.loss_sum = snapshot.state["loss_sum"]
+        self.curve = list(snapshot.state["curve"])
+
+    def close(self) -> None:
+        """End the thread that prepares batches."""
+        if self.ahead is not None:
+            self.ahead.close()
+
+    def _batch(self, position: int) -> Batch:
+        return self.stream.batch(*divmod(position, self.steps))
+
+    def _gradients(self, images: Tensor, targets: Tensor, epoch: int, step: int) -> Tensor:
+        """Leaves the gradients of the mean loss of ``images``, which is returned, in the parameters."""
+        while True:
+            try:
+                return self._accumulate(images, targets, epoch, step)
+            except torch.cuda.OutOfMemoryError:
+                # Several processes would have to go back together; groups of BatchNorm are what they are.
+                if self.team.world > 1 or self.portion.images == 1 or self.batch_norms:
+                    raise
+            self.optimizer.zero_grad(set_to_none=True)
+            self.portion.halve()
+
+    def _accumulate(self, images: Tensor, targets: Tensor, epoch: int, step: int) -> Tensor:
+        # Dropout draws from torch's own generator: keyed, so that a restart changes nothing.
+        torch.default_generator.manual_seed(seed := torch_seed(self.seed, "dropout", epoch, step) + self.team.rank)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        positions = self.stream.positions(step)
+        factors = self.drop_paths.draw(epoch, positions.start, positions.stop).to(self.device)
+        total = torch.zeros((), device=self.device)
+        for part in self.portion.parts(len(images)):
+            last, first = part.stop == len(images), self.team.first and part.start == 0
+            with nullcontext() if last else self.team.apart(self.forward):
+                self.drop_paths.use(factors[:, part])
+                with self._autocast(), self.batch_norms.tracking(first):
+                    teacher = self._teach(images[part])
+                    value = loss(self.forward(images[part]), targets[part], teacher, self.distillation)
+                    value = value * (len(images[part]) / len(images))
+                scaled = value if self.scaler is None else self.scaler.scale(value)
+                scaled.backward()  # type: ignore[no-untyped-call]
+            total += value.detach()
+        return total
+
+    def _clip(self) -> None:
+        if self.recipe.clip_norm > 0:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.recipe.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, AUTOCAST[self.recipe.precision])
+
+    @torch.no_grad()
+    def _teach(self, images: Tensor) -> Tensor | None:
+        if self.teacher is None:
+            return None
+        return models.joint(self.teacher, images.contiguous(memory_format=self.teacher_format))
+
+
+def _memory_format(model: Mapping[str, Any]) -> torch.memory_format:
+    return torch.channels_last if model["channels_last"] else torch.contiguous_format
+
+
+VALIDATION_IMAGES = 256
+"""Enough to see a curve rise (one standard error is 3 points at most), and 1-2 % of an epoch's time at mini scale."""
+
+
+class Validation:
+    """Up to `VALIDATION_IMAGES` images of ``split``, evenly spaced; false where it has none.
+
+    For the curve alone: no weights are ever chosen by it, and it is no number of a table.
+    """
+
+    def __init__(self, split: Split, size: int, device: torch.device) -> None:
+        some = spread(len(split), VALIDATION_IMAGES)
+        views = evaluation_batches(split, size, PAPER, VALIDATION_IMAGES, chosen=some)
+        self.images, self.labels = (part.to(device) for part in next(views, (torch.empty(0), torch.empty(0))))
+        self._portion = MicroBatches(VALIDATION_IMAGES)
+
+    def __bool__(self) -> bool:
+        return len(self.images) > 0
+
+    @torch.no_grad()
+    def top1(self, network: torch.nn.Module) -> float:
+        """Top-1 [%] of the heads of ``network`` together. Its mode is as before afterwards."""
+        mode = network.training
+        network.eval()
+        decided = self._portion.each(lambda images: models.joint(network, images).argmax(dim=1), self.images)
+        network.train(mode)
+        return 100.0 * float((torch.cat(decided) == self.labels).float().mean())

@@ -11,9 +11,9 @@ from replicate.errors import UserError
 from replicate.plan.expand import TEACHER_SEED, Expander
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
-from replicate.spec.load import Specs
-from replicate.spec.reading import Read, read_of
-from replicate.spec.table import ColumnSpec, Printed, TableSpec
+from replicate.specs.cell import ResolvedSource, resolve_source
+from replicate.specs.load import Specs
+from replicate.specs.table import ColumnSpec, Printed, TableSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class CellPlan:
     table: str
     row: str
     column: str
-    read: Read | None
+    read: ResolvedSource | None
     paper: Printed | None
     paper_source: str
     jobs: tuple[Job, ...] = ()
@@ -92,23 +92,29 @@ def _cells(spec: TableSpec, plan: Plan) -> list[CellPlan]:
         source = row.source or table.source
         for column in table.columns:
             if not column.text:
-                read = read_of(table, row, column)
+                read = resolve_source(table, row, column)
                 cells.append(_cell(plan, row.key, column, read, row.paper.get(column.key), source, table.id))
     for reference in spec.references:
-        read = read_of(table, reference)
+        read = resolve_source(table, reference)
         column = ColumnSpec(key=reference.key, header=reference.label)
         cells.append(_cell(plan, "@", column, read, reference.paper, reference.source, table.id))
     return cells
 
 
 def _cell(
-    plan: Plan, row: str, column: ColumnSpec, read: Read | None, paper: Printed | None, source: str, table: str
+    plan: Plan,
+    row: str,
+    column: ColumnSpec,
+    read: ResolvedSource | None,
+    paper: Printed | None,
+    source: str,
+    table: str,
 ) -> CellPlan:
     jobs, others = _jobs(plan.expander, read, plan.seeds) if read else ((), ())
     return CellPlan(table, row, column.key, read, paper, source, jobs, others)
 
 
-def _jobs(expander: Expander, read: Read, seeds: Sequence[int]) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
+def _jobs(expander: Expander, read: ResolvedSource, seeds: Sequence[int]) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
     """The jobs of a reading: ``(jobs, others)`` as CellPlan says."""
     if read.metric == "recipe":
         return (), ()

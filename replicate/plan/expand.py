@@ -12,10 +12,10 @@ from pydantic import TypeAdapter
 from replicate.plan.cost import data_seconds, predict_seconds, train_seconds
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job, Kind, Part, key_of
-from replicate.spec.load import Specs
-from replicate.spec.recipe import Recipe
-from replicate.spec.run import RunSpec, chain_of
-from replicate.spec.scale import FolderData
+from replicate.specs.load import Specs
+from replicate.specs.recipe import Recipe
+from replicate.specs.run import RunSpec, chain_of
+from replicate.specs.scale import FolderData
 
 K = TypeVar("K")
 V = TypeVar("V")

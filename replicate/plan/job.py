@@ -8,7 +8,7 @@ from functools import cache
 from hashlib import sha256
 from typing import Any, Literal
 
-from replicate.store.atomic import canonical_text
+from replicate.store.files import canonical_text
 
 Kind = Literal["data", "weights", "train", "predict", "measure", "probe"]
 """``weights`` are published ones: they stand where a ``train`` would."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from replicate.collect.table import Claim, Table
+from replicate.judge.table import Claim, Table
 from replicate.render import wording
 from replicate.render.markdown import escape
-from replicate.spec.table import ClaimSpec, TableSpec
+from replicate.specs.table import ClaimSpec, TableSpec
 
 ABOUT = """# The claims of the paper
 

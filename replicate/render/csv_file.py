@@ -6,7 +6,7 @@ import csv
 import io
 import re
 
-from replicate.collect.table import Column, Row, Table
+from replicate.judge.table import Column, Row, Table
 from replicate.render import wording
 
 FIELDS = (

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from replicate.collect.table import Table
 from replicate.errors import UnknownName
+from replicate.judge.table import Table
 from replicate.render import csv_file, html_page, json_file, latex, markdown, standalone, terminal
 from replicate.render.layout import Variant
-from replicate.store.atomic import write_text
+from replicate.store.files import write_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import json
 from fractions import Fraction
 from typing import Any
 
-from replicate.collect.table import Cell, Claim, Column, Comparison, Note, Row, SeedValue, Table
+from replicate.judge.table import Cell, Claim, Column, Comparison, Note, Row, SeedValue, Table
 from replicate.render import wording
 
 SCHEMA = 1

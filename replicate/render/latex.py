@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from replicate.collect.table import Cell, Column, Row, Table
+from replicate.judge.table import Cell, Column, Row, Table
 from replicate.render import layout, wording
 from replicate.render.layout import Variant
 from replicate.render.symbols import comment, definitions, escape

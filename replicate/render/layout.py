@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from replicate.collect.table import MARKS, Cell, Column, Row, Table
+from replicate.judge.table import MARKS, Cell, Column, Row, Table
 
 Variant = Literal["paper", "compare"]
 """``paper``: the paper's layout with our numbers. ``compare``: ours, the paper's and the difference."""

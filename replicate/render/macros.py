@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from replicate.collect.table import Cell, Table
 from replicate.errors import UserError
+from replicate.judge.table import Cell, Table
 from replicate.render import layout
 from replicate.render.symbols import comment, definitions, escape
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from replicate.collect.table import Cell, Table
+from replicate.judge.table import Cell, Table
 from replicate.render import layout, wording
 from replicate.render.layout import Variant
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from replicate.collect.table import Cell, Origin, Table
 from replicate.errors import UserError
+from replicate.judge.table import Cell, Origin, Table
 from replicate.render import layout, wording
 from replicate.render.markdown import escape
 

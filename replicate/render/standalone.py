@@ -14,12 +14,12 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from replicate.collect.table import Table
 from replicate.errors import NotAvailable, UserError
+from replicate.judge.table import Table
 from replicate.render import latex, wording
 from replicate.render.layout import Variant
 from replicate.render.symbols import definitions, escape
-from replicate.store.atomic import write_bytes
+from replicate.store.files import write_bytes
 
 _PREAMBLE = r"""\documentclass[10pt]{article}
 \usepackage{booktabs,multirow,amssymb}

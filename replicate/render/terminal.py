@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import IO, TYPE_CHECKING
 
-from replicate.collect.table import Cell, Column, Table
+from replicate.judge.table import Cell, Column, Table
 from replicate.render import layout, wording
 from replicate.render.layout import Variant
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
-from replicate.collect.table import MARK_MEANINGS, Cell, Claim, ClaimVerdict, Note, Origin, SeedValue, Table, Verdict
+from replicate.judge.table import MARK_MEANINGS, Cell, Claim, ClaimVerdict, Note, Origin, SeedValue, Table, Verdict
 from replicate.render.layout import Variant, face
 
 OTHER_EXPERIMENT = "†"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from replicate.errors import StoreFault, Unreadable
-from replicate.store.atomic import canonical, sha256_of, write_json
+from replicate.store.files import canonical, sha256_of, write_json
 
 SCHEMA = 1
 RESULT = "result.json"

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from replicate.errors import StoreFault, StoreUnusable, Unreadable
 from replicate.plan.job import Job, without_neutral
-from replicate.store import claim
-from replicate.store.atomic import read_json, write_json
+from replicate.store import lease
+from replicate.store.files import read_json, write_json
 from replicate.store.result import JOB, RESULT, Result, read_result
 
 FAILURE = "failure.json"
@@ -29,12 +29,12 @@ State = Literal["done", "running", "failed", "damaged", "absent"]
 class Store:
     """``damage`` collects what was found wrong with stored results, so that it can be said once.
 
-    ``gone``: see `replicate.store.claim.Gone`; without it a claim made on another host counts as alive.
+    ``gone``: see `replicate.store.lease.Gone`; without it a claim made on another host counts as alive.
     """
 
     root: Path
     damage: dict[str, str] = field(default_factory=dict)
-    gone: claim.Gone | None = None
+    gone: lease.Gone | None = None
     _results: dict[str, Result] = field(default_factory=dict)
 
     def folder(self, key: str) -> Path:
@@ -63,7 +63,7 @@ class Store:
         if self.result(key) is not None:
             return "done"
         folder = self.folder(key)
-        if claim.holder_alive(folder, self.gone):
+        if lease.holder_alive(folder, self.gone):
             return "running"
         if key in self.damage:
             return "damaged"
@@ -134,7 +134,7 @@ class Store:
         self.forget(key)
         # Under a claim: two callers that find the same damage must not move each other's new work away.
         try:
-            if not claim.acquire(folder, self.gone):
+            if not lease.acquire(folder, self.gone):
                 return None
         except FileNotFoundError:
             return None
@@ -142,7 +142,7 @@ class Store:
         aside.mkdir(exist_ok=True)
         target = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=aside)) / key
         folder.rename(target)
-        claim.release(target)
+        lease.release(target)
         return target
 
     def keys(self) -> list[str]:

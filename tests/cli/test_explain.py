@@ -11,10 +11,10 @@ from stage import ROOT, TABLE, Call, fill
 
 from replicate.cli.explain_command import lines
 from replicate.cli.workspace import Workspace
-from replicate.collect.finish import Finisher
+from replicate.judge.finish import Finisher
 from replicate.plan.cells import Plan, plan_tables
 from replicate.plan.job import Job
-from replicate.spec.load import load
+from replicate.specs.load import load
 from replicate.store.result import commit_result
 from replicate.store.store import FAILURE, Store
 

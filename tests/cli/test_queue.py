@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from stage import ROOT, TABLE, Call
 
+from replicate.figures.plan import with_figures
 from replicate.plan.cells import plan_tables
-from replicate.plan.figures import with_figures
-from replicate.spec.load import load
+from replicate.specs.load import load
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

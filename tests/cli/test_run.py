@@ -10,7 +10,7 @@ import pytest
 from stage import Call, fill
 from test_explain import MADE, MEASURED, RATIO, finish, plan_all
 
-from replicate.cli import forward
+from replicate.actions import run_missing
 from replicate.plan.job import Job
 from replicate.store.store import FAILURE, Store
 
@@ -23,11 +23,11 @@ def job() -> Job:
 def redone(monkeypatch: pytest.MonkeyPatch, job: Job, summary: dict[str, Any]) -> None:
     """Instead of running ``job`` leave another timing of it."""
 
-    def bring_forward(workspace: Any, graph: Any, store: Store, *_: Any, **__: Any) -> forward.Advance:
+    def run_missing(workspace: Any, graph: Any, store: Store, *_: Any, **__: Any) -> run_missing.RunReport:
         finish(store, job, summary, "measure.json", summary | {"windows": [1, 2]})
-        return forward.Advance(done=[job.key])
+        return run_missing.RunReport(done=[job.key])
 
-    monkeypatch.setattr(forward, "bring_forward", bring_forward)
+    monkeypatch.setattr(run_missing, "bring_forward", run_missing)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ import pytest
 from secure_site import serving
 
 from cluster.testbed import Testbed, wait_for
-from replicate.launch.doctor import probe
-from replicate.launch.profile import load_profile
+from replicate.backends.doctor import probe
+from replicate.backends.slurm.profile import load_profile
 
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
 

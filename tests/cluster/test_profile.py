@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from replicate.backends.slurm.profile import Profile, find_profile, load_profile
+from replicate.backends.slurm.profile_check import file_system
+from replicate.backends.slurm.sbatch import Sbatch, arguments, minutes
+from replicate.backends.slurm.waves import over_time_limit, unsplittable_batches
 from replicate.errors import SpecError, UnknownName, UserError
-from replicate.launch.mount import file_system
-from replicate.launch.profile import Profile, find_profile, load_profile
-from replicate.launch.sbatch import Sbatch, arguments, minutes
-from replicate.launch.slurm.room import strained, unshareable
 from replicate.plan.cells import plan_tables
-from replicate.spec.load import load
+from replicate.specs.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,9 +53,9 @@ def test_the_example_can_finish_the_paper() -> None:
     assert profile.processes("train") == 8
     specs = load(ROOT / "tables", "paper")
     jobs = list(plan_tables(specs, list(specs.tables), (0,)).graph)
-    assert list(strained(jobs, profile)) == []
+    assert list(over_time_limit(jobs, profile)) == []
     one = profile.model_copy(update={"kinds": {}})
-    (strain,) = strained(jobs, one)
+    (strain,) = over_time_limit(jobs, one)
     assert str(strain).startswith("train-deit-b-224-")
 
 
@@ -63,9 +63,9 @@ def test_batches_that_cannot_be_shared() -> None:
     profile = load_profile(ROOT / "slurm" / "example.toml")
     specs = load(ROOT / "tables", "paper")
     jobs = list(plan_tables(specs, ["distillation_ablation"], (0,)).graph)
-    assert list(unshareable(jobs, profile)) == []
+    assert list(unsplittable_batches(jobs, profile)) == []
     many = profile.model_copy(update={"kinds": {"train": Sbatch(nodes=3, ntasks_per_node=3)}})
-    at_224, at_384 = map(str, unshareable(jobs, many))
+    at_224, at_384 = map(str, unsplittable_batches(jobs, many))
     assert at_224.startswith("slurm/example.toml: train-deit-ti-224-none-s0-")
     assert at_224.endswith(
         " and 12 more: recipe.batch: a multiple of the 9 processes, got 1024\n"

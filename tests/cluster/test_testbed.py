@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.testbed import DOWN, NODES, UP, Testbed, boot, lives, wait_for
-from replicate.launch.profile import load_profile
+from replicate.backends.slurm.profile import load_profile
 
 
 def test_four_nodes_with_gpus_to_schedule(testbed: Testbed) -> None:

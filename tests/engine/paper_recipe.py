@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from replicate.spec.recipe import Recipe
+from replicate.specs.recipe import Recipe
 
 
 def recipe(**change: Any) -> Recipe:

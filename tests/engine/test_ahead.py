@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from replicate.engine.ahead import Ahead
+from replicate.engine.batches import Prefetcher
 
 
 def names() -> list[str]:
@@ -15,7 +15,7 @@ def names() -> list[str]:
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [2, 3, 4], [0, 3, 1, 1, 4]])
 def test_every_position_gets_its_own_item(order: list[int]) -> None:
-    items = Ahead(lambda position: position * 10, 5)
+    items = Prefetcher(lambda position: position * 10, 5)
     assert [items(position) for position in order] == [position * 10 for position in order]
     items.close()
     assert names() == []
@@ -31,7 +31,7 @@ def test_the_next_is_made_while_the_caller_works_and_none_beyond_the_end() -> No
             second.set()
         return position
 
-    items = Ahead(make, 2)
+    items = Prefetcher(make, 2)
     items(0)
     assert second.wait(timeout=30)
     items(1)
@@ -46,7 +46,7 @@ def test_an_error_comes_where_its_item_is_asked_for() -> None:
             raise ValueError("made up")
         return position
 
-    items = Ahead(make, 4)
+    items = Prefetcher(make, 4)
     assert items(0) == 0
     with pytest.raises(ValueError, match="made up"):
         items(1)

@@ -12,16 +12,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402
-from timm.data import auto_augment as timm_ra  # noqa: E402
-from timm.data.random_erasing import RandomErasing  # noqa: E402
-from torchvision import transforms  # noqa: E402
-from torchvision.transforms import functional as tv  # noqa: E402
+from PIL import Image
+from timm.data import auto_augment as timm_ra
+from timm.data.random_erasing import RandomErasing
+from torchvision import transforms as tv_transforms
+from torchvision.transforms import functional as tv
 
-from replicate.engine import auto_augment, crop, image_ops, operations, rand_augment  # noqa: E402
-from replicate.engine import color_jitter as jitter  # noqa: E402
-from replicate.engine.erase import WIDTH, erase, erase_box  # noqa: E402
-from replicate.errors import UserError  # noqa: E402
+from replicate.engine import augmentation, image_ops, transforms
+from replicate.engine import augmentation as jitter
+from replicate.engine.transforms import ERASE_DRAWS, erase, erase_box
+from replicate.errors import UserError
 
 pytestmark = pytest.mark.torch
 
@@ -61,14 +61,14 @@ def timm_apply(name: str, image: np.ndarray, level: float, sign: int) -> np.ndar
 def ours(name: str, images: np.ndarray, level: float, sign: int) -> np.ndarray:
     n = len(images)
     out = images.copy()
-    chosen = np.full(n, operations.OPERATIONS.index(name))
-    operations.apply_layer(out, chosen, np.full(n, level), np.full(n, float(sign)), FILL)
+    chosen = np.full(n, augmentation.OPERATIONS.index(name))
+    augmentation.apply_layer(out, chosen, np.full(n, level), np.full(n, float(sign)), FILL)
     return out
 
 
 def test_operations_are_those_of_timm_in_its_order() -> None:
-    assert list(operations.OPERATIONS[: operations.INCREASING]) == timm_ra._RAND_INCREASING_TRANSFORMS
-    assert list(operations.OPERATIONS[operations.INCREASING :]) == AUTO
+    assert list(augmentation.OPERATIONS[: augmentation.INCREASING]) == timm_ra._RAND_INCREASING_TRANSFORMS
+    assert list(augmentation.OPERATIONS[augmentation.INCREASING :]) == AUTO
 
 
 @pytest.mark.parametrize("name", [*timm_ra._RAND_INCREASING_TRANSFORMS, *AUTO])
@@ -92,7 +92,7 @@ def test_each_operation_is_timms(name: str) -> None:
 
 def test_operations_change_the_picture() -> None:
     images = pictures()
-    for name in operations.OPERATIONS:
+    for name in augmentation.OPERATIONS:
         changed = [not np.array_equal(ours(name, images, 9.0, sign), images) for sign in (-1, 1)]
         assert any(changed), name
 
@@ -108,22 +108,22 @@ def test_a_mixed_batch_is_each_image_alone() -> None:
     rng = np.random.default_rng(1)
     images = np.concatenate([pictures()] * 8)
     n = len(images)
-    chosen = rng.integers(0, len(operations.OPERATIONS) + 1, n)
+    chosen = rng.integers(0, len(augmentation.OPERATIONS) + 1, n)
     levels, signs = rng.uniform(5, 10, n), rng.choice([-1.0, 1.0], n)
     together = images.copy()
-    operations.apply_layer(together, chosen, levels, signs, FILL)
+    augmentation.apply_layer(together, chosen, levels, signs, FILL)
     for i in range(n):
         alone = images[i : i + 1].copy()
         part = slice(i, i + 1)
-        operations.apply_layer(alone, chosen[part], levels[part], signs[part], FILL)
+        augmentation.apply_layer(alone, chosen[part], levels[part], signs[part], FILL)
         np.testing.assert_array_equal(alone[0], together[i])
-    untouched = chosen == len(operations.OPERATIONS)
+    untouched = chosen == len(augmentation.OPERATIONS)
     assert untouched.any()
     np.testing.assert_array_equal(together[untouched], images[untouched])
 
 
 def test_draws_choose_operation_application_magnitude_and_sign() -> None:
-    policy = auto_augment.parse("rand-m9-mstd0.5-inc1")
+    policy = augmentation.parse("rand-m9-mstd0.5-inc1")
     image = pictures()[:1]
     # Layer 1: operation 3 of 15 is Rotate, applied (.2 < .5), magnitude 9 + .5 * 0, sign -1. Layer 2: .9 >= .5.
     draws = np.array([[3.5 / 15, 0.2, 0.5, 0.1, 0.0, 0.9, 0.5, 0.5]])
@@ -134,14 +134,14 @@ def test_draws_choose_operation_application_magnitude_and_sign() -> None:
 
 
 def test_magnitude_is_normal_and_clipped() -> None:
-    policy = auto_augment.parse("rand-m9-n1-mstd0.5-inc1")
+    policy = augmentation.parse("rand-m9-n1-mstd0.5-inc1")
     seen: list[np.ndarray] = []
     draws = np.random.default_rng(2).random((20000, 4))
     draws[0, 2] = 0.0
-    with mock.patch.object(rand_augment, "apply_layer", lambda *args: seen.extend(args[1:4])):
+    with mock.patch.object(augmentation, "apply_layer", lambda *args: seen.extend(args[1:4])):
         policy.apply(torch.zeros((20000, 3, 1, 1), dtype=torch.uint8), draws, FILL)
     chosen, levels, signs = seen
-    chosen = np.where(chosen == operations.NONE, 15, chosen)
+    chosen = np.where(chosen == augmentation.NONE, 15, chosen)
     # P(N(9, .5) >= 10) = P(Z >= 2) = .02275; its standard error at 20000 is .001.
     assert np.mean(levels == 10.0) == pytest.approx(0.02275, abs=0.004)
     assert np.median(levels) == pytest.approx(9.0, abs=0.02)
@@ -165,7 +165,7 @@ def test_ours_survives_where_timm_raises() -> None:
 
     with pytest.raises(ValueError, match="bits must be between"):
         many_times()
-    policy = auto_augment.parse("rand-m9-mstd0.5-inc1")
+    policy = augmentation.parse("rand-m9-mstd0.5-inc1")
     batch = torch.from_numpy(np.broadcast_to(pictures(8)[0], (5000, 3, 8, 8)).copy())
     policy.apply(batch, np.random.default_rng(0).random((5000, 8)), FILL)
     assert (batch.amax(dim=(1, 2, 3)) == 0).any()  # a black one among them: the trap was met
@@ -174,12 +174,12 @@ def test_ours_survives_where_timm_raises() -> None:
 @pytest.mark.parametrize(
     ("text", "policy"),
     [
-        ("rand-m9-mstd0.5-inc1", rand_augment.RandAugment(9, 2, 0.5, 0.5)),
-        ("rand-m7-n3-p0.8-inc1", rand_augment.RandAugment(7, 3, 0.0, 0.8)),
+        ("rand-m9-mstd0.5-inc1", augmentation.RandAugment(9, 2, 0.5, 0.5)),
+        ("rand-m7-n3-p0.8-inc1", augmentation.RandAugment(7, 3, 0.0, 0.8)),
     ],
 )
-def test_notation(text: str, policy: rand_augment.RandAugment) -> None:
-    assert auto_augment.parse(text) == policy
+def test_notation(text: str, policy: augmentation.RandAugment) -> None:
+    assert augmentation.parse(text) == policy
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_notation(text: str, policy: rand_augment.RandAugment) -> None:
 )
 def test_other_notation_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"recipe\.auto_augment = "):
-        auto_augment.parse(text)
+        augmentation.parse(text)
 
 
 # --- AutoAugment
@@ -212,7 +212,7 @@ def test_other_notation_is_refused(text: str) -> None:
 @pytest.mark.parametrize("name", ["original", "v0"])
 def test_every_sub_policy_is_timms(name: str) -> None:
     """Every picture meets every sub-policy, each operation applied wherever its probability is not 0."""
-    policy = auto_augment.parse(name)
+    policy = augmentation.parse(name)
     hparams = {"img_mean": FILL, "interpolation": Image.Resampling.BICUBIC}
     assert policy.width == 7
     for number, pair in enumerate(timm_ra.auto_augment_policy(name, hparams)):
@@ -246,7 +246,7 @@ def test_every_sub_policy_is_timms(name: str) -> None:
     ],
 )
 def test_one_draw_chooses_the_sub_policy(draw: float, name: str, pair: list[tuple[str, float, float]]) -> None:
-    policy = auto_augment.parse(name)
+    policy = augmentation.parse(name)
     for below in (True, False):
         seen: list[tuple[int, float]] = []
         draws = [draw]
@@ -256,18 +256,18 @@ def test_one_draw_chooses_the_sub_policy(draw: float, name: str, pair: list[tupl
         def record(images: Any, chosen: Any, levels: Any, *rest: Any, seen: Any = seen) -> None:
             seen.append((chosen[0], levels[0]))
 
-        with mock.patch.object(auto_augment, "apply_layer", record):
+        with mock.patch.object(augmentation, "apply_layer", record):
             policy.apply(torch.zeros((1, 3, 4, 4), dtype=torch.uint8), np.array([draws]), FILL)
-        names = [operations.OPERATIONS.index(op) if below else operations.NONE for op, _, _ in pair]
+        names = [augmentation.OPERATIONS.index(op) if below else augmentation.NONE for op, _, _ in pair]
         assert seen == list(zip(names, [level for _, _, level in pair], strict=True))
 
 
 def test_auto_augment_magnitudes_are_normal_and_clipped() -> None:
-    policy = auto_augment.parse("original-mstd0.5")
+    policy = augmentation.parse("original-mstd0.5")
     seen: list[np.ndarray] = []
     draws = np.random.default_rng(2).random((20000, 7))
     draws[:, 0] = 0.0  # Posterize at 8, then Rotate at 9
-    with mock.patch.object(auto_augment, "apply_layer", lambda *args: seen.append(args[2])):
+    with mock.patch.object(augmentation, "apply_layer", lambda *args: seen.append(args[2])):
         policy.apply(torch.zeros((20000, 3, 1, 1), dtype=torch.uint8), draws, FILL)
     assert np.mean(seen[0]) == pytest.approx(8.0, abs=0.02)
     assert np.std(seen[0]) == pytest.approx(0.5, abs=0.02)
@@ -275,9 +275,9 @@ def test_auto_augment_magnitudes_are_normal_and_clipped() -> None:
 
 
 def test_either_notation_is_read() -> None:
-    assert auto_augment.parse("rand-m9-mstd0.5-inc1") == rand_augment.RandAugment(9, 2, 0.5, 0.5)
-    assert auto_augment.parse("v0").deviation == 0.0
-    assert auto_augment.parse("v0-mstd0.25").deviation == 0.25
+    assert augmentation.parse("rand-m9-mstd0.5-inc1") == augmentation.RandAugment(9, 2, 0.5, 0.5)
+    assert augmentation.parse("v0").deviation == 0.0
+    assert augmentation.parse("v0-mstd0.25").deviation == 0.25
 
 
 def test_colour_jitter_is_torchvisions() -> None:
@@ -288,8 +288,8 @@ def test_colour_jitter_is_torchvisions() -> None:
         jitter.color_jitter(result, 0.4, draws)
         factors = 0.6 + 0.8 * draws[0, 1:]  # uniform in 1 -+ .4
         params = (torch.tensor(order), *factors.tolist(), None)
-        with mock.patch.object(transforms.ColorJitter, "get_params", lambda *_, params=params: params):
-            theirs = transforms.ColorJitter(0.4, 0.4, 0.4)
+        with mock.patch.object(tv_transforms.ColorJitter, "get_params", lambda *_, params=params: params):
+            theirs = tv_transforms.ColorJitter(0.4, 0.4, 0.4)
             for ours_, image in zip(result, images, strict=True):
                 wanted = np.asarray(theirs(pil(image))).transpose(2, 0, 1)
                 assert np.abs(ours_.numpy().astype(int) - wanted).max() <= 1
@@ -306,29 +306,29 @@ def test_jitter_beyond_one_has_no_negative_factor() -> None:
 
 
 def test_crop_box_follows_the_drawn_area_and_ratio() -> None:
-    draws = [0.5] * crop.WIDTH
+    draws = [0.5] * transforms.CROP_DRAWS
     # Area .54 of 100 x 100, ratio exp(0) = 1: edge sqrt(5400) = 73.48 -> 73; top and left in 0..27.
     draws[-2:] = [0.0, 0.999]
-    assert crop.random_box(100, 100, (0.08, 1.0), (3 / 4, 4 / 3), draws) == (0, 27, 73, 73)
+    assert transforms.random_box(100, 100, (0.08, 1.0), (3 / 4, 4 / 3), draws) == (0, 27, 73, 73)
     draws[-2:] = [0.999, 0.0]
-    assert crop.random_box(100, 100, (0.08, 1.0), (3 / 4, 4 / 3), draws) == (27, 0, 73, 73)
+    assert transforms.random_box(100, 100, (0.08, 1.0), (3 / 4, 4 / 3), draws) == (27, 0, 73, 73)
 
 
 def test_crop_falls_back_to_the_centre() -> None:
-    draws = [0.9] * crop.WIDTH
+    draws = [0.9] * transforms.CROP_DRAWS
     # 400 x 50: area .908 * 20000 never fits a ratio near 1, so width 50 and height round(50 / .75) = 67.
-    assert crop.random_box(400, 50, (0.08, 1.0), (3 / 4, 4 / 3), draws) == (166, 0, 67, 50)
+    assert transforms.random_box(400, 50, (0.08, 1.0), (3 / 4, 4 / 3), draws) == (166, 0, 67, 50)
     # 50 x 400: height 50, width round(50 * 4 / 3) = 67.
-    assert crop.random_box(50, 400, (0.08, 1.0), (3 / 4, 4 / 3), draws) == (0, 166, 50, 67)
+    assert transforms.random_box(50, 400, (0.08, 1.0), (3 / 4, 4 / 3), draws) == (0, 166, 50, 67)
 
 
 def test_crop_boxes_are_distributed_as_torchvisions() -> None:
     torch.manual_seed(0)
     image = torch.zeros(3, 60, 80)
     args = ([0.08, 1.0], [3 / 4, 4 / 3])
-    theirs = np.array([transforms.RandomResizedCrop.get_params(image, *args) for _ in range(3000)])
-    draws = np.random.default_rng(0).random((3000, crop.WIDTH)).tolist()
-    mine = np.array([crop.random_box(60, 80, (0.08, 1.0), (3 / 4, 4 / 3), row) for row in draws])
+    theirs = np.array([tv_transforms.RandomResizedCrop.get_params(image, *args) for _ in range(3000)])
+    draws = np.random.default_rng(0).random((3000, transforms.CROP_DRAWS)).tolist()
+    mine = np.array([transforms.random_box(60, 80, (0.08, 1.0), (3 / 4, 4 / 3), row) for row in draws])
     assert (mine[:, 0] + mine[:, 2]).max() <= 60
     assert (mine[:, 1] + mine[:, 3]).max() <= 80
     # Standard deviations are about 14, so a mean of 3000 has a standard error of .26.
@@ -338,8 +338,8 @@ def test_crop_boxes_are_distributed_as_torchvisions() -> None:
 
 def test_crop_is_resized_as_pillow_does() -> None:
     image = np.random.default_rng(3).integers(0, 256, (3, 90, 70), dtype=np.uint8)
-    result = crop.crop_resized(torch.from_numpy(image), (10, 5, 61, 47), 32).numpy()
-    wanted = tv.resized_crop(pil(image), 10, 5, 61, 47, [32, 32], transforms.InterpolationMode.BICUBIC)
+    result = transforms.crop_resized(torch.from_numpy(image), (10, 5, 61, 47), 32).numpy()
+    wanted = tv.resized_crop(pil(image), 10, 5, 61, 47, [32, 32], tv_transforms.InterpolationMode.BICUBIC)
     assert np.abs(result.astype(int) - np.asarray(wanted).transpose(2, 0, 1)).max() <= 1
 
 
@@ -348,11 +348,11 @@ def test_crop_is_resized_as_pillow_does() -> None:
 def test_evaluation_view_is_torchvisions(size: int, edge: int, shape: tuple[int, int]) -> None:
     image = np.random.default_rng(4).integers(0, 256, (3, *shape), dtype=np.uint8)
     steps = [
-        transforms.Resize(edge, transforms.InterpolationMode.BICUBIC),
-        transforms.CenterCrop(size),
+        tv_transforms.Resize(edge, tv_transforms.InterpolationMode.BICUBIC),
+        tv_transforms.CenterCrop(size),
     ]
-    wanted = np.asarray(transforms.Compose(steps)(pil(image))).transpose(2, 0, 1)
-    result = crop.evaluation_view(torch.from_numpy(image), size, 0.875, "bicubic").numpy()
+    wanted = np.asarray(tv_transforms.Compose(steps)(pil(image))).transpose(2, 0, 1)
+    result = transforms.evaluation_view(torch.from_numpy(image), size, 0.875, "bicubic").numpy()
     assert result.shape == (3, size, size)
     # torch's 16-bit weights: two levels at most, even on white noise, and almost everywhere none.
     error = np.abs(result.astype(int) - wanted)
@@ -376,7 +376,7 @@ def scripted(values: list[float]) -> mock.Mock:
 def test_erased_box_is_timms() -> None:
     rng = np.random.default_rng(6)
     for _ in range(200):
-        draws = rng.random(WIDTH).tolist()
+        draws = rng.random(ERASE_DRAWS).tolist()
         box = erase_box(20, 28, draws)
         assert box is not None
         top, left, h, w = box
@@ -397,7 +397,7 @@ def test_erased_box_is_timms() -> None:
 
 def test_erase_by_hand() -> None:
     images = torch.zeros(2, 3, 32, 32)
-    draws = np.full((2, WIDTH), 0.5)
+    draws = np.full((2, ERASE_DRAWS), 0.5)
     draws[0, 0], draws[1, 0] = 0.24, 0.25  # probability .25: the first is erased, the second is not
     draws[:, -2:] = 0.0
     asked: list[tuple[int, tuple[int, int, int]]] = []

@@ -12,11 +12,10 @@ import pytest
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 
-from replicate.engine import models  # noqa: E402
-from replicate.engine.run import execute  # noqa: E402
-from replicate.spec.load import load  # noqa: E402
-from replicate.spec.released import PublishedFile  # noqa: E402
-from replicate.spec.scale import Scale  # noqa: E402
+from replicate.engine import models
+from replicate.engine.run import execute
+from replicate.specs.load import load
+from replicate.specs.scale import PublishedFile, Scale
 
 pytestmark = pytest.mark.torch
 

@@ -12,13 +12,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402
+from PIL import Image
 
-from replicate.engine.data import STATISTICS, make_data, open_data  # noqa: E402
-from replicate.engine.families import SHAPES  # noqa: E402
-from replicate.engine.shapes import CENTRAL, render_split  # noqa: E402
-from replicate.errors import NotAvailable, StoreFault, UnknownName, UserError  # noqa: E402
-from replicate.spec.scale import IN_RELEASE  # noqa: E402
+from replicate.engine.data import STATISTICS, make_data, open_data
+from replicate.engine.shapes import CENTRAL, SHAPES, render_split
+from replicate.errors import NotAvailable, StoreFault, UnknownName, UserError
+from replicate.specs.scale import IN_RELEASE
 
 pytestmark = pytest.mark.torch
 

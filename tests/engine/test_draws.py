@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from replicate.engine.draws import generator, torch_seed, uniforms  # noqa: E402
+from replicate.engine.keyed_random import generator, torch_seed, uniforms
 
 pytestmark = pytest.mark.torch
 

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 
-from replicate.engine.drop_path import DropPaths  # noqa: E402
+from replicate.engine.models import DropPaths
 
 pytestmark = pytest.mark.torch
 

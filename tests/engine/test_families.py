@@ -11,14 +11,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402
+from PIL import Image
 
-from replicate.engine.data import CORRECTED, make_data, open_data  # noqa: E402
-from replicate.engine.families import FAMILIES  # noqa: E402
-from replicate.engine.run import execute  # noqa: E402
-from replicate.engine.shapes import given_labels, render_split, true_labels  # noqa: E402
-from replicate.errors import UnknownName, UserError  # noqa: E402
-from replicate.spec.scale import DigitsData, RealData, ShapesData  # noqa: E402
+from replicate.engine.data import CORRECTED, make_data, open_data
+from replicate.engine.run import execute
+from replicate.engine.shapes import FAMILIES, given_labels, render_split, true_labels
+from replicate.errors import UnknownName, UserError
+from replicate.specs.scale import DigitsData, RealData, ShapesData
 
 pytestmark = pytest.mark.torch
 

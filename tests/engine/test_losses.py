@@ -8,9 +8,9 @@ from pydantic import ValidationError
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 
-from replicate.engine.losses import loss  # noqa: E402
-from replicate.errors import UserError  # noqa: E402
-from replicate.spec.recipe import Distillation  # noqa: E402
+from replicate.engine.losses import loss
+from replicate.errors import UserError
+from replicate.specs.recipe import Distillation
 
 pytestmark = pytest.mark.torch
 

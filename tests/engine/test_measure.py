@@ -12,9 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
-from replicate.engine import conditions, measure  # noqa: E402
-from replicate.engine.run import execute  # noqa: E402
-from replicate.errors import JobError, UnknownName  # noqa: E402
+from replicate.engine import measure
+from replicate.engine.run import execute
+from replicate.errors import JobError, UnknownName
 
 pytestmark = pytest.mark.torch
 
@@ -201,8 +201,8 @@ def test_the_processor_is_named(tmp_path: Any) -> None:
     file.write_text(
         "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n\nprocessor\t: 1\nmodel name\t: Some CPU @ 2 GHz\n"
     )
-    assert conditions.processor_name(file) == "Some CPU @ 2 GHz"
-    assert conditions.processor_name(tmp_path / "absent") != ""
+    assert measure.processor_name(file) == "Some CPU @ 2 GHz"
+    assert measure.processor_name(tmp_path / "absent") != ""
 
 
 def test_on_a_cpu_what_other_processes_take_is_not_in_the_ratio(clock: Any, tmp_path: Any) -> None:

@@ -10,9 +10,9 @@ from paper_recipe import recipe
 
 torch = pytest.importorskip("torch")
 
-from timm.data import mixup as timm_mixup  # noqa: E402
+from timm.data import mixup as timm_mixup
 
-from replicate.engine.mix import Mix, cutmix, draw_mix, is_mixed, mix_images, soft_targets  # noqa: E402
+from replicate.engine.transforms import Mix, cutmix, draw_mix, is_mixed, mix_images, soft_targets
 
 pytestmark = pytest.mark.torch
 

@@ -5,11 +5,11 @@ import pytest
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 
-from safetensors.torch import save_file  # noqa: E402
+from safetensors.torch import save_file
 
-from replicate.engine import models, upstream  # noqa: E402
-from replicate.errors import StoreFault, UnknownName, UserError  # noqa: E402
-from replicate.spec.recipe import Recipe  # noqa: E402
+from replicate.engine import input_results, models
+from replicate.errors import StoreFault, UnknownName, UserError
+from replicate.specs.recipe import Recipe
 
 pytestmark = pytest.mark.torch
 
@@ -239,7 +239,7 @@ def test_a_trained_network_is_read_for_another_size_in_evaluation_mode(tmp_path)
     network = models.build(vit(), 32, 3, seed=1)
     stored(network, tmp_path / "model.safetensors")
     (tmp_path / "job.json").write_text(json.dumps({"key": "k", "payload": {"model": vit()}}))
-    read = upstream.network(tmp_path, 64, 3)
+    read = input_results.network(tmp_path, 64, 3)
     assert not read.training
     assert read.pos_embed.shape == (1, 65, 16)
     assert torch.equal(read.blocks[1].mlp.fc1.weight, network.blocks[1].mlp.fc1.weight)
@@ -247,4 +247,4 @@ def test_a_trained_network_is_read_for_another_size_in_evaluation_mode(tmp_path)
 
 def test_a_folder_without_a_job_is_a_fault_of_the_store(tmp_path):
     with pytest.raises(StoreFault, match=r"job\.json"):
-        upstream.payload_of(tmp_path)
+        input_results.payload_of(tmp_path)

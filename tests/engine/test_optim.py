@@ -5,8 +5,8 @@ import pytest
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 
-from replicate.engine.optim import decay_groups, optimizer, rate  # noqa: E402
-from replicate.spec.recipe import Recipe  # noqa: E402
+from replicate.engine.optim import decay_groups, optimizer, rate
+from replicate.specs.recipe import Recipe
 
 pytestmark = pytest.mark.torch
 

@@ -10,14 +10,14 @@ np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
-from replicate.engine import models, predict  # noqa: E402
-from replicate.engine.checkpoint import weights_bytes  # noqa: E402
-from replicate.engine.portion import Portion  # noqa: E402
-from replicate.engine.run import KINDS, execute  # noqa: E402
-from replicate.engine.stream import evaluation_batches  # noqa: E402
-from replicate.engine.upstream import data_set  # noqa: E402
-from replicate.errors import JobError, UnknownName, UserError  # noqa: E402
-from replicate.spec.recipe import Evaluation  # noqa: E402
+from replicate.engine import models, predict
+from replicate.engine.batches import evaluation_batches
+from replicate.engine.checkpoint import weights_bytes
+from replicate.engine.input_results import data_set
+from replicate.engine.micro_batch import MicroBatches
+from replicate.engine.run import KINDS, execute
+from replicate.errors import JobError, UnknownName, UserError
+from replicate.specs.recipe import Evaluation
 
 pytestmark = pytest.mark.torch
 
@@ -141,7 +141,7 @@ def test_as_many_images_at_a_time_as_are_asked_for(tmp_path, network, data, monk
     [(16, "cpu", 256), (64, "cpu", 256), (224, "cpu", 20), (384, "cpu", 7), (2000, "cpu", 1), (384, "cuda", 256)],
 )
 def test_a_cpu_gets_as_many_pixels_at_a_time_as_its_memory_takes(size, device, images):
-    assert Portion.of_evaluation(256, size, torch.device(device)).images == images
+    assert MicroBatches.of_evaluation(256, size, torch.device(device)).images == images
 
 
 def test_what_does_not_fit_in_any_parts_fails(tmp_path, network, data, monkeypatch):

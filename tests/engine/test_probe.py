@@ -11,10 +11,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
-from replicate.engine import models, probe  # noqa: E402
-from replicate.engine.checkpoint import weights_bytes  # noqa: E402
-from replicate.engine.run import execute  # noqa: E402
-from replicate.errors import JobError, UserError  # noqa: E402
+from replicate.engine import models, probe
+from replicate.engine.checkpoint import weights_bytes
+from replicate.engine.run import execute
+from replicate.errors import JobError, UserError
 
 pytestmark = pytest.mark.torch
 

@@ -16,11 +16,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
-from safetensors.torch import load_file  # noqa: E402
-from stage import ROOT  # noqa: E402
+from safetensors.torch import load_file
+from stage import ROOT
 
-from replicate.engine.data import make_data  # noqa: E402
-from replicate.spec.load import load  # noqa: E402
+from replicate.engine.data import make_data
+from replicate.specs.load import load
 
 pytestmark = pytest.mark.torch
 
@@ -30,7 +30,7 @@ RANK = """
 import json, os, sys
 from pathlib import Path
 from replicate.engine import train
-from replicate.engine.stream import TrainStream
+from replicate.engine.batches import TrainStream
 
 root, stop_after = Path(sys.argv[1]), int(sys.argv[2])
 payload = json.loads((root / "train" / "job.json").read_text())["payload"]

@@ -15,12 +15,12 @@ from stage import released_name
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
-from safetensors.torch import load_file, save_file  # noqa: E402
+from safetensors.torch import load_file, save_file
 
-from replicate.engine import models  # noqa: E402
-from replicate.engine.run import execute  # noqa: E402
-from replicate.errors import NotAvailable, UserError  # noqa: E402
-from replicate.launch.worker import failure_kind  # noqa: E402
+from replicate.backends.worker import failure_kind
+from replicate.engine import models
+from replicate.engine.run import execute
+from replicate.errors import NotAvailable, UserError
 
 pytestmark = pytest.mark.torch
 

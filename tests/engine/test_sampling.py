@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 
-from replicate.engine.sampling import deal, epoch_order, rank_positions
-from replicate.spec.recipe import epoch_length
+from replicate.engine.batches import deal, epoch_order, rank_positions
+from replicate.specs.recipe import epoch_length
 
 pytestmark = pytest.mark.torch
 

@@ -13,14 +13,14 @@ from paper_recipe import recipe
 
 torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402
-from torchvision import transforms  # noqa: E402
+from PIL import Image
+from torchvision import transforms as tv_transforms
 
-from replicate.engine.data import ArraySplit, DataSet  # noqa: E402
-from replicate.engine.shapes import render_split  # noqa: E402
-from replicate.engine.stream import Batch, TrainStream, decode_workers, evaluation_batches, spread  # noqa: E402
-from replicate.errors import UserError  # noqa: E402
-from replicate.spec.recipe import Evaluation  # noqa: E402
+from replicate.engine.batches import Batch, TrainBatches, decode_workers, evaluation_batches, spread
+from replicate.engine.data import ArraySplit, DataSet
+from replicate.engine.shapes import render_split
+from replicate.errors import UserError
+from replicate.specs.recipe import Evaluation
 
 pytestmark = pytest.mark.torch
 
@@ -48,7 +48,7 @@ def joined(parts: list[Batch]) -> Batch:
 
 
 def test_shapes_and_types() -> None:
-    stream = TrainStream(DATA, recipe(), 16, 0)
+    stream = TrainBatches(DATA, recipe(), 16, 0)
     assert stream.steps_per_epoch == 4
     batch = stream.batch(0, 3)
     assert batch.images.shape == (64, 3, 16, 16)
@@ -72,9 +72,9 @@ def test_any_split_and_order_of_calls_gives_the_same_bytes(
 ) -> None:
     """Also where a mix group is torn: processes then make the partners of their images as well."""
     chosen = recipe(mix_batch=group, auto_augment=augment)
-    ranks = [TrainStream(DATA, chosen, 16, seed, rank, world) for rank in range(world)]
+    ranks = [TrainBatches(DATA, chosen, 16, seed, rank, world) for rank in range(world)]
     for call in calls:
-        alone = TrainStream(DATA, chosen, 16, seed).batch(*call)
+        alone = TrainBatches(DATA, chosen, 16, seed).batch(*call)
         assert equal(joined([rank.batch(*call) for rank in ranks]), alone)
 
 
@@ -82,8 +82,8 @@ def test_any_split_and_order_of_calls_gives_the_same_bytes(
 @given(world=st.sampled_from([1, 2, 4, 16, 64]), step=st.integers(0, 3))
 def test_without_mixing_slices_may_be_smaller_than_a_mix_group(world: int, step: int) -> None:
     chosen = recipe(mixup=0.0, cutmix=0.0)
-    parts = [TrainStream(DATA, chosen, 16, 0, rank, world).batch(1, step) for rank in range(world)]
-    assert equal(joined(parts), TrainStream(DATA, chosen, 16, 0).batch(1, step))
+    parts = [TrainBatches(DATA, chosen, 16, 0, rank, world).batch(1, step) for rank in range(world)]
+    assert equal(joined(parts), TrainBatches(DATA, chosen, 16, 0).batch(1, step))
 
 
 def test_a_gpu_is_decoded_for_by_the_threads_that_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,13 +99,13 @@ def test_a_gpu_is_decoded_for_by_the_threads_that_are_given(monkeypatch: pytest.
 
 
 def test_threads_change_nothing() -> None:
-    one, three = TrainStream(DATA, recipe(), 16, 0), TrainStream(DATA, recipe(), 16, 0, workers=3)
+    one, three = TrainBatches(DATA, recipe(), 16, 0), TrainBatches(DATA, recipe(), 16, 0, workers=3)
     assert equal(one.batch(2, 1), three.batch(2, 1))
 
 
 def test_seed_epoch_and_step_change_everything() -> None:
     keys = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
-    batches = [TrainStream(DATA, recipe(), 16, seed).batch(epoch, step) for seed, epoch, step in keys]
+    batches = [TrainBatches(DATA, recipe(), 16, seed).batch(epoch, step) for seed, epoch, step in keys]
     for i, first in enumerate(batches):
         for second in batches[:i]:
             assert (first.images == second.images).float().mean() < 0.1
@@ -121,18 +121,18 @@ def test_seed_epoch_and_step_change_everything() -> None:
 )
 def test_what_cannot_be_split_is_refused(change: dict[str, Any], world: int, text: str) -> None:
     with pytest.raises(UserError, match=text):
-        TrainStream(DATA, recipe(mix_batch=64) if not change else recipe(**change), 16, 0, 0, world)
+        TrainBatches(DATA, recipe(mix_batch=64) if not change else recipe(**change), 16, 0, 0, world)
 
 
 def test_incomplete_batch_is_dropped() -> None:
     data = data_set(600, 8)  # cut to 512 samples: five batches of 96, and 32 dropped
-    stream = TrainStream(data, recipe(batch=96, mix_batch=48), 8, 0)
+    stream = TrainBatches(data, recipe(batch=96, mix_batch=48), 8, 0)
     assert stream.steps_per_epoch == 5
     assert stream.batch(0, 4).images.shape[0] == 96
 
 
 def test_plain_recipe_is_normalised_images_and_one_hot_labels() -> None:
-    stream = TrainStream(DATA, recipe(**PLAIN, repeats=1), 24, 0)
+    stream = TrainBatches(DATA, recipe(**PLAIN, repeats=1), 24, 0)
     pixels = {}
     for i in range(256):
         image = DATA.train.image(i).double() / 255
@@ -152,7 +152,7 @@ def test_plain_recipe_is_normalised_images_and_one_hot_labels() -> None:
 
 def test_repeats_land_in_different_mix_groups() -> None:
     """Three copies of an image, dealt round robin to four groups: never two in one."""
-    stream = TrainStream(DATA, recipe(**PLAIN, mix_batch=16), 24, 0)
+    stream = TrainBatches(DATA, recipe(**PLAIN, mix_batch=16), 24, 0)
     groups = stream.batch(0, 0).images.view(4, 16, -1)
     for group in groups:
         assert len({row.numpy().tobytes() for row in group}) == 16
@@ -160,8 +160,8 @@ def test_repeats_land_in_different_mix_groups() -> None:
 
 
 def test_flip_probability() -> None:
-    never = TrainStream(DATA, recipe(**PLAIN), 24, 0)
-    often = TrainStream(DATA, recipe(**(PLAIN | {"flip": 0.3})), 24, 0)
+    never = TrainBatches(DATA, recipe(**PLAIN), 24, 0)
+    often = TrainBatches(DATA, recipe(**(PLAIN | {"flip": 0.3})), 24, 0)
     flipped = 0
     for epoch in range(5):
         for step in range(4):
@@ -174,7 +174,7 @@ def test_flip_probability() -> None:
 
 def test_jitter_is_active_only_without_rand_augment() -> None:
     def images(**change: Any) -> torch.Tensor:
-        return TrainStream(DATA, recipe(**(PLAIN | change)), 24, 0).batch(0, 0).images
+        return TrainBatches(DATA, recipe(**(PLAIN | change)), 24, 0).batch(0, 0).images
 
     plain = images()
     assert not torch.equal(images(color_jitter=0.4), plain)
@@ -184,8 +184,8 @@ def test_jitter_is_active_only_without_rand_augment() -> None:
 
 
 def test_erasing_follows_rand_augment_and_precedes_mixing() -> None:
-    plain = TrainStream(DATA, recipe(**PLAIN), 24, 0).batch(0, 0).images
-    erased = TrainStream(DATA, recipe(**(PLAIN | {"erase": 0.5})), 24, 0).batch(0, 0).images
+    plain = TrainBatches(DATA, recipe(**PLAIN), 24, 0).batch(0, 0).images
+    erased = TrainBatches(DATA, recipe(**(PLAIN | {"erase": 0.5})), 24, 0).batch(0, 0).images
     changed = (plain != erased).any(1)
     share = changed.flatten(1).float().mean(1)
     assert 16 <= int((share > 0).sum()) <= 48
@@ -193,7 +193,7 @@ def test_erasing_follows_rand_augment_and_precedes_mixing() -> None:
     assert noise.mean().abs() < 0.05  # normal noise on normalised images
     assert noise.std() == pytest.approx(1.0, abs=0.05)
     # The noise of both partners is in the mixed image, weighted: mixing came after erasing.
-    mixed = TrainStream(DATA, recipe(**(PLAIN | {"erase": 0.5, "mixup": 0.8})), 24, 0).batch(0, 0)
+    mixed = TrainBatches(DATA, recipe(**(PLAIN | {"erase": 0.5, "mixup": 0.8})), 24, 0).batch(0, 0)
     lam = mixed.targets[0].max() if mixed.labels[0] != mixed.labels[-1] else None
     rest = mixed.images - erased.flip(0)
     scale = (rest * (erased - erased.flip(0))).sum() / ((erased - erased.flip(0)) ** 2).sum()
@@ -203,7 +203,7 @@ def test_erasing_follows_rand_augment_and_precedes_mixing() -> None:
 
 
 def test_every_mix_group_has_a_draw_of_its_own() -> None:
-    batch = TrainStream(DATA, recipe(mix_batch=8, label_smoothing=0.0), 16, 0).batch(0, 0)
+    batch = TrainBatches(DATA, recipe(mix_batch=8, label_smoothing=0.0), 16, 0).batch(0, 0)
     shares = {round(float(group.max(1).values.min()), 5) for group in batch.targets.view(8, 8, 10)}
     assert len(shares) >= 7
 
@@ -240,12 +240,12 @@ def test_evaluation_is_torchvisions_in_order() -> None:
     threads = evaluation_batches(DATA.test, 16, evaluation, 100, workers=3)
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(batches, threads, strict=True))
     assert torch.cat([labels for _, labels in batches]).tolist() == DATA.test.labels.tolist()
-    steps = transforms.Compose(
+    steps = tv_transforms.Compose(
         [
-            transforms.Resize(18, transforms.InterpolationMode.BICUBIC),  # int(16 / .875)
-            transforms.CenterCrop(16),
-            transforms.ToTensor(),
-            transforms.Normalize(MEAN, STD),
+            tv_transforms.Resize(18, tv_transforms.InterpolationMode.BICUBIC),  # int(16 / .875)
+            tv_transforms.CenterCrop(16),
+            tv_transforms.ToTensor(),
+            tv_transforms.Normalize(MEAN, STD),
         ]
     )
     images = torch.cat([images for images, _ in batches])

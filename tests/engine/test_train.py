@@ -8,18 +8,18 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from safetensors.torch import load, load_file  # noqa: E402
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load, load_file
 
-from replicate.engine import checkpoint, models, stream, train, upstream  # noqa: E402
-from replicate.engine import training as step_module  # noqa: E402
-from replicate.engine import validation as validation_module  # noqa: E402
-from replicate.engine.data import make_data  # noqa: E402
-from replicate.engine.ranks import Ranks  # noqa: E402
-from replicate.engine.training import Training  # noqa: E402
-from replicate.errors import Diverged, NotAvailable, StoreFault, UserError  # noqa: E402
-from replicate.spec.recipe import Distillation, Recipe  # noqa: E402
+from replicate.engine import batches, checkpoint, input_results, models, train
+from replicate.engine import train as step_module
+from replicate.engine import train as validation_module
+from replicate.engine.data import make_data
+from replicate.engine.ranks import Ranks
+from replicate.engine.train import Training
+from replicate.errors import Diverged, NotAvailable, StoreFault, UserError
+from replicate.specs.recipe import Distillation, Recipe
 
 pytestmark = pytest.mark.torch
 
@@ -425,8 +425,10 @@ def test_validation_is_what_a_prediction_of_the_same_images_counts(data, tmp_pat
     job = Job(tmp_path / "job", {"data": data})
     job.run()
     curve = json.loads((job.folder / "curve.json").read_text())
-    network = upstream.network(job.folder, SIZE, 10)
-    images, labels = next(stream.evaluation_batches(upstream.data_set({"data": data}).test, SIZE, stream.PAPER, 256))
+    network = input_results.network(job.folder, SIZE, 10)
+    images, labels = next(
+        batches.evaluation_batches(input_results.data_set({"data": data}).test, SIZE, batches.PAPER, 256)
+    )
     with torch.no_grad():
         correct = int((models.heads(network, images)["class"].argmax(dim=1) == labels).sum())
     assert curve[-1]["validation"] == pytest.approx(100 * correct / len(labels))
@@ -447,7 +449,7 @@ def test_a_validation_without_memory_goes_on_with_parts(data, tmp_path, monkeypa
 def test_validation_reaches_the_last_class_of_a_sorted_folder(data, tmp_path, monkeypatch):
     monkeypatch.setattr(validation_module, "VALIDATION_IMAGES", 6)
     job = Job(tmp_path / "job", {"data": data})
-    test = upstream.data_set({"data": data}).test
+    test = input_results.data_set({"data": data}).test
     # 20 test images, every fourth
     assert Training(job.payload, job.inputs).validation.labels.tolist() == test.labels[::4].tolist()
 
@@ -622,7 +624,7 @@ def test_a_training_whose_batches_are_made_ahead_is_the_same(data, whole, tmp_pa
 
     def ahead(self, *arguments):
         init(self, *arguments)
-        self.ahead = step_module.Ahead(self._batch, EPOCHS * STEPS)
+        self.ahead = step_module.Prefetcher(self._batch, EPOCHS * STEPS)
         threads.append(self.ahead)
 
     monkeypatch.setattr(Training, "__init__", ahead)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from stage import ROOT
 
-from replicate.collect.figure import XY, Figure, Point, Side
-from replicate.collect.figure_finish import finish_figure
-from replicate.plan.figures import FigurePlan, plan_figure
+from replicate.figures.finish import finish_figure
+from replicate.figures.model import Figure, Point, Side, XYPanel
+from replicate.figures.plan import FigurePlan, plan_figure
 from replicate.plan.job import Job
-from replicate.spec.load import Specs, load
+from replicate.specs.load import Specs, load
 from replicate.store.result import commit_result
 from replicate.store.store import Store
 
@@ -273,5 +273,5 @@ def points(figure: Figure, side: Side, panel: int = 0) -> list[tuple[float, floa
 
 def whole(figure: Figure, side: Side, panel: int = 0) -> list[Point]:
     found = figure.panels[panel]
-    assert isinstance(found, XY)
+    assert isinstance(found, XYPanel)
     return [point for series in found.series if series.side == side for point in series.points]

@@ -15,11 +15,11 @@ import pytest
 from stage import ROOT, environment
 
 from figures.small import FIGURES, finish
-from replicate.collect.figure import XY, Axis, Figure, Point, Series
-from replicate.collect.figure_finish import finish_figure
 from replicate.errors import UnknownName
-from replicate.plan.figures import plan_figure
-from replicate.spec.load import load
+from replicate.figures.finish import finish_figure
+from replicate.figures.model import Axis, Figure, Point, Series, XYPanel
+from replicate.figures.plan import plan_figure
+from replicate.specs.load import load
 from replicate.store.store import Store
 
 pytest.importorskip("matplotlib")
@@ -29,8 +29,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from replicate.render import figure as renderer
-from replicate.render.figure_style import LOOKS, house_style
+from replicate.figures import draw as renderer
+from replicate.figures.style import LOOKS, house_style
 
 pytestmark = pytest.mark.drawn
 
@@ -148,7 +148,7 @@ def crowd(count: int) -> Figure:
     draw = np.random.default_rng(0)
     spots = draw.normal(size=(count, 2)) * (1.0, 0.2)
     points = tuple(Point(float(x), float(y), f"net-{at}") for at, (x, y) in enumerate(spots))
-    panel = XY("", Axis("x"), Axis("y"), (Series("all", "here", 0, points, joined=False),))
+    panel = XYPanel("", Axis("x"), Axis("y"), (Series("all", "here", 0, points, joined=False),))
     return Figure("crowd", None, "scatter", "Crowd.", "paper", "", (panel,), count, 0, 0, (0,), "")
 
 
@@ -167,7 +167,7 @@ def test_names_of_a_crowd_do_not_overlap() -> None:
 
 def points_of(figure: Figure) -> tuple[Point, ...]:
     panel = figure.panels[0]
-    assert isinstance(panel, XY)
+    assert isinstance(panel, XYPanel)
     return panel.series[0].points
 
 

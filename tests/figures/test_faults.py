@@ -10,7 +10,7 @@ from stage import Call
 
 from figures.small import CURVES, DIFFERENCES, HEATMAP, IDENTITY, LINES, PROFILE, SCATTER, TABLE, write_specs
 from replicate.errors import SpecError, UnknownName
-from replicate.spec.load import load
+from replicate.specs.load import load
 
 
 def named_one(figure: str) -> str:

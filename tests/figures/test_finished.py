@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from figures.small import CURVES, IMAGES, fill, finish, plan, points, whole, write_specs
-from replicate.collect.figure import XY, Bars, Field, Level
-from replicate.collect.figure_finish import finish_figure, progress
-from replicate.plan.figures import plan_figure
-from replicate.spec.load import load
+from replicate.figures.finish import finish_figure, progress
+from replicate.figures.model import Bars, Field, Level, XYPanel
+from replicate.figures.plan import plan_figure
+from replicate.specs.load import load
 from replicate.store.store import Store
 
 
-def xy(figure: object) -> XY:
-    assert isinstance(figure, XY)
+def xy(figure: object) -> XYPanel:
+    assert isinstance(figure, XYPanel)
     return figure
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replicate.launch.cadence import HOUR, Agenda, Circumstances, agenda
+from replicate.nightly.agenda import HOUR, Agenda, AgendaInputs, agenda
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
 
@@ -33,11 +33,11 @@ def job(kind: Any, name: str = "", *inputs: str, seconds: float = 1.0) -> Job:
     return Job(key, kind, {}, {key: key for key in inputs}, name, 0, seconds)
 
 
-def circumstances(done: str = "", **changes: Any) -> Circumstances:
+def circumstances(done: str = "", **changes: Any) -> AgendaInputs:
     """``done``: keys with a result of an hour ago, with blanks between."""
     states = changes.pop("states", {})
     keys = graph().jobs if done == "all" else done.split()
-    usual = Circumstances(
+    usual = AgendaInputs(
         standing=lambda key: states.get(key, "done" if key in keys else "open"),
         begun=lambda key: False,
         past={},
@@ -52,7 +52,7 @@ def circumstances(done: str = "", **changes: Any) -> Circumstances:
     return replace(usual, **changes)
 
 
-def due(night: Circumstances, budget: float = 1000 * HOUR) -> Agenda:
+def due(night: AgendaInputs, budget: float = 1000 * HOUR) -> Agenda:
     return agenda(graph(), night, budget)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from stage import fill, plan_of
 
-from replicate.launch.recheck import Rechecks, compared
+from replicate.nightly.history import Nights
+from replicate.nightly.recheck import Rechecks, compared
 from replicate.plan.job import Job
-from replicate.store import claim
-from replicate.store.nights import Nights
+from replicate.store import lease
 from replicate.store.result import Result, commit_result
 from replicate.store.store import Store
 
@@ -80,9 +80,9 @@ def test_where_somebody_is_at_work_nothing_is_replaced(rechecks: Rechecks) -> No
     """The comparison is made by a later night."""
     answer(rechecks, other=True)
     folder = rechecks.store.folder(PREDICT.key)
-    assert claim.acquire(folder)
+    assert lease.acquire(folder)
     assert rechecks.settle(GRAPH, [PREDICT.key]) == ([], {})
-    claim.release(folder)
+    lease.release(folder)
     assert [one.outcome for one in rechecks.settle(GRAPH, rechecks.waiting(GRAPH))[0]] == ["moved"]
 
 

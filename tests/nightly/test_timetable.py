@@ -14,7 +14,7 @@ from stage import ROOT, Call, missing
 
 from nightly.house import House
 from replicate.errors import UserError
-from replicate.render.timetable import Timetable, crontab, scrontab, systemd
+from replicate.nightly.timetable import Timetable, crontab, scrontab, systemd
 
 HOSTILE = "/a b/$(touch x)'\"%\\`"
 SCRIPT = ROOT / "slurm" / "nightly.sh"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from stage import plan_of
 
-from replicate.plan.disk import parameters, running, stored
+from replicate.plan.cost import parameters, running, stored
 from replicate.plan.job import Job
 
 
@@ -60,7 +60,7 @@ def test_all_of_table_3_at_mini_scale() -> None:
 @pytest.mark.parametrize("start", ["train-deit-ti-224-none", "train-deit-b-384-token", "train-regnety-16gf-224-none"])
 def test_as_many_parameters_as_the_network_has(start: str) -> None:
     from replicate.engine import models
-    from replicate.spec.recipe import Recipe
+    from replicate.specs.recipe import Recipe
 
     job, _, _ = training(start, "mini")
     network = models.build(

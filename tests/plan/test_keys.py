@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage import ROOT, plan_of
 
+from replicate.figures.plan import with_figures
 from replicate.plan import job as jobs
 from replicate.plan.cells import plan_tables
-from replicate.plan.figures import with_figures
 from replicate.plan.job import Part, key_of, without_neutral, written
-from replicate.spec.load import load
-from replicate.store.atomic import canonical
+from replicate.specs.load import load
+from replicate.store.files import canonical
 
 RELEASED = "paper, released"
 WORLDS = {"mini": False, "mini-digits": False, "paper": False, RELEASED: True}

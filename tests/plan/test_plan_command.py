@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from stage import ROOT, TABLE, Call
 
+from replicate.figures.plan import with_figures
 from replicate.plan.cells import plan_tables
-from replicate.plan.figures import with_figures
-from replicate.spec.load import load
+from replicate.specs.load import load
 
 
 def totals(replicate: Call, *arguments: str) -> dict[str, Any]:

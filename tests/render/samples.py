@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from replicate.collect.table import Cell, Claim, Column, Comparison, Note, Row, SeedValue, Table, Verdict
+from replicate.judge.table import Cell, Claim, Column, Comparison, Note, Row, SeedValue, Table, Verdict
 
 COLUMNS = (
     Column("label", "label", "supervision", text=True),

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from replicate.collect.table import Cell, Column, Row, Table
 from replicate.errors import NotAvailable, UnknownName, UserError
+from replicate.judge.table import Cell, Column, Row, Table
 from replicate.render import (
     csv_file,
     formats,

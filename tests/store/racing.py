@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from replicate.store import claim
+from replicate.store import lease
 
 KEYS = 60
 
@@ -18,10 +18,10 @@ def race(root: str, barrier: Any) -> None:
     for number in range(KEYS):
         folder = Path(root) / f"job-{number}"
         folder.mkdir(exist_ok=True)
-        if not claim.acquire(folder):
+        if not lease.acquire(folder):
             continue
         if not (folder / "done").exists():
             (folder / f"computed-by-{os.getpid()}").touch()
             time.sleep(0.001)
             (folder / "done").touch()
-        claim.release(folder)
+        lease.release(folder)

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from stage import environment
 
-from replicate.store.atomic import canonical, replacing, write_bytes, write_json, write_text
+from replicate.store.files import canonical, replacing, write_bytes, write_json, write_text
 
 WRITE_AND_HANG = """
 import sys, time
 from pathlib import Path
-from replicate.store.atomic import replacing
+from replicate.store.files import replacing
 with replacing(Path(sys.argv[1])) as temporary, temporary.open("wb") as file:
     file.write(b"new" * 1000)
     file.flush()

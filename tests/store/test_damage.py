@@ -13,7 +13,7 @@ import pytest
 
 from replicate.errors import StoreFault, Unreadable
 from replicate.plan import job as jobs
-from replicate.store import claim
+from replicate.store import lease
 from replicate.store import result as results
 from replicate.store.result import commit_result, read_result
 from replicate.store.store import Store
@@ -194,7 +194,7 @@ def test_states_of_many_are_the_states_of_each(folder: Path) -> None:
         return made
 
     (make("failed") / "failure.json").write_text("{}")
-    claim.acquire(make("running"))
+    lease.acquire(make("running"))
     make("begun")
     (make("damaged") / "result.json").write_text("{")
     keys = [KEY, "never", "failed", "running", "begun", "damaged"]

@@ -6,22 +6,22 @@ import json
 import os
 from pathlib import Path
 
-from replicate.store import claim
-from replicate.store.nights import Nights
+from replicate.nightly.history import Nights
+from replicate.store import lease
 
 DAY = 86400.0
 
 
 def test_a_dead_night_of_another_machine_does_not_stop_this_one(tmp_path: Path) -> None:
     nights = Nights(tmp_path, "mini")
-    folder = nights.work / claim.CLAIM
+    folder = nights.work / lease.CLAIM
     folder.mkdir(parents=True)
-    (folder / claim.OWNER).write_text(json.dumps({"host": "gpu17", "pid": 1, "started": 1}))
+    (folder / lease.OWNER).write_text(json.dumps({"host": "gpu17", "pid": 1, "started": 1}))
     with nights.sole() as alone:
         assert not alone
     assert nights.holder() == "process 1 on gpu17"
-    then = (folder / claim.OWNER).stat().st_mtime - 1000
-    os.utime(folder / claim.OWNER, (then, then))
+    then = (folder / lease.OWNER).stat().st_mtime - 1000
+    os.utime(folder / lease.OWNER, (then, then))
     with nights.sole() as alone:
         assert alone
         with nights.sole() as second:

@@ -16,7 +16,7 @@ import pytest
 from racing import KEYS, race
 from stage import environment
 
-from replicate.store import claim
+from replicate.store import lease
 from replicate.store.store import Store
 
 
@@ -37,7 +37,7 @@ def test_racing_processes_compute_nothing_twice(tmp_path: Path) -> None:
 
 
 def owner(**changes: object) -> dict[str, Any]:
-    here = claim.Owner.here()
+    here = lease.Owner.here()
     return {"host": here.host, "pid": here.pid, "started": here.started} | changes
 
 
@@ -49,26 +49,26 @@ def claimed(folder: Path, body: object) -> Path:
 
 def test_a_claim_is_never_seen_without_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    write = claim.write_json
+    write = lease.write_json
 
     def look_first(path: Path, value: object) -> None:
         seen.append((tmp_path / "claim").exists())
         write(path, value)
 
-    monkeypatch.setattr(claim, "write_json", look_first)
-    assert claim.acquire(tmp_path)
+    monkeypatch.setattr(lease, "write_json", look_first)
+    assert lease.acquire(tmp_path)
     assert seen == [False]
-    assert claim.holder(tmp_path) == claim.Owner.here()
+    assert lease.holder(tmp_path) == lease.Owner.here()
 
 
 def test_a_claim_of_a_living_process_stands(tmp_path: Path) -> None:
-    assert claim.acquire(tmp_path)
-    assert claim.holder_alive(tmp_path)
-    assert not claim.acquire(tmp_path)
-    claim.release(tmp_path)
-    assert not claim.holder_alive(tmp_path)
+    assert lease.acquire(tmp_path)
+    assert lease.holder_alive(tmp_path)
+    assert not lease.acquire(tmp_path)
+    lease.release(tmp_path)
+    assert not lease.holder_alive(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    assert claim.acquire(tmp_path)
+    assert lease.acquire(tmp_path)
 
 
 def test_a_killed_owner_is_healed(tmp_path: Path) -> None:
@@ -82,39 +82,39 @@ time.sleep(60)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment()) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"True\n"
-        assert not claim.acquire(tmp_path)
+        assert not lease.acquire(tmp_path)
         process.kill()
         # Not collected yet: a zombie has its number still, and is gone all the same.
         while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
             time.sleep(0.01)
-        assert not claim.holder_alive(tmp_path)
-        assert claim.acquire(tmp_path)
+        assert not lease.holder_alive(tmp_path)
+        assert lease.acquire(tmp_path)
 
 
 def test_a_later_process_with_the_same_number_is_another_one(tmp_path: Path) -> None:
-    claimed(tmp_path, owner(started=claim.Owner.here().started - 1))
-    assert not claim.holder_alive(tmp_path)
-    assert claim.acquire(tmp_path)
+    claimed(tmp_path, owner(started=lease.Owner.here().started - 1))
+    assert not lease.holder_alive(tmp_path)
+    assert lease.acquire(tmp_path)
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "{}", '{"host": "h", "pid": -1, "started": 0}'])
 def test_a_claim_without_a_readable_owner_is_damaged_and_removed(tmp_path: Path, body: str) -> None:
     claimed(tmp_path, body)
-    assert not claim.holder_alive(tmp_path)
-    assert claim.acquire(tmp_path)
-    assert claim.holder_alive(tmp_path)
+    assert not lease.holder_alive(tmp_path)
+    assert lease.acquire(tmp_path)
+    assert lease.holder_alive(tmp_path)
 
 
 def test_an_empty_claim_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "claim").mkdir()
-    assert claim.acquire(tmp_path)
-    assert claim.holder(tmp_path) == claim.Owner.here()
+    assert lease.acquire(tmp_path)
+    assert lease.holder(tmp_path) == lease.Owner.here()
 
 
 def test_a_claim_of_another_host_stands_and_says_whose_it_is(tmp_path: Path) -> None:
     claimed(tmp_path, owner(host="gpu17", pid=1))
-    assert not claim.acquire(tmp_path)
-    found = claim.holder(tmp_path)
+    assert not lease.acquire(tmp_path)
+    found = lease.holder(tmp_path)
     assert found is not None
     assert (found.host, found.pid) == ("gpu17", 1)
 
@@ -130,43 +130,43 @@ def silent(folder: Path, seconds: float) -> Path:
 def test_a_silent_claim_of_another_host_is_broken_by_whoever_asks_for_its_silence(tmp_path: Path) -> None:
     """Breaking makes a folder in the claim, which must not count as a sign of life."""
     silent(tmp_path, 3600)
-    assert not claim.acquire(tmp_path, lambda _: claim.silence(tmp_path) > 7200)
-    assert claim.acquire(tmp_path, lambda _: claim.silence(tmp_path) > 900)
-    assert claim.holder(tmp_path) == claim.Owner.here()
+    assert not lease.acquire(tmp_path, lambda _: lease.silence(tmp_path) > 7200)
+    assert lease.acquire(tmp_path, lambda _: lease.silence(tmp_path) > 900)
+    assert lease.holder(tmp_path) == lease.Owner.here()
     assert [path.name for path in tmp_path.iterdir()] == ["claim"]
 
 
 def test_a_claim_of_another_host_is_abandoned_after_a_day_of_silence(tmp_path: Path) -> None:
-    silent(tmp_path, claim.ABANDONED - 600)
-    assert claim.holder_alive(tmp_path)
-    assert not claim.acquire(tmp_path)
+    silent(tmp_path, lease.ABANDONED - 600)
+    assert lease.holder_alive(tmp_path)
+    assert not lease.acquire(tmp_path)
     os.utime(tmp_path / "claim" / "owner.json", (0, 0))
-    assert not claim.holder_alive(tmp_path)
-    assert claim.acquire(tmp_path)
+    assert not lease.holder_alive(tmp_path)
+    assert lease.acquire(tmp_path)
 
 
 def test_silence_says_nothing_of_a_process_of_this_host(tmp_path: Path) -> None:
-    assert claim.acquire(tmp_path)
+    assert lease.acquire(tmp_path)
     os.utime(tmp_path / "claim" / "owner.json", (0, 0))
-    assert claim.holder_alive(tmp_path)
-    assert claim.renew(tmp_path)
-    assert claim.silence(tmp_path) < 60
+    assert lease.holder_alive(tmp_path)
+    assert lease.renew(tmp_path)
+    assert lease.silence(tmp_path) < 60
 
 
 def test_who_finds_the_claim_taken_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim, "_HEARTBEAT", 0.01)
-    assert claim.acquire(tmp_path)
+    monkeypatch.setattr(lease, "_HEARTBEAT", 0.01)
+    assert lease.acquire(tmp_path)
     lost = threading.Event()
-    with claim.beating(tmp_path, lost.set):
+    with lease.beating(tmp_path, lost.set):
         os.utime(tmp_path / "claim" / "owner.json", (0, 0))
         deadline = time.monotonic() + 10
-        while claim.silence(tmp_path) > 60 and time.monotonic() < deadline:
+        while lease.silence(tmp_path) > 60 and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert claim.silence(tmp_path) < 60
+        assert lease.silence(tmp_path) < 60
         assert not lost.is_set()
         (tmp_path / "claim" / "owner.json").write_text(json.dumps(owner(host="gpu17")))
         assert lost.wait(10)
-        assert not claim.renew(tmp_path)
+        assert not lease.renew(tmp_path)
 
 
 def test_who_breaks_a_claim_that_was_renewed_meanwhile_gives_up(
@@ -174,9 +174,9 @@ def test_who_breaks_a_claim_that_was_renewed_meanwhile_gives_up(
 ) -> None:
     """Between looking and breaking, the dead claim was replaced by that of a living process."""
     claimed(tmp_path, owner())
-    monkeypatch.setattr(claim, "holder_alive", lambda *_: False)
-    assert not claim.acquire(tmp_path)
-    assert claim.holder(tmp_path) == claim.Owner.here()
+    monkeypatch.setattr(lease, "holder_alive", lambda *_: False)
+    assert not lease.acquire(tmp_path)
+    assert lease.holder(tmp_path) == lease.Owner.here()
     assert not (tmp_path / "claim" / "breaking").exists()
 
 
@@ -184,15 +184,15 @@ def test_a_breaker_that_was_killed_does_not_block_for_ever(tmp_path: Path) -> No
     claimed(tmp_path, owner(started=1))
     breaking = tmp_path / "claim" / "breaking"
     breaking.mkdir()
-    assert not claim.acquire(tmp_path)
+    assert not lease.acquire(tmp_path)
     os.utime(breaking, (time.time() - 3600, time.time() - 3600))
-    assert not claim.acquire(tmp_path)
-    assert claim.acquire(tmp_path)
+    assert not lease.acquire(tmp_path)
+    assert lease.acquire(tmp_path)
 
 
 def test_a_claim_that_another_process_has_now_is_not_given_up(tmp_path: Path) -> None:
     claimed(tmp_path, owner(host="gpu17"))
-    claim.release(tmp_path)
+    lease.release(tmp_path)
     assert (tmp_path / "claim" / "owner.json").exists()
 
 

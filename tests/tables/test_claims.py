@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from stage import ROOT, TABLE, Call
 
-from replicate.collect.finish import Finisher
-from replicate.collect.table import Claim
+from replicate.judge.finish import Finisher
+from replicate.judge.table import Claim
 from replicate.plan.cells import plan_tables
 from replicate.render import claims_page
-from replicate.spec.load import Specs, load
+from replicate.specs.load import Specs, load
 from replicate.store.store import Store
 
 

@@ -9,7 +9,7 @@ import pytest
 from stage import ROOT, Call
 
 from replicate.plan.cells import Plan, plan_tables
-from replicate.spec.load import Specs, load
+from replicate.specs.load import Specs, load
 
 IDS = (
     "model_variants",

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from stage import ROOT
 
-from replicate.spec.load import Specs, load
-from replicate.spec.table import Printed, TableSpec, number_of
+from replicate.specs.load import Specs, load
+from replicate.specs.table import Printed, TableSpec, number_of
 
 PAPER: Mapping[str, Any] = yaml.safe_load((ROOT / "tests" / "fixtures" / "deit_tables.yaml").read_text())
 

@@ -1,0 +1,1 @@
+"""Actions: what commands and notebooks do with specs and a store."""

@@ -1,0 +1,176 @@
+"""What Slurm's controller says of itself, without queueing anything."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from replicate.backends.doctor.files import Finding, fail, ok, warn
+from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.profile import Profile
+from replicate.backends.slurm.profile_check import KINDS
+from replicate.backends.slurm.sbatch import arguments, minutes
+from replicate.errors import ClusterDown, suggestion
+
+PROGRAMS = ("sbatch", "squeue", "scontrol", "sinfo", "scancel", "srun")
+SHORT_MEMORY = 60
+"""Seconds of MinJobAge below which a job may be forgotten between two looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """``longest``: minutes, None without a limit. ``gpus``: type (empty: none given) -> most on one node."""
+
+    name: str
+    default: bool
+    up: bool
+    longest: int | None
+    gpus: dict[str, int]
+    features: frozenset[str]
+    cores: int
+    memory: int
+    """Megabytes of its smallest node; ``cores`` likewise."""
+
+
+def partitions(client: Client) -> dict[str, Partition]:
+    """By name, from one sinfo call."""
+    found: dict[str, Partition] = {}
+    for line in client.ask("sinfo", "-h", "-o", "%P|%a|%l|%c|%m|%G|%f").splitlines():
+        label, state, limit, cores, memory, gres, features = line.split("|")
+        name = label.rstrip("*")
+        old = found.get(name)
+        gpus = dict(old.gpus) if old else {}
+        for kind, count in re.findall(r"gpu:(?:([A-Za-z][\w.-]*):)?(\d+)", gres):
+            gpus[kind] = max(gpus.get(kind, 0), int(count))
+        found[name] = Partition(
+            name=name,
+            default=label.endswith("*"),
+            up=state == "up",
+            longest=None if limit == "infinite" else minutes(limit),
+            gpus=gpus,
+            features=(old.features if old else frozenset()) | frozenset(features.split(",")) - {"(null)"},
+            cores=min(_number(cores), old.cores if old else _number(cores)),
+            memory=min(_number(memory), old.memory if old else _number(memory)),
+        )
+    return found
+
+
+def examine(profile: Profile, client: Client) -> Iterator[Finding]:
+    """Programs, accounting, limits, preemption, partitions, and every kind's request. Stops where Slurm is down."""
+    missing = [name for name in PROGRAMS if not shutil.which(name, path=client.environment.get("PATH"))]
+    if missing:
+        yield fail("programs", f"not found: {', '.join(missing)}", "run this on a login node of the cluster")
+        return
+    try:
+        limits = client.limits()
+        known = partitions(client)
+    except ClusterDown as error:
+        yield fail("controller", str(error).splitlines()[0], "scontrol ping says more; ask the site if it stays down")
+        return
+    name, version = limits.get("ClusterName", "?"), limits.get("SLURM_VERSION", "?")
+    yield ok("controller", f"cluster {name} answers, Slurm {version}")
+    accounting = accounting_answers(client)
+    if accounting:
+        yield ok("accounting", "sacct answers")
+    else:
+        yield warn(
+            "accounting",
+            "sacct does not answer",
+            "a job that dies without a word is known as lost only after lost_after_minutes",
+        )
+    yield from _limits(client, accounting)
+    yield _preemption(client)
+    yield _gpus(profile, known)
+    yield from _requests(profile, client, known)
+
+
+def accounting_answers(client: Client) -> bool:
+    answer = client.call("sacct", "-X", "-n", "-P", "-S", "now") if shutil.which("sacct") else None
+    return answer is not None and answer.code == 0 and "disabled" not in answer.err
+
+
+def _limits(client: Client, accounting: bool) -> Iterator[Finding]:
+    yield ok("MaxArraySize", f"up to {client.longest_array} jobs in an array; longer waves are split")
+    most = client.most_jobs()
+    if most is None:
+        yield ok("MaxSubmitJobs", "no limit on queued jobs is known")
+    elif most < 20:
+        yield warn("MaxSubmitJobs", f"{most} jobs at once", "waves wait for each other; set pack higher")
+    else:
+        yield ok("MaxSubmitJobs", f"{most} jobs at once")
+    age = _number(client.limits().get("MinJobAge", ""))
+    text = f"ended jobs are remembered for {age} s"
+    if age < SHORT_MEMORY and not accounting:
+        yield warn("MinJobAge", text, "and no accounting remembers them later: their endings may be unknown")
+    else:
+        yield ok("MinJobAge", text)
+
+
+def _preemption(client: Client) -> Finding:
+    limits = client.limits()
+    mode = limits.get("PreemptMode", "OFF")
+    if mode == "OFF" or limits.get("PreemptType", "").endswith("none"):
+        return ok("preemption", "off")
+    if "preempt_send_user_signal" in limits.get("SlurmctldParameters", ""):
+        return ok("preemption", f"{mode}, with a signal before it")
+    return warn(
+        "preemption", f"{mode}, without a signal before it", "a preempted training goes back to its last checkpoint"
+    )
+
+
+def _gpus(profile: Profile, known: dict[str, Partition]) -> Finding:
+    types = sorted({kind or "untyped" for partition in known.values() for kind in partition.gpus})
+    if not types:
+        return warn("GPUs", "no partition has any", "leave gpus_per_node out of the profile")
+    listed = "; ".join(
+        f"{partition.name}: " + ", ".join(f"{kind or 'untyped'} x{count}" for kind, count in partition.gpus.items())
+        for partition in known.values()
+    )
+    request = profile.request("measure")
+    typed = ":" in str(request.get("gpus_per_node", "")) or "constraint" in request or "nodelist" in request
+    if len(types) > 1 and not typed:
+        return warn("GPUs", listed, "give [kinds.measure] one type (constraint, or gpus_per_node = 'TYPE:1')")
+    return ok("GPUs", listed)
+
+
+def _requests(profile: Profile, client: Client, known: dict[str, Partition]) -> Iterator[Finding]:
+    """Every distinct request once, as sbatch itself judges it."""
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for kind in KINDS:
+        kinds.setdefault(tuple(arguments(profile.request(kind))), []).append(kind)
+    for options, names in kinds.items():
+        request = profile.request(names[0])
+        subject = f"request of {', '.join(names)}"
+        wanted = str(request.get("partition", ""))
+        unknown = [name for name in wanted.split(",") if name and name not in known]
+        if unknown:
+            yield fail(
+                subject, f"no partition '{unknown[0]}'", " ".join(suggestion(unknown[0], [*known], "partitions"))
+            )
+            continue
+        used = [known[name] for name in wanted.split(",") if name] or [p for p in known.values() if p.default]
+        limits = [partition.longest for partition in used]
+        asked = int(request["time"])
+        # Slurm takes such a job and leaves it in the queue for ever, unless the site set EnforcePartLimits.
+        if limits and all(limit is not None and limit < asked for limit in limits):
+            longest = max(limit for limit in limits if limit is not None)
+            places = ", ".join(partition.name for partition in used)
+            yield fail(subject, f"{asked} minutes, but {places} allows {longest}", f"lower time in [kinds.{names[0]}]")
+            continue
+        answer = client.call("sbatch", "--test-only", *options, "--wrap=true")
+        if answer.code != 0:
+            yield fail(subject, answer.said, f"sbatch was asked: {' '.join(options)}")
+            continue
+        start = re.search(r"to start at (\S+)", answer.err)
+        closed = [partition.name for partition in used if not partition.up]
+        if closed:
+            yield warn(subject, f"partition {', '.join(closed)} is closed", "jobs wait until the site opens it")
+        else:
+            yield ok(subject, f"accepted{f', would start at {start[1]}' if start else ''} ({' '.join(options)})")
+
+
+def _number(text: str) -> int:
+    found = re.match(r"\d+", text)
+    return int(found[0]) if found else 0

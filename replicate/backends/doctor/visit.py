@@ -1,0 +1,176 @@
+"""One small job on a node: whether it sees the shared folder, and what it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from replicate.backends.doctor import probe
+from replicate.backends.doctor.files import Files, Finding, fail, ok, warn
+from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.profile import Profile, python_command, srun_arguments
+from replicate.backends.slurm.profile_check import file_system
+from replicate.backends.slurm.sbatch import arguments
+from replicate.store.provenance import PACKAGES
+
+LOOK = 5.0
+"""Seconds between two questions to squeue; the answer itself is a file, which costs the controller nothing."""
+NEEDED = ("torch", "torchvision", "timm", "numpy", "safetensors")
+LOCAL_DISKS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "overlay", "f2fs")
+MAX_SKEW = 60.0
+
+
+def examine(profile: Profile, client: Client, files: Files, seconds: float) -> Iterator[Finding]:
+    """The shared folder from here, then from a node; waits up to ``seconds`` for it to start. Leaves nothing behind."""
+    shared = Path(profile.paths.shared)
+    nonce = secrets.token_hex(8)
+    # Jobs of another user could be led elsewhere by a folder whose name they can guess.
+    folder = shared / f".doctor-{nonce}"
+    existed = shared.exists()
+    try:
+        shared.mkdir(mode=0o750 if profile.group else 0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        yield fail("shared folder", f"{shared}: {error.strerror}", "create it, or name another in paths.shared")
+        return
+    try:
+        yield from _from_here(profile, shared)
+        if seconds > 0:
+            yield from _from_node(profile, client, folder, nonce, files, seconds)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not existed:
+            with suppress(OSError):
+                shared.rmdir()
+
+
+def _from_here(profile: Profile, shared: Path) -> Iterator[Finding]:
+    kind = file_system(shared)
+    if kind in LOCAL_DISKS and not profile.shared_is_local:
+        yield warn("shared folder", f"{shared} is on {kind} here, usually a local disk", "the node's answer decides")
+    mode = shared.stat().st_mode
+    if mode & 0o002 or (mode & 0o020 and not profile.group):
+        yield warn("shared folder", f"others can write {shared}", f"chmod go-w {shlex.quote(str(shared))}")
+    free = shutil.disk_usage(shared).free / 1e9
+    if free < 10:
+        yield warn("shared folder", f"{free:.1f} GB are free", "a full disk stops every job")
+
+
+def _from_node(
+    profile: Profile, client: Client, folder: Path, nonce: str, files: Files, seconds: float
+) -> Iterator[Finding]:
+    question = {
+        "nonce": nonce,
+        "packages": [*PACKAGES, "submitit"],
+        **files.question(profile),
+    }
+    (folder / "question.json").write_text(json.dumps(question), encoding="utf-8")
+    shutil.copyfile(probe.__file__, folder / "probe.py")
+    job = _submit(profile, client, folder)
+    if isinstance(job, Finding):
+        yield job
+        return
+    asked = time.monotonic()
+    given = None
+    try:
+        given = _wait(client, job, folder, seconds)
+    finally:
+        if not isinstance(given, dict):
+            client.call("scancel", job)
+    if isinstance(given, Finding):
+        yield given
+        return
+    if given.get("nonce") != nonce:
+        yield fail("node", f"the answer in {folder} is not the one asked for", "is the folder written by others?")
+        return
+    host = given["host"]
+    yield ok("shared folder", f"node {host} read and wrote {folder.parent} ({time.monotonic() - asked:.1f} s)")
+    yield from _machine(given, question)
+    yield from files.findings(profile, given)
+
+
+def _submit(profile: Profile, client: Client, folder: Path) -> str | Finding:
+    # As a training asks, but short and alone, so that it starts soon.
+    request = {**profile.request("train"), "time": 5, "nodes": 1}
+    for name in ("ntasks_per_node", "exclusive", "licenses"):
+        request.pop(name, None)
+    setup = [line for text in profile.setup for line in (f"echo {shlex.quote('+ ' + text)}", text)]
+    srun = shlex.join(["srun", "--ntasks=1", *srun_arguments(profile)])
+    command = f"{srun} {python_command(profile)} {shlex.quote(f'{folder}/probe.py')} {shlex.quote(str(folder))}"
+    script = folder / "job.sh"
+    script.write_text("\n".join(["#!/bin/bash", "umask 077", *setup, command, ""]), encoding="utf-8")
+    options = ["--job-name=replicate-doctor", f"--output={folder}/log", f"--chdir={folder}", "--parsable"]
+    if profile.wckey:
+        options.append(f"--wckey={profile.wckey}")
+    answer = client.call("sbatch", *options, *arguments(request), str(script))
+    if answer.code != 0:
+        return fail("node", f"sbatch: {answer.said}", "see the requests above")
+    return answer.out.strip().partition(";")[0]
+
+
+def _wait(client: Client, job: str, folder: Path, seconds: float) -> dict[str, Any] | Finding:
+    deadline, look, state = time.monotonic() + seconds, time.monotonic() + 2.0, ""
+    ended = None
+    while time.monotonic() < deadline:
+        # Listing the folder makes a network file system look again instead of remembering that nothing was there.
+        with suppress(OSError, ValueError):
+            if "answer.json" in os.listdir(folder):
+                return dict(json.loads((folder / "answer.json").read_text(encoding="utf-8")))
+        if time.monotonic() > look:
+            look = time.monotonic() + LOOK
+            state = client.call("squeue", "-h", "--states=all", "-j", job, "-o", "%T (%r)").out.strip()
+            over = not state or state.split()[0] not in ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING")
+            if over and ended is not None:
+                break
+            ended = state if over else None
+        time.sleep(0.3)
+    if ended is None:
+        words = f"no answer within {seconds:.0f} s: {state or 'unknown'}"
+        return warn("node", words, "the cluster may be busy; try again with --wait SECONDS")
+    log = folder / "log"
+    if not log.exists():
+        return fail(
+            "shared folder",
+            f"the job ended ({ended or 'forgotten'}), and {folder.parent} has neither its log nor its answer",
+            "name a folder in paths.shared that all nodes mount",
+        )
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    # srun ends with a line of its own that only counts the failure.
+    own = [line for line in lines if "Exited with exit code" not in line]
+    said = (own or lines or ["nothing in its log"])[-1]
+    return fail("node", f"the job ended without an answer ({ended or 'forgotten'}): {said}", "see python and setup")
+
+
+def _machine(given: Mapping[str, Any], question: Mapping[str, Any]) -> Iterator[Finding]:
+    host, here = given["host"], probe.answer({**question, "data": [], "files": {}})
+    skew = abs(float(given["time"]) - time.time())
+    if skew > MAX_SKEW:
+        yield warn("clock", f"{host} is {skew:.0f} s off", "ages of files mislead; tell the site (ntp)")
+    if given["python"] != here["python"]:
+        yield warn("python", f"{given['python']} on {host}, {here['python']} here", "plans and renders may differ")
+    else:
+        yield ok("python", f"{given['python']} on {host}, the same as here ({given['executable']})")
+    there, ours = given["packages"], here["packages"]
+    missing = [name for name in NEEDED if not there.get(name)]
+    differing = [
+        f"{name} {there[name]} ({ours[name] or 'none'} here)" for name in ours if there.get(name) != ours[name]
+    ]
+    if missing:
+        yield fail("packages", f"not on {host}: {', '.join(missing)}", "python names an environment without them")
+    elif differing:
+        yield warn("packages", f"on {host}: {', '.join(differing)}", "results are recorded with the node's versions")
+    else:
+        yield ok("packages", f"the same versions on {host} as here (torch {there['torch']})")
+    asked, seen = given["gpus_given"], given["gpus_seen"]
+    if asked and not seen:
+        yield warn("node's GPUs", f"{host} gave {len(asked)} GPU, but nvidia-smi shows none", "training uses the CPU")
+    elif seen:
+        yield ok("node's GPUs", f"{len(asked)} of {len(seen)} given: {', '.join(sorted(set(seen)))}")

@@ -1,0 +1,277 @@
+"""Runs a graph on this machine, in worker processes that have torch and timm loaded before the first job.
+
+Importing torch and timm costs about 10 CPU-seconds, so it is done once, in multiprocessing's fork server;
+a job then starts in a few hundredths of a second (a fork), and runs in a process of its own with one thread.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import connection, forkserver, resource_tracker
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
+
+from replicate.backends import stopping, worker
+from replicate.backends.devices import cores, least_used
+from replicate.errors import StoreFault, Unreadable
+from replicate.plan.graph import Graph
+from replicate.plan.job import Job
+from replicate.store import lease
+from replicate.store.store import FAILURE, Store
+
+PRELOAD = "replicate.engine.run"
+LOST_RETRIES = 2
+EVALUATIONS = ("predict", "probe")
+_POLL = 0.2
+_OUTCOMES = {code: outcome for outcome, code in worker.EXIT_CODES.items()}
+
+
+class Listener(Protocol):
+    """Is told what happens; nothing depends on what it does."""
+
+    def started(self, job: Job) -> None: ...
+    def progressed(self, job: Job, progress: Mapping[str, Any]) -> None: ...
+    def finished(self, job: Job, seconds: float) -> None: ...
+    def failed(self, job: Job, reason: str) -> None: ...
+    def said(self, message: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Outcome:
+    """``failed`` maps keys to reasons; ``blocked`` are the jobs that wait for a failed one."""
+
+    done: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    blocked: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    process: BaseProcess
+    started: float
+    device: str | None
+
+
+@dataclass(slots=True)
+class LocalRun:
+    """Brings the jobs of ``graph`` that ``store`` lacks into being.
+
+    ``retry`` also tries jobs again whose failure would come again by itself (a divergence).
+    """
+
+    graph: Graph
+    store: Store
+    provenance: Mapping[str, Any]
+    workers: int
+    listener: Listener
+    retry: bool = False
+    devices: Sequence[str] = ()
+    """Values of CUDA_VISIBLE_DEVICES, of which each job gets one (`devices.for_jobs`); without any it is left alone."""
+    _waiting: dict[str, Job] = field(default_factory=dict)
+    _running: dict[str, _Child] = field(default_factory=dict)
+    _elsewhere: dict[str, Job] = field(default_factory=dict)
+    _lost: dict[str, int] = field(default_factory=dict)
+    _outcome: Outcome = field(default_factory=Outcome)
+
+    def run(self) -> Outcome:
+        """Returns when nothing is left that can be done. Ctrl-C or SIGTERM stops the workers, then raises.
+
+        Raises Unreadable, before anything is started, where a result is there that cannot be read.
+        """
+        self._sort_out()
+        if not self._waiting and not self._elsewhere:
+            return self._outcome
+        with stopping.Interrupts() as interrupts:
+            try:
+                self._advance()
+            except BaseException:
+                self._stop(interrupts)
+                raise
+        return self._outcome
+
+    def _advance(self) -> None:
+        urgency = self.graph.urgency()
+        context = preloaded(PRELOAD)
+        while self._waiting or self._running or self._elsewhere:
+            # Evaluations first: they take a second, and a number that can be seen is a number.
+            for job in sorted(self._ready(), key=lambda job: (job.kind not in EVALUATIONS, -urgency[job.key])):
+                if len(self._running) < self.workers:
+                    self._start(job, context)
+            self._look()
+            self._block()
+
+    def _sort_out(self) -> None:
+        states = self.store.states(self.graph.jobs)
+        for job in self.graph:
+            state = states[job.key]
+            if state == "done":
+                continue
+            if state == "damaged":
+                self.listener.said(f"{self.store.damage[job.key]}; computing it again")
+                self.store.set_aside(job.key)
+            elif state == "failed" and not self.retry and self.store.fails_again(job.key):
+                self._outcome.failed[job.key] = self.store.trouble(job.key)
+                continue
+            self._waiting[job.key] = job
+        self._block()
+
+    def _ready(self) -> list[Job]:
+        unfinished = {*self._waiting, *self._running, *self._elsewhere}
+        return [
+            job
+            for job in self._waiting.values()
+            if all(key not in unfinished and self.store.result(key) is not None for key in job.inputs.values())
+        ]
+
+    def _start(self, job: Job, context: Any) -> None:
+        del self._waiting[job.key]
+        try:
+            self.store.prepare(job)
+        except (OSError, StoreFault) as error:
+            self._fail(job, str(error))
+            return
+        device = least_used(self.devices, [child.device for child in self._running.values()])
+        process = context.Process(
+            target=worker.main,
+            args=(str(self.store.root), job, dict(self.provenance)),
+            kwargs={"device": device, "threads": self._threads()},
+            name=job.key,
+        )
+        process.start()
+        self._running[job.key] = _Child(process, time.monotonic(), device)
+        self.listener.started(job)
+
+    def _threads(self) -> int:
+        """The next job's part of the cores, divided by the jobs that can be beside each other from now on."""
+        at_once = min(self.workers, 1 + len(self._waiting) + len(self._running))
+        return max(1, cores() // at_once)
+
+    def _look(self) -> None:
+        sentinels = [child.process.sentinel for child in self._running.values()]
+        if sentinels:
+            connection.wait(sentinels, timeout=_POLL)
+        else:
+            time.sleep(_POLL)
+        for key, child in list(self._running.items()):
+            if child.process.is_alive():
+                self.listener.progressed(self.graph.jobs[key], self.store.progress(key))
+            else:
+                child.process.join()
+                del self._running[key]
+                with self._readable(self.graph.jobs[key]):
+                    self._settle(self.graph.jobs[key], child.process.exitcode, time.monotonic() - child.started)
+        for job in list(self._elsewhere.values()):
+            with self._readable(job):
+                self._meet(job)
+
+    @contextmanager
+    def _readable(self, job: Job) -> Iterator[None]:
+        """What cannot be read fails its job alone, for this call: the others go on."""
+        try:
+            yield
+        except Unreadable as fault:
+            self._elsewhere.pop(job.key, None)
+            self._fail(job, str(fault))
+
+    def _meet(self, job: Job) -> None:
+        """Take over from another caller who was at ``job``, when it is done with it."""
+        self.store.forget(job.key)
+        state = self.store.state(job.key)
+        if state == "running":
+            return
+        del self._elsewhere[job.key]
+        if state == "done":
+            self._finish(job, 0.0)
+        elif state == "failed" and not self.retry and self.store.fails_again(job.key):
+            self._fail(job, self.store.trouble(job.key))
+        else:
+            self._waiting[job.key] = job
+
+    def _settle(self, job: Job, code: int | None, seconds: float) -> None:
+        self.store.forget(job.key)
+        outcome = _OUTCOMES.get(code if code is not None else -1)
+        if outcome == "busy":
+            self.listener.said(f"{job.key} is being computed by {self._holder(job.key)}; waiting for it")
+            self._elsewhere[job.key] = job
+        elif outcome == "done" and self.store.result(job.key) is not None:
+            self._finish(job, seconds)
+        elif outcome == "input damaged":
+            self._redo_inputs(job)
+        elif outcome == "disk full":
+            self._fail(job, f"disk full: {self.store.root} has no room; make some and call again, nothing is lost")
+            # Whatever else would be started could not be written either.
+            self._outcome.blocked += self._waiting
+            self._waiting.clear()
+        elif outcome == "failed":
+            self._fail(job, self.store.trouble(job.key))
+        else:
+            self._try_again(job, code)
+
+    def _holder(self, key: str) -> str:
+        owner = lease.holder(self.store.folder(key))
+        if owner is None:
+            return "another process"
+        folder = self.store.folder(key) / lease.CLAIM
+        return f"process {owner.pid} on {owner.host} (if that is gone, remove {folder})"
+
+    def _finish(self, job: Job, seconds: float) -> None:
+        self._outcome.done.append(job.key)
+        self.listener.finished(job, seconds)
+
+    def _fail(self, job: Job, reason: str) -> None:
+        self._outcome.failed[job.key] = reason
+        self.listener.failed(job, reason)
+
+    def _try_again(self, job: Job, code: int | None) -> None:
+        self._lost[job.key] = self._lost.get(job.key, 0) + 1
+        how = f"its process was killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        if self._lost[job.key] > LOST_RETRIES:
+            self._fail(job, f"lost {self._lost[job.key]} times: {how}")
+        else:
+            self.listener.said(f"{job.key} was lost ({how}); it goes on from its last checkpoint")
+            self._waiting[job.key] = job
+
+    def _redo_inputs(self, job: Job) -> None:
+        for key in job.inputs.values():
+            self.store.forget(key)
+            if self.store.result(key) is None:
+                self.listener.said(f"{self.store.damage.get(key, key + ': gone')}; computing it again")
+                self.store.set_aside(key)
+                self._waiting[key] = self.graph.jobs[key]
+        self._waiting[job.key] = job
+
+    def _block(self) -> None:
+        """Whatever waits for a failed job cannot run; the rest goes on."""
+        for job in self.graph:
+            stuck = [*self._outcome.failed, *self._outcome.blocked]
+            if job.key in self._waiting and any(key in stuck for key in job.inputs.values()):
+                del self._waiting[job.key]
+                self._outcome.blocked.append(job.key)
+
+    def _stop(self, interrupts: stopping.Interrupts) -> None:
+        running = [(self.graph.jobs[key], child.process) for key, child in self._running.items()]
+        stopping.stop(running, interrupts, self.listener.said)
+        for key in self._running:
+            with suppress(OSError):
+                (self.store.folder(key) / FAILURE).unlink(missing_ok=True)
+
+
+def preloaded(module: str) -> Any:
+    """The context of worker processes, with its fork server started; that imports ``module``, once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    # A Ctrl-C reaches the whole process group; while the server imports torch it would print a traceback.
+    # What is blocked here stays blocked in the server and its forks, which are told to stop by SIGTERM.
+    # First the tracker, which the server would start, and which blocks SIGINT for itself and then unblocks it.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context

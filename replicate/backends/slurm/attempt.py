@@ -1,0 +1,84 @@
+"""Attempts at a job through Slurm, and their logs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from replicate.backends.slurm.ending import task_logs
+from replicate.backends.slurm.job_states import JobStates
+from replicate.backends.slurm.submission import SCRIPT, Task, read_submission
+from replicate.store.files import read_json, write_json
+from replicate.store.store import LOG
+
+ATTEMPTS = "attempts"
+STDOUT, STDERR, ENVIRONMENT = "stdout", "stderr", "env.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    folder: Path
+    facts: Mapping[str, Any]
+    started: float
+
+    def redirect(self) -> None:
+        """Send this process's standard output and error here, those of C libraries included."""
+        for number, name in ((1, STDOUT), (2, STDERR)):
+            target = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            os.dup2(target, number)
+            os.close(target)
+
+    def end(self, code: int) -> None:
+        """``code``: of the process; negative is a signal."""
+        with suppress(OSError):
+            seconds = round(time.monotonic() - self.started, 1)
+            write_json(self.folder / ENVIRONMENT, {**self.facts, "exit": code, "seconds": seconds})
+
+
+def begin(job_folder: Path, submission: Path, facts: Mapping[str, Any]) -> Attempt:
+    """The next attempt at the job in ``job_folder``. Errors: `OSError`, of a full disk for example."""
+    parent = job_folder / ATTEMPTS
+    parent.mkdir(exist_ok=True)
+    number = 1 + max((int(path.name) for path in parent.iterdir() if path.name.isdigit()), default=0)
+    while True:
+        folder = parent / str(number)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            break
+    attempt = Attempt(folder, facts, time.monotonic())
+    write_json(folder / ENVIRONMENT, dict(facts))
+    with suppress(OSError):
+        shutil.copyfile(submission / SCRIPT, folder / SCRIPT)
+    return attempt
+
+
+def attempts(job_folder: Path) -> list[Path]:
+    """Folders of all attempts, oldest first."""
+    parent = job_folder / ATTEMPTS
+    if not parent.is_dir():
+        return []
+    return sorted((path for path in parent.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def logs(world: JobStates, key: str) -> list[Path]:
+    """The files that are not empty: ``log.txt``, of the newest attempt, then of the newest submission."""
+    folder = world.store.folder(key)
+    found, submissions = [folder / LOG], world.submissions_of(key)[-1:]
+    for attempt in attempts(folder)[-1:]:
+        found += [attempt / STDOUT, attempt / STDERR]
+        task = Task.of(str(read_json(attempt / ENVIRONMENT).get("task", "")))
+        if task and not submissions:
+            # Of a job that is done the submission may be put away, and is not among those of the world.
+            submissions = [one for one in [read_submission(world.store.root, task.submission)] if one]
+    for submission in submissions:
+        found += task_logs(submission, key)
+    return [path for path in found if path.is_file() and path.stat().st_size > 0]

@@ -1,0 +1,217 @@
+"""What is the case with every job of a graph, from the store and the queue. Looks only; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from replicate.backends.slurm.client import Queue, Row
+from replicate.backends.slurm.ending import ENDINGS, advice, killed_for_memory, task_logs
+from replicate.backends.slurm.submission import Submission, Task, mine
+from replicate.plan.graph import Graph
+from replicate.plan.job import Job
+from replicate.store import lease
+from replicate.store.lease import Owner
+from replicate.store.store import PROGRESS, Store
+
+State = Literal["done", "running", "pending", "failed", "blocked", "lost", "damaged", "absent"]
+
+TRIES = 3
+"""How often a job is submitted that ends without a result, before somebody has to look (`retry` begins anew)."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """``row`` and ``task``: of the newest submission. ``kind``: class of a failure. ``why``: for people.
+
+    ``again``: whether the next step submits the job by itself.
+    """
+
+    state: State
+    why: str = ""
+    kind: str = ""
+    again: bool = True
+    row: Row | None = None
+    task: Task | None = None
+
+
+@dataclass(slots=True)
+class JobStates:
+    """``submissions``: those not put away, oldest first. ``lost_seconds``: how long without a sign of life.
+
+    Where squeue was not asked, ``queue`` is empty and ``asked`` False: then only the store speaks.
+    """
+
+    graph: Graph
+    store: Store
+    queue: Queue
+    submissions: list[Submission]
+    lost_seconds: float
+    views: dict[str, JobView] = field(default_factory=dict)
+    _of_key: dict[str, list[tuple[Submission, int]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        since = {job.key: _retried(self.store, job.key) for job in self.graph}
+        for submission in self.submissions:
+            for index, keys in submission.tasks.items():
+                row = self.queue.rows.get(Task(submission.name, index))
+                for key in keys:
+                    if key in since and (submission.when > since[key] or (row is not None and row.live)):
+                        self._of_key.setdefault(key, []).append((submission, index))
+        self.store.gone = self.gone
+        for job in self.graph:
+            self.views[job.key] = self._view(job)
+
+    def gone(self, owner: Owner) -> bool:
+        """Whether the life of a task that made a claim is over, by squeue: see `replicate.store.lease.Gone`."""
+        task = Task.of(owner.task)
+        if task is None or not mine(self.store.root, task.submission):
+            return False
+        row = self.queue.rows.get(task)
+        return row is None or not row.live or row.waiting
+
+    def unseen(self) -> list[Submission]:
+        """Submissions with jobs that have no result and that the queue does not show: what sacct is asked about."""
+        return [
+            submission
+            for submission in self.submissions
+            if any(
+                Task(submission.name, index) not in self.queue.rows
+                and any(key in self.views and self.views[key].state != "done" for key in keys)
+                for index, keys in submission.tasks.items()
+            )
+        ]
+
+    def settled(self) -> list[Submission]:
+        """Submissions that nobody needs to read again: nothing of them lives, and all their keys have results."""
+        return [
+            submission
+            for submission in self.submissions
+            if not any(
+                (row := self.queue.rows.get(Task(submission.name, index))) is not None and row.live
+                for index in submission.tasks
+            )
+            and all(self.store.result(key) is not None for keys in submission.tasks.values() for key in keys)
+        ]
+
+    def of(self, keys: Iterable[str]) -> Mapping[str, JobView]:
+        return {key: self.views[key] for key in keys}
+
+    def submissions_of(self, key: str) -> list[Submission]:
+        return [submission for submission, _ in self._of_key.get(key, [])]
+
+    def _view(self, job: Job) -> JobView:
+        if self.store.result(job.key) is not None:
+            return JobView("done")
+        found = [(Task(one.name, index), one) for one, index in self._of_key.get(job.key, [])]
+        rows = [(task, row) for task, _ in found if (row := self.queue.rows.get(task)) is not None]
+        for task, row in rows:
+            if row.live:
+                return self._live(job, task, row)
+        if lease.holder_alive(self.store.folder(job.key), self.store.gone):
+            return JobView("running", "computed by a process outside the queue")
+        if job.key in self.store.damage:
+            return JobView("damaged", self.store.damage[job.key])
+        stopped = self._stopped(job)
+        if stopped:
+            return self._held(job, stopped)
+        failure = self.store.failure(job.key)
+        last = found[-1][0] if found else None
+        row = self.queue.rows.get(last) if last else None
+        if failure:
+            again = bool(failure.get("retry", True)) and self._tries(job.key) < TRIES
+            kind = str(failure.get("kind", "error"))
+            return self._held(job, JobView("failed", self.store.trouble(job.key), kind, again, row, last))
+        if last is None:
+            return self._held(job, JobView("absent"))
+        return self._held(job, self._ended(job, last, row, self._tries(job.key)))
+
+    def _live(self, job: Job, task: Task, row: Row) -> JobView:
+        if row.waiting:
+            return JobView("pending", row.reason, row=row, task=task)
+        owner = lease.holder(self.store.folder(job.key))
+        if owner is not None and owner.task == str(task):
+            return JobView("running", f"on {row.node}", row=row, task=task)
+        # It shares its allocation with others, which come first, or is still loading torch.
+        return JobView("running", f"starting on {row.node}", row=row, task=task)
+
+    def _stopped(self, job: Job) -> JobView | None:
+        """An ending that counts whatever the job itself wrote: out of memory, what would have written was killed."""
+        for submission, index in self._of_key.get(job.key, [])[-1:]:
+            task = Task(submission.name, index)
+            row = self.queue.rows.get(task)
+            if row is not None and row.state == "FAILED" and not self.store.failure(job.key):
+                memory = killed_for_memory(submission, job.key)
+                if memory is not None:
+                    row = replace(row, state="OUT_OF_MEMORY", detail={**row.detail, **memory})
+            if row is not None and row.state == "OUT_OF_MEMORY":
+                return self._from(job, row, task, tries=1)
+        return None
+
+    def _ended(self, job: Job, task: Task, row: Row | None, tries: int) -> JobView:
+        if row is None:
+            age = self._silence(job)
+            if age is not None and age < self.lost_seconds:
+                return JobView("running", f"not in the queue, but gave a sign of life {age:.0f} s ago", task=task)
+            if not self._of_key[job.key][-1][0].job:
+                # Its submitter was stopped before sbatch, or Slurm lost everything it knew.
+                return JobView("absent", "its submission did not reach Slurm", task=task)
+            if not task_logs(self._of_key[job.key][-1][0], job.key):
+                # Accounting does not list what was cancelled while it waited for others.
+                return JobView("absent", "it left the queue before it started", "cancelled", task=task)
+            row = Row(str(task), "LOST")
+        return self._from(job, row, task, tries)
+
+    def _from(self, job: Job, row: Row, task: Task, tries: int) -> JobView:
+        ending = ENDINGS.get(row.state, ENDINGS["FAILED"])
+        at = f" on {row.node}" if row.node and row.node != "None assigned" else ""
+        after = f" after {row.detail['elapsed']}" if row.detail.get("elapsed") else ""
+        code = f" (exit {row.detail['exit']})" if ending.kind == "error" and row.detail.get("exit") else ""
+        hint = advice(ending.kind, row.detail, job.kind)
+        why = f"{row.state}{at}{after}{code}: {ending.meaning}" + (f"; {hint}" if hint else "")
+        again = ending.action == "again" and tries < TRIES
+        if ending.action == "again" and not again:
+            why += f"; submitted {tries} times: look at its log, then: retry"
+        state: State = "lost" if row.state == "LOST" else "failed"
+        if row.state == "CANCELLED":
+            state = "absent" if again else "failed"
+        return JobView(state, why, ending.kind, again, row, task)
+
+    def _held(self, job: Job, view: JobView) -> JobView:
+        """``view``, unless an input failed for good: then the job waits for it."""
+        if view.state == "failed" and not view.again:
+            return view
+        for key in job.inputs.values():
+            other = self.views[key]
+            if other.state == "blocked" or (other.state in ("failed", "lost") and not other.again):
+                culprit = other.why if other.state == "blocked" else f"blocked by {key}: {other.why}"
+                return JobView("blocked", culprit, again=False, row=view.row, task=view.task)
+        return view
+
+    def _tries(self, key: str) -> int:
+        """How often ``key`` was submitted in vain; what never started for want of its inputs does not count."""
+        found = 0
+        for submission, index in self._of_key.get(key, []):
+            row = self.queue.rows.get(Task(submission.name, index))
+            found += bool(task_logs(submission, key)) if row is None else row.state != "CANCELLED"
+        return found
+
+    def _silence(self, job: Job) -> float | None:
+        """Seconds since ``job`` last wrote its progress, by the file system's clock; None where it never did."""
+        folder = self.store.folder(job.key)
+        try:
+            return lease.file_clock(self.store.root) - (folder / PROGRESS).stat().st_mtime
+        except OSError:
+            return None
+
+
+RETRIED = ".retried"
+"""In the folder of a job: everything that was submitted before it was written is forgiven."""
+
+
+def _retried(store: Store, key: str) -> float:
+    try:
+        return (store.folder(key) / RETRIED).stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,306 @@
+"""What runs on a node: ``python -m replicate.backends.slurm.node SUBMISSION``, one task of an array.
+
+This process only watches. Each job runs in a child, forked when torch is loaded (once, however many jobs the
+task has), so that something is left to say how it died, and to end it when it lost its claim.
+
+Signals: SIGUSR2 (time limit near, or preemption) writes a checkpoint at once and puts the task back into the
+queue with ``scontrol requeue``. That works on every site (requeueing by exit code needs RequeueExit in the
+administrator's slurm.conf), keeps the number that other jobs wait for, and where it fails the next call
+submits the job again. SIGTERM (scancel, preemption, end of time) writes a checkpoint and ends: Slurm knows
+whether to start the task again.
+
+Where a training has several processes (ntasks_per_node, nodes), srun starts this once for each. The first one
+does all of the above; the others only compute their share of each batch, and write nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from multiprocessing import connection
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any
+
+from replicate.backends import worker
+from replicate.backends.local import PRELOAD
+from replicate.backends.slurm.attempt import Attempt, begin
+from replicate.backends.slurm.client import Client, look
+from replicate.backends.slurm.ending import kills_counted
+from replicate.backends.slurm.nfs import wait_for_path, wait_for_result
+from replicate.backends.slurm.submission import MAP, Task, check_private, mine
+from replicate.errors import ClusterDown, ReplicateError
+from replicate.plan.job import Job
+from replicate.store import lease
+from replicate.store.files import write_json
+from replicate.store.lease import RESTART, TASK, Owner
+from replicate.store.provenance import provenance
+from replicate.store.result import JOB
+from replicate.store.store import FAILURE, Store
+
+_LOOK = 2.0
+"""Seconds between two looks at the claim of the running job."""
+_OUTCOMES = {code: outcome for outcome, code in worker.EXIT_CODES.items()}
+
+
+@dataclass(slots=True)
+class Signals:
+    """What this task was told. Asked often, so that the handlers need do nothing but note it."""
+
+    requeue: bool = False
+    end: bool = False
+
+    def listen(self) -> None:
+        signal.signal(signal.SIGUSR2, self._note)
+        signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, number: int, _: Any) -> None:
+        if number == signal.SIGUSR2:
+            self.requeue = True
+        else:
+            self.end = True
+
+    @property
+    def any(self) -> bool:
+        return self.requeue or self.end
+
+
+@dataclass(slots=True)
+class NodeTask:
+    """``body`` is the map of the submission, ``keys`` are this element's jobs."""
+
+    folder: Path
+    body: Mapping[str, Any]
+    keys: list[str]
+    signals: Signals
+    store: Store = field(init=False)
+
+    def __post_init__(self) -> None:
+        root = Path(self.body["store"])
+        self.store = Store(root, gone=partial(_gone, root))
+
+    def run(self) -> int:
+        """The exit code: 0 when every job has its result."""
+        restart = int(os.environ.get(RESTART, "0"))
+        if restart > int(self.body["requeue"]):
+            self._give_up(restart)
+            return worker.EXIT_CODES["failed"]
+        missing = [key for key in self.keys if not wait_for_result(self.store, key, 0.0)]
+        if missing:
+            import_module(PRELOAD)
+        if rank() > 0:
+            return max((self._follow(key) for key in missing), default=0)
+        outcomes = [self._perform(key) for key in missing if not self.signals.any]
+        left = [key for key in missing if not wait_for_result(self.store, key, 0.0)]
+        if left and self.signals.requeue and not self.signals.end:
+            if restart >= int(self.body["requeue"]):
+                self._give_up(restart)
+            elif _requeue():
+                return 0
+        return worker.EXIT_CODES["stopped"] if self.signals.any and left else max(outcomes, default=0)
+
+    def _perform(self, key: str) -> int:
+        job = self._job(key)
+        for upstream in job.inputs.values():
+            if not wait_for_result(self.store, upstream, float(self.body["visible_seconds"])):
+                print(f"{key}: its input {upstream} has no result; not run", file=sys.stderr)
+                return worker.EXIT_CODES["input damaged"]
+        attempt = begin(self.store.folder(key), self.folder, self._facts())
+        made = {**provenance(Path(self.body["code"])), **self.body["made"], "container": self.body["container"]}
+        process = multiprocessing.get_context("fork").Process(
+            target=_child, args=(str(self.store.root), job, made, attempt), name=key
+        )
+        process.start()
+        code = self._watch(job, process)
+        attempt.end(code)
+        self.store.forget(key)
+        self._explain(key, code)
+        print(f"{key}: {_OUTCOMES.get(code, f'killed by signal {-code}' if code < 0 else f'exit code {code}')}")
+        return abs(code)
+
+    def _follow(self, key: str) -> int:
+        """Take part in a training that the first process leads."""
+        job = self._job(key)
+        if job.kind != "train":
+            return 0
+        for upstream in job.inputs.values():
+            if not wait_for_result(self.store, upstream, float(self.body["visible_seconds"])):
+                return worker.EXIT_CODES["input damaged"]
+        process = multiprocessing.get_context("fork").Process(target=follow, args=(str(self.store.root), job), name=key)
+        process.start()
+        told = False
+        while process.is_alive():
+            connection.wait([process.sentinel], timeout=0.2 if self.signals.any and not told else _LOOK)
+            if self.signals.any and not told:
+                process.terminate()
+                told = True
+        process.join()
+        code = process.exitcode or 0
+        # The first process says how it ended; one that leaves with an error would take it along.
+        return 0 if self.signals.any else abs(code)
+
+    def _watch(self, job: Job, process: ForkProcess) -> int:
+        """Until the child ends. It is told to stop when this task is, and killed when its claim was taken."""
+        folder, held, told = self.store.folder(job.key), False, False
+        while process.is_alive():
+            connection.wait([process.sentinel], timeout=0.2 if self.signals.any and not told else _LOOK)
+            if self.signals.any and not told:
+                process.terminate()
+                told = True
+            owner = lease.holder(folder)
+            mine = owner is not None and owner.pid == process.pid and owner.task == os.environ.get(TASK, "")
+            held = held or mine
+            if held and not mine and owner is not None and process.is_alive():
+                # This node was given up for lost and the job runs elsewhere: two must not write one folder.
+                print(f"{job.key}: taken over by {owner.task or owner.host}; ended here", file=sys.stderr)
+                process.kill()
+        process.join()
+        return process.exitcode if process.exitcode is not None else worker.EXIT_CODES["failed"]
+
+    def _explain(self, key: str, code: int) -> None:
+        """Write down how a job died that could not do so itself."""
+        folder = self.store.folder(key)
+        if code >= 0 or (folder / FAILURE).exists() or self.signals.any or lease.holder_alive(folder):
+            return
+        memory = kills_counted()
+        kind = "OOM" if memory else "killed"
+        message = f"its process was killed by signal {-code}" + (f"; {memory}" if memory else "")
+        _note(folder, kind, message, retry=not memory)
+
+    def _give_up(self, restart: int) -> None:
+        for key in self.keys:
+            if not wait_for_result(self.store, key, 0.0):
+                message = f"started again {restart} times, and the profile allows {self.body['requeue']} (requeue)"
+                _note(self.store.folder(key), "restarts used up", message, retry=False)
+
+    def _job(self, key: str) -> Job:
+        path = self.store.folder(key) / JOB
+        wait_for_path(path, float(self.body["visible_seconds"]))
+        body = json.loads(path.read_text(encoding="utf-8"))
+        return Job(key, body["payload"]["kind"], body["payload"], body["inputs"], body["run"], body["seed"])
+
+    def _facts(self) -> dict[str, Any]:
+        shown = ("SLURM_", "CUDA_", "REPLICATE_", "OMP_", "PYTHON", "NCCL_", "SRUN_")
+        return {
+            "task": os.environ.get(TASK, ""),
+            "restart": int(os.environ.get(RESTART, "0")),
+            "job": os.environ.get("SLURM_JOB_ID", ""),
+            "node": os.environ.get("SLURMD_NODENAME", socket.gethostname()),
+            "python": f"{sys.executable} {platform.python_version()}",
+            "setup": self.body["setup"],
+            "code": self.body["code"],
+            "container": self.body["container"],
+            "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(shown)},
+        }
+
+
+def _child(root: str, job: Job, made: Mapping[str, Any], attempt: Attempt) -> None:
+    attempt.redirect()
+    # The watcher passes the signal on as SIGTERM; Slurm may also send its own to every process.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    if world() > 1 and job.kind == "train":
+        name_processes()
+        made = {**made, "processes": world()}
+    worker.main(root, job, made, partial(_gone, Path(root)))
+
+
+def _requeue() -> bool:
+    job = os.environ["SLURM_ARRAY_JOB_ID"] + "_" + os.environ["SLURM_ARRAY_TASK_ID"]
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"scontrol requeue {job}: {error}", file=sys.stderr)
+        return False
+    if done.returncode:
+        print(f"scontrol requeue {job}: {done.stderr.strip()}", file=sys.stderr)
+    return done.returncode == 0
+
+
+def _gone(root: Path, owner: Owner) -> bool:
+    """As `JobStates.gone`, asked from a node: only when another task holds the claim."""
+    task = Task.of(owner.task)
+    if task is None or not mine(root, task.submission):
+        return False
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SQUEUE_"))}
+    if "SLURM_CONF" in os.environ:
+        kept["SLURM_CONF"] = os.environ["SLURM_CONF"]
+    try:
+        row = look(Client(kept, patience=10)).rows.get(task)
+    except ClusterDown:
+        return False
+    return row is None or not row.live or row.waiting
+
+
+def _note(folder: Path, kind: str, message: str, retry: bool) -> None:
+    with suppress(OSError):
+        write_json(folder / FAILURE, {"kind": kind, "message": message, "retry": retry})
+
+
+def main(argument: str) -> int:
+    signals = Signals()
+    signals.listen()
+    folder = Path(argument)
+    wait_for_path(folder / MAP, 60.0)
+    body = json.loads((folder / MAP).read_text(encoding="utf-8"))
+    check_private(folder, group=False)
+    keys = body["tasks"][os.environ["SLURM_ARRAY_TASK_ID"]]
+    return NodeTask(folder, body, keys, signals).run()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1]))
+    except ReplicateError as error:
+        sys.exit(f"error: {error}")
+
+
+def follow(root: str, job: Job) -> None:
+    """Take part in a training that another process leads; nothing is written."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    name_processes()
+    worker.take_part(root, job)
+
+
+def name_processes() -> None:
+    """What torch.distributed reads from the environment, as submitit works it out from Slurm's."""
+    from submitit.helpers import TorchDistributedEnvironment
+
+    found = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+    if found.local_world_size == found.world_size:
+        # One node needs no name, and nothing of it listens to the network.
+        os.environ["MASTER_ADDR"] = "127.0.0.1"
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    elif not _resolves(found.master_addr):
+        # Slurm may call a node what no resolver knows (NodeAddr). The batch script, and with it srun, runs on the
+        # first node; without an address torch would try for 20 minutes of every GPU.
+        os.environ["MASTER_ADDR"] = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", found.master_addr)
+    devices = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if len(devices) == found.local_world_size:
+        # Each process sees its own GPU only; where Slurm has bound them (gpus_per_task) there is one already.
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[found.local_rank]
+
+
+def _resolves(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except OSError:
+        return False
+
+
+def rank() -> int:
+    return int(os.environ.get("SLURM_PROCID", "0"))
+
+
+def world() -> int:
+    return int(os.environ.get("SLURM_NTASKS", "1"))

@@ -1,0 +1,227 @@
+"""A cluster profile: everything that names a partition, an account, a path (slurm/*.toml). Nothing else does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from replicate.backends.slurm.profile_check import check, of_kind
+from replicate.backends.slurm.sbatch import Plain, Sbatch, Value, one_line
+from replicate.errors import Fault, SpecError, UnknownName, UserError
+from replicate.plan.job import Kind
+from replicate.specs.file import read_toml, shown_path, validated
+from replicate.specs.recipe import Count, Strict
+
+VARIABLE = "REPLICATE_CLUSTER"
+LOCAL = "local"
+"""The name that asks for this machine where a variable or a match would have chosen a cluster."""
+
+_PATH = re.compile(r"/[\w./+,@=:-]*")
+
+
+def absolute(value: str) -> str:
+    """Raises ValueError unless ``value`` is an absolute path of signs that neither a shell nor sbatch reads as its own.
+
+    (sbatch replaces ``%`` in the names of logs.)
+    """
+    if not value.startswith("/"):
+        raise ValueError("expected an absolute path (it is read on the nodes, where '~' and '.' are others)")
+    if not _PATH.fullmatch(value) or ".." in PurePosixPath(value).parts:
+        raise ValueError("expected a path of letters, digits and . / + , @ = : - _ only, without '..'")
+    return value
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", value) or value == LOCAL:
+        raise ValueError(f"expected letters, digits, '.', '-' and '_' (and not '{LOCAL}')")
+    return value
+
+
+def _digest(value: str) -> str:
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
+        raise ValueError("expected 'sha256:' and 64 hexadecimal digits")
+    return value
+
+
+Absolute = Annotated[str, AfterValidator(absolute)]
+Line = Annotated[str, AfterValidator(one_line)]
+
+
+class Match(Strict):
+    """Where this profile is chosen by itself: globs of host names, names of clusters."""
+
+    hostnames: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
+
+
+class Paths(Strict):
+    """Absolute, as the nodes see them."""
+
+    shared: Absolute
+    """A folder that this machine and every node mount; results, logs and snapshots of the code live in it."""
+    data: Absolute | None = None
+    """What REPLICATE_DATA is on the nodes: the folder of the image folders."""
+    log: Absolute | None = None
+    """Default: ``<shared>/log``."""
+    slurm_conf: Absolute | None = None
+    """What SLURM_CONF is for sbatch, squeue and sacct, where it is not the site's default."""
+
+
+class Container(Strict):
+    """``image`` is a file (absolute path) or a name that the runtime knows; the digest goes into the record."""
+
+    runtime: Literal["pyxis", "apptainer"]
+    image: Plain
+    digest: Annotated[str, AfterValidator(_digest)] | None = None
+
+
+class Profile(Strict):
+    """One file of slurm/. ``[kinds.KIND]`` changes ``[sbatch]`` option by option."""
+
+    name: Annotated[str, AfterValidator(_name)]
+    match: Match = Match()
+    paths: Paths
+    python: Absolute
+    """The interpreter on the nodes."""
+    setup: tuple[Line, ...] = ()
+    """Shell lines that run on the node before Python, echoed in the log. The one place where a profile is code."""
+    sbatch: Sbatch = Sbatch()
+    kinds: dict[Kind, Sbatch] = {}
+    srun_args: tuple[Line, ...] = ()
+    max_running: Count | None = None
+    """Throttle of an array: ``%N``."""
+    pack: dict[Kind, Count] = {"data": 4, "predict": 8, "probe": 8}
+    """How many short jobs share one task; 1 where a kind is not named."""
+    requeue: Annotated[int, Field(ge=0)] = 3
+    """How often one job may be started again after a time limit, a preemption or a lost node."""
+    signal_seconds: Annotated[int, Field(ge=10)] = 90
+    """How long before the time limit a job is told to write its checkpoint."""
+    chain: bool = True
+    """Whether waves are submitted at once with dependencies; False: one wave a call (where a site limits depth)."""
+    lost_after_minutes: Count = 10
+    """Without a sign of life for so long, and unknown to Slurm, a job is lost."""
+    poll_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """How often ``--wait`` asks Slurm; it asks ever less often while nothing changes."""
+    visible_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """How long a file may take to be seen from another machine, before it counts as missing."""
+    container: Container | None = None
+    group: Plain | None = None
+    """The file group that may read the results; without it they are for the user alone."""
+    wckey: Plain | None = None
+    shared_is_local: bool = False
+    """True on a one-machine testbed only, where every node sees the same local disk."""
+
+    def request(self, kind: str) -> dict[str, Value]:
+        """Options of one job of ``kind``: sbatch's names with underscores -> values, ``time`` in minutes.
+
+        A ``measure`` job has its node to itself unless the profile says otherwise.
+        """
+        section = of_kind(self.kinds, kind)
+        own = section.request() if section else {}
+        alone: dict[str, Value] = {"exclusive": True} if kind == "measure" else {}
+        return {**alone, **self.sbatch.request(), **own}
+
+    def packed(self, kind: str) -> int:
+        """How many jobs of ``kind`` one task runs, one after the other."""
+        return of_kind(self.pack, kind) or 1
+
+    def processes(self, kind: str) -> int:
+        """How many processes share one job: a training is started once for each of srun's tasks."""
+        request = self.request(kind)
+        count = request.get("ntasks", int(request.get("nodes", 1)) * int(request.get("ntasks_per_node", 1)))
+        return int(count) if kind == "train" else 1
+
+    @property
+    def log(self) -> Path:
+        return Path(self.paths.log or f"{self.paths.shared}/log")
+
+    def client_environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """What sbatch, squeue and sacct are started with: no SBATCH_* or SLURM_* of the caller but SLURM_CONF."""
+        foreign = ("SBATCH_", "SLURM_", "SQUEUE_", "SACCT_", "SRUN_")
+        kept = {name: value for name, value in environ.items() if name == "SLURM_CONF" or not name.startswith(foreign)}
+        if self.paths.slurm_conf:
+            kept["SLURM_CONF"] = self.paths.slurm_conf
+        return kept
+
+
+def load_profile(path: Path) -> Profile:
+    """Read and check one profile. Raises SpecError with every fault of the file."""
+    faults: list[Fault] = []
+    raw = read_toml(path, faults)
+    profile = validated(path, Profile, raw, faults) if raw is not None else None
+    if raw is not None:
+        faults += check(shown_path(path), path.stem, raw)
+    if faults or profile is None:
+        raise SpecError(sorted(set(faults)))
+    return profile
+
+
+def find_profile(name: str | None, folder: Path, environ: Mapping[str, str], hostname: str) -> Profile | None:
+    """The profile to use, None for this machine: by name, else REPLICATE_CLUSTER, else [match], else none.
+
+    A name with a slash is the path of a file. Raises UnknownName, SpecError, or UserError where two profiles match.
+    """
+    known = {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    name = name or environ.get(VARIABLE) or None
+    if name == LOCAL:
+        return None
+    if name is not None and "/" in name:
+        if not Path(name).is_file():
+            raise UserError(f"--cluster: no such profile, got '{name}'\n  a name without a slash is slurm/NAME.toml")
+        return load_profile(Path(name))
+    if name is not None:
+        if name not in known:
+            raise UnknownName("cluster", name, [*known, LOCAL])
+        return load_profile(known[name])
+    cluster = environ.get("SLURM_CLUSTER_NAME", "")
+    found = [path for path in known.values() if _matches(path, hostname, cluster)]
+    if len(found) > 1:
+        raise UserError(
+            f"{', '.join(shown_path(path) for path in found)}: match: more than one profile fits {hostname}\n"
+            "  name one with --cluster NAME, or this machine with --cluster local"
+        )
+    return load_profile(found[0]) if found else None
+
+
+def _matches(path: Path, hostname: str, cluster: str) -> bool:
+    # A file that cannot be read is an error here too: going on locally would train on a login node.
+    faults: list[Fault] = []
+    raw = read_toml(path, faults)
+    if raw is None:
+        raise SpecError(faults)
+    match = raw.get("match")
+    if not isinstance(match, dict):
+        return False
+    globs, clusters = match.get("hostnames"), match.get("clusters")
+    by_host = isinstance(globs, list) and any(isinstance(glob, str) and fnmatchcase(hostname, glob) for glob in globs)
+    return by_host or (bool(cluster) and isinstance(clusters, list) and cluster in clusters)
+
+
+def python_command(profile: Profile) -> str:
+    """The interpreter, quoted for a shell; with apptainer, the command that starts it inside the image."""
+    python = shlex.quote(profile.python)
+    box = profile.container
+    if box is None or box.runtime == "pyxis":
+        return python
+    mounts = " ".join(f"--bind {shlex.quote(path)}" for path in _mounted(profile))
+    return f"apptainer exec --nv {mounts} {shlex.quote(box.image)} {python}"
+
+
+def srun_arguments(profile: Profile) -> list[str]:
+    """Arguments of srun, not yet quoted: the profile's own, and pyxis' where it is the runtime."""
+    box = profile.container
+    inside: list[str] = []
+    if box is not None and box.runtime == "pyxis":
+        mounts = ",".join(f"{path}:{path}" for path in _mounted(profile))
+        inside = [f"--container-image={box.image}", f"--container-mounts={mounts}"]
+    return [*inside, *profile.srun_args]
+
+
+def _mounted(profile: Profile) -> list[str]:
+    return [profile.paths.shared, *([profile.paths.data] if profile.paths.data else [])]

@@ -1,0 +1,174 @@
+"""What a job asks of Slurm: sbatch's own long names with underscores, checked before sbatch sees them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator
+
+from replicate.specs.recipe import Count, Strict
+
+Value = str | int | bool
+
+# fmt: off
+OWNED = frozenset({
+    "array", "chdir", "comment", "dependency", "error", "export", "export_file", "input", "job_name",
+    "kill_on_invalid_dep", "no_requeue", "open_mode", "output", "parsable", "requeue", "signal", "test_only",
+    "wait", "wckey", "wrap",
+})
+# fmt: on
+"""Options that are set for every job here; a profile that set them too would break restarts."""
+
+_PLAIN = re.compile(r"[\w.,:+@=/][\w.,:+@=/-]*")
+_NODES = re.compile(r"[\w.,/][\w.,/\[\]-]*")
+_FEATURES = re.compile(r"[\w(\[][\w.:=*&|()\[\]-]*")
+_OPTION = re.compile(r"[a-z][a-z0-9_-]*")
+_MEMORY = re.compile(r"[0-9]+[KMGT]?")
+_COUNTED = re.compile(r"([A-Za-z][\w.-]*:)?[0-9]+(,[A-Za-z][\w.-]*:[0-9]+)*")
+_TIMES = (
+    re.compile(r"(?P<m>[0-9]+)"),
+    re.compile(r"(?P<m>[0-9]+):(?P<s>[0-9][0-9])"),
+    re.compile(r"(?P<h>[0-9]+):(?P<m>[0-9][0-9]):(?P<s>[0-9][0-9])"),
+    re.compile(r"(?P<d>[0-9]+)-(?P<h>[0-9]+)(:(?P<m>[0-9][0-9])(:(?P<s>[0-9][0-9]))?)?"),
+)
+
+
+def minutes(value: object) -> int:
+    """A time limit in minutes, from minutes or sbatch's notation (``D-HH:MM:SS``); a started minute counts whole.
+
+    Raises ValueError.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    if isinstance(value, str):
+        for pattern in _TIMES:
+            if found := pattern.fullmatch(value):
+                part = {name: int(digits or 0) for name, digits in found.groupdict().items()}
+                seconds = part.get("s", 0)
+                whole = part.get("d", 0) * 1440 + part.get("h", 0) * 60 + part.get("m", 0) + (seconds > 0)
+                if whole > 0:
+                    return whole
+    raise ValueError("expected a time: minutes, 'HH:MM:SS' or 'D-HH:MM:SS'")
+
+
+def plain(value: str) -> str:
+    """Names and lists of names; no blank, quote or sign that a shell or sbatch would read as its own.
+
+    Raises ValueError.
+    """
+    return _only(value, _PLAIN, "letters, digits and . , : + @ = / _ -")
+
+
+def _nodes(value: str) -> str:
+    return _only(value, _NODES, "names of nodes, such as 'gpu[01-16],gpu20'")
+
+
+def _features(value: str) -> str:
+    return _only(value, _FEATURES, "names of features joined by & or |, such as 'a100&nvlink'")
+
+
+def _only(value: str, pattern: re.Pattern[str], expected: str) -> str:
+    if not pattern.fullmatch(value):
+        raise ValueError(f"expected {expected}")
+    return value
+
+
+def one_line(value: str) -> str:
+    """Raises ValueError where ``value`` has a line break or another control character (it would end a directive)."""
+    if not value.isprintable():
+        raise ValueError("expected one line without control characters")
+    return value
+
+
+def _memory(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and _MEMORY.fullmatch(value):
+        return value
+    raise ValueError("expected megabytes or a number with K, M, G or T, such as '40G'")
+
+
+def _counted(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return str(value)
+    if isinstance(value, str) and _COUNTED.fullmatch(value):
+        return value
+    raise ValueError("expected a number or 'type:number', such as 4 or 'a100:4'")
+
+
+def _exclusive(value: object) -> bool | str:
+    if isinstance(value, bool) or value in ("user", "mcs"):
+        return value
+    raise ValueError("expected true, false, 'user' or 'mcs'")
+
+
+def _extra(value: dict[str, Value]) -> dict[str, Value]:
+    for name, item in value.items():
+        flat = name.replace("-", "_")
+        if not _OPTION.fullmatch(name):
+            raise ValueError(f"expected sbatch's long names without the dashes, not {name!r}")
+        if flat in OWNED:
+            raise ValueError(f"'{name}' is set by replicate itself for every job; leave it out")
+        if flat in Sbatch.model_fields:
+            raise ValueError(f"'{name}' is checked; write it as a key of its own, outside extra")
+        if isinstance(item, str):
+            one_line(item)
+    return value
+
+
+Plain = Annotated[str, AfterValidator(plain)]
+Nodes = Annotated[str, AfterValidator(_nodes)]
+Features = Annotated[str, AfterValidator(_features)]
+Minutes = Annotated[int, BeforeValidator(minutes)]
+Memory = Annotated[str, BeforeValidator(_memory)]
+Counted = Annotated[str, BeforeValidator(_counted)]
+
+
+class Sbatch(Strict):
+    """One request. Nothing is sent that is not written: sites differ in what they refuse."""
+
+    partition: Plain | None = None
+    account: Plain | None = None
+    qos: Plain | None = None
+    reservation: Plain | None = None
+    time: Minutes | None = None
+    """Minutes."""
+    mem: Memory | None = None
+    mem_per_cpu: Memory | None = None
+    mem_per_gpu: Memory | None = None
+    cpus_per_task: Count | None = None
+    cpus_per_gpu: Count | None = None
+    nodes: Count | None = None
+    ntasks_per_node: Count | None = None
+    gpus_per_node: Counted | None = None
+    gpus_per_task: Counted | None = None
+    gres: Plain | None = None
+    constraint: Features | None = None
+    exclusive: Annotated[bool | Literal["user", "mcs"], BeforeValidator(_exclusive)] | None = None
+    exclude: Nodes | None = None
+    nodelist: Nodes | None = None
+    licenses: Plain | None = None
+    nice: int | None = None
+    mail_type: Plain | None = None
+    mail_user: Plain | None = None
+    extra: Annotated[dict[str, Value], AfterValidator(_extra)] = {}
+    """Any other option of sbatch, passed on word for word."""
+
+    def request(self) -> dict[str, Value]:
+        """The options that were written, ``extra`` among them: name with underscores -> value."""
+        named = self.model_dump(exclude={"extra"}, exclude_none=True)
+        return {**named, **{name.replace("-", "_"): value for name, value in self.extra.items()}}
+
+
+def arguments(request: Mapping[str, Any]) -> list[str]:
+    """``request`` as arguments of a program (no shell in between): ``--gpus-per-node=2``; True is a bare flag."""
+    found = []
+    for name, value in sorted(request.items()):
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            found.append(flag)
+        elif value is not False:
+            found.append(f"{flag}={value}")
+    return found

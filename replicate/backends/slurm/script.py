@@ -1,0 +1,123 @@
+"""The sbatch script of an array, written by submitit.
+
+submitit checks the options, writes the script and reads sbatch's answer. The command in the script is not
+submitit's, though: that one loads a pickle which is moved to its place only after sbatch has answered, under a
+name made of Slurm's number. A submitter killed in between leaves jobs that wait for a pickle and fail, and
+numbers are used again after a controller lost its state. Ours reads the map that was written before (see
+`replicate.backends.slurm.submission`), so no pickle is written or read.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from submitit.slurm.slurm import SlurmExecutor, _get_default_parameters
+
+from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.profile import Profile, python_command, srun_arguments
+from replicate.errors import ClusterDown, ClusterRefused
+from replicate.store.lease import RESTART, TASK
+
+ENTRY = "replicate.backends.slurm.node"
+
+
+class _Executor(SlurmExecutor):
+    @property
+    def _submitit_command_str(self) -> str:
+        return f"{self.python} -u -m {ENTRY} {shlex.quote(str(self.folder))}"
+
+    def text(self) -> str:
+        return str(self._make_submission_file_text(self._submitit_command_str, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """All of one sbatch call. ``indices``: of the array. ``comment``: what squeue shows."""
+
+    name: str
+    kind: str
+    folder: Path
+    code: Path
+    indices: Sequence[int]
+    job_name: str
+    comment: str
+    dependency: str = ""
+
+
+def text(profile: Profile, request: Request) -> str:
+    """The script. Raises ClusterRefused for an option that submitit refuses, ClusterDown where there is no srun."""
+    options = dict(profile.request(request.kind))
+    known = set(_get_default_parameters())
+    named = {name: value for name, value in options.items() if name in known and value is not False}
+    others = {name: value for name, value in options.items() if name not in known and value is not False}
+    throttle = f"%{profile.max_running}" if profile.max_running else ""
+    # Slurm puts a job back on its own after a node failure or a preemption only with `requeue`.
+    others |= {
+        "array": _ranges(request.indices) + throttle,
+        "chdir": str(request.code),
+        "kill-on-invalid-dep": "yes",
+        "requeue": True,
+    }
+    if request.dependency:
+        others["dependency"] = request.dependency
+    try:
+        executor = _Executor(request.folder, python=python_command(profile))
+        executor.update_parameters(
+            **named,
+            job_name=request.job_name,
+            comment=request.comment,
+            wckey=profile.wckey,
+            signal_delay_s=profile.signal_seconds,
+            setup=_setup(profile, request),
+            # Without its partners a process of a training would wait for them until its time is over.
+            srun_args=["--kill-on-bad-exit=1", *srun_arguments(profile)],
+            additional_parameters=others,
+        )
+    except RuntimeError as error:
+        raise ClusterDown(f"submitit: {error}\n  run this where Slurm's client programs are") from error
+    except (ValueError, TypeError) as error:
+        raise ClusterRefused(f"slurm/{profile.name}.toml: {error}") from error
+    # Logs of arrays are named after array and index; which indices is said above.
+    executor.parameters["map_count"] = len(request.indices)
+    return executor.text()
+
+
+def submit(client: Client, script: Path) -> str:
+    """Slurm's number of the array. Raises ClusterRefused with sbatch's words."""
+    answer = client.call("sbatch", str(script))
+    if answer.code != 0:
+        raise ClusterRefused(f"sbatch: {answer.said}\n  the script: {script}")
+    return str(SlurmExecutor._get_job_id_from_submission_command(answer.out))
+
+
+def _ranges(indices: Sequence[int]) -> str:
+    """``0-3,7``."""
+    parts: list[list[int]] = []
+    for index in sorted(indices):
+        if parts and index == parts[-1][1] + 1:
+            parts[-1][1] = index
+        else:
+            parts.append([index, index])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
+
+
+def _setup(profile: Profile, request: Request) -> list[str]:
+    exports: Mapping[str, str] = {
+        "PYTHONPATH": str(request.code),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **({"REPLICATE_DATA": profile.paths.data} if profile.paths.data else {}),
+    }
+    lines = ["umask 027" if profile.group else "umask 077"]
+    for line in profile.setup:
+        lines += [f"echo {shlex.quote('+ ' + line)}", line]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
+    lines += [
+        f'export {TASK}="{request.name}_$SLURM_ARRAY_TASK_ID"',
+        f'export {RESTART}="${{SLURM_RESTART_COUNT:-0}}"',
+        # srun of Slurm 22.05 to 23.02 does not take over --cpus-per-task by itself.
+        '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
+    ]
+    return lines

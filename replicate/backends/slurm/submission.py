@@ -1,0 +1,173 @@
+"""What was submitted: one folder per sbatch call under the store, written before Slurm hears of it.
+
+    <store>/.slurm/<submission>/map.json    index of the array -> keys, what was asked for, which code
+    <store>/.slurm/<submission>/sbatch.sh   the script
+    <store>/.slurm/<submission>/job.json    Slurm's number, once it said so
+    <store>/.slurm/old/<submission>/        nothing here is queued any more
+
+A job finds its keys in the map of its own submission, whose name is random: so a submitter that was killed
+at any point is found again (the name is the job's name and in its comment), and numbers that Slurm uses
+again mean nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from replicate.errors import StoreFault
+from replicate.store.files import read_json, write_json
+
+FOLDER, OLD = ".slurm", "old"
+MAP, SCRIPT, JOB = "map.json", "sbatch.sh", "job.json"
+PREFIX = "replicate"
+SCHEMA = 1
+
+_KEPT = 200
+_KEPT_SECONDS = 30 * 86400.0
+"""The logs of a submission that was put away are kept for so long, and longer while there are few."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One element of an array."""
+
+    submission: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.submission}_{self.index}"
+
+    @classmethod
+    def of(cls, text: str) -> Task | None:
+        name, _, index = text.rpartition("_")
+        return cls(name, int(index)) if name and index.isdigit() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """``when``: of the file system's clock, seconds. ``job``: Slurm's number of the array, empty when unknown."""
+
+    name: str
+    folder: Path
+    kind: str
+    tasks: Mapping[int, tuple[str, ...]]
+    when: float
+    job: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def job_name(self) -> str:
+        return f"{PREFIX}-{self.name}"
+
+
+def comment(plan: str, name: str, keys: Sequence[str]) -> str:
+    """``replicate:<plan>:<submission>:<first key>+<others>``: what squeue shows of every element."""
+    others = f"+{len(keys) - 1}" if len(keys) > 1 else ""
+    return f"{PREFIX}:{plan}:{name}:{keys[0]}{others}"
+
+
+def submission_of(text: str) -> str | None:
+    """The submission that a comment or the name of a job speaks of."""
+    parts = text.split(":")
+    if parts[0] == PREFIX and len(parts) > 2:
+        return parts[2]
+    return text.removeprefix(f"{PREFIX}-") if text.startswith(f"{PREFIX}-") else None
+
+
+def new_name() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+def write_map(root: Path, name: str, body: Mapping[str, Any], tasks: Mapping[int, Sequence[str]]) -> Path:
+    """Make the folder of submission ``name``; it must not exist."""
+    folder = root / FOLDER / name
+    folder.mkdir(parents=True)
+    whole = {"schema": SCHEMA, "name": name, **body, "tasks": {str(index): list(keys) for index, keys in tasks.items()}}
+    write_json(folder / MAP, whole)
+    return folder
+
+
+def note_job(folder: Path, job: str) -> None:
+    write_json(folder / JOB, {"job": job})
+
+
+def read_submissions(root: Path) -> list[Submission]:
+    """Those that are not put away, oldest first."""
+    found = [one for path in (root / FOLDER).glob(f"*/{MAP}") if (one := _read(path)) is not None]
+    return sorted(found, key=lambda submission: (submission.when, submission.name))
+
+
+def read_submission(root: Path, name: str) -> Submission | None:
+    """Submission ``name``, put away or not."""
+    for folder in _places(root, name):
+        if (folder / MAP).exists():
+            return _read(folder / MAP)
+    return None
+
+
+def _places(root: Path, name: str) -> tuple[Path, Path]:
+    return root / FOLDER / name, root / FOLDER / OLD / name
+
+
+def _read(path: Path) -> Submission | None:
+    body = read_json(path)
+    if body.get("schema") != SCHEMA:
+        return None
+    tasks = {int(index): tuple(keys) for index, keys in body["tasks"].items()}
+    job = str(read_json(path.with_name(JOB)).get("job", ""))
+    return Submission(body["name"], path.parent, body["kind"], tasks, path.stat().st_mtime, job, body)
+
+
+def mine(root: Path, name: str) -> bool:
+    """Whether this user made submission ``name``: only of their own jobs does squeue, asked for them, say all."""
+    for folder in _places(root, name):
+        try:
+            return folder.stat().st_uid == os.getuid()
+        except OSError:
+            continue
+    return False
+
+
+def put_away(submission: Submission) -> None:
+    """Move it to ``old``: it is settled, and need not be read at every call."""
+    old = submission.folder.parent / OLD
+    old.mkdir(exist_ok=True)
+    try:
+        submission.folder.rename(old / submission.name)
+    except OSError:
+        # Another caller was faster.
+        return
+
+
+def prune(root: Path) -> None:
+    """Remove what was put away and is neither among the newest nor of the last month."""
+    folders = list((root / FOLDER / OLD).glob("*"))
+    if len(folders) <= _KEPT:
+        return
+    ages: list[tuple[float, Path]] = []
+    for path in folders:
+        with suppress(OSError):
+            ages.append((time.time() - path.stat().st_mtime, path))
+    for age, path in sorted(ages)[_KEPT:]:
+        if age > _KEPT_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def check_private(folder: Path, group: bool) -> None:
+    """Raises StoreFault where others could have written what a job is going to be told by ``folder``."""
+    found = folder.stat()
+    writable = stat.S_IWOTH | (0 if group else stat.S_IWGRP)
+    if found.st_uid != os.getuid() or found.st_mode & writable:
+        raise StoreFault(
+            f"{folder}: owner {found.st_uid}, mode {stat.filemode(found.st_mode)}; it must be owned by {os.getuid()} "
+            f"and writable by nobody else\n  chmod go-w it, or submit again"
+        )

@@ -1,0 +1,229 @@
+"""Performs one job: claim, run, commit. The same wherever the job runs."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any, Literal
+
+from replicate.backends.devices import VISIBLE
+from replicate.errors import Diverged, NotAvailable, StoreFault, Unreadable
+from replicate.plan.job import RESUMABLE, Job
+from replicate.store import lease
+from replicate.store.files import FULL, write_json
+from replicate.store.result import JOB, RESULT, commit_result
+from replicate.store.store import FAILURE, LOG, PROGRESS, Store, remove_scratch
+
+Outcome = Literal["done", "failed", "busy", "input damaged", "stopped", "disk full"]
+
+EXIT_CODES: Mapping[Outcome, int] = {
+    "done": 0,
+    "failed": 1,
+    "busy": 75,
+    "input damaged": 76,
+    "stopped": 77,
+    "disk full": 78,
+}
+"""How a worker process says its outcome; any other code is a process that died. A full disk has its own, since
+no file can say it."""
+
+ORPHAN_SECONDS = 600.0
+"""A training whose caller is gone has this long to end its step, and then as long as its checkpoint takes.
+
+A step of a large network takes seconds, minutes where a file system is slow to give the images: as much as the
+processes of one training wait for each other. It is for those that hang; meanwhile the claim keeps others off the job.
+"""
+ORPHAN_REST = 5.0
+"""What any other job has, to end or to be computed again."""
+
+
+_NOT_ARTEFACTS = (JOB, RESULT, FAILURE, PROGRESS, LOG)
+
+GPU_MEMORY = "OOM-GPU"
+"""The kind of failure where a batch did not fit the GPU: what `retry --class` takes."""
+_GPU_HINT = (
+    "GPU memory: use more processes (ntasks_per_node, gpus_per_node in [kinds.train] of the profile; mem is that of "
+    f"the node), or REPLICATE_MICRO_BATCH (images computed at a time), then: retry --class {GPU_MEMORY}"
+)
+
+
+def main(
+    root: str,
+    job: Job,
+    provenance: Mapping[str, Any],
+    gone: lease.Gone | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Entry of a worker process. Stops cleanly at SIGTERM, and when the calling process is gone.
+
+    device: the value of CUDA_VISIBLE_DEVICES, before anything asks for a GPU; None leaves it as it is.
+    threads: to decode with, of those that jobs beside this one need too, unless the user said how many.
+    """
+    if device is not None:
+        os.environ[VISIBLE] = device
+    if threads is not None:
+        # With torch, which whoever has a share of this machine's cores to give has preloaded.
+        from replicate.engine.batches import DECODE_THREADS
+
+        os.environ.setdefault(DECODE_THREADS, str(threads))
+    stopping, heard = threading.Event(), threading.Event()
+
+    def stop() -> bool:
+        if stopping.is_set():
+            heard.set()
+        return heard.is_set()
+
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    # Ctrl-C reaches the whole process group; what follows from it is decided by the caller alone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    patience = ORPHAN_SECONDS if job.kind in RESUMABLE else ORPHAN_REST
+    threading.Thread(target=_die_with_parent, args=(stopping, heard, patience), daemon=True).start()
+    outcome = perform(Store(Path(root), gone=gone), job, provenance, stop)
+    sys.exit(EXIT_CODES[outcome])
+
+
+def take_part(root: str, job: Job) -> None:
+    """A training that another process leads, which holds the claim and writes the result (`engine.ranks`)."""
+    from replicate.engine.run import execute
+    from replicate.engine.train import Stopped
+
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    store = Store(Path(root))
+    inputs = {role: store.folder(key) for role, key in job.inputs.items()}
+    with suppress(Stopped):
+        execute(job.payload, inputs, store.folder(job.key), lambda fields: None, stopping.is_set)
+
+
+def perform(store: Store, job: Job, provenance: Mapping[str, Any], stop: Any) -> Outcome:
+    """Bring the result of ``job`` into being, unless it is there or somebody else is at it."""
+    try:
+        return _perform(store, job, provenance, stop)
+    except OSError as error:
+        if not _is_full(error):
+            raise
+        return "disk full"
+
+
+def _perform(store: Store, job: Job, provenance: Mapping[str, Any], stop: Any) -> Outcome:
+    folder = store.prepare(job)
+    if not lease.acquire(folder, store.gone):
+        return "busy"
+    try:
+        try:
+            if store.state(job.key) == "done":
+                return "done"
+            if any(store.result(key) is None for key in job.inputs.values()):
+                return "input damaged"
+        except Unreadable as error:
+            _note_failure(folder, error)
+            return "failed"
+        store.forget(job.key)
+        # A result is there only where it is damaged, and was not set aside before.
+        for name in (FAILURE, RESULT):
+            (folder / name).unlink(missing_ok=True)
+        # Taken for dead, after a laptop's long sleep for example, while another computes: two must not write here.
+        with lease.beating(folder, lost=lambda: os._exit(EXIT_CODES["busy"])):
+            return _run(store, job, folder, provenance, stop)
+    finally:
+        lease.release(folder)
+
+
+def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, Any], stop: Any) -> Outcome:
+    # torch is heavy: whoever only plans or looks must not pay for it (a preloaded worker has it already).
+    from replicate.engine.run import execute
+    from replicate.engine.train import Stopped
+
+    started, cpu = time.monotonic(), time.process_time()
+    inputs = {role: store.folder(key) for role, key in job.inputs.items()}
+
+    def report(fields: Mapping[str, Any]) -> None:
+        with suppress(OSError):
+            write_json(folder / PROGRESS, dict(fields))
+
+    with (folder / LOG).open("a", encoding="utf-8", buffering=1) as log:
+        try:
+            gpu = f", {VISIBLE}='{os.environ[VISIBLE]}'" if VISIBLE in os.environ else ""
+            now = time.strftime("%Y-%m-%d %H:%M:%S")
+            log.write(f"--- {now}: process {os.getpid()} on {socket.gethostname()}{gpu}\n")
+            with redirect_stdout(log), redirect_stderr(log):
+                summary = execute(job.payload, inputs, folder, report, stop)
+            remove_scratch(folder)
+            cost = {
+                "wall_seconds": round(time.monotonic() - started, 3),
+                "cpu_seconds": round(time.process_time() - cpu, 3),
+                # Linux counts kilobytes.
+                "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            }
+            commit_result(folder, job.key, _artefacts(folder), summary, cost, provenance)
+        except Stopped:
+            return "stopped"
+        except Exception as error:
+            with suppress(OSError):
+                traceback.print_exception(error, file=log)
+            _note_failure(folder, error)
+            return "disk full" if _is_full(error) else "failed"
+    return "done"
+
+
+def _artefacts(folder: Path) -> list[str]:
+    return [
+        path.name
+        for path in folder.iterdir()
+        if path.is_file() and path.name not in _NOT_ARTEFACTS and not path.name.startswith(".")
+    ]
+
+
+def _note_failure(folder: Path, error: Exception) -> None:
+    kind, retry = failure_kind(error)
+    message = f"{error}\n  {_GPU_HINT}" if kind == GPU_MEMORY else str(error)
+    with suppress(OSError):
+        write_json(folder / FAILURE, {"kind": kind, "message": message, "retry": retry})
+
+
+def failure_kind(error: Exception) -> tuple[str, bool]:
+    """A word for what happened, and whether the next call should try again on its own."""
+    if isinstance(error, Diverged):
+        # Randomness is keyed: the same numbers would come again.
+        return "diverged", False
+    if isinstance(error, NotAvailable):
+        return "not available", True
+    if isinstance(error, Unreadable):
+        return "unreadable", True
+    if isinstance(error, StoreFault):
+        return "damaged input", True
+    if _is_full(error):
+        return "disk full", True
+    if isinstance(error, MemoryError):
+        return "out of memory", True
+    # torch.cuda.OutOfMemoryError, by its name: torch may not be loaded here. The same batch would not fit again.
+    if any(base.__name__ == "OutOfMemoryError" and base.__module__.startswith("torch") for base in type(error).__mro__):
+        return GPU_MEMORY, False
+    return "error", True
+
+
+def _is_full(error: BaseException) -> bool:
+    # numpy's tofile reports a short write without an error number.
+    short = isinstance(error, OSError) and error.errno is None and " requested and " in str(error)
+    return short or (isinstance(error, OSError) and error.errno in FULL)
+
+
+def _die_with_parent(stopping: threading.Event, heard: threading.Event, patience: float) -> None:
+    """Ends this process ``patience`` seconds after its parent, unless the job has ``heard`` and ends by itself."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        stopping.set()
+        if not heard.wait(patience):
+            os._exit(EXIT_CODES["stopped"])

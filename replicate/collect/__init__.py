@@ -1,1 +1,0 @@
-"""Collect: stored results to finished tables, without torch."""

@@ -1,0 +1,272 @@
+"""RandAugment, AutoAugment and colour jitter, from keyed draws, as timm has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from timm.data.auto_augment import auto_augment_policy
+from torch import Tensor
+
+from replicate.engine import image_ops as ops
+from replicate.errors import UserError
+from replicate.specs.policy import MAX_LEVEL, policy_of
+
+AUTO_LAYERS = 2
+"""Operations of every sub-policy."""
+AUTO_DRAWS = 3
+"""Uniform draws per layer and image: application, magnitude, sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class AutoAugment:
+    """25 sub-policies of two operations, each (operation, probability, magnitude); an image draws one of them.
+
+    ``operations`` int64, ``probabilities`` and ``magnitudes`` float64, all [25, 2]. ``deviation`` adds normal
+    noise to the magnitudes, timm's own addition (``mstd``).
+    """
+
+    operations: NDArray[np.int64]
+    probabilities: Column
+    magnitudes: Column
+    deviation: float = 0.0
+
+    @property
+    def width(self) -> int:
+        """Uniform draws per image: the sub-policy, then those of its layers."""
+        return 1 + AUTO_DRAWS * AUTO_LAYERS
+
+    def apply(self, images: Tensor, draws: Column, fill: Sequence[int]) -> None:
+        """Augment uint8 [B, 3, S, S] in place by ``draws`` [B, width]; ``fill`` as in `RandAugment.apply`."""
+        drawn = (draws[:, 0] * len(self.operations)).astype(np.int64)
+        table = draws[:, 1:].reshape(len(images), AUTO_LAYERS, AUTO_DRAWS)
+        levels = noisy_levels(self.magnitudes[drawn], self.deviation, table[:, :, 1])
+        signs = signs_of(table[:, :, 2])
+        chosen = np.where(table[:, :, 0] < self.probabilities[drawn], self.operations[drawn], NONE).astype(np.int64)
+        for layer in range(AUTO_LAYERS):
+            apply_layer(images.numpy(), chosen[:, layer], levels[:, layer], signs[:, layer], fill)
+
+
+def parse(text: str) -> RandAugment | AutoAugment:
+    """Read timm's notation of either (see `replicate.specs.policy`). The sub-policies are timm's own tables.
+
+    Raises UserError for any other text.
+    """
+    try:
+        policy = policy_of(text)
+    except ValueError as error:
+        raise UserError(f"recipe.auto_augment = '{text}': {error}") from None
+    if policy.name == "rand":
+        return RandAugment(policy.magnitude, policy.layers, policy.deviation, policy.probability)
+    entries = auto_augment_policy(policy.name)  # type: ignore[no-untyped-call]
+    return AutoAugment(
+        np.array([[OPERATIONS.index(op.name) for op in pair] for pair in entries]),
+        np.array([[op.prob for op in pair] for pair in entries]),
+        np.array([[float(op.magnitude) for op in pair] for pair in entries]),
+        policy.deviation,
+    )
+
+
+RAND_DRAWS = 4
+"""Uniform draws per layer and image: operation, application, magnitude, sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class RandAugment:
+    """``layers`` operations an image, each applied with ``probability`` at normal(magnitude, deviation)."""
+
+    magnitude: int
+    layers: int = 2
+    deviation: float = 0.0
+    probability: float = 0.5
+
+    @property
+    def width(self) -> int:
+        """Uniform draws per image."""
+        return RAND_DRAWS * self.layers
+
+    def apply(self, images: Tensor, draws: Column, fill: Sequence[int]) -> None:
+        """Augment uint8 [B, 3, S, S] in place by ``draws`` [B, width].
+
+        ``fill`` is the colour that geometric operations put outside the image. Operations are drawn with
+        replacement.
+        """
+        table = draws.reshape(len(images), self.layers, RAND_DRAWS)
+        levels = noisy_levels(np.float64(self.magnitude), self.deviation, table[:, :, 2])
+        signs = signs_of(table[:, :, 3])
+        chosen = (table[:, :, 0] * INCREASING).astype(np.int64)
+        chosen[table[:, :, 1] >= self.probability] = NONE
+        for layer in range(self.layers):
+            apply_layer(images.numpy(), chosen[:, layer], levels[:, layer], signs[:, layer], fill)
+
+
+Images: TypeAlias = NDArray[np.uint8]
+Column: TypeAlias = NDArray[np.float64]
+"""One number an image: levels from 0 to 10, or signs of -1 or 1."""
+
+
+def noisy_levels(magnitude: Column | np.float64, deviation: float, draws: Column) -> Column:
+    """Normal levels about ``magnitude``, one for each of the uniform ``draws``, kept within 0 to 10."""
+    # The inverse normal distribution: one uniform draw, one magnitude. It takes a draw of 0 to -inf.
+    normal: Column = torch.special.ndtri(torch.from_numpy(draws.copy())).clamp(-9, 9).numpy()
+    return np.clip(magnitude + deviation * normal, 0, MAX_LEVEL)
+
+
+def signs_of(draws: Column) -> Column:
+    return np.where(draws < 0.5, -1.0, 1.0)
+
+
+def apply_layer(images: Images, chosen: NDArray[np.int64], levels: Column, signs: Column, fill: Sequence[int]) -> None:
+    """Apply to each image [B, 3, S, S] the operation that ``chosen`` [B] indexes, in place.
+
+    `NONE` chooses none.
+    """
+    order = np.argsort(chosen, kind="stable")
+    bounds = np.searchsorted(chosen[order], np.arange(len(OPERATIONS) + 1)).tolist()
+    tables: list[tuple[NDArray[np.intp], Images]] = []
+    shifts: list[tuple[NDArray[np.intp], Images, Column, list[bool]]] = []
+    for index, name in enumerate(OPERATIONS):
+        group = order[bounds[index] : bounds[index + 1]]
+        if not len(group):
+            continue
+        members, level, sign = images[group], levels[group], signs[group]
+        if name in TABLES:
+            made = TABLES[name](members, level, sign)
+            tables.append((group, np.broadcast_to(made, (len(group), 3, ops.LEVELS))))
+        elif name in SHIFTS:
+            along_y = name in ALONG_Y
+            upright = members.swapaxes(2, 3) if along_y else members
+            shifts.append((group, upright, SHIFTS[name](level, sign, images.shape[3]), [along_y] * len(group)))
+        else:
+            images[group] = OTHERS[name](members, level, sign, fill)
+    # Tables are looked up together, and shifts done together: two passes instead of twelve.
+    if tables:
+        group = np.concatenate([entry[0] for entry in tables])
+        images[group] = ops.lookup(images[group], np.concatenate([entry[1] for entry in tables]))
+    if shifts:
+        group, upright, shift, along = (np.concatenate(part) for part in zip(*shifts, strict=True))
+        moved = ops.shift_rows(upright, shift, fill)
+        images[group[~along]] = moved[~along]
+        images[group[along]] = moved[along].swapaxes(2, 3)
+
+
+def _whole(level: Column, most: int) -> NDArray[np.int64]:
+    """Rounded down after division by 10, in timm's order of operations."""
+    return (level / MAX_LEVEL * most).astype(np.int64)
+
+
+def _factor(level: Column, sign: Column) -> Column:
+    """1 is no change; away from it, towards 0.1 or 1.9, is stronger."""
+    return np.maximum(1.0 + sign * (level / MAX_LEVEL * 0.9), 0.1)
+
+
+def _blend(level: Column) -> Column:
+    """0.1 to 1.9, with no change in the middle."""
+    return level / MAX_LEVEL * 1.8 + 0.1
+
+
+def _shear(level: Column, sign: Column, size: int) -> Column:
+    return (sign * (level / MAX_LEVEL * 0.3))[:, None] * (np.arange(size) + 0.5)
+
+
+def _translate(level: Column, sign: Column, size: int) -> Column:
+    return np.repeat((sign * (level / MAX_LEVEL * 0.45) * size)[:, None], size, axis=1)
+
+
+OPERATIONS = (
+    "AutoContrast",
+    "Equalize",
+    "Invert",
+    "Rotate",
+    "PosterizeIncreasing",
+    "SolarizeIncreasing",
+    "SolarizeAdd",
+    "ColorIncreasing",
+    "ContrastIncreasing",
+    "BrightnessIncreasing",
+    "SharpnessIncreasing",
+    "ShearX",
+    "ShearY",
+    "TranslateXRel",
+    "TranslateYRel",
+    "Posterize",
+    "PosterizeOriginal",
+    "Solarize",
+    "Color",
+    "Contrast",
+    "Brightness",
+    "Sharpness",
+)
+"""timm's _RAND_INCREASING_TRANSFORMS, in its order, then what only AutoAugment's policies name."""
+INCREASING = 15
+"""RandAugment draws from the first so many."""
+NONE = len(OPERATIONS)
+
+TABLES: dict[str, Callable[[Images, Column, Column], Images]] = {
+    "AutoContrast": lambda images, level, sign: ops.autocontrast_tables(images),
+    "Equalize": lambda images, level, sign: ops.equalize_tables(images),
+    "Invert": lambda images, level, sign: ops.invert_tables(len(images)),
+    "PosterizeIncreasing": lambda images, level, sign: ops.posterize_tables(4 - _whole(level, 4)),
+    "SolarizeIncreasing": lambda images, level, sign: ops.solarize_tables(256 - _whole(level, 256)),
+    "Posterize": lambda images, level, sign: ops.posterize_tables(_whole(level, 4)),
+    "PosterizeOriginal": lambda images, level, sign: ops.posterize_tables(_whole(level, 4) + 4),
+    "Solarize": lambda images, level, sign: ops.solarize_tables(_whole(level, 256)),
+    "SolarizeAdd": lambda images, level, sign: ops.solarize_add_tables(_whole(level, 110)),
+    "ContrastIncreasing": lambda images, level, sign: ops.contrast_tables(images, _factor(level, sign)),
+    "BrightnessIncreasing": lambda images, level, sign: ops.brightness_tables(_factor(level, sign)),
+    "Contrast": lambda images, level, sign: ops.contrast_tables(images, _blend(level)),
+    "Brightness": lambda images, level, sign: ops.brightness_tables(_blend(level)),
+}
+"""The new value of every old one: (images, levels, signs) -> uint8 [n, 1 or 3, 256]."""
+
+SHIFTS: dict[str, Callable[[Column, Column, int], Column]] = {
+    "ShearX": _shear,
+    "ShearY": _shear,
+    "TranslateXRel": _translate,
+    "TranslateYRel": _translate,
+}
+"""How far to the right each row is sampled: (levels, signs, size) -> pixels, float64 [n, size]."""
+ALONG_Y = ("ShearY", "TranslateYRel")
+
+OTHERS: dict[str, Callable[[Images, Column, Column, Sequence[int]], Images]] = {
+    "Rotate": lambda images, level, sign, fill: ops.rotate(images, sign * (level / MAX_LEVEL * 30), fill),
+    "ColorIncreasing": lambda images, level, sign, fill: ops.color(images, _factor(level, sign)),
+    "SharpnessIncreasing": lambda images, level, sign, fill: ops.sharpness(images, _factor(level, sign)),
+    "Color": lambda images, level, sign, fill: ops.color(images, _blend(level)),
+    "Sharpness": lambda images, level, sign, fill: ops.sharpness(images, _blend(level)),
+}
+
+
+JITTER_DRAWS = 4
+"""Uniform draws per image: the order, then one factor for each adjustment."""
+BRIGHTNESS, CONTRAST, SATURATION = range(3)
+ORDERS = np.array(list(permutations(range(3))))
+
+
+def color_jitter(images: Tensor, strength: float, draws: NDArray[np.float64]) -> None:
+    """Jitter uint8 [B, 3, S, S] in place by ``draws`` [B, JITTER_DRAWS].
+
+    Each factor is uniform in ``max(0, 1 - strength)`` to ``1 + strength``; the order differs by image.
+    """
+    low, high = max(0.0, 1.0 - strength), 1.0 + strength
+    factors = low + (high - low) * draws[:, 1:]
+    orders = ORDERS[(draws[:, 0] * len(ORDERS)).astype(np.int64)]
+    pixels: NDArray[np.uint8] = images.numpy()
+    for place in range(3):
+        for kind in (BRIGHTNESS, CONTRAST, SATURATION):
+            (group,) = np.nonzero(orders[:, place] == kind)
+            if len(group):
+                pixels[group] = _adjust(pixels[group], kind, factors[group, kind])
+
+
+def _adjust(images: NDArray[np.uint8], kind: int, factor: NDArray[np.float64]) -> NDArray[np.uint8]:
+    if kind == BRIGHTNESS:
+        return ops.lookup(images, ops.brightness_tables(factor))
+    if kind == CONTRAST:
+        return ops.lookup(images, ops.contrast_tables(images, factor))
+    return ops.color(images, factor)

@@ -1,0 +1,281 @@
+"""The batches that a network is trained and evaluated on: their order, their images, prepared ahead of a GPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from replicate.engine import augmentation, transforms
+from replicate.engine.context import whole_number
+from replicate.engine.data import DataSet, Split
+from replicate.engine.keyed_random import generator, uniforms
+from replicate.errors import UserError
+from replicate.specs.recipe import Evaluation, Recipe, check_shares, epoch_length
+
+
+def epoch_order(images: int, repeats: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The image at every position of an epoch: int64 [epoch_length]. 1.28 million images take 20 ms."""
+    length = epoch_length(images)
+    permutation = generator(seed, "order", epoch).permutation(images)
+    return np.repeat(permutation[: -(-length // repeats)], repeats)[:length].astype(np.int64, copy=False)
+
+
+def deal(batch: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
+    """Reorder a global batch so that its consecutive ``groups`` parts are what round robin deals to each.
+
+    The copies of one image thus land in different mix groups, with different partners, as on DeiT's GPUs.
+    """
+    return batch.reshape(-1, groups).T.reshape(-1)
+
+
+def rank_positions(batch: int, rank: int, world: int) -> range:
+    """The positions in a global batch that one of ``world`` processes computes: equal contiguous slices."""
+    part = batch // world
+    return range(rank * part, (rank + 1) * part)
+
+
+T = TypeVar("T")
+
+
+class Prefetcher(Generic[T]):
+    """``make(position)``, where a thread of its own has begun to make position + 1 below ``end`` already.
+
+    Calls of ``make`` never overlap, so it may keep state. What it raises, the call for its position raises.
+    Positions out of turn are made when asked for.
+    """
+
+    def __init__(self, make: Callable[[int], T], end: int) -> None:
+        self._make, self._end = make, end
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        self._begun: tuple[int, Future[T]] | None = None
+
+    def __call__(self, position: int) -> T:
+        begun, self._begun = self._begun, None
+        if begun is None or begun[0] != position:
+            begun = position, self._pool.submit(self._make, position)
+        item = begun[1].result()
+        if position + 1 < self._end:
+            self._begun = position + 1, self._pool.submit(self._make, position + 1)
+        return item
+
+    def close(self) -> None:
+        """End the thread, after what it is at."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+DECODE_THREADS = "REPLICATE_DECODE_THREADS"
+"""Environment variable: threads that decode for a GPU; unset as many as there are cores. Jobs that share the cores of a
+machine are told their part (`replicate.backends.local`)."""
+
+CHUNK = 8
+"""Images that one thread decodes and augments at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    images: Tensor
+    """float32 [b, 3, S, S], normalised, erased and mixed."""
+    targets: Tensor
+    """float32 [b, K], smoothed and mixed."""
+    labels: Tensor
+    """int64 [b], of the images before mixing."""
+
+    def pinned(self) -> Batch:
+        """In memory that a GPU copies from while the processor goes on."""
+        return Batch(self.images.pin_memory(), self.targets.pin_memory(), self.labels.pin_memory())
+
+
+def decode_workers(device: torch.device) -> int:
+    """Threads that decode for ``device``: a GPU waits for its images; on the CPU other jobs run beside this one.
+
+    Errors: `UserError` where `DECODE_THREADS` is no number of threads.
+    """
+    if device.type != "cuda":
+        return 0
+    return whole_number(DECODE_THREADS, "threads") or len(os.sched_getaffinity(0))
+
+
+class TrainBatches:
+    """The training batches of one process, by epoch and step, in any order.
+
+    The order of augmentation is DeiT's: random resized crop, flip, RandAugment or AutoAugment (colour jitter
+    where there is neither), normalisation, random erasing; then mixup or CutMix. Every draw is keyed by (seed, epoch,
+    position in the epoch), so the slices of any number of processes together are the single process's batch,
+    bit for bit.
+
+    Args:
+        rank, world: this process, and how many share a global batch of ``recipe.batch`` images.
+        workers: threads that decode and augment; worth it for images on disk, not for small arrays.
+
+    Raises UserError where the batch cannot be split so, or is larger than the data.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        recipe: Recipe,
+        size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+    ) -> None:
+        check_shares(recipe, world)
+        self._data, self._recipe, self._size, self._seed = data, recipe, size, seed
+        self._slice = rank_positions(recipe.batch, rank, world)
+        self.share = len(self._slice)
+        """Images of a global batch that this process computes."""
+        self._policy = augmentation.parse(recipe.auto_augment) if recipe.auto_augment else None
+        self._fill = [min(255, round(255 * value)) for value in data.mean]
+        self._normalise = _normaliser(data.mean, data.std)
+        self._pool = ThreadPoolExecutor(workers) if workers else None
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+        self.steps_per_epoch = epoch_length(len(data.train)) // recipe.batch
+        """The last, incomplete batch is dropped, as in the official loader."""
+        if self.steps_per_epoch == 0:
+            raise UserError(
+                f"recipe.batch: at most {epoch_length(len(data.train))}, the images of an epoch, "
+                f"got {recipe.batch}\n  use a smaller batch"
+            )
+
+    def positions(self, step: int) -> range:
+        """The positions in their epoch of this process's images of global batch ``step``."""
+        start = step * self._recipe.batch
+        return range(start + self._slice.start, start + self._slice.stop)
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """This process's slice of global batch ``step`` (0 to ``steps_per_epoch`` - 1) of ``epoch``."""
+        pixels, labels = self._unmixed(epoch, step, self._slice)
+        targets = self._mixed(pixels, labels, epoch, step)
+        return Batch(pixels, targets, labels)
+
+    def _unmixed(self, epoch: int, step: int, slots: range) -> tuple[Tensor, Tensor]:
+        """The ``slots`` of a global batch before mixing: images float32 [n, 3, S, S], labels int64 [n]."""
+        start = step * self._recipe.batch + slots.start
+        chosen = self._images_of(epoch, step)[slots.start : slots.stop]
+        if self._pool is None:
+            pixels = self._augmented(chosen, epoch, start)
+        else:
+            begins = range(0, len(chosen), CHUNK)
+            chunks = self._pool.map(
+                lambda begin: self._augmented(chosen[begin : begin + CHUNK], epoch, start + begin), begins
+            )
+            pixels = torch.cat(list(chunks))
+        return pixels, torch.from_numpy(self._data.train.labels[chosen])
+
+    def _images_of(self, epoch: int, step: int) -> NDArray[np.int64]:
+        """Indices of the images of a global batch, in the order of its mix groups."""
+        if self._order is None or self._order[0] != epoch:
+            order = epoch_order(len(self._data.train), self._recipe.repeats, self._seed, epoch)
+            self._order = epoch, order
+        size = self._recipe.batch
+        batch = self._order[1][step * size : (step + 1) * size]
+        return deal(batch, size // self._recipe.mix_batch)
+
+    def _augmented(self, chosen: NDArray[np.int64], epoch: int, start: int) -> Tensor:
+        """The images ``chosen`` at the positions from ``start`` on, all but mixed: float32 [n, 3, S, S]."""
+        recipe = self._recipe
+
+        def draws(stream: str, width: int) -> NDArray[np.float64]:
+            return uniforms(self._seed, stream, epoch, start, start + len(chosen), width)
+
+        def noise(index: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+            return generator(self._seed, "erase noise", epoch, start + index).standard_normal(shape, np.float32)
+
+        images = self._cropped(chosen, draws("crop", transforms.CROP_DRAWS))
+        flipped = np.flatnonzero(draws("flip", 1)[:, 0] < recipe.flip)
+        images[flipped] = images[flipped].flip(3)
+        if self._policy is not None:
+            # One stream for either policy, named after the first: renaming it would change every training.
+            self._policy.apply(images, draws("rand augment", self._policy.width), self._fill)
+        elif recipe.color_jitter > 0:
+            augmentation.color_jitter(images, recipe.color_jitter, draws("color jitter", augmentation.JITTER_DRAWS))
+        pixels = self._normalise(images)
+        if recipe.erase > 0:
+            transforms.erase(pixels, draws("erase", transforms.ERASE_DRAWS), recipe.erase, noise)
+        return pixels
+
+    def _cropped(self, chosen: NDArray[np.int64], draws: NDArray[np.float64]) -> Tensor:
+        """Decode, crop and resize: uint8 [n, 3, S, S]."""
+        recipe = self._recipe
+        images = []
+        for index, row in zip(chosen.tolist(), draws.tolist(), strict=True):
+            image = self._data.train.image(index)
+            height, width = image.shape[1:]
+            box = transforms.random_box(height, width, recipe.crop_scale, recipe.crop_ratio, row)
+            images.append(transforms.crop_resized(image, box, self._size))
+        return torch.stack(images)
+
+    def _mixed(self, pixels: Tensor, labels: Tensor, epoch: int, step: int) -> Tensor:
+        """Mix the images in place; the targets."""
+        recipe, classes, size = self._recipe, self._data.classes, self._recipe.mix_batch
+        if not transforms.is_mixed(recipe):
+            return transforms.soft_targets(labels, classes, recipe.label_smoothing, None)
+        targets = []
+        for group in range(self._slice.start // size, -(-self._slice.stop // size)):
+            own = range(max(self._slice.start, group * size), min(self._slice.stop, (group + 1) * size))
+            part = slice(own.start - self._slice.start, own.stop - self._slice.start)
+            drawn = transforms.draw_mix(recipe, self._size, self._seed, epoch, step * recipe.batch // size + group)
+            images, classed = pixels[part], labels[part]
+            if drawn is not None and len(own) < size:
+                # Torn between processes: the partners, which stand mirrored in the group, are made here again.
+                mirror = (2 * group + 1) * size
+                others = self._unmixed(epoch, step, range(mirror - own.stop, mirror - own.start))
+                images, classed = torch.cat([images, others[0]]), torch.cat([classed, others[1]])
+            transforms.mix_images(images, drawn)
+            if len(images) > len(own):
+                pixels[part] = images[: len(own)]
+            targets.append(transforms.soft_targets(classed, classes, recipe.label_smoothing, drawn)[: len(own)])
+        return torch.cat(targets)
+
+
+PAPER = Evaluation(crop=0.875, interpolation="bicubic", weights="last")
+"""The paper's evaluation, for looks at a network that are no result of a table (recipes.md, "Evaluation")."""
+
+
+def spread(images: int, most: int) -> range:
+    """Up to ``most`` indices below ``images``, evenly spaced: folders of images are sorted by class."""
+    return range(0, images, max(1, -(-images // most)))
+
+
+def evaluation_batches(
+    split: Split,
+    size: int,
+    evaluation: Evaluation,
+    batch: int,
+    workers: int = 0,
+    chosen: Sequence[int] | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images of ``split``: float32 [b, 3, size, size] normalised, and labels int64 [b].
+
+    chosen: their indices; None is all of them, in order. workers: threads that decode and crop.
+    The last batch may be smaller. One centre crop an image (see ``crop.evaluation_view``).
+    """
+    normalise = _normaliser(split.mean, split.std)
+
+    def view(index: int) -> Tensor:
+        return transforms.evaluation_view(split.image(index), size, evaluation.crop, evaluation.interpolation)
+
+    if chosen is None:
+        chosen = range(len(split))
+    with ThreadPoolExecutor(workers) if workers else nullcontext() as pool:
+        for begin in range(0, len(chosen), batch):
+            indices = chosen[begin : begin + batch]
+            views = list(pool.map(view, indices) if pool else map(view, indices))
+            yield normalise(torch.stack(views)), torch.from_numpy(split.labels[list(indices)])
+
+
+def _normaliser(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor], Tensor]:
+    """uint8 [B, 3, H, W] -> float32, (value / 255 - mean) / std as one multiplication and one addition."""
+    scale = torch.tensor([1 / (255 * s) for s in std])[:, None, None]
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])[:, None, None]
+    return lambda images: images.float().mul_(scale).add_(shift)

@@ -1,0 +1,1 @@
+"""Figures: specs of drawings, the cells they read, and how they are drawn."""

@@ -1,0 +1,181 @@
+"""Draws a panel with two axes: families by colour, shape and line style; ours filled, the paper's hollow."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
+
+from replicate.figures.labels import Named, place
+from replicate.figures.model import Axis, Level, Series, XYPanel
+from replicate.figures.style import FAINT, INK, PAGE, look
+
+BAND = "#d5dae2"
+
+SMALL = 3.6
+"""Markers where hundreds stand together."""
+DODGE = 3.2
+"""Points (1/72 inch) between families at the same place of a dodged panel."""
+
+
+def draw_xy(axes: Axes, panel: XYPanel, letters: int) -> None:
+    """Everything but the names, which need the final size: see `name_points`. Labels wrap at ``letters``."""
+    axes.set_title(textwrap.fill(panel.title, int(0.85 * letters)))
+    for level in panel.levels:
+        axes.axhline(level.y, **level_look(level))
+    across, up = _ends(panel)
+    _axis(axes, "x", panel.x, letters, across)
+    _axis(axes, "y", panel.y, letters, up)
+    if panel.identity:
+        _identity(axes, panel, across)
+    families = sorted({series.family for series in panel.series})
+    for series in sorted(panel.series, key=lambda one: (not one.faint, one.side == "here")):
+        shift = DODGE * (families.index(series.family) - (len(families) - 1) / 2) if panel.dodged else 0.0
+        _series(axes, series, shift, SMALL if panel.identity else None, panel.floor)
+    if not any(series.points for series in panel.series):
+        said = "nothing run yet" if panel.series else "nothing to show"
+        axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", va="center", color=FAINT)
+        # Numbers on axes without any value would mean nothing.
+        axes.tick_params(length=0, labelbottom=False, labelleft=False)
+
+
+def name_points(axes: Axes, panel: XYPanel) -> None:
+    """Write the names of the points, once size and limits are final."""
+    paths = [[(point.x, point.y) for point in series.points] for series in panel.series]
+    # Of an unjoined series only the points must stay free.
+    free = [path for path, series in zip(paths, panel.series, strict=True) if series.joined]
+    free += [[dot] for path, series in zip(paths, panel.series, strict=True) if not series.joined for dot in path]
+    free += [
+        [(point.x, point.low), (point.x, point.high)]
+        for series in panel.series
+        for point in series.points
+        if point.low is not None and point.high is not None and point.high > point.low
+    ]
+    named = [
+        Named(point.x, point.y, point.name, look(series.family).colour)
+        for series in panel.series
+        for point in series.points
+        if point.name
+    ]
+    place(axes, named, free)
+
+
+def _series(axes: Axes, series: Series, shift: float, size: float | None, floor: float | None) -> None:
+    if not series.points:
+        return
+    moved = axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
+    style = look(series.family)
+    colour = FAINT if series.faint else style.colour
+    here = series.side == "here"
+    xs = [point.x if floor is None else max(point.x, floor) for point in series.points]
+    ys = [point.y if floor is None else max(point.y, floor) for point in series.points]
+    layer = 3.0 if here else 2.0
+    if series.joined:
+        width = 0.9 if series.faint or not here else 1.4
+        axes.plot(xs, ys, linestyle=style.line, color=colour, linewidth=width, zorder=layer, transform=moved)
+    if not series.marked:
+        _ribbon(axes, series, colour)
+        return
+    for point in series.points:
+        if point.low is not None and point.high is not None and point.high > point.low:
+            ends = [point.low, point.high]
+            axes.plot([point.x, point.x], ends, color=colour, linewidth=0.8, alpha=0.7, zorder=layer, transform=moved)
+    face = colour if here else PAGE
+    axes.plot(
+        xs,
+        ys,
+        linestyle="none",
+        marker=style.marker,
+        markersize=size,
+        markerfacecolor=face,
+        markeredgecolor=colour,
+        markeredgewidth=0.6 if here else 1.1,
+        zorder=layer + 1,
+        transform=moved,
+        clip_on=False,
+    )
+
+
+def _ribbon(axes: Axes, series: Series, colour: str) -> None:
+    """From the lowest to the highest seed."""
+    points = [point for point in series.points if point.low is not None and point.high is not None]
+    if any(point.high != point.low for point in points):
+        lows = np.asarray([point.low for point in points], np.float64)
+        highs = np.asarray([point.high for point in points], np.float64)
+        axes.fill_between([point.x for point in points], lows, highs, color=colour, alpha=0.18, linewidth=0)
+
+
+def level_look(level: Level) -> dict[str, Any]:
+    """Of a horizontal line, in the panel and in the legend."""
+    colour = INK if level.side == "here" else FAINT
+    return {"color": colour, "linewidth": 1.0, "linestyle": (0.0, (1.0, 2.0)), "zorder": 1.5}
+
+
+def _identity(axes: Axes, panel: XYPanel, ends: tuple[float, float]) -> None:
+    """The line of equal values, and the band around it."""
+    if not any(series.points for series in panel.series):
+        return
+    # Many steps: on a logarithmic axis the edges of a band are curves.
+    along = np.geomspace(*ends, 200) if panel.x.log and ends[0] > 0 else np.linspace(*ends, 200)
+    if panel.band is not None:
+        axes.fill_between(along, along - panel.band, along + panel.band, color=BAND, zorder=0.5, linewidth=0)
+    axes.plot(along, along, color=FAINT, linewidth=0.8, zorder=1)
+
+
+def _axis(axes: Axes, which: str, axis: Axis, letters: int, ends: tuple[float, float]) -> None:
+    """Label, scale, limits and ticks. ``ends``: what has to be seen."""
+    x = which == "x"
+    side = axes.xaxis if x else axes.yaxis
+    (axes.set_xlabel if x else axes.set_ylabel)(textwrap.fill(axis.label, letters))
+    (axes.set_xlim if x else axes.set_ylim)(*ends)
+    if axis.log and ends[0] > 0:
+        (axes.set_xscale if x else axes.set_yscale)("log")
+        (axes.set_xlim if x else axes.set_ylim)(*ends)
+        subs: Sequence[float] = (1.0, 2.0, 5.0) if ends[1] / ends[0] < 300 else (1.0,)
+        side.set_major_locator(LogLocator(10, subs=subs, numticks=7 if len(subs) == 1 else 20))
+        side.set_major_formatter(FuncFormatter(_plain))
+        side.set_minor_formatter(NullFormatter())
+        side.set_minor_locator(NullLocator())
+    elif axis.ticks:
+        side.set_ticks([value for value, _ in axis.ticks], [text for _, text in axis.ticks])
+    else:
+        side.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+
+
+def _plain(value: float, _: object) -> str:
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= (10 * size if letter == "k" else size):
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def _ends(panel: XYPanel) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The limits of both axes: everything drawn and air around it, more where names have to fit."""
+    points = [point for series in panel.series for point in series.points]
+    named = any(point.name for point in points)
+    xs = [point.x for point in points] + [value for value, _ in panel.x.ticks]
+    ys = [end for point in points for end in (point.y, point.low, point.high) if end is not None]
+    ys += [level.y for level in panel.levels] + [value for value, _ in panel.y.ticks]
+    if panel.identity:
+        xs = ys = [value for value in xs + [point.y for point in points] if value >= (panel.floor or value)]
+    if panel.floor is not None:
+        top = max(xs)
+        return (panel.floor, top + 0.04 * (top - panel.floor)), (panel.floor, top + 0.04 * (top - panel.floor))
+    air = 0.06 if panel.identity else 0.1 if named else 0.06
+    return _aired(xs, panel.x.log, air), _aired(ys, panel.y.log, air)
+
+
+def _aired(values: Sequence[float], log: bool, air: float) -> tuple[float, float]:
+    if not values:
+        return 0.0, 1.0
+    low, high = min(values), max(values)
+    if log and low > 0:
+        room = (high / low) ** air if high > low else 1.5
+        return low / room, high * room
+    room = air * (high - low) or 0.5
+    return low - room, high + room

@@ -1,0 +1,201 @@
+"""One planned cell and what was read for it, to a cell that can be printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import replace
+from fractions import Fraction
+from math import hypot, sqrt
+
+from replicate.judge.statistics import Error, cell_verdict, exact, half_up, image_error, measured, signed, spread
+from replicate.judge.table import Cell, Origin, SeedValue, State
+from replicate.judge.values import CellValue
+from replicate.plan.cells import CellPlan
+from replicate.specs.cell import ResolvedSource
+from replicate.specs.scale import Scale
+from replicate.specs.table import ColumnSpec, Metric, RowSpec, TableHead, number_of
+
+DASH = "–"
+
+EVALUATED_AGAIN, OF_IMAGES = 0.05, 50_000
+"""Points by which the accuracy of published weights may differ when it is evaluated again, and on how many images.
+
+No training moves it, only the versions of the libraries (DeiT-B on ImageNet: 81.802 and 81.846, deit#206): decisions
+that flip, so of fewer images by the root of their share more. The paper's own crop is part of what is evaluated: with
+it the released DeiT-B at 384 reaches 82.9 and not the printed 83.1 (note of Table 5).
+"""
+
+_ORIGINS: Mapping[Metric, Origin] = {
+    "architecture": "counted here",
+    "data": "counted here",
+    "recipe": "set in the recipe",
+    "throughput": "measured here",
+    "ratio": "measured here",
+}
+"""Of a value by its metric; all others are of a network, which was trained here or published."""
+
+
+def outline(table: TableHead, column: ColumnSpec, planned: CellPlan) -> Cell:
+    """The cell without a value: the paper's number and the jobs."""
+    decimals = places(table, column)
+    paper = planned.paper
+    text = paper if isinstance(paper, str) else None if paper is None else half_up(exact(paper), decimals)
+    return Cell(
+        row=planned.row,
+        column=planned.column,
+        state="done",
+        shown="",
+        paper=text,
+        paper_shown=text or "",
+        paper_source=planned.paper_source if text else "",
+        jobs=planned.keys,
+    )
+
+
+def places(table: TableHead, column: ColumnSpec) -> int:
+    return table.decimals if column.decimals is None else column.decimals
+
+
+def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, found: CellValue, scale: Scale) -> Cell:
+    """The cell with the value ``found``, compared with the paper's where the two can be."""
+    assert planned.read is not None
+    cell = replace(outline(table, column, planned), origin=_origin(planned.read, scale))
+    if found.text is not None:
+        return _in_words(cell, found.text, scale)
+    decimals, factor = places(table, column), exact(column.factor)
+    hits = found.hits or {}
+    known = cell.origin != "released weights"
+    seeds = tuple(
+        SeedValue(
+            seed if known else None,
+            value * factor,
+            int(hits[seed].sum()) if seed in hits else None,
+            len(hits[seed]) if seed in hits else None,
+            planned.keys if len(planned.jobs) == 1 else _of_seed(planned, index),
+        )
+        for index, (seed, value) in enumerate(found.values.items())
+    )
+    value = sum((seed.value for seed in seeds), Fraction()) / len(seeds)
+    deviation = spread([float(seed.value) for seed in seeds])
+    error = _error(found, deviation, len(seeds), column.factor)
+    cell = replace(
+        cell,
+        shown=half_up(value, decimals),
+        value=value,
+        error=error,
+        error_shown="" if error is None else half_up(exact(error), decimals),
+        spread=deviation,
+        seeds=seeds,
+    )
+    return _compared(table, column, cell, planned, found, scale)
+
+
+def network_origin(runs: Set[str | None], scale: Scale) -> Origin:
+    """Of a value that the networks of all ``runs`` decide: one that was trained here makes it ours."""
+    return "released weights" if runs <= scale.released.keys() else "trained here"
+
+
+def _of_seed(planned: CellPlan, index: int) -> tuple[str, ...]:
+    """The jobs behind the value of one of several seeds: with the second network's, where there is one a seed."""
+    jobs = [planned.jobs[index]]
+    if len(planned.others) == len(planned.jobs):
+        jobs.append(planned.others[index])
+    return tuple(dict.fromkeys(job.key for job in jobs))
+
+
+def _origin(read: ResolvedSource, scale: Scale) -> Origin:
+    networks = {read.run, *(read.against[:1] if read.against else ())}
+    return _ORIGINS.get(read.metric, network_origin(networks, scale))
+
+
+def _error(found: CellValue, deviation: float | None, seeds: int, factor: float) -> float | None:
+    """One standard error: over seeds where there are several, else over images or over time."""
+    if found.hits is not None:
+        if deviation is not None:
+            return deviation / sqrt(seeds)
+        return image_error(next(iter(found.hits.values())), found.scale)
+    own = list(found.errors.values())
+    over_images = sqrt(sum((error or 0.0) ** 2 for error in own)) / seeds * factor
+    return hypot(over_images, (deviation or 0.0) / sqrt(seeds)) or None
+
+
+def _in_words(cell: Cell, text: str, scale: Scale) -> Cell:
+    cell = replace(cell, shown=text)
+    if text == DASH:
+        return replace(cell, verdict="not compared", reason="the network has no such dimension")
+    if scale.banner:
+        return replace(cell, verdict="not compared", reason=_another(scale))
+    if cell.paper is None:
+        return replace(cell, verdict="not compared", reason="the paper gives no value here")
+    same = cell.paper == text
+    return replace(cell, verdict="replicated" if same else "not replicated", reason=f"the paper prints {cell.paper}")
+
+
+def _compared(
+    table: TableHead, column: ColumnSpec, cell: Cell, planned: CellPlan, found: CellValue, scale: Scale
+) -> Cell:
+    unsteady = "" if found.steady else "; unsteady: its interval is wider than ±2 %"
+    if planned.read is not None and planned.read.metric in ("throughput", "ratio"):
+        # Images/s of two devices say nothing about each other; ratios between rows do, and claims compare those.
+        reason = f"measured on another device than the paper's{unsteady}"
+        return replace(cell, verdict="not compared", reason=reason)
+    if scale.banner:
+        return replace(cell, verdict="not compared", reason=_another(scale))
+    printed = number_of(planned.paper)
+    if printed is None or cell.value is None:
+        return replace(cell, verdict="not compared", reason="the paper gives no number here")
+    paper = exact(printed)
+    tolerance = table.tolerance.get(cell.column, table.tolerance["default"])
+    accuracy = planned.read is not None and planned.read.metric in ("top1", "top5", "real")
+    if cell.origin == "released weights" and accuracy and found.hits:
+        images = len(next(iter(found.hits.values())))
+        tolerance = min(tolerance, round(EVALUATED_AGAIN * sqrt(OF_IMAGES / images), 2))
+    error = _over_seeds(cell, scale.seed_sd * found.scale / 100 if found.hits else 0.0)
+    half_unit = 0.5 * 10 ** -places(table, column)
+    verdict, reason = cell_verdict(float(cell.value - paper), tolerance, half_unit, error)
+    return replace(
+        cell,
+        verdict=verdict,
+        reason=reason,
+        tolerance=f"±{tolerance:g}",
+        difference_shown=signed(cell.value - paper, places(table, column)),
+    )
+
+
+def _over_seeds(cell: Cell, stated: float) -> Error | None:
+    """Of the mean over seeds; None where it is not needed: a tolerance allows for the rerun of one seed already.
+
+    So more seeds never make a verdict weaker, unless they vary more than is ``stated``.
+    """
+    if cell.spread is None or cell.spread <= stated:
+        return None
+    return measured(cell.spread / sqrt(len(cell.seeds)), len(cell.seeds))
+
+
+def unfinished(cell: Cell, row: RowSpec | None, states: Mapping[str, State], why: Mapping[str, str]) -> Cell:
+    """A cell without a value. ``states`` are of all jobs it rests on, ``why`` says what is known of some."""
+    if not states:
+        reason = (row.not_run if row else None) or "no run makes this number"
+        if cell.paper is None:
+            return replace(cell, state="text", shown=DASH, reason="a dash in the paper; " + reason)
+        return replace(cell, state="paper-only", origin="printed in the paper only", reason=reason)
+    worst: tuple[State, ...] = ("failed", "running")
+    for state in worst:
+        culprits = [key for key, found in states.items() if found == state]
+        if culprits:
+            return replace(cell, state=state, reason=why[culprits[0]])
+    # Of a result that is there, what is known is that it cannot be read.
+    waiting = [key for key, found in states.items() if found != "done" or key in why]
+    known = [why[key] for key in waiting if key in why]
+    reason = known[0] if known else _not_run(len(waiting), len(states))
+    return replace(cell, state="pending", reason=reason)
+
+
+def _not_run(waiting: int, of: int) -> str:
+    if of == 1:
+        return "its job has not run"
+    return f"none of its {of} jobs has run" if waiting == of else f"not run yet: {waiting} of its {of} jobs"
+
+
+def _another(scale: Scale) -> str:
+    return f"another experiment than the paper's: {scale.title}"

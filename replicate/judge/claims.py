@@ -1,0 +1,301 @@
+"""Judges the claims of a table: the margin between its sides, how sure it is, and what that decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from math import sqrt
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from replicate.judge.statistics import (
+    NONE,
+    Error,
+    Relation,
+    SeedNoise,
+    claim_verdict,
+    combined,
+    exact,
+    half_up,
+    known,
+    margin_verdict,
+    paired_image_error,
+    seed_error,
+    signed,
+)
+from replicate.judge.table import Claim, ClaimVerdict, Comparison
+from replicate.judge.values import CellValue
+from replicate.specs.cell import CellRef, pairs, relation
+from replicate.specs.table import ClaimSpec, TableSpec
+
+Sides = list[tuple[CellValue, CellValue]]
+"""The pairs of a claim: left and right of each comparison."""
+
+NO_INTERVAL = "one seed, no interval"
+OVER_IMAGES = "one seed, over images only"
+UNTIMED = "no times of single runs, no interval"
+UNSTEADY = "unsteady"
+
+
+class Margin(NamedTuple):
+    """``value`` in the table's unit. ``error``: None where nobody knows it. ``note``: what the error leaves out."""
+
+    value: float
+    error: Error | None
+    note: str = ""
+
+
+def margin_of(sides: Sides, factor: float | None, noise: SeedNoise) -> Margin:
+    """Mean margin over comparisons and seeds: left minus right in the table's unit.
+
+    With a ``factor`` it is the relative departure of left / right from it.
+    """
+    if factor is not None:
+        return _ratio(sides, factor, noise)
+    if all(left.hits and right.hits and left.images == right.images for left, right in sides):
+        return _paired(sides, noise)
+    return _unpaired(sides, noise)
+
+
+def _paired(sides: Sides, noise: SeedNoise) -> Margin:
+    """Both sides of each comparison are counts over the same test images, so each image is compared with itself.
+
+    Comparisons on other test sets (ImageNet and V2, say) are independent draws of images.
+    """
+    seeds = sorted(set.intersection(*(set(side.hits or {}) for both in sides for side in both)))
+    scale = sides[0][0].scale
+    per_seed = [scale * float(np.mean([_difference(both, seed).mean() for both in sides])) for seed in seeds]
+    over_images = 0.0
+    for images in dict.fromkeys(left.images for left, _ in sides):
+        same = [both for both in sides if both[0].images == images]
+        differences = np.mean([_difference(both, seed) for both in same for seed in seeds], axis=0)
+        over_images = float(np.hypot(over_images, paired_image_error(differences, scale) * len(same) / len(sides)))
+    over_seeds = _over_seeds(sides, seeds, per_seed, noise)
+    return Margin(float(np.mean(per_seed)), combined([known(over_images), over_seeds]))
+
+
+def _unpaired(sides: Sides, noise: SeedNoise) -> Margin:
+    """Sides that no image compares: cosines, rates, plain numbers, or counts over different images.
+
+    Errors over images add up as of independent draws. Over seeds the margin of each seed is taken, so that what one
+    network's training moves on both sides cancels, and what two networks' trainings move adds up.
+    """
+    every = [side for both in sides for side in both]
+    trained = [side for side in every if any(side.networks.values())]
+    seeds = sorted(set.intersection(*(set(side.values) for side in trained))) if trained else [0]
+    per_seed = [float(np.mean([_at(left, seed) - _at(right, seed) for left, right in sides])) for seed in seeds]
+    mean = float(np.mean(per_seed))
+    own = [_own_error(side) for side in every]
+    if None in own:
+        return Margin(mean, None, NO_INTERVAL if trained else UNTIMED)
+    over_images = known(sqrt(sum((error or 0.0) ** 2 for error in own)) / len(sides))
+    over_seeds = _over_seeds(sides, seeds, per_seed, noise) if trained else NONE
+    error = combined([over_images, over_seeds])
+    if len(seeds) > 1 or all(side.hits for side in trained):
+        return Margin(mean, error)
+    # What another seed does to a cosine is stated nowhere, and one seed does not show it.
+    return Margin(mean, error, OVER_IMAGES) if error.standard else Margin(mean, None, NO_INTERVAL)
+
+
+def _at(side: CellValue, seed: int) -> float:
+    """Of one seed; a number that no training moves is the same for all."""
+    return float(side.values[seed]) if any(side.networks.values()) else _mean(side)
+
+
+def _own_error(side: CellValue) -> float | None:
+    """Standard error over images, or over time, of the mean over seeds; None where it is not known."""
+    if side.hits is not None:
+        return paired_image_error(np.mean([_hits(side, seed) for seed in side.hits], axis=0), side.scale)
+    own = [side.errors.get(seed) for seed in side.values]
+    if None in own:
+        return None
+    return sqrt(sum((error or 0.0) ** 2 for error in own)) / len(own)
+
+
+def _over_seeds(sides: Sides, seeds: Sequence[int], per_seed: Sequence[float], noise: SeedNoise) -> Error:
+    """How sure the mean margin is over other seeds; what all of them share, such as a teacher, is one draw."""
+    each = [_weights(sides, seed) for seed in seeds]
+    unit = next((side.scale / 100 for both in sides for side in both if side.hits), 0.0)
+    networks, cells = _split([one.networks for one in each]), _split([one.cells for one in each])
+    moving, fixed = (noise.scaled(unit).of_sum(*weights) for weights in zip(networks, cells, strict=True))
+    return combined([seed_error(moving * sqrt(len(seeds)), per_seed), known(fixed)])
+
+
+def _split(each: Sequence[Mapping[Any, float]]) -> tuple[list[float], list[float]]:
+    """Mean weights over seeds: of what weighs something else at some, and of what weighs the same at all of several.
+
+    The latter does not show in how the margins of the seeds differ.
+    """
+    moving: list[float] = []
+    fixed: list[float] = []
+    for key in dict.fromkeys(key for weights in each for key in weights):
+        found = [weights.get(key, 0.0) for weights in each]
+        (fixed if len(each) > 1 and len(set(found)) == 1 else moving).append(sum(found) / len(each))
+    return moving, fixed
+
+
+class _Weights(NamedTuple):
+    """How much a margin moves with each network, and with what each side's heads add of their own."""
+
+    networks: dict[str, float]
+    cells: dict[tuple[int, tuple[str, ...]], float]
+
+
+def _weights(sides: Sides, seed: int) -> _Weights:
+    """Of the mean margin at ``seed``; a network on both sides cancels."""
+    found = _Weights({}, {})
+    for left, right in sides:
+        for side, sign in ((left, 1.0), (right, -1.0)):
+            names = side.networks.get(seed, ())
+            if not side.hits or not names:
+                continue
+            share = sign / len(sides)
+            found.cells[id(side), names] = found.cells.get((id(side), names), 0.0) + share
+            for name in names:
+                found.networks[name] = found.networks.get(name, 0.0) + share / len(names)
+    return found
+
+
+def _difference(both: tuple[CellValue, CellValue], seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return _hits(both[0], seed) - _hits(both[1], seed)
+
+
+def _hits(side: CellValue, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    assert side.hits is not None
+    return side.hits[seed].astype(np.float64)
+
+
+def _ratio(sides: Sides, factor: float, noise: SeedNoise) -> Margin:
+    """Two throughputs are ratios to one network that was measured beside each, so its rate cancels here."""
+    ratios = [_mean(left) / _mean(right) / factor for left, right in sides]
+    mean = float(np.mean(ratios)) - 1.0
+    relative = []
+    for ratio, both in zip(ratios, sides, strict=True):
+        for side in both:
+            own = _unpaired([(side, fact(0.0))], noise)
+            if own.error is None:
+                return Margin(mean, None, own.note)
+            relative.append(own.error.scaled(ratio / own.value / len(sides)))
+    return Margin(mean, combined(relative), "" if all(side.steady for both in sides for side in both) else UNSTEADY)
+
+
+def _mean(side: CellValue) -> float:
+    return float(sum(side.values.values(), Fraction()) / len(side.values))
+
+
+def fact(value: float) -> CellValue:
+    """A number that nothing moves."""
+    return CellValue({0: exact(value)}, None, 1, {}, errors={0: 0.0})
+
+
+def judge(
+    spec: TableSpec,
+    claim: ClaimSpec,
+    paper: Mapping[CellRef, float],
+    ours: Mapping[CellRef, CellValue],
+    noise: SeedNoise,
+    decimals: int,
+    rates: bool = False,
+) -> Claim:
+    """``paper`` and ``ours`` hold the cells that have a number there.
+
+    ``rates``: they are images/s, which "above" compares by their ratio: the rates of two devices have no common unit.
+    """
+    kind = cast(Relation, relation(claim)[0])
+    by_ratio = kind == "times" or (rates and kind == "above")
+    both = pairs(spec, claim)
+    printed = [_paper_margin(paper, left, right, claim.factor if by_ratio else None) for left, right in both]
+    measured = [(_side(ours, left), _side(ours, right)) for left, right in both]
+    comparisons = []
+    for (left, right), theirs, (one, other) in zip(both, printed, measured, strict=True):
+        alone: Margin | None = None
+        single: ClaimVerdict = "not run"
+        if one is not None and other is not None:
+            alone = margin_of([(one, other)], claim.factor if by_ratio else None, noise)
+            single = margin_verdict(kind, alone.value, alone.error, claim.within)
+        comparisons.append(
+            Comparison(
+                str(left),
+                str(right),
+                alone.value if alone else None,
+                alone.error.standard if alone and alone.error else None,
+                None if theirs is None else float(theirs),
+                single,
+            )
+        )
+    sides = [(one, other) for one, other in measured if one is not None and other is not None]
+    mean: Margin | None = None
+    verdict: ClaimVerdict = "not run"
+    reason = "not all of its cells have a value yet"
+    if len(sides) == len(both):
+        mean = margin_of(sides, claim.factor if by_ratio else None, noise)
+        decided = margin_verdict(kind, mean.value, mean.error, claim.within)
+        verdict, reason = claim_verdict(decided, [comparison.verdict for comparison in comparisons])
+        reason = f"{reason}; {mean.note}" if mean.note else reason
+    error = mean.error if mean else None
+    theirs_known = [value for value in printed if value is not None]
+    return Claim(
+        text=claim.text,
+        relation=kind,
+        within=claim.within,
+        see=claim.see,
+        comparisons=tuple(comparisons),
+        margin=mean.value if mean else None,
+        error=error.standard if error else None,
+        margin_shown=_shown(exact(mean.value), claim.factor if by_ratio else None, decimals) if mean else "",
+        error_shown=_error_shown(error, claim.factor if by_ratio else None, decimals) if error else "",
+        paper_margin_shown=_shown(
+            sum(theirs_known, Fraction()) / len(theirs_known), claim.factor if by_ratio else None, decimals
+        )
+        if theirs_known
+        else "",
+        paper_verdict=_paper_verdict(kind, printed, claim.within),
+        verdict=verdict,
+        reversed=kind == "above" and mean is not None and error is not None and mean.value + error.half < 0,
+        reason=reason,
+        half=error.half if error else None,
+        note=mean.note if mean else "",
+    )
+
+
+def _shown(margin: Fraction, factor: float | None, decimals: int) -> str:
+    """A margin with its sign; of a ratio the ratio itself, ``×8.68``."""
+    if factor is not None:
+        return f"×{half_up((margin + 1) * exact(factor), 2)}"
+    return signed(margin, decimals)
+
+
+def _error_shown(error: Error, factor: float | None, decimals: int) -> str:
+    if factor is not None:
+        return half_up(exact(error.standard) * exact(factor), 2)
+    return half_up(exact(error.standard), decimals)
+
+
+def _side(ours: Mapping[CellRef, CellValue], ref: CellRef) -> CellValue | None:
+    if ref.row == "=":
+        return fact(float(ref.column))
+    found = ours.get(ref)
+    return found if found is not None and found.values else None
+
+
+def _paper_margin(
+    paper: Mapping[CellRef, float], left: CellRef, right: CellRef, factor: float | None
+) -> Fraction | None:
+    values = [float(ref.column) if ref.row == "=" else paper.get(ref) for ref in (left, right)]
+    if values[0] is None or values[1] is None:
+        return None
+    one, other = exact(values[0]), exact(values[1])
+    return one - other if factor is None else one / other / exact(factor) - 1
+
+
+def _paper_verdict(kind: Relation, margins: list[Fraction | None], within: float) -> ClaimVerdict:
+    """The printed numbers taken at their word, since the paper gives no errors for most of them.
+
+    So each comparison must hold: no noise would excuse one that does not, as it may among ours (`claim_verdict`).
+    """
+    known = [margin for margin in margins if margin is not None]
+    if len(known) < len(margins):
+        return "not run"
+    single = [margin_verdict(kind, float(margin), NONE, within) for margin in known]
+    return "holds" if all(verdict == "holds" for verdict in single) else "fails"

@@ -1,0 +1,240 @@
+"""Cells and stored results to a finished table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from string import ascii_lowercase
+from typing import Any
+
+from replicate.judge.cell import finished, outline, places, unfinished
+from replicate.judge.claims import judge
+from replicate.judge.statistics import SeedNoise
+from replicate.judge.table import Cell, Claim, Column, Note, Row, State, Table
+from replicate.judge.values import CellReader, CellValue
+from replicate.plan.cells import CellPlan, Plan
+from replicate.specs.cell import CellRef, pairs
+from replicate.specs.table import ClaimSpec, ColumnSpec, TableSpec, number_of
+from replicate.store.files import canonical
+from replicate.store.store import Store
+
+UNCOMMITTED = "Made with changes that were not committed."
+UNSTEADY = "Unsteady: the 95 % interval of the ratio is wider than ±2 % of it."
+
+
+@dataclass(slots=True)
+class Finisher:
+    """Finishes the tables of one plan; results are read once however many cells need them."""
+
+    plan: Plan
+    store: Store
+    elsewhere: Mapping[str, tuple[State, str]] = field(default_factory=dict)
+    """What a scheduler says of jobs without a result: the state for their cells, and why."""
+    _readings: CellReader = field(init=False)
+    _states: dict[str, State] = field(default_factory=dict)
+    _dirty: dict[str, bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._readings = CellReader(self.plan, self.store)
+
+    def finish(self, table_id: str) -> Table:
+        """The table as it stands now; cells without a value say why."""
+        spec = self.plan.specs.table(table_id)
+        scale = self.plan.specs.scale
+        planned = self.plan.cells[table_id]
+        measured = self.measured(table_id)
+        cells = {(cell.row, cell.column): self._cell(spec, cell, measured) for cell in planned}
+        cells |= _words(spec)
+        made = self._made(planned, measured)
+        return Table(
+            id=table_id,
+            number=spec.table.number,
+            caption=spec.table.caption,
+            metric=spec.table.metric or "",
+            unit=spec.table.unit,
+            source=spec.table.source,
+            scale=scale.id,
+            banner=scale.banner,
+            corner=spec.table.corner,
+            columns=tuple(Column(c.key, c.header, c.group, c.text) for c in spec.table.columns),
+            rows=tuple(Row(r.key, r.label, r.rule, r.group) for r in spec.rows),
+            references=tuple(Row(r.key, r.label) for r in spec.references),
+            cells=_with_bold(spec, cells),
+            seeds=self.plan.seeds,
+            claims=tuple(self._claim(spec, claim, planned, measured) for claim in spec.claims),
+            notes=_lettered(
+                [
+                    *(Note("", note.text, note.see, note.rows, note.columns) for note in spec.notes),
+                    *self._rates(planned, measured),
+                    *self._uncommitted(planned, measured),
+                ]
+            ),
+            spec=f"tables/{self.plan.specs.files[table_id].name}",
+            digest=self._digest(spec, planned),
+            commits=tuple(sorted({str(one.get("commit", "unknown")) for one in made})),
+            processors=tuple(sorted({str(one["processor"]) for one in made if one.get("processor")})),
+            macros=self.plan.specs.runs.paper.macros,
+            uncommitted=any(one.get("dirty") is True for one in made),
+        )
+
+    def measured(self, table_id: str) -> dict[CellRef, CellValue]:
+        """What was read for each cell of the table that has its results."""
+        planned = self.plan.cells[table_id]
+        return {CellRef(cell.row, cell.column): found for cell in planned if (found := self._readings.read(cell))}
+
+    def claims_of_paper(self, table_id: str) -> tuple[Claim, ...]:
+        """The claims judged on the paper's numbers alone; nothing is read from the store."""
+        spec = self.plan.specs.table(table_id)
+        return tuple(self._claim(spec, claim, self.plan.cells[table_id], {}) for claim in spec.claims)
+
+    def _cell(self, spec: TableSpec, cell: CellPlan, measured: dict[CellRef, CellValue]) -> Cell:
+        column = _column(spec, cell.column)
+        found = measured.get(CellRef(cell.row, cell.column))
+        if found is not None:
+            return finished(spec.table, column, cell, found, self.plan.specs.scale)
+        row = next((row for row in spec.rows if row.key == cell.row), None)
+        chain = self.plan.graph.needed_for(cell.keys).jobs if cell.keys else {}
+        states = {key: self._state(key) for key in chain}
+        why = {
+            key: self._why(key, state)
+            for key, state in states.items()
+            if state in ("failed", "running") or key in self.elsewhere
+        }
+        why |= {key: self.store.damage[key] for key in chain if key in self.store.damage}
+        return unfinished(outline(spec.table, column, cell), row, states, why)
+
+    def _claim(
+        self, spec: TableSpec, claim: ClaimSpec, planned: list[CellPlan], measured: dict[CellRef, CellValue]
+    ) -> Claim:
+        paper = {CellRef(c.row, c.column): value for c in planned if (value := number_of(c.paper)) is not None}
+        noise = SeedNoise.of(self.plan.specs.scale)
+        columns = {ref.column for both in pairs(spec, claim) for ref in both if ref.row not in "@="}
+        decimals = max((places(spec.table, _column(spec, name)) for name in columns), default=spec.table.decimals)
+        compared = {ref for both in pairs(spec, claim) for ref in both}
+        rates = any(
+            c.read is not None and c.read.metric == "throughput" and CellRef(c.row, c.column) in compared
+            for c in planned
+        )
+        judged = judge(spec, claim, paper, measured, noise, decimals, rates)
+        made = {CellRef(c.row, c.column) for c in planned if c.read is not None}
+        if all(ref.row == "=" or ref in made for ref in compared):
+            return judged
+        return replace(judged, possible=False, reason="rests on a number that nothing here makes")
+
+    def _rates(self, planned: list[CellPlan], measured: Mapping[CellRef, CellValue]) -> Iterator[Note]:
+        """What images/s are where networks are measured beside one other, and which of them are unsteady."""
+        how = self.plan.specs.scale.measure
+        rates = [cell for cell in planned if cell.read is not None and cell.read.metric == "throughput"]
+        if how.reference is None or not rates:
+            return
+        unit = f"{how.reference}-{how.reference_resolution}"
+        columns = tuple(dict.fromkeys(cell.column for cell in rates if cell.row != "@"))
+        text = f"Images/s: the ratio to {unit}, measured in the same process, times the rate of {unit} by itself."
+        yield Note("", text, columns=columns)
+        found = ((CellRef(cell.row, cell.column), cell) for cell in rates)
+        unsteady = [ref for ref, _ in found if ref in measured and not measured[ref].steady]
+        if unsteady:
+            yield Note("", UNSTEADY, cells=tuple((ref.row, ref.column) for ref in unsteady))
+
+    def _uncommitted(self, planned: list[CellPlan], measured: Mapping[CellRef, CellValue]) -> Iterator[Note]:
+        """A note on the numbers that code or specs made which no commit holds: nobody could make them again.
+
+        Values out of recipes rest on no job.
+        """
+        found = [cell for cell in planned if cell.keys and CellRef(cell.row, cell.column) in measured]
+        marked = [(cell.row, cell.column) for cell in found if any(map(self._is_dirty, self._chain(cell)))]
+        if marked:
+            yield Note("", UNCOMMITTED, cells=() if len(marked) == len(found) else tuple(marked))
+
+    def _made(self, planned: list[CellPlan], measured: Mapping[CellRef, CellValue]) -> list[Mapping[str, Any]]:
+        """Provenance of every result behind the numbers that are there."""
+        keys = {key for cell in planned if CellRef(cell.row, cell.column) in measured for key in self._chain(cell)}
+        return [result.provenance for key in sorted(keys) if (result := self.store.result(key)) is not None]
+
+    def _chain(self, cell: CellPlan) -> Iterable[str]:
+        return self.plan.graph.needed_for(cell.keys).jobs
+
+    def _is_dirty(self, key: str) -> bool:
+        if key not in self._dirty:
+            result = self.store.result(key)
+            self._dirty[key] = result is not None and result.provenance.get("dirty") is True
+        return self._dirty[key]
+
+    def _state(self, key: str) -> State:
+        if key in self.elsewhere:
+            return self.elsewhere[key][0]
+        if key not in self._states:
+            found = self.store.state(key)
+            self._states[key] = found if found in ("done", "running", "failed") else "pending"
+        return self._states[key]
+
+    def _why(self, key: str, state: State) -> str:
+        if key in self.elsewhere:
+            return f"{key}: {self.elsewhere[key][1]}"
+        if state == "running":
+            return f"{key} is running"
+        return f"{key} failed: {self.store.trouble(key)}"
+
+    def _digest(self, spec: TableSpec, planned: list[CellPlan]) -> str:
+        """Changes when the spec or any result behind the table does; not with dates, machines or versions."""
+        results = {key: self.store.result(key) for cell in planned for key in cell.keys}
+        body = {
+            "spec": spec.model_dump(mode="json"),
+            "results": {key: dict(result.files) if result else None for key, result in results.items()},
+        }
+        return sha256(canonical(body)).hexdigest()[:16]
+
+
+def _lettered(notes: Sequence[Note]) -> tuple[Note, ...]:
+    """With a letter for those that stand at a row, a column or a cell."""
+    letters = iter(ascii_lowercase)
+    return tuple(
+        replace(note, mark=next(letters)) if note.rows or note.columns or note.cells else note for note in notes
+    )
+
+
+def _column(spec: TableSpec, key: str) -> ColumnSpec:
+    """The column of a cell; a reference has none and is printed as the table is."""
+    found = next((column for column in spec.table.columns if column.key == key), None)
+    return found or ColumnSpec(key=key, header="")
+
+
+def _words(spec: TableSpec) -> dict[tuple[str, str], Cell]:
+    return {
+        (row.key, column.key): Cell(row.key, column.key, "text", row.text.get(column.key, ""))
+        for row in spec.rows
+        for column in spec.table.columns
+        if column.text
+    }
+
+
+def _with_bold(spec: TableSpec, cells: dict[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:
+    """Decided on what is printed: 83.34 and 83.26 both print 83.3, so both are bold."""
+    for column in spec.table.columns:
+        which = column.bold or spec.table.bold
+        if column.text or which == "none":
+            continue
+        best = max if which == "max" else min
+        keys = [(row.key, column.key) for row in spec.rows]
+        made = [key for key in keys if cells[key].value is not None]
+        # Before every row that can have a number has it, nothing is the best.
+        open_yet = any(cells[key].state in ("pending", "running", "failed") for key in keys)
+        ours = [] if open_yet else [float(cells[key].shown) for key in made]
+        paper = [float(cells[key].paper_shown) for key in keys if _is_number(cells[key].paper_shown)]
+        for key in keys:
+            cell = cells[key]
+            cells[key] = replace(
+                cell,
+                bold=bool(ours) and cell.value is not None and float(cell.shown) == best(ours),
+                paper_bold=_is_number(cell.paper_shown) and float(cell.paper_shown) == best(paper),
+            )
+    return cells
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,212 @@
+"""A finished table: everything a renderer prints, already rounded, and what each number rests on.
+
+Renderers lay this out and escape it; they never compute, round or decide. So the digits of every format agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+State = Literal["done", "pending", "running", "failed", "paper-only", "text"]
+"""``pending``: its jobs have not run. ``paper-only``: nothing here makes it, the paper's value is all there is."""
+
+Origin = Literal[
+    "trained here",
+    "measured here",
+    "counted here",
+    "set in the recipe",
+    "released weights",
+    "printed in the paper only",
+    "not run",
+]
+"""``counted``: a fact of the data or of a network as it is built. ``set in the recipe``: copied there from the paper,
+so that its agreement says nothing.
+"""
+
+Verdict = Literal["replicated", "not replicated", "undecided", "not run", "not compared"]
+"""``not compared``: another experiment than the paper's (the mini scale)."""
+
+ClaimVerdict = Literal["holds", "fails", "undecided", "not run"]
+
+
+@dataclass(frozen=True, slots=True)
+class SeedValue:
+    """What one seed gave: ``value`` in the table's unit, exact; ``correct`` of ``images`` where it is a count.
+
+    ``seed`` is None for released weights: theirs is unknown.
+    """
+
+    seed: int | None
+    value: Fraction
+    correct: int | None
+    images: int | None
+    jobs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One number of a table.
+
+    ``shown`` is what a reader sees for our value: a rounded number, a text, or empty when there is no value yet
+    (renderers then print the mark of ``state``). ``error_shown`` is the standard error in the table's unit and
+    decimals, empty when unknown. ``paper_shown`` and ``difference_shown`` (ours minus paper, signed) likewise.
+    ``bold`` was decided after rounding, ties included; ``paper_bold`` is the same for the paper's numbers.
+    """
+
+    row: str
+    column: str
+    state: State
+    shown: str
+    bold: bool = False
+    value: Fraction | None = None
+    error: float | None = None
+    error_shown: str = ""
+    spread: float | None = None
+    """Sample standard deviation over seeds; None with one seed."""
+    seeds: tuple[SeedValue, ...] = ()
+    paper: str | None = None
+    """As printed, for example ``83.10`` stays ``83.10``."""
+    paper_shown: str = ""
+    paper_bold: bool = False
+    paper_source: str = ""
+    difference_shown: str = ""
+    tolerance: str = ""
+    origin: Origin = "not run"
+    verdict: Verdict = "not run"
+    reason: str = ""
+    jobs: tuple[str, ...] = ()
+    """Keys of the jobs the value is read from; empty for text and paper-only cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """``group`` heads neighbouring columns with one spanner; ``text`` columns hold words, not numbers."""
+
+    key: str
+    header: str
+    group: str = ""
+    text: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """``rule`` asks for a thin line above the row. ``group`` is printed once, spanning its rows, where not empty."""
+
+    key: str
+    label: str
+    rule: bool = False
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A footnote: ``mark`` is its sign (a, b, ...), ``see`` its evidence, such as ``deit#215``.
+
+    ``rows`` and ``columns`` are the keys it is attached to, ``cells`` single ones (row, column). All empty: the whole
+    table; such a note has no mark.
+    """
+
+    mark: str
+    text: str
+    see: str = ""
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    cells: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One pair of cells of a claim: margins are left minus right, in the table's unit."""
+
+    left: str
+    right: str
+    margin: float | None
+    error: float | None
+    paper_margin: float | None
+    verdict: ClaimVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A sentence of the paper about these numbers, judged on the paper's numbers and on ours, side by side."""
+
+    text: str
+    relation: Literal["above", "not-below", "about", "times"]
+    within: float
+    see: str
+    comparisons: tuple[Comparison, ...]
+    margin: float | None
+    """Mean over the comparisons."""
+    error: float | None
+    """Paired standard error of that mean (over images, and over seeds; see judge/statistics.py)."""
+    margin_shown: str
+    error_shown: str
+    paper_margin_shown: str
+    paper_verdict: ClaimVerdict
+    verdict: ClaimVerdict
+    reversed: bool
+    """Ours points clearly the other way."""
+    reason: str
+    half: float | None = None
+    """Half-width of the 95 % interval of the mean margin."""
+    note: str = ""
+    """What its error leaves out, such as ``one seed, no interval``."""
+    possible: bool = True
+    """False where a number it rests on is made by nothing here, so that it is never judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    id: str
+    number: int | None
+    """Number in the paper; None for numbers the paper gives in its text."""
+    caption: str
+    metric: str
+    unit: str
+    source: str
+    scale: str
+    banner: str
+    """Not empty when this is another experiment than the paper's: printed above and in the caption."""
+    corner: str
+    """Header of the column of row labels."""
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    cells: Mapping[tuple[str, str], Cell]
+    seeds: tuple[int, ...]
+    claims: tuple[Claim, ...] = ()
+    notes: tuple[Note, ...] = ()
+    references: tuple[Row, ...] = ()
+    """Numbers that claims need and the table does not print: the cell of each is at ``("@", key)``."""
+    spec: str = ""
+    """Path of the spec, relative to the repository."""
+    digest: str = ""
+    """Hash of the spec and of every result behind the table: the same inputs give the same digest."""
+    commits: tuple[str, ...] = ()
+    """Of the code that made the results behind the table."""
+    processors: tuple[str, ...] = ()
+    """That they were computed on: each rounds in its own way, and a training amplifies that."""
+    uncommitted: bool = False
+    """Some of them were made with changes that no commit holds."""
+    macros: str = "Deit"
+    """What the names of its TeX macros begin with."""
+
+    def cell(self, row: str, column: str) -> Cell:
+        return self.cells[row, column]
+
+    @property
+    def complete(self) -> bool:
+        return all(cell.state in ("done", "text", "paper-only") for cell in self.cells.values())
+
+
+MARKS: Mapping[str, str] = {"pending": "○", "running": "◐", "failed": "⚠"}
+"""What stands in a cell without a value; a paper-only cell shows the paper's value in brackets."""
+
+MARK_MEANINGS: Mapping[str, str] = {
+    "○": "not run yet",
+    "◐": "running",
+    "⚠": "failed",
+    "[ ]": "printed in the paper, nothing here makes it",
+}

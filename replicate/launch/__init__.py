@@ -1,1 +1,0 @@
-"""Launch: brings a graph forward."""

@@ -1,0 +1,193 @@
+"""What is due tonight: by each job kind's cadence, by what is missing, and within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from replicate.plan.graph import Graph
+from replicate.plan.job import SOURCES, Job, Kind
+from replicate.store.provenance import differences
+
+HOUR = 3600.0
+
+CADENCE: Mapping[Kind, float | None] = {
+    "data": None,
+    "weights": None,
+    "train": None,
+    "predict": 20 * HOUR,
+    "probe": 20 * HOUR,
+    "measure": 20 * HOUR,
+}
+"""Seconds after which a result is computed again and compared; None: never by age.
+
+Twenty hours is "nightly" for a night that begins at two and is late now and then. Data sets are made from
+their own description, and a training costs days: neither is repeated to see whether it still agrees.
+"""
+
+Standing = Literal["done", "busy", "stuck", "open"]
+"""``busy``: running or queued. ``stuck``: failed for good, or blocked by one that did. ``open``: can be computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueJob:
+    """``seconds``: expected, on one processor of the scale, with what has to be computed before it."""
+
+    job: Job
+    reason: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Agenda:
+    """``missing`` have no result, ``again`` have one that is to be compared with a new one.
+
+    ``left`` did not fit into the budget. ``unasked`` are trainings that only ``--train`` begins.
+    ``owed`` are trainings that a night has to bring to an end, tonight or later.
+    """
+
+    missing: list[DueJob] = field(default_factory=list)
+    again: list[DueJob] = field(default_factory=list)
+    left: list[DueJob] = field(default_factory=list)
+    unasked: list[Job] = field(default_factory=list)
+    owed: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgendaInputs:
+    """Of a night. ``standing`` and ``begun`` are asked for keys of the graph.
+
+    past: jobs of the last night (``run``, ``seed``, ``kind``, ``state`` by key). owed: its trainings that are not
+    done. made: provenance of what would be computed now. checked: see `replicate.nightly.history.Nights.checked`;
+    written: provenance of a result and when it was finished. underway: being computed again already.
+    chained: whether jobs can wait for busy ones (Slurm), or not (here). now: seconds since 1970.
+    """
+
+    standing: Callable[[str], Standing]
+    begun: Callable[[str], bool]
+    past: Mapping[str, Mapping[str, Any]]
+    owed: Sequence[str]
+    made: Mapping[str, Any]
+    checked: Mapping[str, Mapping[str, Any]]
+    written: Callable[[str], tuple[Mapping[str, Any], float]]
+    now: float
+    underway: frozenset[str]
+    chained: bool
+    train: bool = False
+    again: bool = False
+
+
+def agenda(graph: Graph, night: AgendaInputs, budget: float) -> Agenda:
+    """What is due of ``graph``, the most useful first, as far as ``budget`` (seconds of one processor) goes."""
+    found = Agenda()
+    wanted = _trainings(graph, night, found)
+    for due in [*_evaluations(graph, night, wanted), *_rechecks(graph, night), *_new_trainings(graph, wanted, night)]:
+        closure = [] if night.standing(due.job.key) == "done" else _open(graph, due.job, night)
+        chosen = {one.job.key for one in found.missing}
+        new = [job for job in closure if job.key not in chosen]
+        seconds = due.job.seconds if not closure else sum(job.seconds for job in new)
+        if found.seconds + seconds > budget:
+            found.left.append(DueJob(due.job, due.reason, seconds))
+            continue
+        found.seconds += seconds
+        if closure:
+            found.missing += [DueJob(job, due.reason, job.seconds) for job in new]
+        else:
+            found.again.append(DueJob(due.job, due.reason, seconds))
+    return found
+
+
+def _trainings(graph: Graph, night: AgendaInputs, found: Agenda) -> dict[str, str]:
+    """Trainings without a result that may run, with the reason; fills ``unasked`` and ``owed``."""
+    moved = _moved(graph, night)
+    wanted: dict[str, str] = {}
+    for job in graph:
+        if job.kind != "train" or night.standing(job.key) not in ("open", "busy"):
+            continue
+        if night.train:
+            wanted[job.key] = "asked for"
+        elif night.begun(job.key) or night.standing(job.key) == "busy":
+            wanted[job.key] = "begun earlier"
+        elif job.key in moved or job.key in night.owed:
+            wanted[job.key] = "its recipe changed"
+    # A student cannot be trained without its teacher.
+    for key in list(wanted):
+        for job in _open(graph, graph.jobs[key], night):
+            if job.kind == "train":
+                wanted.setdefault(job.key, f"needed for {key}")
+    for job in graph:
+        if job.kind == "train" and job.key in wanted:
+            found.owed.append(job.key)
+        elif job.kind == "train" and night.standing(job.key) == "open":
+            found.unasked.append(job)
+    return wanted
+
+
+def _moved(graph: Graph, night: AgendaInputs) -> set[str]:
+    """Trainings whose run was trained before under another key: the recipe, or its version, changed."""
+    before = {
+        (one["run"], one["seed"])
+        for key, one in night.past.items()
+        if one["kind"] == "train" and one["state"] == "done" and key not in graph.jobs
+    }
+    return {job.key for job in graph if job.kind == "train" and (job.run, job.seed) in before}
+
+
+def _open(graph: Graph, job: Job, night: AgendaInputs) -> list[Job]:
+    """What has to be computed for ``job``, itself included, inputs first."""
+    return [one for one in graph.needed_for([job.key]) if night.standing(one.key) == "open"]
+
+
+def _possible(graph: Graph, job: Job, wanted: Iterable[str], night: AgendaInputs) -> bool:
+    may = set(wanted)
+    for one in graph.needed_for([job.key]):
+        standing = night.standing(one.key)
+        if standing == "stuck" or (standing == "busy" and not night.chained):
+            return False
+        if standing == "open" and one.kind == "train" and one.key not in may:
+            return False
+    return True
+
+
+def _evaluations(graph: Graph, night: AgendaInputs, wanted: Mapping[str, str]) -> list[DueJob]:
+    """Without a result, of networks that are trained: cheap, and each fills a cell."""
+    computed = (job for job in graph if job.kind != "train" and job.kind not in SOURCES)
+    missing = [job for job in computed if night.standing(job.key) == "open"]
+    return [DueJob(job, "not computed yet", job.seconds) for job in missing if _possible(graph, job, (), night)]
+
+
+def _new_trainings(graph: Graph, wanted: Mapping[str, str], night: AgendaInputs) -> list[DueJob]:
+    """Trainings, and the evaluations that wait for one of them."""
+    dues = []
+    for job in graph:
+        if job.kind in SOURCES or night.standing(job.key) != "open" or not _possible(graph, job, wanted, night):
+            continue
+        if job.kind == "train":
+            dues.append(DueJob(job, wanted[job.key], job.seconds))
+        elif not _possible(graph, job, (), night):
+            dues.append(DueJob(job, "reads a new network", job.seconds))
+    return dues
+
+
+def _rechecks(graph: Graph, night: AgendaInputs) -> list[DueJob]:
+    """Results to be computed again: first what other code or packages made, then the longest unseen."""
+    dues: list[tuple[int, float, DueJob]] = []
+    for job in graph:
+        cadence = CADENCE[job.kind]
+        if cadence is None or night.standing(job.key) != "done" or job.key in night.underway:
+            continue
+        if any(night.standing(key) != "done" for key in job.inputs.values()):
+            continue
+        made, when = night.written(job.key)
+        seen = night.checked.get(job.key)
+        if seen is not None and float(seen["when"]) > when:
+            made, when = seen["asked"], float(seen["when"])
+        changed = differences(made, night.made)
+        if changed:
+            dues.append((0, when, DueJob(job, f"changed since: {', '.join(changed)}", job.seconds)))
+        elif night.again or night.now - when > cadence:
+            reason = f"last made or compared {(night.now - when) / HOUR:.0f} h ago"
+            dues.append((1, when, DueJob(job, reason, job.seconds)))
+    return [due for _, _, due in sorted(dues, key=lambda one: (one[0], one[1], one[2].job.key))]

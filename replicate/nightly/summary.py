@@ -1,0 +1,212 @@
+"""The summary of a night: Markdown for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from replicate.nightly.agenda import HOUR, Agenda, DueJob
+from replicate.nightly.changes import Change, Changes
+from replicate.nightly.recheck import Recheck
+from replicate.render.markdown import escape
+from replicate.text import count
+
+SCHEMA = 1
+SHOWN = 20
+"""Lines of a list in the Markdown; the JSON has all of them."""
+
+MEANINGS = {
+    0: "nothing moved",
+    1: "numbers moved beyond their tolerance",
+    2: "jobs failed",
+    3: "the night could not be carried out in full",
+}
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a night has to say.
+
+    run: False of a look, which computes and records nothing. faults: of the surroundings (Slurm, disk). failed:
+    jobs, with the reason. counts: cells by state. submitted: keys to Slurm's numbers. recovered: jobs that had ended
+    without a result and were submitted again, with how they had ended.
+    """
+
+    code: int
+    when: str
+    scale: str
+    seeds: tuple[int, ...]
+    where: str
+    made: Mapping[str, Any]
+    budget: float
+    run: bool
+    changes: Changes
+    agenda: Agenda = field(default_factory=Agenda)
+    rechecks: Sequence[Recheck] = ()
+    computed: Sequence[str] = ()
+    submitted: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    recovered: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    faults: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    files: int = 0
+    digest: str = ""
+
+    @property
+    def headline(self) -> str:
+        return f"exit {self.code}: {MEANINGS[self.code]}"
+
+
+def as_json(summary: Summary) -> str:
+    agenda = summary.agenda
+    # Its jobs are named below; asdict would copy their payloads.
+    body = asdict(replace(summary, agenda=Agenda()))
+    body["schema"], body["headline"] = SCHEMA, summary.headline
+    body["agenda"] = {
+        "missing": [_due(due) for due in agenda.missing],
+        "again": [_due(due) for due in agenda.again],
+        "left": [_due(due) for due in agenda.left],
+        "unasked": [job.key for job in agenda.unasked],
+        "owed": list(agenda.owed),
+        "hours": round(agenda.seconds / HOUR, 4),
+    }
+    return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n"
+
+
+def _due(due: DueJob) -> dict[str, Any]:
+    return {"key": due.job.key, "reason": due.reason, "hours": round(due.seconds / HOUR, 4)}
+
+
+def as_markdown(summary: Summary) -> str:
+    parts = [*_head(summary), *_moved(summary.changes), *_failed(summary), *_work(summary)]
+    return "\n".join(parts) + "\n"
+
+
+def _head(summary: Summary) -> list[str]:
+    first = "the first night" if summary.run else "no night to compare with"
+    since = f"compared with the night of {summary.changes.since}" if summary.changes.since else first
+    states = ", ".join(f"{count} {state}" for state, count in summary.counts.items())
+    dirty = " with uncommitted changes" if summary.made.get("dirty") else ""
+    packages = ", ".join(f"{name} {version}" for name, version in (summary.made.get("packages") or {}).items())
+    lines = [f"# {'Night of' if summary.run else 'A look at'} {summary.when}: {summary.headline}", ""]
+    for fault in summary.faults:
+        lines += [f"**Fault:** {escape(fault)}", ""]
+    return [
+        *lines,
+        f"- scale {summary.scale}, seeds {', '.join(map(str, summary.seeds))}, on {escape(summary.where)}, {since}",
+        f"- commit {summary.made.get('commit')}{dirty}",
+        f"- python {summary.made.get('python')}; {packages}",
+        *([f"- cells: {states}"] if states else []),
+        *([f"- {summary.files} files rendered, digest of all cells {summary.digest[:16]}"] if summary.digest else []),
+        *(f"- {escape(note)}" for note in summary.notes),
+    ]
+
+
+def _moved(changes: Changes) -> list[str]:
+    lines: list[str] = []
+    titles = {
+        "moved": "Moved beyond tolerance",
+        "vanished": "No longer there",
+        "failed": "Failed cells",
+        "within": "Moved within tolerance",
+        "new": "New",
+    }
+    for kind, title in titles.items():
+        found = [change for change in changes.changes if change.kind == kind]
+        if found:
+            lines += ["", f"## {title}: {len(found)}", "", *_table_of(found), *_causes(found)]
+    claims = changes.of("claim")
+    if claims:
+        rows = [f"| {_code(one.table)} | {escape(one.place)} | {one.was} | {one.now} |" for one in claims[:SHOWN]]
+        lines += [
+            "",
+            f"## Claims judged otherwise: {len(claims)}",
+            "",
+            "| table | claim | was | is |",
+            "|---|---|---|---|",
+        ]
+        lines += [*rows, *_more(claims)]
+    return lines
+
+
+def _table_of(found: Sequence[Change]) -> list[str]:
+    rows = ["| table | cell | was | is | difference | allowed |", "|---|---|---|---|---|---|"]
+    for one in found[:SHOWN]:
+        difference = "" if one.difference is None else f"{one.difference:+.3g}"
+        allowed = "" if one.allowed is None else f"±{one.allowed:.3g}"
+        now = escape(one.now or one.reason)
+        rows.append(
+            f"| {_code(one.table)} | {_code(one.place)} | {escape(one.was)} | {now} | {difference} | {allowed} |"
+        )
+    return rows + _more(found)
+
+
+def _causes(found: Sequence[Change]) -> list[str]:
+    """Each job once, however many cells rest on it."""
+    causes = {cause.key: cause for change in found for cause in change.causes}
+    lines = []
+    for cause in list(causes.values())[:SHOWN]:
+        before = f" (was `{cause.before}`)" if cause.before else ""
+        what = "; ".join(cause.what) or "nothing that is recorded: same commit, packages and machine"
+        lines.append(f"- `{cause.key}`{before}: {escape(what)}")
+    return ["", "What changed behind them:", "", *lines, *_more(list(causes))] if lines else []
+
+
+def _failed(summary: Summary) -> list[str]:
+    if not summary.failed:
+        return []
+    rows = []
+    for key, reason in list(summary.failed.items())[:SHOWN]:
+        age = summary.changes.failed.get(key, "new")
+        rows.append(f"- `{key}` ({age}): {escape(reason)}")
+    return ["", f"## Failed jobs: {len(summary.failed)}", "", *rows, *_more(list(summary.failed))]
+
+
+def _work(summary: Summary) -> list[str]:
+    agenda = summary.agenda
+    planned = f"{agenda.seconds / HOUR:.3g} processor hours planned, of a budget of {summary.budget:g}"
+    lines = ["", "## Work", "", f"- {planned if summary.run else 'nothing was run, settled or recorded, as asked'}"]
+    if summary.computed:
+        lines.append(f"- {count(len(summary.computed), 'job')} computed")
+    if summary.submitted:
+        lines.append(f"- {count(len(summary.submitted), 'job')} submitted; a later night finds what they make")
+    if summary.rechecks:
+        outcomes = [one.outcome for one in summary.rechecks]
+        words = {"same": "identical", "within": "measured anew within tolerance", "moved": "different"}
+        counted = ", ".join(f"{outcomes.count(name)} {word}" for name, word in words.items() if name in outcomes)
+        lines.append(f"- {count(len(outcomes), 'result')} computed again and compared: {counted}")
+    for key, why in list(summary.recovered.items())[:SHOWN]:
+        lines.append(f"- `{key}` had ended without a result and goes on: {escape(why)}")
+    if agenda.unasked:
+        lines.append(f"- not begun, as `--train` was not asked for: {count(len(agenda.unasked), 'training')}")
+    if agenda.left:
+        hours = sum(due.seconds for due in agenda.left) / HOUR
+        why = "did not fit into the budget" if summary.run else "due"
+        lines += [f"- {count(len(agenda.left), 'job')} {why} ({hours:.3g} hours):", *_left(agenda.left)]
+    shown = [one for one in summary.rechecks if one.outcome != "same"]
+    if shown:
+        lines += ["", "### Compared and not identical", ""]
+        for one in shown[:SHOWN]:
+            cause = "; ".join(one.cause) or "same commit, packages and machine"
+            kept = "; the old result is kept in .aside" if one.aside else ""
+            lines.append(f"- `{one.key}`: {escape(one.detail)} ({escape(cause)}){kept}")
+        lines += _more(shown)
+    return lines
+
+
+def _left(left: Iterable[DueJob]) -> list[str]:
+    listed = list(left)
+    rows = [f"  - `{due.job.key}`: {escape(due.reason)}, {due.seconds / HOUR:.3g} hours" for due in listed[:SHOWN]]
+    return rows + [f"  {line}" for line in _more(listed)]
+
+
+def _more(found: Sequence[Any]) -> list[str]:
+    return [f"- ... and {len(found) - SHOWN} more (the JSON has all)"] if len(found) > SHOWN else []
+
+
+def _code(text: str) -> str:
+    # Nothing is escaped in a span of code, so what would end it (or the cell of a table) is taken out.
+    return "`" + " ".join(text.replace("`", "'").replace("|", "/").split()) + "`"

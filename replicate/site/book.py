@@ -1,0 +1,195 @@
+"""What the pages say: tables, figures, jobs and runs, with what each rests on and where it stands in the site."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from replicate.figures.model import Figure
+from replicate.figures.plan import FigurePlan
+from replicate.judge.finish import Finisher
+from replicate.judge.table import Cell, Table
+from replicate.plan.cells import Plan
+from replicate.plan.graph import Graph
+from replicate.plan.job import Job, Kind
+from replicate.site import curve
+from replicate.site.addresses import Addresses, command, file_names
+from replicate.site.sources import Sources, read_sources
+from replicate.store.result import Result
+from replicate.store.store import State, Store
+
+STATES: Mapping[State, str] = {
+    "done": "done",
+    "running": "running",
+    "failed": "failed",
+    "damaged": "damaged",
+    "absent": "not run",
+}
+
+Reader = tuple[str, str, str]
+"""Table, row and column of a cell that reads a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """A job as it stands. ``trouble``: what went wrong. ``readers`` read it directly, ``served`` counts all.
+
+    ``seed`` is None where no seed decides it or nobody here knows it (`Graph.seed_of`).
+    """
+
+    job: Job
+    seed: int | None
+    state: State
+    result: Result | None
+    trouble: str
+    readers: tuple[Reader, ...]
+    served: int
+    command: str
+
+    @property
+    def shown(self) -> str:
+        return STATES[self.state]
+
+    def curve(self) -> tuple[curve.Line, ...]:
+        """The epochs of a training; empty where the job left none."""
+        if self.result is None or "curve.json" not in self.result.files:
+            return ()
+        try:
+            raw = json.loads(self.result.path("curve.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return ()
+        return curve.lines(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A finished figure with its drawing, and the cells and jobs that it shows."""
+
+    figure: Figure
+    svg: bytes
+    plan: FigurePlan
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """``runs`` maps the name of a run to the keys of its jobs, inputs first; ``without_figures`` says why."""
+
+    plan: Plan
+    store: Store
+    tables: tuple[Table, ...]
+    pictures: tuple[Picture, ...]
+    jobs: Mapping[str, JobFacts]
+    runs: Mapping[str, tuple[str, ...]]
+    sources: Sources
+    addresses: Addresses
+    without_figures: str = ""
+    _by_id: Mapping[str, Table] = field(default_factory=dict)
+    _read_runs: Mapping[Reader, str] = field(default_factory=dict)
+
+    @property
+    def banner(self) -> str:
+        return self.plan.specs.scale.banner
+
+    def table(self, table_id: str) -> Table:
+        return self._by_id[table_id]
+
+    def command(self, *words: str) -> str:
+        """``python -m replicate WORDS`` as it finds what this site shows."""
+        return command(self.plan, *words)
+
+    def jobs_of(self, kind: Kind) -> list[JobFacts]:
+        """All jobs of one kind, in the order of the graph."""
+        return [facts for facts in self.jobs.values() if facts.job.kind == kind]
+
+    def run_of(self, table_id: str, cell: Cell) -> str | None:
+        """The run that a number is read from; None for data sets and for what nothing here makes."""
+        return self._read_runs.get((table_id, cell.row, cell.column))
+
+    def evidence(self, table_id: str, cell: Cell) -> str:
+        """Where a reader of a number goes to see how it was made: its run, or the line that says why there is none."""
+        run = self.run_of(table_id, cell)
+        if run is not None and run in self.runs:
+            key = next((key for key in cell.jobs if key in self.runs[run]), None)
+            return self.addresses.run(run) + (f"#{self.addresses.job(key).partition('#')[2]}" if key else "")
+        if cell.jobs:
+            return self.addresses.job(cell.jobs[0])
+        return self.addresses.cell(table_id, cell)
+
+
+def gather(plan: Plan, store: Store, pictures: Sequence[Picture] = (), without_figures: str = "") -> Book:
+    """Collect everything the site says of the tables of ``plan``; what is damaged is noted in ``store``."""
+    finisher = Finisher(plan, store)
+    ids = sorted(plan.cells, key=lambda name: (plan.specs.table(name).table.place, name))
+    tables = tuple(finisher.finish(name) for name in ids)
+    graph = Graph(dict(plan.graph.jobs))
+    for picture in pictures:
+        for job in picture.plan.graph:
+            graph.add(job)
+    served, readers = plan.served(), _readers(plan)
+    jobs = {
+        job.key: _facts(plan, store, job, graph.seed_of(job), readers.get(job.key, ()), served.get(job.key, 0))
+        for job in graph
+    }
+    runs = _runs(plan, graph)
+    addresses = _addresses(tables, pictures, graph, runs)
+    by_id = {table.id: table for table in tables}
+    sources = read_sources(plan.specs)
+    read = {
+        (cell.table, cell.row, cell.column): cell.read.run
+        for cells in plan.cells.values()
+        for cell in cells
+        if cell.read is not None and cell.read.run is not None
+    }
+    return Book(plan, store, tables, tuple(pictures), jobs, runs, sources, addresses, without_figures, by_id, read)
+
+
+def _readers(plan: Plan) -> dict[str, tuple[Reader, ...]]:
+    found: dict[str, list[Reader]] = {}
+    for cells in plan.cells.values():
+        for cell in cells:
+            for key in cell.keys:
+                found.setdefault(key, []).append((cell.table, cell.row, cell.column))
+    return {key: tuple(places) for key, places in found.items()}
+
+
+def _facts(plan: Plan, store: Store, job: Job, seed: int | None, readers: tuple[Reader, ...], served: int) -> JobFacts:
+    state = store.state(job.key)
+    trouble = store.damage.get(job.key, "") if state == "damaged" else ""
+    if state == "failed":
+        trouble = store.trouble(job.key)
+    again = ["--again"] if state == "done" else []
+    # A job that no seed decides is among those of any seed.
+    made_by = command(plan, "run", job.key, *again, seed=seed or 0)
+    return JobFacts(job, seed, state, store.result(job.key), trouble, readers, served, made_by)
+
+
+def _runs(plan: Plan, graph: Graph) -> dict[str, tuple[str, ...]]:
+    """By run, its jobs. Two runs that need the same job (the same network is measured once) both show it."""
+    found: dict[str, set[str]] = {}
+    for job in graph:
+        if job.run:
+            found.setdefault(job.run, set()).add(job.key)
+    for cells in plan.cells.values():
+        for cell in cells:
+            if cell.read is None or cell.read.run is None:
+                continue
+            keys = found.setdefault(cell.read.run, set())
+            for job in cell.jobs:
+                keys |= {job.key, *(key for role, key in job.inputs.items() if role == "network")}
+    order = list(plan.specs.runs.runs)
+    names = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+    return {name: tuple(job.key for job in graph if job.key in found[name]) for name in names}
+
+
+def _addresses(
+    tables: Iterable[Table], pictures: Iterable[Picture], graph: Graph, runs: Mapping[str, tuple[str, ...]]
+) -> Addresses:
+    pages = file_names(runs)
+    data = file_names(job.key for job in graph if not job.run)
+    jobs = {key: f"data/{name}.html" for key, name in data.items()}
+    for name, keys in runs.items():
+        for key in keys:
+            jobs.setdefault(key, f"runs/{pages[name]}.html")
+    ids = file_names(table.id for table in tables)
+    return Addresses(ids, file_names(picture.figure.id for picture in pictures), pages, data, jobs)

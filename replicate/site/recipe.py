@@ -1,0 +1,135 @@
+"""The recipe of a run, value by value: what is used here, what the paper's scale uses, and who says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from replicate.plan.cells import Plan
+from replicate.site.sources import UNKNOWN, Place, Sources
+from replicate.specs.run import RunSpec, chain_of
+from replicate.text import value
+
+RUNS = "runs.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredient:
+    """One value. ``paper`` is what runs.toml writes down, ``source`` the comment beside it.
+
+    ``here`` is empty where nothing here uses it: the weights were published. ``changed`` says what replaces it (the
+    scale, the run itself) and ``why`` is the comment beside that; both are empty where the value here is the paper's.
+    ``unknown``: nobody published it.
+    """
+
+    name: str
+    here: str
+    paper: str
+    source: str
+    changed: str = ""
+    why: str = ""
+
+    @property
+    def unknown(self) -> bool:
+        return self.source.lower().startswith(UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A group of values: the recipe, how the teacher is used, the evaluation. ``said`` is the comment at its head.
+
+    ``used``: False where it is only what the paper says of a network whose published weights are read.
+    """
+
+    title: str
+    place: str
+    said: str
+    rows: tuple[Ingredient, ...]
+    used: bool = True
+
+
+def blocks(plan: Plan, sources: Sources, name: str) -> list[Block]:
+    """Everything that decides how run ``name`` is trained and evaluated; of published weights, how the paper did it."""
+    runs = plan.specs.runs
+    run = runs.runs[name]
+    found = [_recipe(plan, sources, name, run)] if run.recipe else []
+    if run.distillation:
+        found.append(_plain(sources, "Distillation", ("distillation", run.distillation), _of(runs, run.distillation)))
+    if name in plan.specs.scale.released:
+        found = [_unused(block) for block in found]
+    evaluation = _plain(sources, "Evaluation", ("evaluation",), runs.evaluation)
+    return [*found, _changed(evaluation, "weights", run.weights)]
+
+
+def _of(runs: Any, name: str) -> BaseModel:
+    found: BaseModel = runs.distillation[name]
+    return found
+
+
+def _recipe(plan: Plan, sources: Sources, name: str, run: RunSpec) -> Block:
+    assert run.recipe is not None
+    runs, scale = plan.specs.runs, plan.specs.scale
+    paper, here = runs.recipes[run.recipe].model_dump(), plan.expander.recipe(name).model_dump()
+    chain = chain_of(run.recipe, runs.extends, list(runs.recipes))
+    files = sources.scale_files
+    rows = []
+    for field in paper:
+        changed, why = _change(sources, run, chain, scale.recipes, files, field, name)
+        source = _first(sources, [RUNS], [("recipes", base, field) for base in reversed(chain)])
+        if here[field] == paper[field]:
+            changed = why = ""  # written down once more, as it was
+        rows.append(Ingredient(field, value(here[field]), value(paper[field]), source, changed, why))
+    said = sources.of(RUNS, "recipes", run.recipe)
+    extended = f"; extends {runs.extends[run.recipe]}" if run.recipe in runs.extends else ""
+    return Block(f"Recipe {run.recipe}", f"tables/runs.toml, [recipes.{run.recipe}]{extended}", said, tuple(rows))
+
+
+def _change(
+    sources: Sources,
+    run: RunSpec,
+    chain: Sequence[str],
+    scaled: Mapping[str, Mapping[str, Any]],
+    files: Sequence[str],
+    field: str,
+    name: str,
+) -> tuple[str, str]:
+    """What replaced the paper's value, and the comment beside the replacement."""
+    if field in run.change:
+        return "this run", sources.of(RUNS, "runs", name, "change", field) or sources.of(RUNS, "runs", name)
+    bases = [base for base in reversed(chain) if field in scaled.get(base, {})]
+    if bases:
+        return f"scale {files[0].removesuffix('.toml')}", _first(sources, files, [("recipes", bases[0], field)])
+    return "", ""
+
+
+def _first(sources: Sources, files: Sequence[str], places: Sequence[Place]) -> str:
+    said = (sources.of(file, *place) for place in places for file in files)
+    return next((text for text in said if text), "")
+
+
+def _plain(sources: Sources, title: str, place: Place, values: BaseModel) -> Block:
+    rows = tuple(
+        Ingredient(field, value(given), value(given), sources.of(RUNS, *place, field))
+        for field, given in values.model_dump().items()
+    )
+    return Block(title, f"tables/runs.toml, [{'.'.join(place)}]", sources.of(RUNS, *place), rows)
+
+
+def _unused(block: Block) -> Block:
+    """``block`` as the paper has it: whatever the scale changes of it, nothing is trained with it."""
+    rows = tuple(replace(row, here="", changed="", why="") for row in block.rows)
+    return replace(block, rows=rows, used=False)
+
+
+def _changed(block: Block, field: str, given: str | None) -> Block:
+    """``block`` with one value as the run itself says."""
+    if given is None:
+        return block
+    rows = tuple(
+        Ingredient(row.name, value(given), row.paper, row.source, "this run") if row.name == field else row
+        for row in block.rows
+    )
+    return replace(block, rows=rows)

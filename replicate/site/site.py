@@ -1,0 +1,159 @@
+"""Writes the site: every page from its template, the files beside them, and nothing left over from before."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from replicate import text
+from replicate.errors import UserError
+from replicate.render import csv_file, json_file, latex, markdown, wording
+from replicate.site import overview_page, run_page, table_page
+from replicate.site.addresses import fragment
+from replicate.site.book import Book
+from replicate.site.checklist import checklist
+from replicate.site.search import script
+from replicate.site.table_page import Number
+from replicate.store.files import write_bytes, write_text
+from replicate.text import count
+
+INDEX = "index.html"
+LISTED = "site.json"
+"""Names the files of the site, so that the next one removes what it no longer has, and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    address: str
+    template: str
+    title: str
+    context: Mapping[str, Any]
+
+
+def write(book: Book, folder: Path) -> list[Path]:
+    """Write the site into ``folder``; the paths of its files, the first page first."""
+    files = dict(render(book))
+    for name in sorted(_before(folder) - set(files)):
+        (folder / name).unlink(missing_ok=True)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content)
+    write_text(folder / LISTED, json.dumps(sorted(files), indent=1) + "\n")
+    return [folder / name for name in files]
+
+
+def render(book: Book) -> Iterator[tuple[str, bytes]]:
+    """Address and bytes of every file of the site."""
+    environment = _environment()
+    for page in pages(book):
+        depth = page.address.count("/")
+        text = environment.get_template(page.template).render(
+            page.context, book=book, title=page.title, address=page.address, root="../" * depth, policy=_policy()
+        )
+        yield page.address, text.encode()
+    yield "search.js", script(book).encode()
+    for picture in book.pictures:
+        yield book.addresses.figure(picture.figure.id).replace(".html", ".svg"), picture.svg
+    for table in book.tables:
+        stem = book.addresses.table(table.id).removesuffix(".html")
+        yield f"{stem}.csv", csv_file.render(table).encode()
+        yield f"{stem}.json", json_file.render(table).encode()
+        yield f"{stem}.md", markdown.render(table, "compare").encode()
+        try:
+            yield f"{stem}.tex", latex.render(table, "paper").encode()
+        except UserError as error:
+            # A label that has no form in LaTeX: the rest of the site is as good as ever.
+            yield f"{stem}.tex", f"% {' '.join(str(error).split())}\n".encode()
+
+
+def pages(book: Book) -> Iterator[Page]:
+    """Every page of the site, the first page first."""
+    yield Page(INDEX, "overview.html", "Overview", overview_page.context(book))
+    yield Page("claims.html", "claims.html", "Claims", overview_page.claims_context(book))
+    yield Page("runs.html", "runs.html", "Runs", overview_page.runs_context(book))
+    yield Page("jobs.html", "jobs.html", "Jobs", overview_page.jobs_context(book))
+    yield Page("checklist.html", "checklist.html", "Reproducibility checklist", {"items": checklist(book)})
+    for table in book.tables:
+        name = f"{wording.title(table)}: {table.id}"
+        yield Page(book.addresses.table(table.id), "table.html", name, table_page.context(book, table))
+    numbers = {(t.id, one.anchor): one for t in book.tables for one in table_page.numbers(book, t)}
+    for picture in book.pictures:
+        figure = picture.figure
+        address = book.addresses.figure(figure.id)
+        image = address.rpartition("/")[2].replace(".html", ".svg")
+        name = f"{figure.title or 'Figure'}: {figure.id}"
+        cells = [_place(book, numbers, place) for place in picture.plan.cells]
+        keys = [(key, book.addresses.job(key)) for key in picture.plan.direct]
+        context = {"figure": figure, "image": image, "cells": [cell for cell in cells if cell], "direct": keys}
+        yield Page(address, "figure.html", name, context)
+    for name in book.runs:
+        yield Page(book.addresses.run(name), "run.html", f"Run {name}", run_page.context(book, name))
+    for key in book.addresses.data:
+        yield Page(book.addresses.data_set(key), "data.html", f"Data {key}", run_page.data_context(book, key))
+
+
+def _place(book: Book, numbers: Mapping[tuple[str, str], Number], place: str) -> dict[str, Any] | None:
+    """A cell that a figure shows; None for a point that no table prints."""
+    table_id, row, column = place.split("/")
+    if table_id not in book.addresses.tables:
+        return None
+    table = book.table(table_id)
+    number = numbers[table_id, f"{row}.{column}"]
+    return {"table": table, "number": number, "href": book.addresses.cell(table_id, table.cell(row, column))}
+
+
+def _before(folder: Path) -> set[str]:
+    """The files of the site that was written here before."""
+    try:
+        listed = json.loads((folder / LISTED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set()
+    names = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
+    return {name for name in names if not name.startswith("/") and ".." not in name.split("/")}
+
+
+def _policy() -> str:
+    """Only what the site itself holds may be loaded or run, and nothing may leave it."""
+    styles, scripts = (_digest(_asset(name)) for name in ("site.css", "site.js"))
+    return (
+        f"default-src 'none'; img-src 'self' data:; style-src '{styles}'; script-src 'self' '{scripts}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("replicate.site"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"wording": wording, "amounts": text, "count": count, "style": _inline("site.css")}
+    environment.globals |= {"behaviour": _inline("site.js")}
+    environment.filters |= {"fragment": fragment}
+    return environment
+
+
+def _inline(name: str) -> Markup:
+    return Markup(_asset(name))
+
+
+@cache
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")

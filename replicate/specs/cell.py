@@ -1,0 +1,159 @@
+"""The address of a cell of a table, and what each cell reads."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import isfinite
+
+from replicate.specs.recipe import Recipe
+from replicate.specs.run import RunsFile, RunSpec
+from replicate.specs.table import (
+    CellSource,
+    ClaimSpec,
+    ColumnSpec,
+    Head,
+    Metric,
+    ReferenceSpec,
+    RowSpec,
+    TableHead,
+    TableSpec,
+)
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CellRef:
+    """A cell of the table; with ``row == '@'`` a reference, with ``row == '='`` the plain number ``column``."""
+
+    row: str
+    column: str
+
+    def __str__(self) -> str:
+        if self.row == "=":
+            return self.column
+        return f"@{self.column}" if self.row == "@" else f"{self.row}.{self.column}"
+
+
+class UnknownSide(ValueError):
+    """A side names something the table does not have: ``args`` are what it is, its name and the known names."""
+
+    def __init__(self, what: str, name: str, known: list[str]) -> None:
+        super().__init__(what, name, known)
+        self.what, self.name, self.known = what, name, known
+
+
+def relation(claim: ClaimSpec) -> tuple[str, str]:
+    """``("above" | "not-below" | "about" | "times", right side)``."""
+    sides = {"above": claim.above, "not-below": claim.not_below, "about": claim.about, "times": claim.times}
+    given = [(name, side) for name, side in sides.items() if side is not None]
+    if len(given) != 1:
+        raise ValueError("a claim has exactly one of: above, not_below, about, times")
+    return given[0]
+
+
+def pairs(table: TableSpec, claim: ClaimSpec) -> list[tuple[CellRef, CellRef]]:
+    """Every comparison of ``claim``. Raises UnknownSide (a name that is not there) or ValueError."""
+    right = relation(claim)[1]
+    sides = (claim.left, right)
+    spread = any(
+        side.startswith("*.") or not (is_number(side) or "." in side or side.startswith("@")) for side in sides
+    )
+    if spread and not claim.where:
+        raise ValueError("'where' must list the columns (or, with '*.column', the rows) to compare")
+    if not spread:
+        return [(_ref(table, claim.left, ""), _ref(table, right, ""))]
+    return [(_ref(table, claim.left, place), _ref(table, right, place)) for place in claim.where]
+
+
+def _ref(table: TableSpec, side: str, place: str) -> CellRef:
+    rows = [row.key for row in table.rows]
+    columns = [column.key for column in table.table.columns if not column.text]
+    if is_number(side):
+        return CellRef("=", side)
+    if side.startswith("@"):
+        return CellRef("@", _known("reference", side[1:], [reference.key for reference in table.references]))
+    row, dot, column = side.partition(".")
+    if row == "*":
+        row = place
+    if not dot:
+        column = place
+    return CellRef(_known("row", row, rows), _known("column", column, columns))
+
+
+def _known(what: str, name: str, known: list[str]) -> str:
+    if name not in known:
+        raise UnknownSide(what, name, known)
+    return name
+
+
+def is_number(side: str) -> bool:
+    """Whether a side of a claim is a number and not a name; ``inf`` and ``nan`` are names."""
+    return bool(_NUMBER.fullmatch(side)) and isfinite(float(side))
+
+
+TOKEN_HEADS: tuple[Head, ...] = ("class", "distillation", "softmax-sum", "logit-mean")
+ACCURACIES: tuple[Metric, ...] = ("top1", "top5", "real", "disagreement", "similarity")
+"""Metrics of a trained network; the others need no training."""
+
+FIELDS: dict[Metric, tuple[str, ...]] = {
+    "architecture": ("parameters", "embed_dim", "heads", "layers", "size"),
+    "similarity": ("input", "input_with_position", "last"),
+    "data": ("train", "test", "classes"),
+    "recipe": (*sorted(Recipe.model_fields), "lr_decay"),
+}
+"""Values of ``field`` by metric; a similarity can also name a layer, counted from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedSource:
+    """Everything that says what one number is. ``against`` is the other network of a disagreement."""
+
+    metric: Metric
+    run: str | None
+    head: Head
+    on: str | None = None
+    field: str | None = None
+    against: tuple[str, Head] | None = None
+
+
+def resolve_source(
+    table: TableHead, row: RowSpec | ReferenceSpec, column: ColumnSpec | None = None
+) -> ResolvedSource | None:
+    """None where neither names what is to be read: the cell is a dash, or printed in the paper only."""
+    # No loop over the three: this is asked for each of 100,000 cells.
+    under: CellSource = table if column is None else column
+    metric = row.metric or under.metric or table.metric
+    if metric is None:
+        return None
+    field = row.field or under.field or table.field
+    on = row.on or under.on or table.on
+    if metric == "disagreement":
+        if column is None or row.run is None or column.run is None:
+            return None
+        return ResolvedSource(metric, row.run, row.head or "class", on, field, (column.run, column.head or "class"))
+    run = (row.runs.get(column.key) if isinstance(row, RowSpec) and column else None) or (
+        _run(row.run, column.run if column else None) or table.run
+    )
+    if isinstance(row, RowSpec) and row.not_run and metric in ACCURACIES:
+        return None
+    if run is None and metric != "data":
+        return None
+    return ResolvedSource(metric, run, row.head or under.head or table.head or "class", on, field)
+
+
+def _run(row: str | None, column: str | None) -> str | None:
+    if row is None:
+        return None if column is None or "{row}" in column else column
+    if column is not None and "{row}" in column:
+        return column.replace("{row}", row)
+    if "{column}" not in row:
+        return row
+    return None if column is None else row.replace("{column}", column)
+
+
+def heads_of(run: RunSpec, runs: RunsFile) -> tuple[Head, ...]:
+    """The heads that a network can be read at."""
+    how = runs.distillation.get(run.distillation) if run.distillation else None
+    return TOKEN_HEADS if how is not None and how.token else ("class",)

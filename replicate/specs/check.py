@@ -1,0 +1,281 @@
+"""Faults that no single entry of a spec shows: unknown names, missing heads, circles, claims that compare nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from pydantic import ValidationError
+
+from replicate.errors import Fault, suggestion
+from replicate.specs.cell import (
+    ACCURACIES,
+    FIELDS,
+    CellRef,
+    ResolvedSource,
+    UnknownSide,
+    heads_of,
+    is_number,
+    pairs,
+    relation,
+    resolve_source,
+)
+from replicate.specs.recipe import Recipe
+from replicate.specs.run import RunsFile, RunSpec
+from replicate.specs.scale import Scale
+from replicate.specs.table import ClaimSpec, Metric, TableSpec, number_of
+from replicate.specs.training_check import check_trainings
+
+COUNTED: tuple[Metric, ...] = ("top1", "top5", "real", "disagreement", "throughput", "ratio")
+MARKED = re.compile(r"\d+(\.\d+)?\s*[^\d\s.,]")
+"""What the paper prints for a number that nothing can be compared with; a plain one in quotes is a slip."""
+
+
+def check_runs(file: str, spec: RunsFile, scale: Scale | None) -> list[Fault]:
+    return [*_runs(file, spec, scale), *(check_trainings(file, spec, scale) if scale is not None else ())]
+
+
+def check_table(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> list[Fault]:
+    return [*_layout(file, spec), *_cells(file, spec, runs, scale), *check_claims(file, spec)]
+
+
+def _unknown(where: str, what: str, name: str, known: Iterable[str], fault: str) -> Iterator[Fault]:
+    names = sorted(known)
+    if name not in names:
+        yield Fault(where, fault, tuple(suggestion(name, names, plural=what)))
+
+
+def _runs(file: str, spec: RunsFile, scale: Scale | None) -> Iterator[Fault]:
+    for name, run in spec.runs.items():
+        where = f'{file}: runs."{name}"'
+        if run.recipe is not None:
+            fault = f"there is no recipe '{run.recipe}'"
+            yield from _unknown(f"{where}.recipe", "recipes", run.recipe, spec.recipes, fault)
+        for field, other in (("init", run.init), ("teacher", run.teacher)):
+            if other is not None:
+                yield from _unknown(f"{where}.{field}", "runs", other, spec.runs, f"there is no run '{other}'")
+                yield from _trainable(f"{where}.{field}", other, spec)
+        if run.distillation is not None:
+            yield from _unknown(
+                f"{where}.distillation",
+                "distillation",
+                run.distillation,
+                spec.distillation,
+                f"there is no distillation '{run.distillation}'",
+            )
+        how = spec.distillation.get(run.distillation) if run.distillation else None
+        if run.teacher is not None and run.distillation is None:
+            yield Fault(where, "'teacher' needs 'distillation': how the student learns from it")
+        if how is not None and (run.teacher is None) != (how.method == "label"):
+            yield Fault(
+                where, f"the distillation '{run.distillation}' {'takes no' if run.teacher else 'needs a'} teacher"
+            )
+        yield from _circle(where, name, spec)
+        if run.recipe is not None and run.recipe in spec.recipes:
+            yield from _changes(f"{where}.change", spec.recipes[run.recipe], run.change)
+        if scale is not None:
+            yield from _bound(where, run, scale, needs_token=how is not None and how.token)
+    if scale is not None:
+        for name, change in scale.recipes.items():
+            where = f"scales/{scale.id}.toml: recipes.{name}"
+            if name in spec.recipes:
+                yield from _changes(where, spec.recipes[name], change)
+            else:
+                yield from _unknown(where, "recipes", name, spec.recipes, f"runs.toml has no recipe '{name}'")
+        for name in scale.released:
+            yield from _published(f'scales/{scale.id}.toml: released."{name}"', name, spec)
+
+
+def _trainable(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
+    if name not in spec.runs or spec.runs[name].trainable:
+        return
+    if spec.runs[name].recipe is None:
+        help = ("give it one in runs.toml, or say with 'not_run' why the number is not made",)
+        yield Fault(where, f"the run '{name}' has no recipe, so it is measured but not trained", help)
+    else:
+        yield Fault(where, f"the run '{name}' has trained = false: its recipe is only read out")
+
+
+def _published(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
+    yield from _unknown(where, "runs", name, spec.runs, f"runs.toml has no run '{name}'")
+    yield from _trainable(where, name, spec)
+    if name in spec.runs and spec.runs[name].weights == "ema":
+        yield Fault(where, f"the run '{name}' is read by its averaged weights, and a published file has one set")
+
+
+def _changes(where: str, recipe: Recipe, change: dict[str, object]) -> Iterator[Fault]:
+    try:
+        Recipe.model_validate(recipe.model_dump() | change)
+    except ValidationError as error:
+        for one in error.errors(include_url=False):
+            field = ".".join(map(str, one["loc"]))
+            if one["type"] == "extra_forbidden":
+                known = tuple(suggestion(field, sorted(Recipe.model_fields), plural="fields"))
+                yield Fault(f"{where}.{field}", f"unknown key '{field}'", known)
+            else:
+                message = one["msg"].removeprefix("Input ").removeprefix("Value error, ")
+                # Pairs are said in full by whoever refuses them.
+                shown = "" if isinstance(one["input"], tuple) else f", got {one['input']!r}"
+                yield Fault(f"{where}.{field}", f"{message}{shown}")
+
+
+def _circle(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
+    for field in ("init", "teacher"):
+        first = getattr(spec.runs[name], field)
+        paths, seen = [[name, first]] if first in spec.runs else [], set()
+        while paths:
+            path = paths.pop()
+            if path[-1] == name:
+                yield Fault(f"{where}.{field}", f"the run starts from itself: {' -> '.join(path)}")
+                break
+            if path[-1] not in seen:
+                seen.add(path[-1])
+                at = spec.runs[path[-1]]
+                paths += [[*path, other] for other in (at.teacher, at.init) if other in spec.runs]
+
+
+def _bound(where: str, run: RunSpec, scale: Scale, needs_token: bool) -> Iterator[Fault]:
+    at = f"the scale '{scale.id}' does not bind"
+    yield from _unknown(f"{where}.model", "models", run.model, scale.models, f"{at} the model '{run.model}'")
+    if needs_token and run.model in scale.models and scale.models[run.model].timm_distilled is None:
+        yield Fault(
+            f"{where}.distillation",
+            f"the model '{run.model}' has no distillation token at the scale '{scale.id}'",
+            ("name its twin with a token there as 'timm_distilled', or use a distillation without token",),
+        )
+    yield from _unknown(f"{where}.data", "data sets", run.data, scale.data, f"{at} the data set '{run.data}'")
+    size = str(run.resolution)
+    yield from _unknown(f"{where}.resolution", "resolutions", size, scale.resolutions, f"{at} the resolution {size}")
+
+
+def _layout(file: str, spec: TableSpec) -> Iterator[Fault]:
+    for what, keys in (
+        ("table.columns", [column.key for column in spec.table.columns]),
+        ("rows", [row.key for row in spec.rows]),
+        ("references", [reference.key for reference in spec.references]),
+    ):
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                yield Fault(f"{file}: {what}[{index}].key", f"'{key}' stands twice")
+    for index, row in enumerate(spec.rows):
+        if is_number(row.key):
+            help = (f"a claim would take it for the number {row.key}; name the row 'at_{row.key}', for example",)
+            yield Fault(f"{file}: rows[{index}].key", f"a key with a letter, got '{row.key}'", help)
+    numbers = [column.key for column in spec.table.columns if not column.text]
+    words = [column.key for column in spec.table.columns if column.text]
+    for key in spec.table.tolerance:
+        if key != "default":
+            yield from _unknown(
+                f"{file}: table.tolerance.{key}", "columns", key, numbers, f"the table has no column '{key}'"
+            )
+    if "default" not in spec.table.tolerance:
+        yield Fault(f"{file}: table.tolerance.default", "this key is required")
+    for index, row in enumerate(spec.rows):
+        places = (("paper", row.paper, numbers), ("runs", row.runs, numbers), ("text", row.text, words))
+        for field, given, known in places:
+            for key in sorted(given):
+                yield from _unknown(
+                    f"{file}: rows[{index}].{field}.{key}",
+                    "columns",
+                    key,
+                    known,
+                    f"the table has no column '{key}'"
+                    if key not in numbers + words
+                    else f"column '{key}' holds " + ("words" if key in words else "numbers"),
+                )
+    for index, note in enumerate(spec.notes):
+        for field, named, known in (
+            ("rows", note.rows, [row.key for row in spec.rows]),
+            ("columns", note.columns, numbers + words),
+        ):
+            for key in named:
+                yield from _unknown(
+                    f"{file}: notes[{index}].{field}",
+                    field,
+                    key,
+                    known,
+                    f"the table has no {field[:-1]} '{key}'",
+                )
+
+
+def _cells(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> Iterator[Fault]:
+    for index, row in enumerate(spec.rows):
+        for column in spec.table.columns:
+            printed = row.paper.get(column.key)
+            metric = row.metric or column.metric or spec.table.metric
+            if isinstance(printed, str) and metric in COUNTED and not MARKED.match(printed):
+                fault = f"should be a number, or one with a mark such as '4.3*', got {printed!r}"
+                yield Fault(f"{file}: rows[{index}].paper.{column.key}", fault)
+            read = None if column.text else resolve_source(spec.table, row, column)
+            if read is not None:
+                yield from check_source(f"{file}: rows[{index}]", f"cell {row.key}.{column.key}", read, runs, scale)
+    for index, reference in enumerate(spec.references):
+        read = resolve_source(spec.table, reference)
+        where = f"{file}: references[{index}]"
+        if read is None:
+            yield Fault(where, "names nothing to be read: 'run' and 'metric' are needed")
+        else:
+            yield from check_source(where, f"reference {reference.key}", read, runs, scale)
+
+
+def check_source(where: str, what: str, read: ResolvedSource, runs: RunsFile, scale: Scale | None) -> Iterator[Fault]:
+    """Faults of one reading: its run, head, field and data set."""
+    for name, head in ((read.run, read.head), read.against or (None, read.head)):
+        if name is None:
+            continue
+        if name not in runs.runs:
+            yield from _unknown(f"{where}.run", "runs", name, runs.runs, f"{what}: there is no run '{name}'")
+        elif head != "truth" and head not in heads_of(runs.runs[name], runs):
+            known: tuple[str, ...] = heads_of(runs.runs[name], runs)
+            yield Fault(
+                f"{where}.head",
+                f"{what}: the network of run '{name}' has no head '{head}'",
+                (f"heads: {', '.join(known)}", "only runs with a distillation token have the other heads"),
+            )
+        elif read.metric in ACCURACIES:
+            yield from _trainable(f"{where}.run", name, runs)
+            if read.metric == "similarity" and len(heads_of(runs.runs[name], runs)) == 1:
+                yield Fault(f"{where}.run", f"{what}: the network of run '{name}' has one token, got 'similarity'")
+        elif read.metric == "recipe" and runs.runs[name].recipe is None:
+            yield Fault(f"{where}.run", f"{what}: the run '{name}' has no recipe to be read")
+    fields = FIELDS.get(read.metric, ())
+    layer = read.metric == "similarity" and (read.field or "").isdigit()
+    if fields and not layer and read.field not in fields:
+        fault = f"{what}: the metric '{read.metric}' needs a field" + (f", got '{read.field}'" if read.field else "")
+        yield Fault(f"{where}.field", fault, tuple(suggestion(read.field or "", fields, plural="fields")))
+    if read.metric in ("real", "data") and read.on is None:
+        yield Fault(f"{where}.on", f"{what}: the metric '{read.metric}' needs the data set it is about")
+    if read.on is not None and scale is not None:
+        fault = f"{what}: the scale '{scale.id}' does not bind the data set '{read.on}'"
+        yield from _unknown(f"{where}.on", "data sets", read.on, scale.data, fault)
+
+
+def check_claims(file: str, spec: TableSpec) -> Iterator[Fault]:
+    """Names of a claim that lead nowhere, and ratios that cannot be taken."""
+    for index, claim in enumerate(spec.claims):
+        where = f"{file}: claims[{index}]"
+        try:
+            yield from _ratios(where, spec, claim)
+        except UnknownSide as error:
+            known = tuple(suggestion(error.name, error.known, plural=f"{error.what}s"))
+            yield Fault(where, f"the table has no {error.what} '{error.name}'", known)
+        except ValueError as error:
+            yield Fault(where, str(error))
+
+
+def _ratios(where: str, spec: TableSpec, claim: ClaimSpec) -> Iterator[Fault]:
+    """Of a comparison by ratio, as of two rates, the right side is what is divided by."""
+    printed: dict[CellRef, float | None] = {
+        CellRef(row.key, column): number_of(value) for row in spec.rows for column, value in row.paper.items()
+    } | {CellRef("@", reference.key): reference.paper for reference in spec.references}
+    rates = {
+        CellRef(row.key, column.key)
+        for row in spec.rows
+        for column in spec.table.columns
+        if (row.metric or column.metric or spec.table.metric) == "throughput"
+    }
+    kind, both = relation(claim)[0], pairs(spec, claim)
+    if kind == "times" or (kind == "above" and any(ref in rates for one in both for ref in one)):
+        for right in dict.fromkeys(right for _, right in both):
+            if (float(right.column) if right.row == "=" else printed.get(right)) == 0:
+                yield Fault(where, f"compares by ratio: the right side should not be 0, got '{right}'")

@@ -1,0 +1,147 @@
+"""A TOML file to a checked value; whatever is wrong with it is collected in the house form, with its place."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ValidationError
+
+from replicate.errors import Fault, suggestion
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_toml(path: Path, faults: list[Fault]) -> dict[str, Any] | None:
+    """The file as it stands, or None with a fault added to ``faults``."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if text.startswith("\ufeff"):
+            faults.append(Fault(shown_path(path), "begins with a byte-order mark; save it as UTF-8 without one"))
+            # The rest is read, for its own faults.
+            text = text[1:]
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        faults.append(Fault(shown_path(path), f"not TOML: {error}"))
+    except UnicodeDecodeError as error:
+        faults.append(Fault(shown_path(path), f"not UTF-8: {error.reason} at byte {error.start}"))
+    except OSError as error:
+        faults.append(Fault(shown_path(path), f"cannot be read: {error.strerror}"))
+    return None
+
+
+def read(path: Path, model: type[M], faults: list[Fault]) -> M | None:
+    """The file as a ``model``, or None with its faults added to ``faults``."""
+    raw = read_toml(path, faults)
+    return None if raw is None else validated(path, model, raw, faults)
+
+
+def validated(path: Path, model: type[M], raw: dict[str, Any], faults: list[Fault]) -> M | None:
+    """``raw`` as a ``model``, or None with every fault added to ``faults`` in the house form."""
+    try:
+        # Strict mode refuses a list where a tuple is meant; TOML has lists only.
+        return model.model_validate(_tuples(raw))
+    except ValidationError as error:
+        found: list[dict[str, Any]] = [dict(one) for one in error.errors(include_url=False)]
+        # A list whose only entry is at fault counts as empty too: that is said of the entry alone.
+        deeper = {one["loc"][:depth] for one in found for depth in range(len(one["loc"]))}
+        faults += [_fault(path, model, one) for one in found if one["type"] != "too_short" or one["loc"] not in deeper]
+        return None
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value
+
+
+def _fault(path: Path, model: type[BaseModel], error: dict[str, Any]) -> Fault:
+    # pydantic adds a last step "[key]" where a name itself is at fault.
+    loc = error["loc"][:-1] if error["loc"][-1:] == ("[key]",) else error["loc"]
+    where = f"{shown_path(path)}: {_dotted(loc)}" if loc else shown_path(path)
+    kind, got = error["type"], error.get("input")
+    if kind == "extra_forbidden":
+        known = _fields_at(model, loc[:-1])
+        return Fault(where, f"unknown key '{loc[-1]}'", tuple(suggestion(str(loc[-1]), known, plural="keys")))
+    if kind == "missing":
+        return Fault(where, "this key is required")
+    message = str(error["msg"]).removeprefix("Input ").removeprefix("Value error, ")
+    if kind == "tuple_type":
+        message = "should be a list"
+    shown = "" if isinstance(got, dict | tuple) else f", got {got!r}"
+    near = suggestion(str(got), _expected(error), plural="") if kind == "literal_error" else []
+    return Fault(where, f"{message}{shown}", tuple(line for line in near if line.startswith("did you mean")))
+
+
+def _expected(error: dict[str, Any]) -> list[str]:
+    """The words that pydantic lists as the ones allowed."""
+    return re.findall(r"'([^']*)'", error["ctx"]["expected"])
+
+
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in loc:
+        plain = isinstance(part, str) and part.replace("_", "").replace("-", "").isalnum()
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if plain else f'."{part}"'
+    return text.lstrip(".")
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Field names allowed at ``loc``: walks the JSON schema, which knows about nesting, lists and unions."""
+    schema = model.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in loc:
+        node = _resolve(schema, node)
+        if isinstance(part, int):
+            node = node.get("items", {})
+        elif part in node.get("properties", {}):
+            node = node["properties"][part]
+        elif isinstance(node.get("additionalProperties"), dict):
+            node = node["additionalProperties"]
+        elif "discriminator" in node:
+            node = {"$ref": node["discriminator"]["mapping"].get(part, "#")}
+    return sorted(_resolve(schema, node).get("properties", {}))
+
+
+def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    for option in node.get("anyOf", ()):
+        if option.get("type") != "null":
+            node = option
+    while "$ref" in node:
+        found: Any = schema
+        for step in node["$ref"].lstrip("#/").split("/"):
+            found = found[step] if step else found
+        node = found
+    return node
+
+
+def shown_path(path: Path) -> str:
+    """The path as a user would type it: from its parent folder on."""
+    return f"{path.parent.name}/{path.name}" if path.parent.name else str(path)
+
+
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_MADE_OF = "letters, digits, '.', '_' and '-', a letter or digit first"
+
+
+def _word(name: str) -> str:
+    if not _WORD.fullmatch(name):
+        raise ValueError(f"a name that can be part of a folder's: {_MADE_OF}")
+    return name
+
+
+def _words(name: str) -> str:
+    if not all(_WORD.fullmatch(part) for part in name.split("/")):
+        raise ValueError(f"a name, or several with '/' between: {_MADE_OF}")
+    return name
+
+
+Word = Annotated[str, AfterValidator(_word)]
+"""Of a model, a data set or a distillation: the keys of jobs are made of them, and a key is a folder's name."""
+
+RunName = Annotated[str, AfterValidator(_words)]
+"""``deit-b-224/token``: words with slashes between. No folder has it, but addresses of pages do."""

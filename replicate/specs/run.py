@@ -1,0 +1,119 @@
+"""The networks to be trained, each declared once in tables/runs.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from replicate.errors import suggestion
+from replicate.specs.file import RunName, Word
+from replicate.specs.recipe import Distillation, Evaluation, Recipe, Strict
+
+
+class RunSpec(Strict):
+    """One network: a model trained with a recipe on a data set, from scratch or from another run.
+
+    ``model`` and ``data`` are logical names that the scale binds; ``resolution`` is the paper's, in pixels,
+    likewise. ``change`` replaces single fields of the recipe. ``distillation`` names how ``teacher`` is used.
+    Starting from a run with ``weights = "ema"`` starts from its averaged weights.
+    """
+
+    model: str
+    recipe: str | None = None
+    """None: the network is only measured, since the paper took its accuracy from elsewhere."""
+    data: str = "imagenet"
+    resolution: int = 224
+    init: str | None = None
+    teacher: str | None = None
+    distillation: str | None = None
+    weights: Literal["last", "ema"] | None = None
+    """Which weights are evaluated, where it is not what ``[evaluation]`` says (Table 8's EMA row)."""
+    change: dict[str, Any] = {}
+    trained: bool = True
+    """False: its recipe is read out beside others, and no data here suit it."""
+
+    @property
+    def trainable(self) -> bool:
+        return self.trained and self.recipe is not None
+
+    @property
+    def method(self) -> str:
+        return self.distillation or "none"
+
+
+class Paper(Strict):
+    """What holds for all tables of the paper."""
+
+    macros: str = "Deit"
+    """What the TeX macro of every number begins with."""
+
+    @field_validator("macros")
+    @classmethod
+    def _letters(cls, macros: str) -> str:
+        if not (macros.isascii() and macros.isalpha()):
+            raise ValueError("letters only, since a TeX name has no others")
+        return macros
+
+
+class RunsFile(Strict):
+    """tables/runs.toml.
+
+    A recipe that ``extends`` another one writes down what differs: in the file, and in a scale likewise.
+    """
+
+    paper: Paper = Paper()
+    evaluation: Evaluation
+    recipes: dict[str, Recipe]
+    """Complete, as they are where a scale changes nothing."""
+    written: dict[str, dict[str, Any]] = {}
+    """The fields of each recipe as its entry writes them. Filled in by reading ``recipes``."""
+    extends: dict[str, str] = {}
+    """The base of each recipe that has one. Filled in likewise."""
+    distillation: dict[Word, Distillation] = {}
+    runs: dict[RunName, RunSpec] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_recipes(cls, raw: Any) -> Any:
+        recipes = raw.get("recipes") if isinstance(raw, dict) else None
+        if not isinstance(recipes, dict) or not all(isinstance(entry, dict) for entry in recipes.values()):
+            return raw
+        for name in ("written", "extends"):
+            if name in raw:
+                raise ValueError(f"{name}: filled in by reading [recipes.*], remove it")
+        extends = {name: entry["extends"] for name, entry in recipes.items() if "extends" in entry}
+        written = {
+            name: {field: value for field, value in entry.items() if field != "extends"}
+            for name, entry in recipes.items()
+        }
+        complete = {name: _layered(chain_of(name, extends, list(recipes)), written) for name in recipes}
+        return raw | {"recipes": complete, "written": written, "extends": extends}
+
+
+def chain_of(name: str, extends: Mapping[str, str], known: Sequence[str]) -> list[str]:
+    """The recipes that ``name`` is made of, its furthest base first."""
+    chain = [name]
+    while chain[0] in extends:
+        base = extends[chain[0]]
+        where = f"recipes.{chain[0]}.extends"
+        if not isinstance(base, str):
+            raise ValueError(f"{where}: should be the name of a recipe, got {base!r}")
+        if base not in known:
+            raise ValueError("\n  ".join([f"{where}: there is no recipe '{base}'", *_near(base, known)]))
+        if base in chain:
+            raise ValueError(f"{where}: the recipe extends itself: {' -> '.join([*reversed(chain), base])}")
+        chain.insert(0, base)
+    return chain
+
+
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    return list(suggestion(name, sorted(known), plural="recipes"))
+
+
+def _layered(chain: Sequence[str], written: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in chain:
+        values |= written[name]
+    return values

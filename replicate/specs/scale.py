@@ -1,0 +1,216 @@
+"""A scale: what the logical names of the specs are bound to (tables/scales/*.toml)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from replicate.specs.file import RunName, Word
+from replicate.specs.recipe import Count, NonNegative, Positive, Probability, Strict
+
+DATA_ROOT = "REPLICATE_DATA"
+"""Environment variable: the folder that holds the data sets which are files on disk."""
+
+Size = Annotated[int, Field(ge=0)]
+"""Images of a split; a data set that is only evaluated on has no training images."""
+
+
+def _plain(args: dict[str, Any]) -> dict[str, Any]:
+    """Keys of jobs are hashes of JSON, which has no dates and nothing that is not finite."""
+    try:
+        json.dumps(args, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("should be finite numbers, words, true or false, and lists of them") from None
+    return args
+
+
+class ShapesData(Strict):
+    """Generated images (`replicate.engine.shapes`); ``size`` is the edge they are drawn at, in pixels."""
+
+    source: Literal["shapes"]
+    version: Literal[2]
+    family: Literal["shapes", "coloured", "flowers", "vehicles", "creatures"] = "shapes"
+    classes: Annotated[int, Field(ge=2, le=40)]
+    size: Count
+    train: Size
+    test: Count
+    seed: Annotated[int, Field(ge=0)]
+    noise: NonNegative = 0.05
+    """Standard deviation of each pixel, where white is 1."""
+    radius: tuple[Positive, Positive] = (0.28, 0.38)
+    """Smallest and largest radius of an object, where the central part of an image has an edge of 1."""
+    label_noise: Probability = 0.0
+    """Share of the test labels that are wrong; training labels never are."""
+    tail: NonNegative = 0.0
+    """Training images of class k in proportion to ``(k + 1) ** -tail``; 0 is equally many."""
+
+
+class DigitsData(Strict):
+    """scikit-learn's 1,797 handwritten digits (8 x 8), enlarged to ``size``."""
+
+    source: Literal["digits"]
+    version: Literal[1]
+    classes: Literal[10]
+    size: Count
+    train: Size
+    test: Count
+    seed: Annotated[int, Field(ge=0)]
+    skip: Size = 0
+    """Digits of the seed's order that are left out before the first."""
+
+
+IN_RELEASE: Mapping[str, tuple[int, int]] = {"inaturalist-2019": (265_213, 3_030)}
+"""Train and test images in a folder data set's release, where Table 6 prints others: either pair is taken."""
+
+
+class FolderData(Strict):
+    """Folders of JPEG files, one a class, under ``$REPLICATE_DATA/<name>/{train,val}``."""
+
+    source: Literal["imagefolder"]
+    version: Literal[1] = 1
+    name: str
+    classes: Count
+    train: Size
+    """0: nothing is trained on it, and there need be no folder ``train``."""
+    test: Count
+
+
+def sizes(name: str, train: int, test: int) -> tuple[tuple[int, int], ...]:
+    """The numbers of train and test images that the folder data set ``name`` may have, the stated ones first."""
+    released = IN_RELEASE.get(name, (train, test))
+    return (train, test), (released[0] if train else 0, released[1])
+
+
+class RealData(Strict):
+    """Corrected labels of the test images of the generated data set ``of`` (the role of ReaL); no images."""
+
+    source: Literal["real"]
+    version: Literal[1] = 1
+    of: str
+    classes: Count
+    dropped: Probability
+    """Share of the images without any right label, which do not count."""
+    seed: Annotated[int, Field(ge=0)]
+
+
+class RealJsonData(Strict):
+    """Published corrected labels, ``$REPLICATE_DATA/<name>/real.json``, of the validation images of ``of``."""
+
+    source: Literal["real-json"]
+    version: Literal[1] = 1
+    name: str
+    of: str
+    classes: Count
+
+
+DataSpec = Annotated[ShapesData | DigitsData | FolderData | RealData | RealJsonData, Field(discriminator="source")]
+
+
+class Model(Strict):
+    """A timm model. ``timm_distilled`` is its twin with a distillation token, None where there is none."""
+
+    timm: str
+    timm_distilled: str | None = None
+    args: Annotated[dict[str, Any], AfterValidator(_plain)] = {}
+    resizable: bool = False
+    """True where the resolution is an argument of the model (``img_size``), as for a ViT."""
+    pos_embed_std: Positive | None = None
+    channels_last: bool = False
+    seconds: dict[str, Positive] = {}
+    """Cost of one training image by the paper's resolution: seconds of one ``processor`` of the scale."""
+
+
+class Measure(Strict):
+    """How throughput is measured at a scale (paper/recipes.md, "Throughput").
+
+    ``paper``: fp32, the largest of ``batches`` that fits, the mean of ``runs``. ``paired``: ``windows`` of
+    ``window_seconds`` each, interleaved with the model ``reference`` in one process.
+    """
+
+    name: Literal["paper", "paired"]
+    batches: tuple[Count, ...]
+    runs: Count = 30
+    windows: Count = 11
+    window_seconds: Positive = 0.05
+    reference: str | None = None
+    reference_resolution: int = 224
+    job_seconds: NonNegative
+    """Expected cost of one measurement."""
+
+
+class Scale(Strict):
+    """One file of tables/scales/. ``extends`` names a scale whose entries this one changes."""
+
+    id: str
+    extends: str | None = None
+    title: str
+    banner: str = ""
+    """Not empty: these numbers are another experiment than the paper's, and nothing is compared with it."""
+    processor: str
+    """What a second of ``seconds`` is a second of, such as ``CPU core`` or ``V100``."""
+    device: Literal["cpu", "auto"] = "auto"
+    """What jobs on this machine compute on: ``auto`` is a GPU where there is one. (On a cluster, what the profile asks
+    for.)"""
+    seconds_source: str = ""
+    """Where the models' ``seconds`` come from; empty where they were measured here."""
+    seed_sd: NonNegative
+    """Standard deviation of a top-1 accuracy (in points) between seeds, for intervals where one seed was run."""
+    seed_sd_source: str
+    head_sd: NonNegative | None = None
+    """Likewise of the difference between two accuracies of one network (its heads, or two metrics of one head), of
+    which a better network lifts both. Where it is not stated: as large as ``seed_sd``, which is on the safe side."""
+    data: dict[Word, DataSpec]
+    resolutions: dict[str, Count]
+    models: dict[Word, Model]
+    recipes: dict[str, dict[str, Any]] = {}
+    """Fields of runs.toml's recipes that have another value at this scale."""
+    released: dict[RunName, Weights] = {}
+    """Published weights of runs, read in place of training them where that was asked for (``--from released``)."""
+    measure: Measure
+    job_seconds: NonNegative = 0.0
+    """What starting a job and writing its result costs on top."""
+    predict_share: Positive = 0.3
+    """Cost of evaluating an image as a share of training on it."""
+
+
+FOLDER = "weights"
+"""In ``$REPLICATE_DATA``: where a file is looked for before it is downloaded."""
+
+_FILE = re.compile(
+    r"(?:https://[A-Za-z0-9._-]+(?::\d+)?/(?:[A-Za-z0-9._~-]+/)*)?"
+    r"(?P<file>[A-Za-z0-9][A-Za-z0-9._-]*-(?P<sha256>[0-9a-f]{8,64})\.(?:pth|safetensors))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """``file`` is its name on disk, ``sha256`` the first digits of its checksum, ``url`` empty where there is none."""
+
+    file: str
+    sha256: str
+    url: str
+
+    @classmethod
+    def of(cls, text: str) -> PublishedFile:
+        """Errors: ValueError for what no `Weights` can be."""
+        found = _FILE.fullmatch(text)
+        if found is None:
+            raise ValueError(
+                "the name of a file or its https address, ending as torch.hub's do in - and the first 8 or more hex "
+                "digits of its SHA-256, then .pth or .safetensors"
+            )
+        return cls(found["file"], found["sha256"], text if "/" in text else "")
+
+
+def _checked(text: str) -> str:
+    PublishedFile.of(text)
+    return text
+
+
+Weights = Annotated[str, AfterValidator(_checked)]
+"""What `PublishedFile.of` reads, as an entry of ``[released]`` writes it."""

@@ -1,0 +1,177 @@
+"""A table of a paper, as its spec file says it: columns, rows, the paper's values, claims and notes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from replicate.specs.recipe import NonNegative, Strict
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Printed = float | str
+"""A number of the paper; or the text of it where the digits are not all there is, such as ``86M``, ``4.3*`` or
+``9/0.5``: see ``number_of``."""
+
+_NUMBER = re.compile(r"([−-]?\d+(?:\.\d+)?)([kM]?)\*?")
+_UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
+
+
+def number_of(printed: Printed | None) -> float | None:
+    """The number that was printed: 86e6 for ``86M``, 4.3 for ``4.3*``, None for ``9/0.5``."""
+    if printed is None or isinstance(printed, float):
+        return printed
+    match = _NUMBER.fullmatch(printed)
+    return float(match[1].replace("−", "-")) * _UNITS[match[2]] if match else None
+
+
+Head = Literal["class", "distillation", "softmax-sum", "logit-mean", "truth"]
+"""``truth`` is no head: the label itself, for disagreement with the ground truth (Table 4)."""
+
+Metric = Literal[
+    "top1",
+    "top5",
+    "real",
+    "disagreement",
+    "throughput",
+    "ratio",
+    "architecture",
+    "similarity",
+    "data",
+    "recipe",
+]
+"""What a cell reads.
+
+- ``top1``, ``top5`` [%]: share of test images whose label is the first choice, or among the first five.
+- ``real`` [%]: share whose first choice is among the corrected labels of the data set ``on`` (ReaL).
+- ``disagreement`` [share]: of test images for which the networks of row and column choose differently.
+- ``throughput`` [images/s]; ``ratio``: the same relative to the scale's reference network.
+- ``architecture``: the fact ``field`` of the built model (``parameters``, ``embed_dim``, ``heads``, ``layers``).
+- ``similarity``: cosine of the two tokens of a network at ``field`` (``input``, ``last``, or after block ``1``, ...).
+- ``data``: the fact ``field`` of the data set ``on`` (``train``, ``test``, ``classes``).
+- ``recipe``: the ingredient ``field`` of the recipe that really runs, as text.
+"""
+
+
+class CellSource(Strict):
+    """What a cell reads. A row overrides its column, which overrides the table.
+
+    ``run``: the network; ``{column}`` in a row's stands for the column's, ``{row}`` in a column's for the row's.
+    ``on``: another data set than the run's.
+    """
+
+    run: str | None = None
+    head: Head | None = None
+    metric: Metric | None = None
+    on: str | None = None
+    field: str | None = None
+
+
+class ColumnSpec(CellSource):
+    """One column; ``text`` columns hold words."""
+
+    key: Name
+    header: str
+    group: str = ""
+    text: bool = False
+    unit: str | None = None
+    decimals: Annotated[int, Field(ge=0, le=6)] | None = None
+    factor: float = 1.0
+    """The printed number is the measured one times this: 1e-6 for millions of parameters."""
+    bold: Literal["none", "max", "min"] | None = None
+
+
+class RowSpec(CellSource):
+    """One row. ``paper`` holds the printed values by column; a column left out is a dash there."""
+
+    key: Name
+    label: str
+    rule: bool = False
+    group: str = ""
+    runs: dict[str, str] = {}
+    """The network by column, where it is not the one that ``run`` says."""
+    text: dict[str, str] = {}
+    paper: dict[str, Printed] = {}
+    source: str | None = None
+    """Where the paper took this row from, if not from its own networks."""
+    not_run: str | None = None
+    """Why nothing here makes the accuracies of this row; its columns of other metrics are still made."""
+
+
+class TableHead(CellSource):
+    """The ``[table]`` block."""
+
+    id: Name
+    number: int | None = None
+    after: int | None = None
+    """For numbers that the paper gives in its text: the table that they follow."""
+    source: str
+    """Version of the paper that every ``paper`` value was copied from."""
+    caption: str
+    unit: str = "%"
+    decimals: Annotated[int, Field(ge=0, le=6)] = 1
+    bold: Literal["none", "max", "min"] = "none"
+    corner: str = ""
+    tolerance: dict[str, NonNegative]
+    """Largest difference from the paper that counts as replicated: ``default``, or by column key."""
+    tolerance_reason: str
+    columns: tuple[ColumnSpec, ...] = Field(min_length=1)
+
+    @property
+    def place(self) -> float:
+        """Where the table stands in the paper: after Table 7 is 7.5, and unknown is last."""
+        if self.number is not None:
+            return float(self.number)
+        return float("inf") if self.after is None else self.after + 0.5
+
+
+class ReferenceSpec(CellSource):
+    """A number that claims need and the table does not print, such as the accuracy of the teacher."""
+
+    key: Name
+    label: str
+    paper: float | None = None
+    source: str = ""
+
+
+class ClaimSpec(Strict):
+    """A sentence of the paper, as comparisons of cells.
+
+    A side is ``row`` (one comparison for each column in ``where``), ``row.column``, ``*.column`` (one comparison
+    for each row in ``where``), ``@reference``, or a plain number.
+    """
+
+    text: str
+    left: str
+    above: str | None = None
+    """The paper says left > this."""
+    not_below: str | None = None
+    """The paper says left is at least as good as this; ``within`` is how much worse still counts."""
+    about: str | None = None
+    """The paper says left and this agree to ``within``."""
+    times: str | None = None
+    """The paper says left is ``factor`` times this; ``within`` is the relative error that still counts."""
+    factor: Annotated[float, Field(gt=0.0)] = 1.0
+    within: NonNegative = 0.0
+    where: tuple[str, ...] = ()
+    see: str = ""
+
+
+class NoteSpec(Strict):
+    """A footnote for some rows or columns (both empty: the whole table), with its evidence."""
+
+    text: str
+    see: str = ""
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+class TableSpec(Strict):
+    """One file of tables/."""
+
+    table: TableHead
+    rows: tuple[RowSpec, ...] = Field(min_length=1)
+    references: tuple[ReferenceSpec, ...] = ()
+    claims: tuple[ClaimSpec, ...] = ()
+    notes: tuple[NoteSpec, ...] = ()

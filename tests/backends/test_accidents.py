@@ -1,0 +1,285 @@
+"""Ctrl-C, kill -9, a second caller, a training that diverges, a disk that fills up: nothing is lost or done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from world import JOBS, JobStates, ended, new_world, processes_of, wait_for
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+EPOCHS = 15
+"""Enough that a training can be interrupted in the middle."""
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[JobStates]:
+    with new_world(tmp_path / "slow", epochs=EPOCHS) as made:
+        yield made
+
+
+def training(world: JobStates) -> Path | None:
+    """The folder of a student in the middle of its training, with a checkpoint."""
+    for path in world.results.glob("train-deit-*/checkpoint-*.safetensors"):
+        if (path.parent / "claim").exists():
+            return path.parent
+    return None
+
+
+def loads_torch(world: JobStates) -> bool:
+    """Is a process of ``world`` in the middle of importing torch?"""
+    for pid in processes_of(world):
+        with suppress(OSError):
+            if "libtorch" in Path(f"/proc/{pid}/maps").read_text():
+                return True
+    return False
+
+
+def worker_of(folder: Path) -> int:
+    return int(json.loads((folder / "claim" / "owner.json").read_text())["pid"])
+
+
+def test_two_callers_on_one_folder(world: JobStates, undisturbed: Any) -> None:
+    callers = [world.start("table", "--id", "tiny", "--workers", "2") for _ in range(2)]
+    done = [ended(caller) for caller in callers]
+    assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
+    assert (world.decisions(), world.weights()) == undisturbed
+    assert world.claims() == []
+    # Every attempt at a job opens its log with a line.
+    attempts = {log.parent.name: log.read_text().count("--- ") for log in world.results.glob("*/log.txt")}
+    assert attempts == dict.fromkeys(attempts, 1)
+    assert len(attempts) == JOBS
+
+
+def test_ctrl_c_stops_all_and_the_next_call_goes_on(slow: JobStates) -> None:
+    caller = slow.start("table", "--id", "tiny", "--workers", "2")
+    folder = wait_for(lambda: training(slow), caller)
+    os.killpg(caller.pid, signal.SIGINT)
+    stopped = ended(caller)
+    assert stopped.returncode == 130
+    assert stopped.stderr.lstrip() == "stopped; what is finished is kept, and the same command goes on from there\n"
+    wait_for(lambda: not processes_of(slow))
+    assert slow.claims() == []
+    (checkpoint, *_) = sorted(folder.glob("checkpoint-*"), reverse=True)
+    assert int(checkpoint.stem.rpartition("-")[2]) > 0
+    seen = slow.json_of("status", "--id", "tiny")
+    assert {job["state"] for job in seen["jobs"]} <= {"done", "absent"}
+    done = slow.table()
+    assert done.returncode == 0, done.stderr
+    assert not list(slow.results.glob("*/checkpoint-*"))
+
+
+def interrupted(world: JobStates, seconds: float = 0.0) -> tuple[subprocess.Popen[str], Path]:
+    """Ctrl-C in the middle of a training whose step takes long: its process stands still. Its checkpoint is to come."""
+    caller = world.start("table", "--id", "tiny", "--workers", "1", REPLICATE_CHECKPOINT_SECONDS="3600")
+
+    def begun() -> Path | None:
+        for path in world.results.glob("train-deit-*/progress.json"):
+            if (path.parent / "claim").exists():
+                return path.parent
+        return None
+
+    folder = wait_for(begun, caller)
+    os.kill(worker_of(folder), signal.SIGSTOP)
+    os.killpg(caller.pid, signal.SIGINT)
+    time.sleep(seconds)
+    assert caller.poll() is None
+    assert not list(folder.glob("checkpoint-*"))
+    return caller, folder
+
+
+def test_ctrl_c_waits_for_a_checkpoint_and_says_so_once(slow: JobStates) -> None:
+    # Longer than it had before it was killed.
+    caller, folder = interrupted(slow, 11)
+    os.kill(worker_of(folder), signal.SIGCONT)
+    stopped = ended(caller)
+    assert stopped.returncode == 130
+    assert stopped.stdout.count("waiting for 1 job to write a checkpoint; Ctrl-C again to kill it\n") == 1
+    assert len(list(folder.glob("checkpoint-*"))) == 1
+    assert slow.claims() == []
+    wait_for(lambda: not processes_of(slow))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_kills(slow: JobStates, number: signal.Signals) -> None:
+    caller, folder = interrupted(slow, 1.5)
+    caller.send_signal(number)
+    stopped = ended(caller)
+    assert stopped.returncode == 130
+    assert "waiting for" not in stopped.stdout
+    assert stopped.stderr.lstrip() == "stopped; what is finished is kept, and the same command goes on from there\n"
+    assert not list(folder.glob("checkpoint-*"))
+    wait_for(lambda: not processes_of(slow))
+
+
+def test_a_signal_that_comes_twice_at_once_is_one(slow: JobStates) -> None:
+    """As `timeout` sends it."""
+    caller, folder = interrupted(slow)
+    caller.terminate()
+    time.sleep(1)
+    os.kill(worker_of(folder), signal.SIGCONT)
+    assert ended(caller).returncode == 130
+    assert len(list(folder.glob("checkpoint-*"))) == 1
+
+
+def test_ctrl_c_while_torch_is_loaded_prints_no_traceback(world: JobStates) -> None:
+    caller = world.start("table", "--id", "tiny", PYTHONUNBUFFERED="1")
+    assert caller.stdout is not None
+    assert caller.stdout.readline() == "10 jobs to run; loading torch (once)\n"
+    wait_for(lambda: loads_torch(world), caller)
+    os.killpg(caller.pid, signal.SIGINT)
+    stopped = ended(caller)
+    assert stopped.returncode == 130
+    assert stopped.stderr.lstrip() == "stopped; what is finished is kept, and the same command goes on from there\n"
+    wait_for(lambda: not processes_of(world))
+
+
+def test_sigterm_does_as_ctrl_c(slow: JobStates) -> None:
+    caller = slow.start("table", "--id", "tiny")
+    wait_for(lambda: training(slow), caller)
+    caller.terminate()
+    assert ended(caller).returncode == 130
+    wait_for(lambda: not processes_of(slow))
+    assert slow.claims() == []
+
+
+def test_a_killed_caller_leaves_no_worker_and_no_claim(slow: JobStates) -> None:
+    """Killed and interrupted trainings go on from their checkpoints to the bytes of an undisturbed one."""
+    caller = slow.start("table", "--id", "tiny", "--workers", "2")
+    folder = wait_for(lambda: training(slow), caller)
+    caller.kill()
+    caller.wait()
+    wait_for(lambda: not processes_of(slow))
+    assert slow.claims() == []
+    # It stopped with a checkpoint; it did not go on to its end.
+    assert list(folder.glob("checkpoint-*"))
+    assert not (folder / "result.json").exists()
+    caller = slow.start("table", "--id", "tiny", "--workers", "1")
+    folder = wait_for(lambda: training(slow), caller)
+    os.kill(worker_of(folder), signal.SIGKILL)
+    done = ended(caller)
+    assert done.returncode == 0, done.stderr
+    lost = f"{folder.name} was lost (its process was killed by signal 9); it goes on from its last checkpoint"
+    assert lost in done.stdout
+    first = slow.decisions(), slow.weights()
+    for path in slow.results.iterdir():
+        path.rename(slow.folder / f"old-{path.name}")
+    assert slow.table().returncode == 0
+    assert (slow.decisions(), slow.weights()) == first
+
+
+def test_a_training_that_diverges(tmp_path: Path) -> None:
+    change = {"deit-s-224/none": {"change": {"lr": 1e30, "warmup_lr": 1e30}}}
+    with new_world(tmp_path / "wild", change) as world:
+        _diverge(world)
+
+
+def _diverge(world: JobStates) -> None:
+    done = world.table()
+    assert done.returncode == 1
+    key = world.key("train-deit-s-224-none")
+    failed = [line for line in done.stderr.splitlines() if line.startswith(f"failed: {key}: diverged: train: ")]
+    assert len(failed) == 1
+    assert " in epoch " in failed[0]
+    assert ", step " in failed[0]
+    assert "  last good checkpoint: " in done.stderr
+    assert f"  log: {world.results}/{key}/log.txt" in done.stderr
+    assert "Traceback" not in done.stderr
+    states = {(cell["row"], cell["column"]): cell["state"] for cell in world.json()["cells"]}
+    assert states == {
+        ("none", "ti_224"): "done",
+        ("none", "s_224"): "failed",
+        ("token", "ti_224"): "done",
+        ("token", "s_224"): "done",
+    }
+    before = (world.results / key / "log.txt").read_text()
+    again = world.table()
+    assert again.returncode == 1
+    assert (world.results / key / "log.txt").read_text() == before
+    assert f"failed: {key}: diverged: " in again.stderr
+    assert world.table("--no-run").returncode == 1
+    retried = world.table("--retry")
+    assert retried.returncode == 1
+    assert len((world.results / key / "log.txt").read_text()) > len(before)
+
+
+def test_a_result_edited_between_two_calls(world: JobStates, undisturbed: Any) -> None:
+    assert world.table().returncode == 0
+    damaged = {
+        "predict-deit-ti-224-none": "decisions.npz",
+        "train-regnety": "model.safetensors",
+        "predict-deit-s-224-token": "result.json",
+    }
+    for prefix, name in damaged.items():
+        path = world.results / world.key(prefix) / name
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    looked = world.table("--no-run")
+    assert looked.returncode == 3
+    done = world.table()
+    assert done.returncode == 0, done.stderr
+    for prefix, name in damaged.items():
+        said = f"{world.key(prefix)}/{name}: cut short or edited (its checksum does not fit)"
+        assert f"damaged: {said}\n" in looked.stderr
+        assert f"{said}; computing it again\n" in done.stdout
+    assert "[3/3] " in done.stdout
+    assert (world.decisions(), world.weights()) == undisturbed
+    assert len(list((world.results / ".aside").iterdir())) == 3
+
+
+@pytest.mark.parametrize(("prefix", "name"), [("train-regnety", "result.json"), ("predict-deit-ti", "decisions.npz")])
+def test_a_result_that_cannot_be_read_between_two_calls(world: JobStates, prefix: str, name: str) -> None:
+    """A folder in its place stands for whatever a file system may answer."""
+    assert world.table().returncode == 0
+    path = next(world.results.glob(f"{prefix}*/{name}"))
+    before = {log: log.read_text() for log in world.results.glob("*/log.txt")}
+    kept = path.rename(world.folder / "kept")
+    path.mkdir()
+    for arguments in ((), ("--no-run",)):
+        done = world.table(*arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"error: {path}: cannot be read, got 'Is a directory'\n")
+        assert "Traceback" not in done.stderr
+    path.rmdir()
+    kept.rename(path)
+    assert world.table().returncode == 0
+    assert not (world.results / ".aside").exists()
+    assert {log: log.read_text() for log in world.results.glob("*/log.txt")} == before
+
+
+def test_json_stays_pure_while_jobs_run(world: JobStates) -> None:
+    done = world.table("--json")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == world.json()
+
+
+@pytest.mark.parametrize("megabytes", [1, 4])
+def test_a_disk_that_fills_up(slow: JobStates, disk: Callable[..., Path], megabytes: int) -> None:
+    """With 1 MB it fills up in the first job, the images; with 4 MB among checkpoints and weights."""
+    place = disk(f"size={megabytes}m")
+    slow.results.symlink_to(place)
+    done = slow.table()
+    assert done.returncode == 1
+    assert f"disk full: {slow.results} has no room; make some and call again, nothing is lost" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert slow.claims() == []
+    kept = {path.parent.name: path.read_bytes() for path in place.glob("*/result.json")}
+    assert (len(kept) > 0) == (megabytes > 1)
+    subprocess.run(["mount", "-o", "remount,size=64m", str(place)], check=True)
+    again = slow.table()
+    assert again.returncode == 0, again.stderr
+    assert f"{10 - len(kept)} jobs to run" in again.stdout
+    for key, body in kept.items():
+        assert (place / key / "result.json").read_bytes() == body

@@ -1,0 +1,69 @@
+"""A table whose images are files on disk, trained on this machine: as at paper scale, in small."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from world import JOBS, JobStates, new_world
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+from PIL import Image
+
+FOLDER = {"source": "imagefolder", "name": "stripes", "classes": 2, "train": 64, "test": 40}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Upright and level stripes as JPEG files of several sizes."""
+    root = tmp_path_factory.mktemp("datasets")
+    draw = np.random.default_rng(7)
+    for part, count in (("train", 32), ("val", 20)):
+        for name in ("level", "upright"):
+            folder = root / "stripes" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                height, width = draw.integers(40, 60, 2)
+                line = np.where(np.arange(64) // 5 % 2, 220, 40)
+                pixels = np.broadcast_to(line[:width] if name == "upright" else line[:height, None], (height, width))
+                noisy = np.clip(pixels + draw.normal(0, 15, (height, width)), 0, 255).astype(np.uint8)
+                Image.fromarray(np.stack([noisy] * 3, axis=2)).save(folder / f"{number:02}.JPEG", quality=90)
+    return root
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> JobStates:
+    return new_world(tmp_path / "world", images=FOLDER)
+
+
+def test_it_is_trained_evaluated_and_rendered(world: JobStates, images: Path, tmp_path: Path) -> None:
+    done = world.table(REPLICATE_DATA=str(images))
+    assert done.returncode == 0, done.stderr
+    cells = world.json()["cells"]
+    assert [cell["images"] for cell in cells] == [40] * 4
+    assert len(list(world.results.glob("*/result.json"))) == JOBS + 1
+    # Evaluating reads the images under val/ alone.
+    before = world.decisions()
+    for path in [*world.results.glob("predict-*"), *world.results.glob("data-imagefolder-val-*")]:
+        shutil.rmtree(path)
+    shutil.copytree(images / "stripes" / "val", tmp_path / "stripes" / "val")
+    again = world.table("--no-train", REPLICATE_DATA=str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert world.decisions() == before
+
+
+def test_without_the_variable_nothing_is_started(world: JobStates) -> None:
+    done = world.table(REPLICATE_DATA="")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: REPLICATE_DATA: the folder that holds the image data sets, got nothing")
+    assert not list(world.results.glob("*"))
+
+
+def test_a_folder_that_is_not_there_fails_the_job_that_lists_it(world: JobStates, tmp_path: Path) -> None:
+    done = world.table(REPLICATE_DATA=str(tmp_path))
+    assert done.returncode == 1
+    assert f"{tmp_path}/stripes: the folder of data set 'stripes', got nothing there" in done.stderr

@@ -1,0 +1,260 @@
+"""What is made of a store and a queue, state by state; without Slurm."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from replicate.backends.slurm import submission
+from replicate.backends.slurm.client import Queue, Row, _indices
+from replicate.backends.slurm.ending import KINDS, kills_counted, meaning
+from replicate.backends.slurm.job_states import JobStates, JobView
+from replicate.backends.slurm.profile import Profile
+from replicate.backends.slurm.step import forgive
+from replicate.backends.slurm.submission import (
+    Task,
+    check_private,
+    comment,
+    note_job,
+    prune,
+    put_away,
+    read_submissions,
+    submission_of,
+    write_map,
+)
+from replicate.backends.slurm.waves import over_time_limit
+from replicate.errors import StoreFault
+from replicate.plan.graph import Graph
+from replicate.plan.job import Job
+from replicate.store.files import write_json
+from replicate.store.lease import Owner
+from replicate.store.store import Store
+
+KEY, AFTER = "train-a", "predict-a"
+
+
+@pytest.fixture
+def graph() -> Graph:
+    graph = Graph()
+    graph.add(Job(KEY, "train", {"kind": "train"}, {}))
+    graph.add(Job(AFTER, "predict", {"kind": "predict"}, {"network": KEY}))
+    return graph
+
+
+@pytest.fixture
+def store(tmp_path: Path, graph: Graph) -> Store:
+    store = Store(tmp_path / "results")
+    for job in graph:
+        store.prepare(job)
+    return store
+
+
+def submit(store: Store, name: str = "sub", job: str = "7") -> None:
+    tasks = {0: [KEY], 1: [AFTER]}
+    folder = write_map(store.root, name, {"kind": "train", "request": {"mem": "2G"}}, tasks)
+    if job:
+        note_job(folder, job)
+
+
+def world(graph: Graph, store: Store, rows: Mapping[str, Row] = {}) -> JobStates:
+    queue = Queue({Task.of(name) or pytest.fail(name): row for name, row in rows.items()})
+    return JobStates(graph, store, queue, read_submissions(store.root), lost_seconds=600)
+
+
+def view(graph: Graph, store: Store, rows: Mapping[str, Row] = {}) -> JobView:
+    return world(graph, store, rows).views[KEY]
+
+
+def test_nothing_was_submitted(graph: Graph, store: Store) -> None:
+    assert view(graph, store).state == "absent"
+
+
+@pytest.mark.parametrize(
+    ("row", "state", "kind", "again"),
+    [
+        (Row("7_0", "PENDING", "Priority"), "pending", "", True),
+        (Row("7_0", "RUNNING", node="n1"), "running", "", True),
+        (Row("7_0", "COMPLETING", node="n1"), "running", "", True),
+        (Row("7_0", "OUT_OF_MEMORY", node="n1"), "failed", "OOM", False),
+        (Row("7_0", "TIMEOUT"), "failed", "time limit", True),
+        (Row("7_0", "NODE_FAIL"), "failed", "node failure", True),
+        (Row("7_0", "CANCELLED"), "absent", "cancelled", True),
+        (Row("7_0", "COMPLETED"), "failed", "no result", True),
+        (Row("7_0", "FAILED"), "failed", "error", True),
+        (Row("7_0", "LOST"), "lost", "lost", True),
+        (Row("7_0", "SOMETHING_NEW"), "failed", "error", True),
+    ],
+)
+def test_states(graph: Graph, store: Store, row: Row, state: str, kind: str, again: bool) -> None:
+    submit(store)
+    found = view(graph, store, {"sub_0": row})
+    assert (found.state, found.kind, found.again) == (state, kind, again)
+
+
+def test_known_to_nobody(graph: Graph, store: Store) -> None:
+    """Lost, unless it gave a sign of life; cancelled, where it never started."""
+    submit(store)
+    assert view(graph, store) == JobView(
+        "absent", "it left the queue before it started", "cancelled", task=Task("sub", 0)
+    )
+    (store.root / ".slurm" / "sub" / "7_0_0_log.out").touch()
+    assert view(graph, store).state == "lost"
+    write_json(store.folder(KEY) / "progress.json", {"epoch": 1})
+    assert view(graph, store).state == "running"
+    os.utime(store.folder(KEY) / "progress.json", (0, 0))
+    assert view(graph, store).state == "lost"
+
+
+def test_submitter_died_before_sbatch(graph: Graph, store: Store) -> None:
+    submit(store, job="")
+    assert view(graph, store).state == "absent"
+
+
+def test_what_waits_for_a_failure_is_blocked(graph: Graph, store: Store) -> None:
+    submit(store)
+    write_json(store.folder(KEY) / "failure.json", {"kind": "diverged", "message": "a loss of nan", "retry": False})
+    found = world(graph, store, {"sub_0": Row("7_0", "FAILED")})
+    assert found.views[KEY].again is False
+    assert found.views[AFTER].state == "blocked"
+    assert found.views[AFTER].why == f"blocked by {KEY}: diverged: a loss of nan"
+
+
+def test_tries_are_counted_and_forgiven(graph: Graph, store: Store) -> None:
+    for n in range(3):
+        submit(store, f"sub{n}", str(n))
+    rows = {f"sub{n}_0": Row(f"{n}_0", "FAILED") for n in range(3)}
+    found = view(graph, store, rows)
+    assert not found.again
+    assert "submitted 3 times" in found.why
+    # Slurm cancels what waits for a failed job: that is no try.
+    assert view(graph, store, rows | {"sub1_0": Row("1_0", "CANCELLED")}).again
+    forgive(store, [KEY])
+    os.utime(store.folder(KEY) / ".retried", (2**32, 2**32))
+    assert view(graph, store, rows) == JobView("absent")
+
+
+def test_memory_told_by_slurmstepd_only(graph: Graph, store: Store) -> None:
+    submit(store)
+    log = store.root / ".slurm" / "sub" / "7_0_0_log.err"
+    log.write_text("slurmstepd: error: StepId=7.0 exceeded memory limit (313565184 > 104857600), being killed\n")
+    found = view(graph, store, {"sub_0": Row("7_0", "FAILED", node="n1")})
+    assert found.kind == "OOM"
+    assert "asked 2G, peak 299M; raise mem in [kinds.train]" in found.why
+
+
+def test_memory_of_the_gpu_is_not_that_of_the_node(graph: Graph, store: Store) -> None:
+    submit(store)
+    log = store.root / ".slurm" / "sub" / "7_0_0_log.err"
+    log.write_text("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n")
+    assert view(graph, store, {"sub_0": Row("7_0", "FAILED", node="n1")}).kind == "error"
+    log.write_text(log.read_text() + "srun: error: n1: task 0: Out Of Memory\n")
+    assert view(graph, store, {"sub_0": Row("7_0", "FAILED", node="n1")}).kind == "OOM"
+
+
+def test_claims_of_tasks_that_ended(graph: Graph, store: Store) -> None:
+    """squeue decides about other hosts; about tasks of other users it says nothing."""
+    submit(store)
+    claim = store.folder(KEY) / "claim"
+    claim.mkdir()
+    owner = Owner("gpu17", 4711, 1, task="sub_0")
+    write_json(claim / "owner.json", {name: getattr(owner, name) for name in Owner.__dataclass_fields__})
+    assert world(graph, store, {"sub_0": Row("7_0", "RUNNING", node="gpu17")}).gone(owner) is False
+    assert world(graph, store, {"sub_0": Row("7_0", "PENDING", "BeginTime")}).gone(owner) is True
+    assert world(graph, store, {"sub_0": Row("7_0", "FAILED")}).gone(owner) is True
+    assert world(graph, store).gone(owner) is True
+    assert world(graph, store).gone(Owner("gpu17", 4711, 1, task="others_0")) is False
+    assert world(graph, store).gone(Owner("login2", 4711, 1)) is False
+
+
+def test_names_in_squeue() -> None:
+    text = comment("table-3", "0123456789ab", ["train-a", "train-b"])
+    assert text == "replicate:table-3:0123456789ab:train-a+1"
+    assert submission_of(text) == "0123456789ab"
+    assert submission_of("replicate-0123456789ab") == "0123456789ab"
+    assert submission_of("(null)") is None
+    assert submission_of("replicate:") is None
+    assert _indices("7_3") == [3]
+    assert _indices("7_[4-6,9%2]") == [4, 5, 6, 9]
+    assert _indices("7") == []
+
+
+def test_folders_that_others_may_write(tmp_path: Path) -> None:
+    folder = tmp_path / "submission"
+    folder.mkdir(mode=0o700)
+    check_private(folder, group=False)
+    folder.chmod(0o777)
+    with pytest.raises(StoreFault, match="writable by nobody else"):
+        check_private(folder, group=False)
+
+
+def test_reasons() -> None:
+    assert meaning("Resources") == "it is next, and waits until enough is free"
+    assert meaning("ReqNodeNotAvail, UnavailableNodes:n[1-4]") == "a node it asks for is down, drained or reserved"
+    assert "limit of your QOS" in meaning("QOSGrpSomethingNew")
+    assert "man squeue" in meaning("Other")
+    assert "OOM" in KINDS
+
+
+def test_kills_counted_by_the_cgroup(tmp_path: Path) -> None:
+    groups = "0::/system.slice/slurmstepd.scope/job_12/step_0/user/task_0\n"
+    folder = tmp_path / groups.strip().split("::/")[1]
+    folder.mkdir(parents=True)
+    (folder / "memory.max").write_text("4000000000\n")
+    (folder / "memory.peak").write_text("3999000000\n")
+    (folder / "memory.events").write_text("oom 1\noom_kill 0\n")
+    assert kills_counted(groups, tmp_path) == ""
+    (folder / "memory.events").write_text("oom 1\noom_kill 1\n")
+    assert kills_counted(groups, tmp_path) == "asked 4.0 GB, peak 4.0 GB"
+    assert kills_counted("0::/user.slice\n", tmp_path) == ""
+
+
+def test_old_submissions_are_pruned(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission, "_KEPT", 2)
+    for age, name in enumerate(("new", "young", "month", "year")):
+        submit(store, name)
+        put_away(next(one for one in read_submissions(store.root) if one.name == name))
+        then = time.time() - (0, 86400, 20 * 86400, 365 * 86400)[age]
+        os.utime(store.root / ".slurm" / "old" / name, (then, then))
+    prune(store.root)
+    assert sorted(path.name for path in (store.root / ".slurm" / "old").iterdir()) == ["month", "new", "young"]
+    # Few are kept however old they are.
+    for path in (store.root / ".slurm" / "old").iterdir():
+        os.utime(path, (0, 0))
+    prune(store.root)
+    assert len(list((store.root / ".slurm" / "old").iterdir())) == 2
+
+
+def test_jobs_that_cannot_end_in_time() -> None:
+    profile = Profile.model_validate(
+        {
+            "name": "lab",
+            "python": "/usr/bin/python3",
+            "paths": {"shared": "/shared"},
+            "sbatch": {"time": 60},
+            "kinds": {"train": {"time": 600, "nodes": 2, "ntasks_per_node": 4}},
+            "requeue": 1,
+        }
+    )
+    fits = Job("train-fits", "train", {}, {}, seconds=8 * 20 * 3600.0)
+    long = Job("train-long", "train", {}, {}, seconds=8 * 21 * 3600.0)
+    once = Job("predict-long", "predict", {}, {}, seconds=1.5 * 3600.0)
+    assert list(over_time_limit([fits], profile)) == []
+    assert list(map(str, over_time_limit([fits, long, once], profile))) == [
+        "train-long: expected to take 21.0 h in 8 processes (of the scale's processor), but may take 10.0 h 2 times\n"
+        "  raise ntasks_per_node and gpus_per_node, time, or requeue in slurm/lab.toml for train jobs",
+        "predict-long: expected to take 1.5 h in 1 process (of the scale's processor), but may take 1.0 h\n"
+        "  raise time in slurm/lab.toml for predict jobs",
+    ]
+
+
+def test_maps_are_read_back(store: Store) -> None:
+    submit(store)
+    (found,) = read_submissions(store.root)
+    assert found.tasks == {0: (KEY,), 1: (AFTER,)}
+    assert found.job == "7"
+    assert json.loads((found.folder / "map.json").read_text())["schema"] == 1

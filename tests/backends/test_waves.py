@@ -1,0 +1,91 @@
+"""How jobs become arrays, and what those wait for."""
+
+from __future__ import annotations
+
+from replicate.backends.slurm.submission import Task
+from replicate.backends.slurm.waves import Array, Unit, arrays_of, dependency, levels, units_of
+from replicate.plan.graph import Graph
+from replicate.plan.job import Job
+
+
+def job(key: str, *inputs: str) -> Job:
+    return Job(key, key.split("-")[0], {}, {str(n): name for n, name in enumerate(inputs)})  # type: ignore[arg-type]
+
+
+def table_3(students: int = 3) -> Graph:
+    """A teacher, students that learn from it, their fine-tunings by a second teacher, predictions."""
+    graph = Graph()
+    for one in (job("data"), job("train-t", "data"), job("train-t384", "data", "train-t")):
+        graph.add(one)
+    for n in range(students):
+        graph.add(job(f"train-s{n}", "data", "train-t"))
+        graph.add(job(f"train-f{n}", "data", f"train-s{n}", "train-t384"))
+        graph.add(job(f"predict-f{n}", "data", f"train-f{n}"))
+    return graph
+
+
+def test_levels_follow_the_longest_chain() -> None:
+    graph = table_3(2)
+    waves = levels(graph, graph.jobs, graph.jobs)
+    assert [[one.key for one in wave] for wave in waves] == [
+        ["data"],
+        ["train-t"],
+        ["train-t384", "train-s0", "train-s1"],
+        ["train-f0", "train-f1"],
+        ["predict-f0", "predict-f1"],
+    ]
+
+
+def test_inputs_that_others_imply_are_not_waited_for() -> None:
+    graph = table_3(1)
+    (unit,) = units_of(graph, [graph.jobs["train-f0"]], graph.jobs, pack=1)
+    assert unit.waits == {"train-s0", "train-t384"}
+    (unit,) = units_of(graph, [graph.jobs["train-f0"]], ["train-f0", "train-s0"], pack=1)
+    assert unit.waits == {"train-s0"}
+
+
+def test_elements_pair_and_share_what_all_wait_for() -> None:
+    graph = table_3(3)
+    wave = [graph.jobs[f"train-f{n}"] for n in range(3)]
+    placed = {"train-t384": Task("other", 2), **{f"train-s{n}": Task("students", n + 4) for n in range(3)}}
+    (array,) = arrays_of("train", units_of(graph, wave, graph.jobs, 1), placed.__getitem__, 1000)
+    assert sorted(array.units) == [4, 5, 6]
+    assert array.units[5].jobs[0].key == "train-f1"
+    ids = {"other": "7", "students": "9"}
+    assert dependency(array, placed.__getitem__, ids) == "aftercorr:9,afterok:7_2"
+
+
+def test_arrays_split_at_the_longest() -> None:
+    units = [Unit((job(f"train-{n}"),), frozenset()) for n in range(10)]
+    arrays = arrays_of("train", units, {}.__getitem__, 4)
+    assert [sorted(array.units) for array in arrays] == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1]]
+    assert dependency(arrays[0], {}.__getitem__, {}) == ""
+
+
+def test_two_that_wait_for_the_same_element_do_not_share_an_index() -> None:
+    units = [Unit((job(f"predict-{n}"),), frozenset({f"train-{n // 2}"})) for n in range(4)]
+    placed = {"train-0": Task("a", 0), "train-1": Task("a", 1)}
+    arrays = arrays_of("predict", units, placed.__getitem__, 100)
+    assert [sorted(array.units) for array in arrays] == [[0, 1], [0, 1]]
+    assert {one.key for array in arrays for unit in array.units.values() for one in unit.jobs} == {
+        f"predict-{n}" for n in range(4)
+    }
+
+
+def test_packed_jobs_wait_for_all_of_theirs() -> None:
+    graph = table_3(3)
+    wave = [graph.jobs[f"predict-f{n}"] for n in range(3)]
+    units = units_of(graph, wave, graph.jobs, pack=2)
+    assert [len(unit.jobs) for unit in units] == [2, 1]
+    assert units[0].waits == {"train-f0", "train-f1"}
+    placed = {f"train-f{n}": Task("f", n) for n in range(3)}
+    arrays = arrays_of("predict", units, placed.__getitem__, 100)
+    assert sorted(dependency(array, placed.__getitem__, {"f": "3"}) for array in arrays) == [
+        "aftercorr:3",
+        "afterok:3_0:3_1",
+    ]
+
+
+def test_nothing_is_an_array_of_nothing() -> None:
+    assert arrays_of("train", [], {}.__getitem__, 4) == []
+    assert Array("train").units == {}
