@@ -119,7 +119,9 @@ def test_the_engine_is_imported_inside_functions_of_the_worker_only() -> None:
 
 
 def test_submitit_is_imported_by_backends_only() -> None:
-    wrong = [one for one in imports() if one.module.split(".")[0] == "submitit" and not one.file.startswith("backends/")]
+    wrong = [
+        one for one in imports() if one.module.split(".")[0] == "submitit" and not one.file.startswith("backends/")
+    ]
     assert not wrong
 
 

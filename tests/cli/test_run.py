@@ -23,11 +23,11 @@ def job() -> Job:
 def redone(monkeypatch: pytest.MonkeyPatch, job: Job, summary: dict[str, Any]) -> None:
     """Instead of running ``job`` leave another timing of it."""
 
-    def run_missing(workspace: Any, graph: Any, store: Store, *_: Any, **__: Any) -> run_missing.RunReport:
+    def rewritten(workspace: Any, graph: Any, store: Store, *_: Any, **__: Any) -> run_missing.RunReport:
         finish(store, job, summary, "measure.json", summary | {"windows": [1, 2]})
         return run_missing.RunReport(done=[job.key])
 
-    monkeypatch.setattr(run_missing, "bring_forward", run_missing)
+    monkeypatch.setattr(run_missing, "run_missing", rewritten)
 
 
 @pytest.mark.parametrize(

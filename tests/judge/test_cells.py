@@ -50,7 +50,7 @@ def test_nothing_has_run(plan: Plan, tmp_path: Path) -> None:
     assert cell.reason == "none of its 6 jobs has run"
     assert not table.complete
     assert table.cell("soft", "teacher").shown == "soft"
-    assert all(lease.verdict == "not run" for claim in table.claims)
+    assert all(claim.verdict == "not run" for claim in table.claims)
 
 
 def test_some_have_run(plan: Plan, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from launch.world import new_world
+from backends.world import new_world
 from stage import ROOT, environment
 
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from site_stage import plan_of
 
+from replicate import text
 from replicate.site import curve
 from replicate.site.addresses import file_names
 from replicate.site.recipe import blocks
@@ -122,7 +123,7 @@ def test_ticks_have_the_digits_their_step_needs(low: float, high: float, texts: 
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
+    ("seconds", "shown"),
     [
         (0.04, "0.0 s"),
         (9.94, "9.9 s"),
@@ -133,18 +134,18 @@ def test_ticks_have_the_digits_their_step_needs(low: float, high: float, texts: 
         (7200, "2 h"),
     ],
 )
-def test_seconds(seconds: float, text: str) -> None:
-    assert text.seconds(seconds).replace("\N{NO-BREAK SPACE}", " ") == text
+def test_seconds(seconds: float, shown: str) -> None:
+    assert text.seconds(seconds).replace("\N{NO-BREAK SPACE}", " ") == shown
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (22_000_000, "22 MB")])
-def test_sizes(count: int, text: str) -> None:
-    assert text.size(count).replace("\N{NO-BREAK SPACE}", " ") == text
+@pytest.mark.parametrize(("count", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (22_000_000, "22 MB")])
+def test_sizes(count: int, shown: str) -> None:
+    assert text.size(count).replace("\N{NO-BREAK SPACE}", " ") == shown
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("value", "shown"),
     [(True, "on"), (5e-4, "0.0005"), (1281167, "1,281,167"), ([0.08, 1.0], "0.08, 1"), ("", "none"), ({"a": 1}, "a 1")],
 )
-def test_values(value: object, text: str) -> None:
-    assert text.value(value) == text
+def test_values(value: object, shown: str) -> None:
+    assert text.value(value) == shown

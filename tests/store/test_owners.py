@@ -75,8 +75,8 @@ def test_a_killed_owner_is_healed(tmp_path: Path) -> None:
     code = f"""
 import time
 from pathlib import Path
-from replicate.store import claim
-print(claim.acquire(Path({str(tmp_path)!r})), flush=True)
+from replicate.store import lease
+print(lease.acquire(Path({str(tmp_path)!r})), flush=True)
 time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment()) as process:
