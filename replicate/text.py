@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def count(number: int, noun: str, plural: str = "") -> str:
+def plural(number: int, noun: str, plural: str = "") -> str:
     """``1 job``, ``2 jobs``, ``1,234 jobs``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 

@@ -22,7 +22,7 @@ from replicate.plan.job import Job
 from replicate.specs.scale import DATA_ROOT, PublishedFile, Scale
 from replicate.store.provenance import provenance
 from replicate.store.store import LOG, Store
-from replicate.text import count
+from replicate.text import plural
 
 if TYPE_CHECKING:
     from replicate.judge.table import State
@@ -143,7 +143,7 @@ def _check_possible(jobs: Collection[Job], scale: Scale) -> None:
     mixed = devices.need_gpu(jobs)
     if mixed and not devices.has_gpu(scale):
         raise NotAvailable(
-            f"scale '{scale.id}': a GPU for {count(len(mixed), 'training')} in mixed precision, got a machine without\n"
+            f"scale '{scale.id}': no GPU for {plural(len(mixed), 'training')} in mixed precision\n"
             "  plan, status and table --no-run work here; train on a cluster with --cluster NAME (docs/cluster.md),\n"
             "  or at --scale mini"
         )

@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from replicate.plan.job import RESUMABLE, Job
-from replicate.text import count
+from replicate.text import plural
 
 _POLL = 0.2
 _SPEAKS_AFTER = 3.0
@@ -70,7 +70,7 @@ def stop(running: Sequence[tuple[Job, BaseProcess]], interrupts: Interrupts, sai
         writing = sum(job.kind in RESUMABLE for job, _ in left)
         if silent and writing and not again and elapsed >= _SPEAKS_AFTER:
             them = "it" if writing == 1 else "them"
-            said(f"waiting for {count(writing, 'job')} to write a checkpoint; Ctrl-C again to kill {them}")
+            said(f"waiting for {plural(writing, 'job')} to write a checkpoint; Ctrl-C again to kill {them}")
             silent = False
         connection.wait([process.sentinel for _, process in left], timeout=_POLL)
     for _, process in running:

@@ -13,7 +13,7 @@ from replicate.cli import DONE, FAILED, UNFINISHED
 from replicate.cli.files import DEFAULT, MACROS, Formats, write_tables
 from replicate.cli.workspace import Workspace, with_workspace
 from replicate.errors import NotAvailable
-from replicate.text import STATES, count
+from replicate.text import STATES, plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,7 +129,7 @@ def _show(workspace: Workspace, tables: list[Table], figures: int) -> None:
         title = f"Table {table.number}" if table.number is not None else "text"
         click.echo(f"{table.id:<{width}}  {title:<8}  {_states(table)}")
     folder = workspace.shown(workspace.rendered)
-    written = f"{count(len(tables), 'table')} and {count(figures, 'file')} of figures"
+    written = f"{plural(len(tables), 'table')} and {plural(figures, 'file')} of figures"
     click.echo(f"\n{written} in {folder}; claims: {workspace.call('claims')}")
 
 

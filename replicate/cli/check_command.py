@@ -17,7 +17,7 @@ from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, with_workspace
 from replicate.errors import Fault, SpecError, UnknownName
 from replicate.specs.scale import Scale
-from replicate.text import count
+from replicate.text import plural
 
 if TYPE_CHECKING:
     from replicate.specs.scale import Scale
@@ -60,7 +60,7 @@ def command(workspace: Workspace) -> int:
         "claim": sum(len(spec.claims) for spec in specs.tables.values()),
         "run": len(specs.runs.runs),
     }
-    said = ", ".join(count(number, noun) for noun, number in found.items())
+    said = ", ".join(plural(number, noun) for noun, number in found.items())
     click.echo(f"{said}: no fault at the scale{'s' if len(names) > 1 else ''} {', '.join(names)}")
     return DONE
 

@@ -53,7 +53,7 @@ def command(workspace: Workspace, table_id: str | None, check: bool, markdown: b
 def _show(tables: list[Table], claims: list[Claim], width: int) -> None:
     from replicate.render import claims_page
     from replicate.render.overview import claims_said
-    from replicate.text import count
+    from replicate.text import plural
 
     if tables and tables[0].banner:
         click.echo(f"! {tables[0].banner}\n")
@@ -66,7 +66,7 @@ def _show(tables: list[Table], claims: list[Claim], width: int) -> None:
     here = Counter[str](claim.verdict for claim in claims)
     paper = Counter[str](claim.paper_verdict for claim in claims)
     never = sum(not claim.possible for claim in claims)
-    total = count(len(claims), "claim")
+    total = plural(len(claims), "claim")
     click.echo(f"{total}. Here: {claims_said(here)}. On the paper's own numbers: {claims_said(paper)}.")
     if never:
         verbs = ("rests", "is") if never == 1 else ("rest", "are")

@@ -22,7 +22,7 @@ from replicate.cli.workspace import Amount, Workspace, with_workspace
 from replicate.errors import UserError
 from replicate.plan.job import Job
 from replicate.specs.scale import FolderData, PublishedFile
-from replicate.text import count
+from replicate.text import plural
 
 
 @click.command(name="doctor")
@@ -69,7 +69,7 @@ def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
         entries = [finding.to_dict() for finding in found]
         click.echo(json.dumps({"cluster": profile.name, "findings": entries}, indent=1, ensure_ascii=False))
     else:
-        warned, failed = count(counts["warn"], "warning"), count(counts["fail"], "failure")
+        warned, failed = plural(counts["warn"], "warning"), plural(counts["fail"], "failure")
         click.echo(f"\n{profile.name}: {counts['ok']} ok, {warned}, {failed}")
     return MISTAKE if counts["fail"] else DONE
 

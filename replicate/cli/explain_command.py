@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, complete_table, with_workspace
 from replicate.errors import UnknownName
-from replicate.text import count, number
+from replicate.text import number, plural
 
 if TYPE_CHECKING:
     from replicate.judge.table import Cell, Table
@@ -122,7 +122,7 @@ def _cell_facts(plan: Plan, table: Table, cell: Cell) -> dict[str, Any]:
         "origin": cell.origin,
         "reads": _reads(plan, table, cell),
         "counts": [
-            wording.of_seed(seed, f"{seed.correct} of {count(seed.images, 'image')}")
+            wording.of_seed(seed, f"{seed.correct} of {plural(seed.images, 'image')}")
             for seed in cell.seeds
             if seed.correct is not None and seed.images is not None
         ],
@@ -158,7 +158,7 @@ def _error(plan: Plan, table: Table, cell: Cell) -> str | None:
         return None
     planned = plan.cell(table.id, cell.row, cell.column)
     if cell.spread is not None:
-        over = f"over {count(len(cell.seeds), 'seed')}"
+        over = f"over {plural(len(cell.seeds), 'seed')}"
     elif planned.read is not None and planned.read.metric in ("throughput", "ratio"):
         paired = "reference" in planned.jobs[0].payload["protocol"]
         over = "from the interval of its ratio to the reference network" if paired else "over the times of its runs"

@@ -14,7 +14,7 @@ from replicate.plan.job import Job, Kind
 from replicate.store.files import read_json
 from replicate.store.result import Result
 from replicate.store.store import Store
-from replicate.text import count, number, pairs, said
+from replicate.text import number, pairs, plural, said
 
 Line = tuple[str, str]
 """A word and what it is about."""
@@ -29,7 +29,7 @@ def lines(workspace: Workspace, store: Store, graph: Graph, job: Job) -> list[st
     found = [*_KINDS[job.kind](known, result), *(_made(workspace, result) if result else ())]
     waiting = _waiting(store, graph, job)
     if waiting:
-        missing = f"{count(waiting, 'job')} that it reads {'has' if waiting == 1 else 'have'} no result"
+        missing = f"{plural(waiting, 'job')} that it reads {'has' if waiting == 1 else 'have'} no result"
         found.append(("first", f"{missing}: the command below begins there"))
     found.append(("alone" if state == "done" else "to run it", command(workspace, store, graph, job)))
     head = f"{job.key}  [{'not run' if state == 'absent' else state}]"
@@ -54,7 +54,7 @@ def _waiting(store: Store, graph: Graph, job: Job) -> int:
 def _data(job: Job, result: Result | None) -> Iterator[Line]:
     body = dict(job.payload["data"])
     # No training images: whoever evaluates reads none (`Expander.test_data`).
-    sizes = [count(size, noun) for name, noun in SIZES.items() if (size := body.pop(name, 0))]
+    sizes = [plural(size, noun) for name, noun in SIZES.items() if (size := body.pop(name, 0))]
     yield "sizes", ", ".join([*sizes, f"{body.pop('classes')} classes"])
     yield "data", pairs(body)
     yield from _summary(result)
@@ -119,7 +119,7 @@ def _ratio(ratio: Mapping[str, Any] | None) -> str:
 def _probe(job: Job, result: Result | None) -> Iterator[Line]:
     payload = job.payload
     how = f", {pairs(payload['evaluation'])}" if "evaluation" in payload else ""
-    images = count(payload["images"], "test image")
+    images = plural(payload["images"], "test image")
     yield "run", f"{job.run} (tables/runs.toml)" + ("" if job.seed is None else f", seed {job.seed}")
     yield "probe", f"cosine of the two tokens, {images}, {payload['size']} pixels{how}"
     if result is None:
@@ -163,7 +163,7 @@ def _made(workspace: Workspace, result: Result) -> Iterator[Line]:
         "made by",
         ", ".join(filter(None, [f"commit {made['commit'][:12]}{dirty}", f"Python {made['python']}", pairs(versions)])),
     )
-    yield "on", ", ".join(filter(None, [made["processor"], made["system"], count(made["threads"], "thread")]))
+    yield "on", ", ".join(filter(None, [made["processor"], made["system"], plural(made["threads"], "thread")]))
     seconds = f"{number(cost['wall_seconds'], 3)} s, {number(cost['cpu_seconds'], 3)} s of processors"
     yield "cost", f"{seconds}, {cost['peak_mb']:.0f} MB at most"
     for name, digest in result.files.items():

@@ -12,7 +12,7 @@ from replicate.cli import DONE
 from replicate.cli.progress import duration
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
 from replicate.specs.scale import Scale
-from replicate.text import count
+from replicate.text import plural
 
 if TYPE_CHECKING:
     from replicate.plan.cells import Plan
@@ -80,7 +80,7 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool) -> int:
         return DONE
     width = max((len(job.key) for job in missing), default=0)
     for job in missing:
-        readers = count(served[job.key], "cell") if job.key in served else "figures"
+        readers = plural(served[job.key], "cell") if job.key in served else "figures"
         click.echo(f"{job.key:<{width}}  {duration(job.seconds):>8}  {readers:>8}  {_why(job, states, store)}")
     if missing:
         click.echo()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from replicate.text import count
+from replicate.text import plural
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -64,7 +64,7 @@ class Lines:
     count: int = 0
 
     def __enter__(self) -> Lines:
-        self.said(f"{count(self.total, 'job')} to run; loading torch (once)")
+        self.said(f"{plural(self.total, 'job')} to run; loading torch (once)")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,7 +13,7 @@ import click
 from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, with_workspace
 from replicate.errors import UserError
-from replicate.text import count
+from replicate.text import plural
 
 if TYPE_CHECKING:
     from replicate.judge.table import Table
@@ -56,7 +56,7 @@ def command(workspace: Workspace, serve: bool, port: int, readme: Path | None) -
     else:
         for damage in store.damage.values():
             click.echo(f"damaged: {damage}", err=True)
-        click.echo(f"{workspace.shown(paths[0])}  ({count(len(paths), 'file')})")
+        click.echo(f"{workspace.shown(paths[0])}  ({plural(len(paths), 'file')})")
     return _show(paths[0].parent, port) if serve else DONE
 
 

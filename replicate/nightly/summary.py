@@ -11,7 +11,7 @@ from replicate.nightly.agenda import HOUR, Agenda, DueJob
 from replicate.nightly.changes import Change, Changes
 from replicate.nightly.recheck import Recheck
 from replicate.render.markdown import escape
-from replicate.text import count
+from replicate.text import plural
 
 SCHEMA = 1
 SHOWN = 20
@@ -170,22 +170,22 @@ def _work(summary: Summary) -> list[str]:
     planned = f"{agenda.seconds / HOUR:.3g} processor hours planned, of a budget of {summary.budget:g}"
     lines = ["", "## Work", "", f"- {planned if summary.run else 'nothing was run, settled or recorded, as asked'}"]
     if summary.computed:
-        lines.append(f"- {count(len(summary.computed), 'job')} computed")
+        lines.append(f"- {plural(len(summary.computed), 'job')} computed")
     if summary.submitted:
-        lines.append(f"- {count(len(summary.submitted), 'job')} submitted; a later night finds what they make")
+        lines.append(f"- {plural(len(summary.submitted), 'job')} submitted; a later night finds what they make")
     if summary.rechecks:
         outcomes = [one.outcome for one in summary.rechecks]
         words = {"same": "identical", "within": "measured anew within tolerance", "moved": "different"}
         counted = ", ".join(f"{outcomes.count(name)} {word}" for name, word in words.items() if name in outcomes)
-        lines.append(f"- {count(len(outcomes), 'result')} computed again and compared: {counted}")
+        lines.append(f"- {plural(len(outcomes), 'result')} computed again and compared: {counted}")
     for key, why in list(summary.recovered.items())[:SHOWN]:
         lines.append(f"- `{key}` had ended without a result and goes on: {escape(why)}")
     if agenda.unasked:
-        lines.append(f"- not begun, as `--train` was not asked for: {count(len(agenda.unasked), 'training')}")
+        lines.append(f"- not begun, as `--train` was not asked for: {plural(len(agenda.unasked), 'training')}")
     if agenda.left:
         hours = sum(due.seconds for due in agenda.left) / HOUR
         why = "did not fit into the budget" if summary.run else "due"
-        lines += [f"- {count(len(agenda.left), 'job')} {why} ({hours:.3g} hours):", *_left(agenda.left)]
+        lines += [f"- {plural(len(agenda.left), 'job')} {why} ({hours:.3g} hours):", *_left(agenda.left)]
     shown = [one for one in summary.rechecks if one.outcome != "same"]
     if shown:
         lines += ["", "### Compared and not identical", ""]

@@ -12,7 +12,7 @@ from replicate.render.overview import claims_said
 from replicate.site.book import Book, JobFacts
 from replicate.site.recipe import blocks
 from replicate.store.result import Result
-from replicate.text import count, megabytes, seconds, value
+from replicate.text import megabytes, plural, seconds, value
 
 Answer = Literal["yes", "partly", "no", "not recorded"]
 
@@ -55,7 +55,7 @@ def seeds(book: Book, results: list[Result]) -> Item:
     facts = []
     if trained:
         facts += [
-            f"{count(len(used), 'seed')}: {', '.join(map(str, used))}",
+            f"{plural(len(used), 'seed')}: {', '.join(map(str, used))}",
             f"n = {len(used)} for every number that depends on a seed",
         ]
     teachers = {facts.job.inputs["teacher"] for facts in trained if "teacher" in facts.job.inputs}
@@ -81,9 +81,9 @@ def parameters(book: Book, results: list[Result]) -> Item:
     published = book.jobs_of("weights")
     runs = set(book.runs) - book.plan.specs.scale.released.keys()
     facts = [
-        f"{count(total, 'value')} in the recipes of {count(len(runs), 'run')}, all of them given",
+        f"{plural(total, 'value')} in the recipes of {plural(len(runs), 'run')}, all of them given",
         f"beside {sourced:,} stands who says so; {total - sourced:,} have only what the head of their block says",
-        f"{count(len(listed), 'value')} nobody published: marked unknown, and chosen here"
+        f"{plural(len(listed), 'value')} nobody published: marked unknown, and chosen here"
         if listed
         else "none is marked unknown",
     ]
@@ -102,7 +102,7 @@ def weights(book: Book, results: list[Result]) -> Item:
     facts = []
     if trained:
         facts += [
-            f"the weights of {count(len(stored), 'training')} are stored, each file with its SHA-256",
+            f"the weights of {plural(len(stored), 'training')} are stored, each file with its SHA-256",
             "they are not published: the commands make them again",
         ]
     if published:
@@ -118,7 +118,7 @@ def weights(book: Book, results: list[Result]) -> Item:
 
 
 def _networks(published: list[JobFacts]) -> str:
-    return f"{count(len(published), 'network')} of published weights"
+    return f"{plural(len(published), 'network')} of published weights"
 
 
 def _file(facts: JobFacts) -> tuple[str, str]:
@@ -135,12 +135,12 @@ def checklist(book: Book) -> list[Item]:
 def _hardware(book: Book, results: list[Result]) -> Item:
     machines = Counter(
         f"{made['processor'] or 'processor not named'}, {made['system'] or 'system not named'}, "
-        f"{count(made['threads'], 'thread')} a job"
+        f"{plural(made['threads'], 'thread')} a job"
         for made in _made(results)
     )
     devices = Counter(str(result.summary["device"]) for result in results if result.summary.get("device"))
-    facts = [f"{count(number, 'job')}: {machine}" for machine, number in sorted(machines.items())]
-    facts += [f"{count(number, 'measurement')} on {device}" for device, number in sorted(devices.items())]
+    facts = [f"{plural(number, 'job')}: {machine}" for machine, number in sorted(machines.items())]
+    facts += [f"{plural(number, 'measurement')} on {device}" for device, number in sorted(devices.items())]
     return Item("Computing", "On which hardware was it made?", NEURIPS, _recorded(results), tuple(facts))
 
 
@@ -152,13 +152,13 @@ def _compute(book: Book, results: list[Result]) -> Item:
     facts = []
     if results:
         facts.append(
-            f"{count(len(results), 'job')} took {seconds(wall)} of wall time, {seconds(cpu)} of processor time"
+            f"{plural(len(results), 'job')} took {seconds(wall)} of wall time, {seconds(cpu)} of processor time"
         )
         facts.append(f"the largest job took {megabytes(peak)} of memory")
     if missing:
         left = sum(facts.job.seconds for facts in missing)
         processor = book.plan.specs.scale.processor
-        facts.append(f"{count(len(missing), 'job')} to go, estimated at {seconds(left)} of one {processor}")
+        facts.append(f"{plural(len(missing), 'job')} to go, estimated at {seconds(left)} of one {processor}")
     return Item("Computing", "How much computing did it take?", NEURIPS, _recorded(results), tuple(facts))
 
 
@@ -168,7 +168,7 @@ def _versions(book: Book, results: list[Result]) -> Item:
         + ", ".join(f"{name} {version}" for name, version in sorted(made["packages"].items()) if version)
         for made in _made(results)
     )
-    facts = [f"{count(number, 'job')}: {versions}" for versions, number in sorted(sets.items())]
+    facts = [f"{plural(number, 'job')}: {versions}" for versions, number in sorted(sets.items())]
     if len(sets) > 1:
         facts.append("the results are not all of one environment")
     facts.append("requirements.txt pins every package with its hash")
@@ -180,11 +180,11 @@ def _code(book: Book, results: list[Result]) -> Item:
     commits = Counter(made["commit"] for made in _made(results))
     dirty = sum(made["dirty"] is True for made in _made(results))
     unknown = sum(made["dirty"] is None for made in _made(results))
-    facts = [f"{count(number, 'job')}: commit {commit[:12]}" for commit, number in sorted(commits.items())]
+    facts = [f"{plural(number, 'job')}: commit {commit[:12]}" for commit, number in sorted(commits.items())]
     if dirty:
-        facts.append(f"{count(dirty, 'job')} of them ran with changes that were not committed")
+        facts.append(f"{plural(dirty, 'job')} of them ran with changes that were not committed")
     if unknown:
-        facts.append(f"of {count(unknown, 'job')} the state of the code is not known (no git there)")
+        facts.append(f"of {plural(unknown, 'job')} the state of the code is not known (no git there)")
     answer: Answer = "partly" if dirty or unknown else _recorded(results)
     return Item("Code", "From which state of the code?", NEURIPS, answer, tuple(facts))
 
@@ -242,7 +242,7 @@ def _complete(book: Book, results: list[Result]) -> Item:
     )
     facts = [f"{number} numbers: {state}" for state, number in sorted(cells.items())]
     if failed:
-        facts.append(f"{count(len(failed), 'job')} failed")
+        facts.append(f"{plural(len(failed), 'job')} failed")
     answer: Answer = "yes" if set(cells) <= {"done"} else "partly" if cells["done"] else "no"
     question = "Are all results shown, also failures and what was not run?"
     return Item("Results", question, NEURIPS, answer, tuple(facts), failed)

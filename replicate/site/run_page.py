@@ -11,7 +11,7 @@ from replicate.site.book import Book, JobFacts
 from replicate.site.curve import draw, draw_validation
 from replicate.site.recipe import blocks
 from replicate.specs.run import RunSpec
-from replicate.text import count
+from replicate.text import plural
 
 TITLES = {
     "data": "Data",
@@ -108,7 +108,7 @@ def job(book: Book, facts: JobFacts) -> dict[str, Any]:
         "cost": _cost(facts),
         "made": _made(made) if made else [],
         "files": _files(facts),
-        "served": count(facts.served, "number"),
+        "served": plural(facts.served, "number"),
     }
 
 

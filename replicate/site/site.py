@@ -24,7 +24,7 @@ from replicate.site.checklist import checklist
 from replicate.site.search import script
 from replicate.site.table_page import Number
 from replicate.store.files import write_bytes, write_text
-from replicate.text import count
+from replicate.text import plural
 
 INDEX = "index.html"
 LISTED = "site.json"
@@ -144,7 +144,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"wording": wording, "amounts": text, "count": count, "style": _inline("site.css")}
+    environment.globals |= {"wording": wording, "amounts": text, "count": plural, "style": _inline("site.css")}
     environment.globals |= {"behaviour": _inline("site.js")}
     environment.filters |= {"fragment": fragment}
     return environment

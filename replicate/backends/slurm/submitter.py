@@ -22,7 +22,7 @@ from replicate.plan.graph import Graph
 from replicate.store import lease
 from replicate.store.files import write_text
 from replicate.store.store import FAILURE, Store
-from replicate.text import count
+from replicate.text import plural
 
 if TYPE_CHECKING:
     from replicate.backends.slurm.script import Request
@@ -69,7 +69,7 @@ class Submitter:
         self._room = None if most is None else max(0, most - self.step.world.queue.count)
         if self._room == 0:
             # Not even the test would pass.
-            self.step.notes.append(f"{count(len(todo), 'job')} not submitted yet: the queue is full")
+            self.step.notes.append(f"{plural(len(todo), 'job')} not submitted yet: the queue is full")
             return
         self._test(todo)
         for strain in over_time_limit([self.graph.jobs[key] for key in todo], self.profile):
@@ -97,7 +97,7 @@ class Submitter:
         if left:
             why = "wait for others" if self.profile.chain else "wait for this wave (chain = false)"
             full = self._room is not None and self._room <= 0
-            self.step.notes.append(f"{count(left, 'job')} not submitted yet: {'the queue is full' if full else why}")
+            self.step.notes.append(f"{plural(left, 'job')} not submitted yet: {'the queue is full' if full else why}")
 
     def _can_wait(self, unit: waves.Unit, outside: list[str]) -> bool:
         if any(key in outside or key not in self._placed for key in unit.waits):
@@ -139,7 +139,7 @@ class Submitter:
             self._room -= len(array.units)
         waits = f", after {request.dependency}" if request.dependency else ""
         self.say(
-            f"submitted {job}: {count(len(keys), f'{array.kind} job')} in {count(len(array.units), 'task')}{waits}"
+            f"submitted {job}: {plural(len(keys), f'{array.kind} job')} in {plural(len(array.units), 'task')}{waits}"
         )
 
     def _cut(self, array: waves.Array) -> waves.Array:

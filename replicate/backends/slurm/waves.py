@@ -13,7 +13,7 @@ from replicate.plan.graph import Graph
 from replicate.plan.job import RESUMABLE, Job
 from replicate.specs.recipe import Recipe, check_shares
 from replicate.store.files import canonical
-from replicate.text import count
+from replicate.text import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def over_time_limit(jobs: Sequence[Job], profile: Profile) -> Iterator[TimeLimit
         yield TimeLimitWarning(
             kind,
             f"{worst.key}{others}: expected to take {worst.seconds / processes / HOUR:,.1f} h in "
-            f"{count(processes, 'process', 'processes')} (of the scale's processor), but may take "
+            f"{plural(processes, 'process', 'processes')} (of the scale's processor), but may take "
             f"{limit / HOUR:,.1f} h{f' {lives} times' if lives > 1 else ''}",
             f"raise {names} in slurm/{profile.name}.toml for {kind} jobs",
         )
