@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := OMP_NUM_THREADS=1 $(BIN)/python
 
-.PHONY: help demo readme claims test test-cluster test-faults test-fast lint lock clean cluster-up cluster-down cluster-demo
+.PHONY: help bench demo readme claims test test-cluster test-faults test-fast lint lock clean cluster-up cluster-down cluster-demo
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ HEAVY := tests/engine tests/figures/test_drawn.py tests/nightly/test_nights.py \
 test-fast: env      ## what needs no torch
 	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n 2 -p no:anyio $(addprefix --ignore=,$(HEAVY)) \
 		-m "not torch and not latex and not slurm and not browser and not drawn"
+
+bench: env      ## the quick benchmarks in one table (2 minutes on an idle machine); the others: docs/benchmarks.md
+	$(RUN) benchmarks
 
 lint: env      ## style and types
 	$(BIN)/ruff check replicate tests benchmarks

@@ -1,7 +1,7 @@
 """What one training image costs at mini scale: the `seconds` of the models in tables/scales/mini.toml.
 
     python -m replicate all
-    python benchmarks/cost.py
+    python benchmarks/cost.py [--smallest]
 
 CPU-seconds of the stored trainings without a teacher, by model and the paper's resolution: the median over runs of
 (CPU-seconds - starting the job) / images, where images are those trained on, and those of the data set in as many
@@ -11,6 +11,9 @@ what was planned for them.
 
 from __future__ import annotations
 
+import argparse
+import sys
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 from statistics import median
@@ -20,13 +23,28 @@ from replicate.plan.cells import plan_tables
 from replicate.specs.load import load
 from replicate.store.store import Store
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from stage import fill, plan_of  # noqa: E402
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smallest", action="store_true", help="of made-up results of Table 3")
+    if not parser.parse_args().smallest:
+        show(Store(ROOT / "results"))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        for job in plan_of().graph:
+            fill(store, job)
+        show(store)
+
+
+def show(store: Store) -> None:
     specs = load(ROOT / "tables", "mini")
     plan = plan_tables(specs, specs.ordered, (0,))
-    store = Store(ROOT / "results")
     found: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
     planned = taken = 0.0
     for job in with_figures(plan):

@@ -1,10 +1,13 @@
 """Memory and time of evaluating DeiT-B at 384 pixels on one core, by the images that are computed at a time.
 
-``python benchmarks/evaluation.py``: a process for each, about three minutes.
+    python benchmarks/evaluation.py [--smallest]
+
+A process for each, about three minutes.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import subprocess
@@ -15,28 +18,37 @@ IMAGES = (7, 32, 64)
 SIZE = 384
 
 
-def measure(images: int) -> None:
-    """One row, in this process."""
+def measure(images: int, size: int) -> None:
+    """One row, in this process. DeiT-Ti in place of B where the images are smaller than those of ImageNet."""
     import torch
 
     from replicate.engine import models
 
     torch.set_num_threads(1)
-    model = {"name": "b", "timm": "deit_base_patch16_384", "args": {}, "resizable": True}
-    network = models.build(model | {"pos_embed_std": None, "channels_last": False}, SIZE, 1000).eval()
+    name = "deit_base_patch16_384" if size == SIZE else "deit_tiny_patch16_224"
+    model = {"name": "b", "timm": name, "args": {}, "resizable": True}
+    network = models.build(model | {"pos_embed_std": None, "channels_last": False}, size, 1000).eval()
     with torch.no_grad():
         begun = time.perf_counter()
-        models.heads(network, torch.zeros(images, 3, SIZE, SIZE))
+        models.heads(network, torch.zeros(images, 3, size, size))
         seconds = (time.perf_counter() - begun) / images
     gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{images:3} images at a time: {gigabytes:.2f} GB, {seconds:.2f} s an image")
+    print(f"| {images} | {gigabytes:.2f} GB | {seconds:.2f} |")
 
 
 def main() -> None:
-    for images in IMAGES:
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        subprocess.run([sys.executable, __file__, str(images)], check=True, env=environment)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smallest", action="store_true", help="one image of 32 pixels, of DeiT-Ti")
+    parser.add_argument("--row", nargs=2, type=int, help=argparse.SUPPRESS)
+    call = parser.parse_args()
+    if call.row:
+        measure(*call.row)
+        return
+    print("| images at a time | peak memory | seconds an image |\n|---|---|---|", flush=True)
+    for images in (1,) if call.smallest else IMAGES:
+        row = ("--row", str(images), str(32 if call.smallest else SIZE))
+        subprocess.run([sys.executable, __file__, *row], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
 if __name__ == "__main__":
-    measure(int(sys.argv[1])) if sys.argv[1:] else main()
+    main()

@@ -1,6 +1,6 @@
 """Processor seconds to plan a synthetic table of 100,000 cells, and to read its states from an empty results folder.
 
-    python benchmarks/plan.py [CELLS] [CELLS A NETWORK]
+    python benchmarks/plan.py [CELLS] [CELLS A NETWORK] [--smallest]
 
 Target: 2 s for the plan. A network is read by 8 cells (4 heads, top-1 and top-5; 1.4 in Table 3), and each means
 two jobs, its training and its decisions; all are distilled from one teacher.
@@ -8,9 +8,9 @@ two jobs, its training and its decisions; all are distilled from one teacher.
 
 from __future__ import annotations
 
+import argparse
 import gc
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,6 +24,7 @@ READINGS = [
     (metric, head) for metric in ("top1", "top5") for head in ("class", "distillation", "softmax-sum", "logit-mean")
 ]
 ROOT = Path(__file__).resolve().parents[1]
+CELLS, FEW = 100_000, 80
 
 
 def synthetic(cells: int, shared: int) -> Specs:
@@ -52,8 +53,23 @@ def synthetic(cells: int, shared: int) -> Specs:
 
 
 def main() -> None:
-    cells = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    shared = int(sys.argv[2]) if len(sys.argv) > 2 else 8
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cells", nargs="?", type=int, default=CELLS)
+    parser.add_argument("shared", nargs="?", type=int, default=8, metavar="cells_a_network")
+    parser.add_argument("--smallest", action="store_true", help=f"{FEW} cells")
+    call = parser.parse_args()
+    print("| | |\n|---|---|")
+    for name, value in measured(FEW if call.smallest else call.cells, call.shared).items():
+        print(f"| {name} | {value} |")
+
+
+def quick(smallest: bool) -> dict[str, str]:
+    """Only the plan itself, of both kinds of table: memory is that of the process, whatever ran in it before."""
+    cells = FEW if smallest else CELLS
+    return {f"{cells:,} cells, {shared} a network": measured(cells, shared)["plan"] for shared in (8, 1)}
+
+
+def measured(cells: int, shared: int) -> dict[str, str]:
     specs = synthetic(cells, shared)
     started = time.process_time()
     plan = plan_tables(specs, ["synthetic"], [0])
@@ -67,11 +83,14 @@ def main() -> None:
         states = store.states(plan.graph.jobs)
     looked = time.process_time()
     assert len(urgency) == len(served) == len(states)
-    print(f"{cells:,} cells, {len(plan.graph):,} jobs")
-    print(f"plan             {planned - started:6.2f} s")
-    print(f"urgency, cells   {counted - planned:6.2f} s")
-    print(f"states on disk   {looked - counted:6.2f} s")
-    print(f"peak memory      {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:6.0f} MB")
+    return {
+        "cells": f"{cells:,}",
+        "jobs": f"{len(plan.graph):,}",
+        "plan": f"{planned - started:.2f} s",
+        "urgency, cells": f"{counted - planned:.2f} s",
+        "states on disk": f"{looked - counted:.2f} s",
+        "peak memory": f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB",
+    }
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Seconds that commands take which run nothing: best and median of several calls, and the fewest processor seconds.
 
-    python benchmarks/startup.py [CALLS]
+    python benchmarks/startup.py [CALLS] [--smallest]
 
 Prints one Markdown row a command, as it is typed. Targets: --help 0.3 s, the second call of `table` 0.6 s. The results
 folder is filled with made-up decisions, so nothing is trained here. Without compiled modules (PYTHONDONTWRITEBYTECODE)
@@ -9,12 +9,14 @@ everything takes 0.4 s longer.
 
 from __future__ import annotations
 
+import argparse
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,19 +53,34 @@ def seconds(arguments: tuple[str, ...], folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    calls = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("calls", nargs="?", type=int, default=7)
+    parser.add_argument("--smallest", action="store_true", help="one call of the first and the last command")
+    call = parser.parse_args()
+    print("| `python -m replicate …` | best | median | processor |\n|---|---|---|---|")
+    for words, times in measured(1 if call.smallest else call.calls, call.smallest):
+        print(f"| `{words}` | {' | '.join(times)} |", flush=True)
+
+
+def quick(smallest: bool) -> dict[str, str]:
+    return {f"`{words}`": times[0] for words, times in measured(1 if smallest else 3, smallest)}
+
+
+def measured(calls: int, smallest: bool) -> Iterator[tuple[str, tuple[str, str, str]]]:
+    """Of each command: best and median wall time, and the fewest processor seconds."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = Store(folder / "results")
         for job in plan_of().graph:
             fill(store, job)
-        print("| `python -m replicate …` | best | median | processor |\n|---|---|---|---|")
-        for arguments in COMMANDS:
+        for arguments in (COMMANDS[0], COMMANDS[-1]) if smallest else COMMANDS:
             taken = [seconds(arguments, folder) for _ in range(calls)]
             walls = [wall for wall, _ in taken]
             used = min(used for _, used in taken)
-            times = f"{min(walls):.2f} s | {statistics.median(walls):.2f} s | {used:.2f} s"
-            print(f"| `{' '.join(arguments)}` | {times} |", flush=True)
+            yield (
+                " ".join(arguments),
+                (f"{min(walls):.2f} s", f"{statistics.median(walls):.2f} s", f"{used:.2f} s"),
+            )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How steady the miniature is: undistilled students of several seeds, under changes of tables/scales/mini.toml.
 
-    OMP_NUM_THREADS=1 python benchmarks/steadiness.py [--seeds 0,1,2,3] [--workers 2] [CHANGES ...]
+    OMP_NUM_THREADS=1 python benchmarks/steadiness.py [--seeds 0,1,2,3] [--workers 2] [--smallest] [CHANGES ...]
 
 CHANGES are TOML lines, such as "recipes.deit.mix_prob = 0.5" (several, separated by ';', are one candidate). Without
 any, the scale as it is. Trained on other images than the tables' (another data seed, so another test set), and only
@@ -13,6 +13,7 @@ import argparse
 import tempfile
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -20,13 +21,14 @@ from typing import Any
 from replicate.backends.local import LocalRun
 from replicate.plan.expand import Expander
 from replicate.plan.job import Job
-from replicate.specs.load import Specs, load
+from replicate.specs.load import load
 from replicate.specs.scale import Scale
 from replicate.store.result import Result
 from replicate.store.store import Store
 
 RUNS = {"Ti": "deit-ti-224/none", "S": "deit-s-224/none", "B": "deit-b-224/none"}
 OTHER_IMAGES = "data.imagenet.seed = 77"
+SMALLEST = "data.imagenet.train = 64; data.imagenet.test = 50; recipes.deit.epochs = 2; recipes.deit.warmup_epochs = 1"
 
 
 class Silent:
@@ -45,22 +47,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2,3")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--smallest", action="store_true", help="two seeds of Ti, on 64 images in two epochs")
     parser.add_argument("changes", nargs="*", default=[""])
     call = parser.parse_args()
     seeds = [int(seed) for seed in call.seeds.split(",")]
-    names = ["change", *(f"{name}: {what}" for name in RUNS for what in ("top-1", "mean", "sd", "CPU s"))]
+    runs, changes = RUNS, call.changes
+    if call.smallest:
+        seeds, runs, changes = [0, 1], {"Ti": RUNS["Ti"]}, [SMALLEST]
+    names = ["change", *(f"{name}: {what}" for name in runs for what in ("top-1", "mean", "sd", "CPU s"))]
     print(f"| {' | '.join(names)} |\n|{'---|' * len(names)}")
-    for change in call.changes:
-        print(f"| {change or 'as it is'} | {' | '.join(candidate(change, seeds, call.workers))} |", flush=True)
+    for change in changes:
+        print(f"| {change or 'as it is'} | {' | '.join(candidate(change, runs, seeds, call.workers))} |", flush=True)
 
 
-def candidate(change: str, seeds: list[int], workers: int) -> list[str]:
+def candidate(change: str, runs: Mapping[str, str], seeds: list[int], workers: int) -> list[str]:
     """For each network: its accuracies, their mean and standard deviation, and the mean cost of a training."""
     known = load(Path(__file__).resolve().parents[1] / "tables", "mini")
-    specs = Specs(known.folder, known.tables, known.files, known.runs, changed(known.scale, f"{OTHER_IMAGES};{change}"))
+    specs = replace(known, scale=changed(known.scale, f"{OTHER_IMAGES};{change}"))
     expander = Expander(specs)
     jobs = {
-        name: [(expander.train(run, seed), expander.predict(run, seed)) for seed in seeds] for name, run in RUNS.items()
+        name: [(expander.network(run, seed), expander.predict(run, seed)) for seed in seeds]
+        for name, run in runs.items()
     }
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))

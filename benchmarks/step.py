@@ -1,6 +1,6 @@
 """What AdamW costs in a training step at mini scale: fused, with lists of tensors (foreach), and one tensor at a time.
 
-    OMP_NUM_THREADS=1 python benchmarks/step.py [STEPS]
+    OMP_NUM_THREADS=1 python benchmarks/step.py [STEPS] [--smallest]
 
 One network of DeiT-Ti and of DeiT-B for each way, a batch of random images, cross-entropy of the labels; no data stream
 and no average of the weights. The ways take turns in one process, so that a busy machine slows all alike: median
@@ -9,8 +9,9 @@ processor milliseconds of a whole step and of the optimiser in it, and the media
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -30,16 +31,32 @@ WAYS = {
 }
 WARM = 10
 """Turns that are not counted: the first step of an optimiser makes its moments."""
+STEPS = 200
 
 
 def main() -> None:
-    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("steps", nargs="?", type=int, default=STEPS)
+    parser.add_argument("--smallest", action="store_true", help="one step of Ti")
+    call = parser.parse_args()
+    print("| network | AdamW | ms a step | ratio | ms of the optimiser | ratio |\n|---|---|---|---|---|---|")
+    for words in measured(1, ["Ti"]) if call.smallest else measured(call.steps, list(RUNS)):
+        print(f"| {' | '.join(words)} |", flush=True)
+
+
+def quick(smallest: bool) -> dict[str, str]:
+    found = measured(1, ["Ti"]) if smallest else measured(STEPS // 4, list(RUNS))
+    return {f"{network}, AdamW {way}, a step": f"{whole} ms" for network, way, whole, *_ in found}
+
+
+def measured(steps: int, names: list[str]) -> Iterator[list[str]]:
+    """Rows of the table."""
     torch.set_num_threads(1)
     specs = load(Path(__file__).resolve().parents[1] / "tables", "mini")
     plan = plan_tables(specs, ["distillation_ablation"], (0,))
-    print("| network | AdamW | ms a step | ratio | ms of the optimiser | ratio |\n|---|---|---|---|---|---|")
-    for name, run in RUNS.items():
-        payload, recipe = plan.expander.train(run, 0).payload, plan.expander.recipe(run)
+    for name in names:
+        run = RUNS[name]
+        payload, recipe = plan.expander.network(run, 0).payload, plan.expander.recipe(run)
         size, classes = payload["size"], specs.scale.data["imagenet"].classes
         images = torch.randn(recipe.batch, 3, size, size, generator=torch.Generator().manual_seed(0))
         labels = torch.arange(recipe.batch) % classes
@@ -54,7 +71,7 @@ def main() -> None:
             for part in (0, 1):
                 shown.append(f"{1000 * median(turn[way][part] for turn in turns):.2f}")
                 shown.append(f"{median(turn[way][part] / turn['fused'][part] for turn in turns):.2f}")
-            print(f"| {name} | {way} | {' | '.join(shown)} |", flush=True)
+            yield [name, way, *shown]
 
 
 def step(

@@ -1,6 +1,6 @@
 """How long Table 3 takes at mini scale: the whole of it, and a second call. (The start of a job: job_start.py.)
 
-    python benchmarks/table3.py [--workers 2]
+    python benchmarks/table3.py [--workers 2] [--smallest]
 
 Prints one Markdown row a measurement, with the peak memory of all processes together and the size of the results.
 """
@@ -16,24 +16,33 @@ import threading
 import time
 from pathlib import Path
 
-TABLE = [sys.executable, "-m", "replicate", "table", "--id", "distillation_ablation"]
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = [sys.executable, "-m", "replicate", "table", "--id"]
+TABLE_3 = ["distillation_ablation"]
+SMALLEST = ["untrained", "--scale", "tiny", "--tables", str(ROOT / "tests" / "fixtures" / "old_store" / "tables")]
+"""Three networks of some thousand parameters, each trained and measured or evaluated with torch."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", default="2")
-    workers = parser.parse_args().workers
+    parser.add_argument("--smallest", action="store_true", help="another table, of tiny networks")
+    call = parser.parse_args()
+    workers = call.workers
+    calls = 1 if call.smallest else 5
+    what = "A table of tiny networks" if call.smallest else "Table 3 at mini scale"
     with tempfile.TemporaryDirectory() as folder:
-        command = [*TABLE, "--workers", workers, "--results", f"{folder}/results", "--out", f"{folder}/out"]
+        table = SMALLEST if call.smallest else TABLE_3
+        command = [*TABLE, *table, "--workers", workers, "--results", f"{folder}/results", "--out", f"{folder}/out"]
         whole, peak = timed(command)
-        second = min(timed(command)[0] for _ in range(5))
+        second = min(timed(command)[0] for _ in range(calls))
         results = sorted(Path(folder, "results").glob("*/result.json"))
         costs = [json.loads(path.read_text())["cost"] for path in results]
         disk = sum(path.stat().st_size for path in Path(folder, "results").rglob("*") if path.is_file())
         print("| what | measured |\n|---|---|")
-        print(f"| Table 3 at mini scale, {workers} workers, nothing stored before | {whole:.0f} s |")
+        print(f"| {what}, {workers} workers, nothing stored before | {whole:.0f} s |")
         print(f"| its {len(costs)} jobs | {sum(cost['cpu_seconds'] for cost in costs):.0f} CPU-seconds |")
-        print(f"| the same command again (best of 5) | {second:.2f} s |")
+        print(f"| the same command again (best of {calls}) | {second:.2f} s |")
         print(f"| peak memory of all processes | {peak / 1e9:.2f} GB |")
         print(f"| stored results | {disk / 1e6:.0f} MB |")
 
