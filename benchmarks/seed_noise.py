@@ -22,9 +22,9 @@ from statistics import mean, stdev
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from stage import fill, plan_of  # noqa: E402
+from stage import fill, plan_of
 
-from replicate.store.store import Store  # noqa: E402
+from replicate.store.store import Store
 
 
 def main() -> None:
