@@ -52,6 +52,8 @@ def show(seeds: str, results: Path) -> None:
     table = json.loads(done.stdout)
     print(f"| {' | '.join(names)} |\n|{'---|' * len(names)}")
     cells = [cell for cell in table["cells"] if cell["spread"] is not None]
+    if not cells:
+        raise SystemExit("no number of these seeds is stored: run the first command above")
     for cell in cells:
         shown = " | ".join(f"{value:.1f}" for value in values(cell))
         print(f"| {cell['row']} | {cell['column']} | {shown} | {cell['spread']:.1f} |")
