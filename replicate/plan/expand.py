@@ -14,7 +14,8 @@ from replicate.plan.graph import Graph
 from replicate.plan.job import Job, Kind, Part, key_of
 from replicate.specs.load import Specs
 from replicate.specs.recipe import Recipe
-from replicate.specs.run import RunSpec, chain_of
+from replicate.specs.resolve import merged
+from replicate.specs.run import RunSpec
 from replicate.specs.scale import FolderData
 
 K = TypeVar("K")
@@ -96,10 +97,7 @@ class Expander:
         return base.changed({name: _field(name).validate_python(value) for name, value in run.change.items()})
 
     def _layered(self, recipe: str) -> Part:
-        """From the furthest base on, what each recipe writes and then what the scale changes of it."""
-        runs, values = self.specs.runs, dict[str, Any]()
-        for name in chain_of(recipe, runs.extends, list(runs.recipes)):
-            values |= runs.written[name] | self.specs.scale.recipes.get(name, {})
+        values = merged(self.specs.runs.layers(recipe, self.specs.scale.recipes))
         return Part("recipe", Recipe.model_validate(values).model_dump())
 
     def _model(self, name: str, distillation: str | None) -> Part:

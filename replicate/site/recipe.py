@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, assert_never
 
 from pydantic import BaseModel
 
 from replicate.plan.cells import Plan
 from replicate.site.sources import UNKNOWN, Place, Sources
-from replicate.specs.run import RunSpec, chain_of
+from replicate.specs.resolve import Layer, last
+from replicate.specs.run import RunSpec
 from replicate.text import value
 
 RUNS = "runs.toml"
@@ -73,36 +74,33 @@ def _recipe(plan: Plan, sources: Sources, name: str, run: RunSpec) -> Block:
     assert run.recipe is not None
     runs, scale = plan.specs.runs, plan.specs.scale
     paper, here = runs.recipes[run.recipe].model_dump(), plan.expander.recipe(name).model_dump()
-    chain = chain_of(run.recipe, runs.extends, list(runs.recipes))
-    files = sources.scale_files
+    layers = runs.layers(run.recipe, scale.recipes, name)
+    bases = [layer.name for layer in reversed(layers) if layer.by == "recipe"]
     rows = []
     for field in paper:
-        changed, why = _change(sources, run, chain, scale.recipes, files, field, name)
-        source = _first(sources, [RUNS], [("recipes", base, field) for base in reversed(chain)])
-        if here[field] == paper[field]:
-            changed = why = ""  # written down once more, as it was
+        # A value that is written down once more, as it was, is no change.
+        changed, why = _change(sources, layers, field) if here[field] != paper[field] else ("", "")
+        source = _first(sources, [RUNS], [("recipes", base, field) for base in bases])
         rows.append(Ingredient(field, value(here[field]), value(paper[field]), source, changed, why))
     said = sources.of(RUNS, "recipes", run.recipe)
     extended = f"; extends {runs.extends[run.recipe]}" if run.recipe in runs.extends else ""
     return Block(f"Recipe {run.recipe}", f"tables/runs.toml, [recipes.{run.recipe}]{extended}", said, tuple(rows))
 
 
-def _change(
-    sources: Sources,
-    run: RunSpec,
-    chain: Sequence[str],
-    scaled: Mapping[str, Mapping[str, Any]],
-    files: Sequence[str],
-    field: str,
-    name: str,
-) -> tuple[str, str]:
+def _change(sources: Sources, layers: Sequence[Layer], field: str) -> tuple[str, str]:
     """What replaced the paper's value, and the comment beside the replacement."""
-    if field in run.change:
-        return "this run", sources.of(RUNS, "runs", name, "change", field) or sources.of(RUNS, "runs", name)
-    bases = [base for base in reversed(chain) if field in scaled.get(base, {})]
-    if bases:
-        return f"scale {files[0].removesuffix('.toml')}", _first(sources, files, [("recipes", bases[0], field)])
-    return "", ""
+    layer, _ = last(layers, field)
+    match layer.by:
+        case "recipe":
+            return "", ""
+        case "scale":
+            files = sources.scale_files
+            return f"scale {files[0].removesuffix('.toml')}", _first(sources, files, [("recipes", layer.name, field)])
+        case "run":
+            place = ("runs", layer.name)
+            return "this run", sources.of(RUNS, *place, "change", field) or sources.of(RUNS, *place)
+        case _:
+            assert_never(layer.by)
 
 
 def _first(sources: Sources, files: Sequence[str], places: Sequence[Place]) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from replicate.errors import suggestion
 from replicate.specs.file import RunName, Word
 from replicate.specs.recipe import Distillation, Evaluation, Recipe, Strict
+from replicate.specs.resolve import NO_CHANGES, Fields, Layer, layers, merged
 
 
 class RunSpec(Strict):
@@ -88,32 +88,10 @@ class RunsFile(Strict):
             name: {field: value for field, value in entry.items() if field != "extends"}
             for name, entry in recipes.items()
         }
-        complete = {name: _layered(chain_of(name, extends, list(recipes)), written) for name in recipes}
+        complete = {name: merged(layers(name, extends, written)) for name in recipes}
         return raw | {"recipes": complete, "written": written, "extends": extends}
 
-
-def chain_of(name: str, extends: Mapping[str, str], known: Sequence[str]) -> list[str]:
-    """The recipes that ``name`` is made of, its furthest base first."""
-    chain = [name]
-    while chain[0] in extends:
-        base = extends[chain[0]]
-        where = f"recipes.{chain[0]}.extends"
-        if not isinstance(base, str):
-            raise ValueError(f"{where}: should be the name of a recipe, got {base!r}")
-        if base not in known:
-            raise ValueError("\n  ".join([f"{where}: there is no recipe '{base}'", *_near(base, known)]))
-        if base in chain:
-            raise ValueError(f"{where}: the recipe extends itself: {' -> '.join([*reversed(chain), base])}")
-        chain.insert(0, base)
-    return chain
-
-
-def _near(name: str, known: Sequence[str]) -> list[str]:
-    return list(suggestion(name, sorted(known), plural="recipes"))
-
-
-def _layered(chain: Sequence[str], written: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name in chain:
-        values |= written[name]
-    return values
+    def layers(self, recipe: str, scaled: Mapping[str, Fields] = NO_CHANGES, run: str = "") -> list[Layer]:
+        """The layers of ``recipe``, with what the scale changes of its bases, and what ``run`` changes of it."""
+        change = self.runs[run].change if run else None
+        return layers(recipe, self.extends, self.written, scaled, run, change)

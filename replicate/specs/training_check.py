@@ -2,68 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import assert_never
 
 from pydantic import ValidationError
 
 from replicate.errors import Fault
 from replicate.specs.recipe import Recipe, epoch_length
-from replicate.specs.run import RunsFile, RunSpec, chain_of
+from replicate.specs.resolve import Layer, last, merged
+from replicate.specs.run import RunsFile, RunSpec
 from replicate.specs.scale import Scale
-
-Layer = tuple[str, Mapping[str, Any]]
-"""A place in a file and the fields it writes."""
 
 
 def check_trainings(file: str, spec: RunsFile, scale: Scale) -> Iterator[Fault]:
     """Of every recipe, and of every run with its own changes. A field that is wrong by itself is not said again."""
-    layers = {name: _layers(file, name, spec, scale) for name in spec.recipes}
-    recipes = {name: _recipe(found) for name, found in layers.items()}
-    for name, recipe in recipes.items():
-        if recipe is not None:
-            yield from _fields(recipe, layers[name])
+    recipes = {name: _Layered(file, scale.id, spec.layers(name, scale.recipes)) for name in spec.recipes}
+    for layered in recipes.values():
+        if layered.recipe is not None:
+            yield from _fields(layered.recipe, layered)
     for name, run in spec.runs.items():
-        if run.recipe not in layers:
+        if run.recipe not in recipes:
             continue
-        where, found, recipe = f'{file}: runs."{name}"', layers[run.recipe], recipes[run.recipe]
+        where, layered = f'{file}: runs."{name}"', recipes[run.recipe]
         if run.change:
-            found = [*found, (f"{where}.change", run.change)]
-            recipe = _recipe(found)
-            if recipe is not None:
-                yield from _fields(recipe, found)
-        if recipe is not None and run.trained:
-            yield from _images(where, run, recipe, found, scale)
-            yield from _weights(file, where, run, recipe, spec)
+            layered = _Layered(file, scale.id, spec.layers(run.recipe, scale.recipes, name))
+            if layered.recipe is not None:
+                yield from _fields(layered.recipe, layered)
+        if layered.recipe is not None and run.trained:
+            yield from _images(where, run, layered.recipe, layered, scale)
+            yield from _weights(file, where, run, layered.recipe, spec)
 
 
-def _layers(file: str, name: str, spec: RunsFile, scale: Scale) -> list[Layer]:
-    """As `replicate.plan.expand` puts them together: each base as written, then what the scale changes of it."""
-    layers: list[Layer] = []
-    for base in chain_of(name, spec.extends, list(spec.recipes)):
-        layers.append((f"{file}: recipes.{base}", spec.written[base]))
-        layers.append((f"scales/{scale.id}.toml: recipes.{base}", scale.recipes.get(base, {})))
-    return layers
+class _Layered:
+    """A recipe with the places of its values. ``recipe`` is None where a field is wrong by itself."""
+
+    def __init__(self, file: str, scale: str, layers: Sequence[Layer]) -> None:
+        self.file, self.scale, self.layers = file, scale, layers
+        try:
+            self.recipe: Recipe | None = Recipe.model_validate(merged(layers))
+        except ValidationError:
+            self.recipe = None
+
+    def last(self, *fields: str) -> tuple[str, str]:
+        """The place that wrote one of ``fields`` last, and which field: what made them disagree."""
+        layer, field = last(self.layers, *fields)
+        match layer.by:
+            case "recipe":
+                return f"{self.file}: recipes.{layer.name}", field
+            case "scale":
+                return f"scales/{self.scale}.toml: recipes.{layer.name}", field
+            case "run":
+                return f'{self.file}: runs."{layer.name}".change', field
+            case _:
+                assert_never(layer.by)
 
 
-def _recipe(layers: Sequence[Layer]) -> Recipe | None:
-    values: dict[str, Any] = {}
-    for _, written in layers:
-        values |= written
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError:
-        return None
-
-
-def _last(layers: Sequence[Layer], *fields: str) -> tuple[str, str]:
-    """The field of ``fields`` that was written last, and its place: what made them disagree."""
-    return next((where, field) for where, written in reversed(layers) for field in fields if field in written)
-
-
-def _fields(recipe: Recipe, layers: Sequence[Layer]) -> Iterator[Fault]:
+def _fields(recipe: Recipe, layers: _Layered) -> Iterator[Fault]:
     if recipe.batch % recipe.mix_batch:
-        where, field = _last(layers, "mix_batch", "batch")
+        where, field = layers.last("mix_batch", "batch")
         what = (
             f"should divide the batch of {recipe.batch}, got {recipe.mix_batch}"
             if field == "mix_batch"
@@ -71,7 +67,7 @@ def _fields(recipe: Recipe, layers: Sequence[Layer]) -> Iterator[Fault]:
         )
         yield Fault(f"{where}.{field}", what, ("mix_batch is the batch of one GPU in the official code",))
     if recipe.warmup_epochs > recipe.epochs:
-        where, field = _last(layers, "warmup_epochs", "epochs")
+        where, field = layers.last("warmup_epochs", "epochs")
         what = (
             f"should be at most the {recipe.epochs} epochs there are, got {recipe.warmup_epochs}"
             if field == "warmup_epochs"
@@ -80,7 +76,7 @@ def _fields(recipe: Recipe, layers: Sequence[Layer]) -> Iterator[Fault]:
         yield Fault(f"{where}.{field}", what)
 
 
-def _images(where: str, run: RunSpec, recipe: Recipe, layers: Sequence[Layer], scale: Scale) -> Iterator[Fault]:
+def _images(where: str, run: RunSpec, recipe: Recipe, layers: _Layered, scale: Scale) -> Iterator[Fault]:
     data = scale.data.get(run.data)
     if data is None:
         return
@@ -89,7 +85,7 @@ def _images(where: str, run: RunSpec, recipe: Recipe, layers: Sequence[Layer], s
     elif data.train == 0:
         yield Fault(f"{where}.data", f"'{run.data}' has no training images at the scale '{scale.id}'")
     elif recipe.batch > epoch_length(data.train):
-        place = "{}.{}".format(*_last(layers, "batch"))
+        place = "{}.{}".format(*layers.last("batch"))
         most = f"should be at most {epoch_length(data.train)}, the images of an epoch of '{run.data}'"
         here = "" if place.startswith("scales/") else f" at the scale '{scale.id}'"
         yield Fault(place, f"{most}{here}, got {recipe.batch}")
