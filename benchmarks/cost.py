@@ -18,9 +18,9 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
+from replicate.figures.load import load_with_figures
 from replicate.figures.plan import with_figures
 from replicate.plan.cells import plan_tables
-from replicate.specs.load import load
 from replicate.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def show(store: Store) -> None:
-    specs = load(ROOT / "tables", "mini")
+    specs = load_with_figures(ROOT / "tables", "mini")
     plan = plan_tables(specs, specs.ordered, (0,))
     found: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
     planned = taken = 0.0

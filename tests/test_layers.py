@@ -22,9 +22,6 @@ LAYERS = (
 UPWARDS = {
     # The store keeps jobs, so it knows what one is; a job's key is hashed by the store's canonical bytes.
     ("plan", "replicate.store.files"),
-    # The faults of all specs are reported together, those of figures among them.
-    ("specs", "replicate.figures.spec"),
-    ("specs", "replicate.figures.check"),
     # To be taken out of cli.
     ("actions", "replicate.cli.progress"),
     ("actions", "replicate.cli.workspace"),

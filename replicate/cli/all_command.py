@@ -102,15 +102,14 @@ def _pdf(workspace: Workspace, tables: list[Table]) -> list[Path]:
 
 def draw_figures(workspace: Workspace, specs: Specs, store: Store) -> tuple[list[Path], int]:
     """The files of all figures, and how many of their values are not there yet."""
-    if not specs.figures:
-        return [], 0
     from replicate.cli.figure_command import FORMATS, write_figure
     from replicate.figures.finish import finish_figure
+    from replicate.figures.load import figures_of
     from replicate.figures.plan import plan_figure
 
     paths: list[Path] = []
     pending = 0
-    for figure_id in specs.figures:
+    for figure_id in figures_of(specs).specs:
         figure = finish_figure(plan_figure(specs, figure_id, workspace.seeds), store)
         pending += figure.pending
         try:

@@ -30,8 +30,9 @@ def command(workspace: Workspace) -> int:
 
     Where timm is installed, the networks that the scales name must be among its own.
     """
+    from replicate.figures.load import figures_of, load_with_figures
     from replicate.figures.plan import with_figures
-    from replicate.specs.load import load, scales
+    from replicate.specs.load import scales
 
     names = scales(workspace.tables) or [workspace.scale]
     given = click.get_current_context().get_parameter_source("scale") is ParameterSource.COMMANDLINE
@@ -41,7 +42,7 @@ def command(workspace: Workspace) -> int:
     bound: dict[str, Scale] = {}
     for name in names:
         try:
-            specs = load(workspace.tables, name)
+            specs = load_with_figures(workspace.tables, name)
             bound[name] = specs.scale
             with_figures(workspace.plan(sorted(specs.tables), specs))
         except SpecError as error:
@@ -55,7 +56,7 @@ def command(workspace: Workspace) -> int:
         raise SpecError(sorted(faults))
     found = {
         "table": len(specs.tables),
-        "figure": len(specs.figures),
+        "figure": len(figures_of(specs).specs),
         "cell": sum(len(spec.rows) * len(spec.table.columns) for spec in specs.tables.values()),
         "claim": sum(len(spec.claims) for spec in specs.tables.values()),
         "run": len(specs.runs.runs),

@@ -64,10 +64,11 @@ def command(
     """
     from replicate.actions.run_missing import RunReport, run_missing, without_training
     from replicate.figures.finish import finish_figure
+    from replicate.figures.load import figures_of
     from replicate.figures.plan import plan_figure
 
     specs = workspace.specs()
-    spec = specs.figure(figure_id)
+    spec = figures_of(specs).spec(figure_id)
     if runs and spec.curves is None:
         raise UserError(f"figure {figure_id}: --run is for figures of curves, got a figure of kind '{spec.kind}'")
     for name in runs:

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 @with_workspace
 def command(workspace: Workspace) -> int:
     """List the tables and figures there are, with the state of their numbers."""
+    from replicate.figures.load import figures_of
     from replicate.judge.finish import Finisher
 
     specs = workspace.specs()
     names = specs.ordered
     finisher = Finisher(workspace.plan(names, specs), workspace.store())
     tables = [finisher.finish(name) for name in names]
-    figures = [_figure(workspace, specs, figure_id) for figure_id in sorted(specs.figures)]
+    figures = [_figure(workspace, specs, figure_id) for figure_id in sorted(figures_of(specs).specs)]
     if workspace.json:
         entries = [
             {
@@ -73,16 +74,18 @@ def command(workspace: Workspace) -> int:
 
 def _figure(workspace: Workspace, specs: Specs, figure_id: str) -> dict[str, Any]:
     from replicate.figures.finish import progress
+    from replicate.figures.load import figures_of
     from replicate.figures.plan import plan_figure
 
     wanted, pending = progress(plan_figure(specs, figure_id, workspace.seeds), workspace.store())
-    head = specs.figure(figure_id).figure
+    figures = figures_of(specs)
+    head = figures.spec(figure_id).figure
     return {
         "id": figure_id,
         "kind": "figure",
         "number": head.number,
         "caption": head.caption,
-        "spec": f"figures/{specs.figure_files[figure_id].name}",
+        "spec": f"figures/{figures.files[figure_id].name}",
         "wanted": wanted,
         "pending": pending,
         "complete": pending == 0,

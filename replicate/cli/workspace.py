@@ -60,7 +60,7 @@ class Workspace:
         return self.out / world(self.scale, self.released)
 
     def specs(self) -> Specs:
-        from replicate.specs.load import load
+        from replicate.figures.load import load_with_figures
 
         if not self.tables.is_dir():
             raise UserError(f"{self.tables}: no such folder\n  name the folder of the specs with --tables DIR")
@@ -69,7 +69,7 @@ class Workspace:
                 f"--from released: one seed, got {','.join(map(str, self.seeds))}\n"
                 "  published weights are of one training each; several seeds are for networks that are trained here"
             )
-        return load(self.tables, self.scale, self.released)
+        return load_with_figures(self.tables, self.scale, self.released)
 
     def plan(self, tables: Sequence[str], specs: Specs | None = None) -> Plan:
         from replicate.plan.cells import plan_tables

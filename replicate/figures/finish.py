@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import get_args
 
 from replicate.figures.grid import differences, heatmap
+from replicate.figures.load import figures_of
 from replicate.figures.model import Figure, Panel
 from replicate.figures.plan import FigurePlan
 from replicate.figures.source import Source
@@ -39,7 +40,7 @@ def finish_figure(plan: FigurePlan, store: Store) -> Figure:
         source=spec.figure.source,
         origins=_origins(source),
         notes=(*spec.figure.notes, *_left_out(plan)),
-        spec=f"figures/{plan.tables.specs.figure_files[spec.figure.id].name}",
+        spec=f"figures/{figures_of(plan.tables.specs).files[spec.figure.id].name}",
         digest=_digest(plan, store),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from replicate.figures.load import figures_of
 from replicate.figures.spec import FigureSpec
 from replicate.plan.cells import CellPlan, Plan, plan_tables
 from replicate.plan.graph import Graph
@@ -38,13 +39,14 @@ class FigurePlan:
 
 def plan_figure(specs: Specs, figure_id: str, seeds: Sequence[int], curves: Sequence[str] = ()) -> FigurePlan:
     """Plan one figure. ``curves``: the runs that a figure of curves shows, in place of those in its spec."""
-    spec = specs.figure(figure_id)
+    figures = figures_of(specs)
+    spec = figures.spec(figure_id)
     if spec.curves is not None and curves:
         spec = spec.model_copy(update={"curves": spec.curves.model_copy(update={"runs": tuple(curves)})})
     own = spec.own_table()
     if own is not None:
         # Points that no table prints are planned and finished exactly as cells are.
-        files = {**specs.files, own.table.id: specs.figure_files[figure_id]}
+        files = {**specs.files, own.table.id: figures.files[figure_id]}
         specs = replace(specs, tables={**specs.tables, own.table.id: own}, files=files)
     places = _places(spec, specs)
     tables = dict.fromkeys(place.split("/")[0] for place in [*places, *_looked_up(spec)])
@@ -56,7 +58,7 @@ def plan_figure(specs: Specs, figure_id: str, seeds: Sequence[int], curves: Sequ
 def with_figures(plan: Plan) -> Graph:
     """The graph of ``plan`` and what the figures need beside it: Figure 3 has networks that no table prints."""
     graph = Graph(dict(plan.graph.jobs))
-    for figure_id in plan.specs.figures:
+    for figure_id in figures_of(plan.specs).specs:
         for job in plan_figure(plan.specs, figure_id, plan.seeds).graph:
             graph.add(job)
     return graph

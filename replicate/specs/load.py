@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from replicate.errors import Fault, SpecError, UnknownName, UserError, suggestion
-from replicate.figures.check import check_figure
-from replicate.figures.spec import FigureSpec
 from replicate.specs.check import check_runs, check_table
 from replicate.specs.file import read, read_toml, shown_path, validated
 from replicate.specs.run import RunsFile
@@ -18,25 +16,22 @@ from replicate.specs.scale import Scale
 from replicate.specs.table import TableSpec
 
 NOT_TABLES = ("runs.toml",)
-TABLES, FIGURES = "tables", "figures"
-"""The folders of the specs. Figures are read beside a folder of the first name only: beside any other one, ``figures``
-is a folder of somebody's own."""
+
+Reader = Callable[[Path, Mapping[str, TableSpec], RunsFile | None, Scale | None, list[Fault]], object]
+"""Reads further specs that refer to the tables of a folder, and adds their faults to the list (see `figures.load`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Specs:
-    """Everything under tables/ and figures/, read at one scale.
-
-    ``files`` maps a table id to its path, ``figure_files`` a figure id.
-    """
+    """Everything under tables/, read at one scale. ``files`` maps a table id to its path."""
 
     folder: Path
     tables: Mapping[str, TableSpec]
     files: Mapping[str, Path]
     runs: RunsFile
     scale: Scale
-    figures: Mapping[str, FigureSpec] = field(default_factory=dict)
-    figure_files: Mapping[str, Path] = field(default_factory=dict)
+    beside: tuple[object, ...] = ()
+    """What the readers given to `load` returned; whoever reads it knows its own by type."""
 
     @property
     def world(self) -> str:
@@ -46,7 +41,7 @@ class Specs:
     def table(self, table_id: str) -> TableSpec:
         if table_id not in self.tables:
             numbers = {spec.table.number: name for name, spec in self.tables.items()}
-            raise _unknown("table", table_id, list(self.tables), numbers)
+            raise unknown_spec("table", table_id, list(self.tables), numbers)
         return self.tables[table_id]
 
     @property
@@ -54,24 +49,13 @@ class Specs:
         """The ids of all tables, in the order of the paper."""
         return sorted(self.tables, key=lambda name: (self.tables[name].table.place, name))
 
-    def figure(self, figure_id: str) -> FigureSpec:
-        if not self.figures:
-            raise UserError(
-                f"unknown figure '{figure_id}': there are none for the tables of {self.folder}\n"
-                "  they are read from the folder 'figures' beside a folder of tables that is called 'tables'"
-            )
-        if figure_id not in self.figures:
-            numbers = {spec.figure.number: name for name, spec in self.figures.items()}
-            raise _unknown("figure", figure_id, list(self.figures), numbers)
-        return self.figures[figure_id]
-
 
 def world(scale: str, released: bool) -> str:
     """See `Specs.world`, of which the specs need not be read for this."""
     return f"{scale}-released" if released else scale
 
 
-def _unknown(what: str, name: str, known: list[str], numbers: Mapping[int | None, str]) -> UserError:
+def unknown_spec(what: str, name: str, known: list[str], numbers: Mapping[int | None, str]) -> UserError:
     """The id is meant, and the paper's number of it may have been given: ``3``, ``Table 3``."""
     found = re.fullmatch(rf"(?:{what})?\s*(\d+)", name.strip(), re.IGNORECASE | re.ASCII)
     meant = numbers.get(int(found[1])) if found else None
@@ -81,10 +65,11 @@ def _unknown(what: str, name: str, known: list[str], numbers: Mapping[int | None
     return UserError("\n".join([*lines, *(f"  {line}" for line in suggestion("", sorted(known), plural=f"{what}s"))]))
 
 
-def load(folder: Path, scale: str, released: bool = False) -> Specs:
+def load(folder: Path, scale: str, released: bool = False, readers: Sequence[Reader] = ()) -> Specs:
     """Read and check ``folder`` at ``scale``. Raises SpecError with all faults, UserError without any table.
 
     released: the scale's published weights are kept, and the plan reads them; otherwise every network is trained.
+    readers: of further specs; their faults are reported together with those of the tables.
     """
     paths = sorted(path for path in folder.glob("*.toml") if path.name not in NOT_TABLES)
     if not paths:
@@ -104,11 +89,11 @@ def load(folder: Path, scale: str, released: bool = False) -> Specs:
         if spec is None:
             continue
         table_id = spec.table.id
-        faults += _misnamed(path, "table.id", table_id)
+        faults += misnamed(path, "table.id", table_id)
         tables[table_id], files[table_id] = spec, path
         if runs is not None:
             faults += check_table(shown_path(path), spec, runs, bound)
-    figures, figure_files = _figures(_beside(folder), tables, runs, bound, faults)
+    beside = tuple(reader(folder, tables, runs, bound, faults) for reader in readers)
     if faults or runs is None or bound is None:
         raise SpecError(sorted(set(_attributed(faults, folder, scale, runs))))
     if not released:
@@ -118,39 +103,10 @@ def load(folder: Path, scale: str, released: bool = False) -> Specs:
             f"--from released: a scale that names published weights, got '{scale}'\n"
             "  they stand under [released] in a file of tables/scales; paper.toml has the paper's"
         )
-    return Specs(folder, tables, files, runs, bound, figures, figure_files)
+    return Specs(folder, tables, files, runs, bound, beside)
 
 
-def _beside(folder: Path) -> Path | None:
-    # Made absolute for ``--tables .``, which has a name and a parent only then.
-    whole = folder.absolute()
-    return whole.parent / FIGURES if whole.name == TABLES else None
-
-
-def _figures(
-    folder: Path | None,
-    tables: Mapping[str, TableSpec],
-    runs: RunsFile | None,
-    scale: Scale | None,
-    faults: list[Fault],
-) -> tuple[dict[str, FigureSpec], dict[str, Path]]:
-    """The figures beside the tables; a folder without any is fine."""
-    figures: dict[str, FigureSpec] = {}
-    files: dict[str, Path] = {}
-    # What a figure names cannot be looked up in tables that were not read.
-    complete = not faults
-    for path in sorted(folder.glob("*.toml")) if folder else ():
-        spec = read(path, FigureSpec, faults)
-        if spec is None:
-            continue
-        faults += _misnamed(path, "figure.id", spec.figure.id)
-        figures[spec.figure.id], files[spec.figure.id] = spec, path
-        if complete and runs is not None:
-            faults += check_figure(shown_path(path), spec, tables, runs, scale)
-    return figures, files
-
-
-def _misnamed(path: Path, key: str, name: str) -> list[Fault]:
+def misnamed(path: Path, key: str, name: str) -> list[Fault]:
     """Commands ask for ids and people for files: one name for both, which no other file can have."""
     if name == path.stem:
         return []
@@ -205,7 +161,7 @@ def _scale(folder: Path, name: str, faults: list[Fault]) -> Scale | None:
         raw = _merged(below, raw)
     found = validated(path, Scale, raw, faults) if raw is not None else None
     if found is not None:
-        faults += _misnamed(path, "id", found.id)
+        faults += misnamed(path, "id", found.id)
     return found
 
 

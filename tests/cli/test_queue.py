@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from stage import ROOT, TABLE, Call
 
+from replicate.figures.load import load_with_figures
 from replicate.figures.plan import with_figures
 from replicate.plan.cells import plan_tables
-from replicate.specs.load import load
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -32,7 +32,7 @@ def call(replicate: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 
 def only_in_a_figure() -> str:
-    specs = load(ROOT / "tables", "mini")
+    specs = load_with_figures(ROOT / "tables", "mini")
     plan = plan_tables(specs, specs.ordered, (0,))
     return next(key for key in with_figures(plan).jobs if key not in plan.graph.jobs)
 

@@ -11,10 +11,11 @@ import numpy as np
 from stage import ROOT
 
 from replicate.figures.finish import finish_figure
+from replicate.figures.load import load_with_figures
 from replicate.figures.model import Figure, Point, Side, XYPanel
 from replicate.figures.plan import FigurePlan, plan_figure
 from replicate.plan.job import Job
-from replicate.specs.load import Specs, load
+from replicate.specs.load import Specs
 from replicate.store.result import commit_result
 from replicate.store.store import Store
 
@@ -206,7 +207,7 @@ def write_specs(root: Path, figures: dict[str, str] = FIGURES, table: str = TABL
 
 
 def specs(root: Path, scale: str = "mini", released: bool = False) -> Specs:
-    return load(write_specs(root), scale, released)
+    return load_with_figures(write_specs(root), scale, released)
 
 
 def plan(

@@ -17,9 +17,9 @@ from stage import ROOT, environment
 from figures.small import FIGURES, finish
 from replicate.errors import UnknownName
 from replicate.figures.finish import finish_figure
+from replicate.figures.load import load_with_figures
 from replicate.figures.model import Axis, Figure, Point, Series, XYPanel
 from replicate.figures.plan import plan_figure
-from replicate.specs.load import load
 from replicate.store.store import Store
 
 pytest.importorskip("matplotlib")
@@ -109,7 +109,7 @@ def outside(canvas: Canvas) -> list[str]:
 @pytest.mark.parametrize("scale", ["mini", "paper"])
 @pytest.mark.parametrize("name", REAL)
 def test_no_text_of_a_figure_covers_another_or_leaves_the_page(name: str, scale: str, tmp_path: Path) -> None:
-    plan = plan_figure(load(ROOT / "tables", scale), name, (0,))
+    plan = plan_figure(load_with_figures(ROOT / "tables", scale), name, (0,))
     figure = finish_figure(plan, Store(tmp_path))
     assert figure.pending == figure.wanted
     with house_style():

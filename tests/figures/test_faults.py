@@ -10,7 +10,7 @@ from stage import Call
 
 from figures.small import CURVES, DIFFERENCES, HEATMAP, IDENTITY, LINES, PROFILE, SCATTER, TABLE, write_specs
 from replicate.errors import SpecError, UnknownName
-from replicate.specs.load import load
+from replicate.figures.load import figures_of, load_with_figures
 
 
 def named_one(figure: str) -> str:
@@ -21,12 +21,12 @@ def named_one(figure: str) -> str:
 def faults(root: Path, figure: str) -> list[str]:
     tables = write_specs(root, {"one": named_one(figure)})
     with pytest.raises(SpecError) as caught:
-        load(tables, "mini")
+        load_with_figures(tables, "mini")
     return [str(fault) for fault in caught.value.faults]
 
 
 def test_the_specs_that_are_damaged_here_are_sound(tmp_path: Path) -> None:
-    assert sorted(load(write_specs(tmp_path), "mini").figures) == [
+    assert sorted(figures_of(load_with_figures(write_specs(tmp_path), "mini")).specs) == [
         "all",
         "curves",
         "field",
@@ -38,12 +38,12 @@ def test_the_specs_that_are_damaged_here_are_sound(tmp_path: Path) -> None:
 
 
 def test_tables_without_a_folder_of_figures_have_none(tables: Path) -> None:
-    assert load(tables, "mini").figures == {}
+    assert figures_of(load_with_figures(tables, "mini")).specs == {}
 
 
 def test_an_unknown_figure_suggests_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"unknown figure 'sped'\n  did you mean 'speed'\?"):
-        load(write_specs(tmp_path), "mini").figure("sped")
+        figures_of(load_with_figures(write_specs(tmp_path), "mini")).spec("sped")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_the_id_is_the_name_of_the_file(replicate: Call, tmp_path: Path) -> None
     tables = write_specs(tmp_path, {"speed": SCATTER, "two": SCATTER})
     fault = "figures/two.toml: figure.id: must be the name of the file, 'two', got 'speed'"
     with pytest.raises(SpecError) as caught:
-        load(tables, "mini")
+        load_with_figures(tables, "mini")
     assert [str(found) for found in caught.value.faults] == [fault]
     done = replicate("check", "--tables", str(tables))
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {fault}\n")
@@ -127,7 +127,7 @@ def test_the_id_is_the_name_of_the_file(replicate: Call, tmp_path: Path) -> None
 def test_faults_of_tables_and_figures_are_reported_together(tmp_path: Path) -> None:
     tables = write_specs(tmp_path, {"one": SCATTER.replace("caption", "captoin")}, TABLE.replace("Small.", "", 1) + "x")
     with pytest.raises(SpecError) as caught:
-        load(tables, "mini")
+        load_with_figures(tables, "mini")
     places = [fault.where.partition(":")[0] for fault in caught.value.faults]
     assert {"tables/small.toml", "figures/one.toml"} <= set(places)
 

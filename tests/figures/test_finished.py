@@ -8,9 +8,9 @@ import pytest
 
 from figures.small import CURVES, IMAGES, fill, finish, plan, points, whole, write_specs
 from replicate.figures.finish import finish_figure, progress
+from replicate.figures.load import load_with_figures
 from replicate.figures.model import Bars, Field, Level, XYPanel
 from replicate.figures.plan import plan_figure
-from replicate.specs.load import load
 from replicate.store.store import Store
 
 
@@ -152,7 +152,7 @@ def test_curves_of_a_run_that_is_not_there(tmp_path: Path) -> None:
 def test_published_weights_have_no_curve_and_a_note_says_so(tmp_path: Path) -> None:
     trained = 'runs      = ["deit-ti-224/none", "deit-ti-224/soft"]'
     write_specs(tmp_path, {"curves": CURVES.replace('runs      = ["deit-ti-224/none"]', trained)})
-    planned = plan_figure(load(tmp_path / "tables", "paper", released=True), "curves", (0,))
+    planned = plan_figure(load_with_figures(tmp_path / "tables", "paper", released=True), "curves", (0,))
     store = Store(tmp_path / "results")
     for job in planned.graph:
         if job.kind != "predict":

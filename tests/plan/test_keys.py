@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stage import ROOT, plan_of
 
+from replicate.figures.load import load_with_figures
 from replicate.figures.plan import with_figures
 from replicate.plan import job as jobs
 from replicate.plan.cells import plan_tables
 from replicate.plan.job import Part, key_of, without_neutral, written
-from replicate.specs.load import load
 from replicate.store.files import canonical
 
 RELEASED = "paper, released"
@@ -46,7 +46,7 @@ def every_key() -> Digits:
     """The keys of all jobs of all tables and figures."""
     worlds: Digits = {}
     for world, released in WORLDS.items():
-        specs = load(ROOT / "tables", world.split(",")[0], released)
+        specs = load_with_figures(ROOT / "tables", world.split(",")[0], released)
         jobs = with_figures(plan_tables(specs, specs.ordered, (0,))).jobs
         digits: dict[str, list[str]] = {}
         for key in sorted(jobs):

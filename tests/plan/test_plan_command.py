@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from stage import ROOT, TABLE, Call
 
+from replicate.figures.load import load_with_figures
 from replicate.figures.plan import with_figures
 from replicate.plan.cells import plan_tables
-from replicate.specs.load import load
 
 
 def totals(replicate: Call, *arguments: str) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def totals(replicate: Call, *arguments: str) -> dict[str, Any]:
 
 
 def test_without_a_table_it_is_what_all_runs(replicate: Call, tmp_path: Path) -> None:
-    specs = load(ROOT / "tables", "paper")
+    specs = load_with_figures(ROOT / "tables", "paper")
     tables = plan_tables(specs, specs.ordered, (0,))
     everything = with_figures(tables)
     total = totals(replicate, "--scale", "paper", "--results", str(tmp_path))

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from stage import ROOT
 
+from replicate.figures.load import load_with_figures
 from replicate.plan.cells import Plan, plan_tables
 from replicate.plan.job import Job
 from replicate.site.book import Book
-from replicate.specs.load import Specs, load
+from replicate.specs.load import Specs
 from replicate.specs.scale import PublishedFile
 from replicate.store.result import commit_result
 from replicate.store.store import FAILURE, Store
@@ -43,7 +44,7 @@ class Report(NamedTuple):
 def plan_of(
     folder: Path = ROOT / "tables", scale: str = "mini", seeds: tuple[int, ...] = (0,), released: bool = False
 ) -> Plan:
-    specs: Specs = load(folder, scale, released)
+    specs: Specs = load_with_figures(folder, scale, released)
     return plan_tables(specs, sorted(specs.tables), seeds)
 
 

@@ -13,6 +13,7 @@ from site_stage import Report
 from stage import TABLE
 
 from replicate.cli.workspace import Workspace, with_workspace
+from replicate.figures.load import figures_of
 from replicate.plan.cells import Plan
 from replicate.site.addresses import command
 from replicate.site.checklist import Item, checklist
@@ -74,7 +75,7 @@ def test_every_command_finds_what_the_page_shows(which: str, request: pytest.Fix
 
 def test_a_figure_is_made_again_at_its_scale(whole: Report, published_report: Report) -> None:
     figures = {line for line in commands(whole) if " figure " in line}
-    assert figures == {f"python -m replicate figure {name}" for name in whole.book.plan.specs.figures}
+    assert figures == {f"python -m replicate figure {name}" for name in figures_of(whole.book.plan.specs).specs}
     options = "--scale paper --from released --seeds 7"
     assert command(published_report.book.plan, "figure", "curves") == f"python -m replicate figure curves {options}"
 
