@@ -43,7 +43,8 @@ def command(workspace: Workspace, table_id: str | None, check: bool, markdown: b
     claims = [claim for table in tables for claim in table.claims]
     if workspace.json:
         entries = [_entry(table, claim) for table in tables for claim in table.claims]
-        facts = {"scale": specs.scale.id, "banner": specs.scale.banner, "claims": entries}
+        scale = specs.scale
+        facts = {"scale": scale.id, "banner": scale.banner, "comparable": scale.comparable, "claims": entries}
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
         _show(tables, claims, terminal.console().width)
@@ -51,7 +52,7 @@ def command(workspace: Workspace, table_id: str | None, check: bool, markdown: b
 
 
 def _show(tables: list[Table], claims: list[Claim], width: int) -> None:
-    from replicate.render import claims_page
+    from replicate.render import claims_page, wording
     from replicate.render.overview import claims_said
     from replicate.text import plural
 
@@ -71,8 +72,8 @@ def _show(tables: list[Table], claims: list[Claim], width: int) -> None:
     if never:
         verbs = ("rests", "is") if never == 1 else ("rest", "are")
         click.echo(f"{never} {verbs[0]} on numbers that nothing here makes and {verbs[1]} never judged.")
-    if tables[0].banner:
-        click.echo("† another experiment: the paper's networks and data, for orientation only")
+    if not tables[0].comparable:
+        click.echo(f"{wording.OTHER_EXPERIMENT} {wording.OTHER_MEANING}")
 
 
 def _code(claims: list[Claim]) -> int:

@@ -132,7 +132,7 @@ def _panel(axes: Axes, figure: Figure, panel: Panel, first: bool, letters: int) 
         # seaborn takes longer to import than a figure to draw, and only these need it.
 
         # One scale of colours for both sides, unless they are two experiments.
-        draw_heatmap(axes, panel, None if figure.banner else _top(figure), first)
+        draw_heatmap(axes, panel, _top(figure) if figure.comparable else None, first)
     else:
         draw_margins(axes, panel, first)
 
@@ -213,7 +213,7 @@ def _handles(figure: Figure) -> list[Line2D]:
                 marker = style.marker if series.marked else "none"
                 found[series.label] = Line2D([], [], color=colour, linestyle=line, marker=marker, label=series.label)
         for level in panel.levels:
-            label = f"{level.label} (paper)" if level.side == "paper" and not figure.banner else level.label
+            label = f"{level.label} (paper)" if level.side == "paper" and figure.comparable else level.label
             found.setdefault(label, Line2D([], [], label=label, **draw_xy.level_look(level)))
     handles = list(found.values())
     if figure.kind == "identity":

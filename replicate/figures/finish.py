@@ -22,7 +22,7 @@ def finish_figure(plan: FigurePlan, store: Store) -> Figure:
     """The figure as it stands now; values that are not there are counted, not drawn."""
     source = Source(plan, store)
     spec, scale = plan.spec, plan.tables.specs.scale
-    panels = _panels(source, scale.banner)
+    panels = _panels(source, scale.comparable)
     wanted, pending = progress(plan, store)
     only = [source.cell(place).state == "paper-only" for place in plan.cells]
     return Figure(
@@ -32,6 +32,7 @@ def finish_figure(plan: FigurePlan, store: Store) -> Figure:
         caption=spec.figure.caption,
         scale=scale.id,
         banner=scale.banner,
+        comparable=scale.comparable,
         panels=panels,
         wanted=wanted,
         pending=pending,
@@ -65,12 +66,12 @@ def progress(plan: FigurePlan, store: Store) -> tuple[int, int]:
     return len(needed), sum(not all(there[key] for key in keys) for keys in needed)
 
 
-def _panels(source: Source, banner: str) -> tuple[Panel, ...]:
+def _panels(source: Source, comparable: bool) -> tuple[Panel, ...]:
     spec = source.plan.spec
     if spec.scatter:
-        return scatter(source, spec.scatter, banner)
+        return scatter(source, spec.scatter, comparable)
     if spec.lines:
-        return lines(source, spec.lines, banner)
+        return lines(source, spec.lines, comparable)
     if spec.heatmap:
         return heatmap(source, spec.heatmap)
     if spec.differences:
@@ -80,7 +81,7 @@ def _panels(source: Source, banner: str) -> tuple[Panel, ...]:
     if spec.curves:
         return curves(source, spec.curves)
     assert spec.identity is not None
-    return identity(source, spec.identity, banner)
+    return identity(source, spec.identity, comparable)
 
 
 def _digest(plan: FigurePlan, store: Store) -> str:

@@ -17,7 +17,7 @@ NOTHING = "–"
 def heatmap(source: Source, spec: Heatmap) -> tuple[Panel, ...]:
     """Ours and the paper's in a panel each."""
     table = source.table(spec.table)
-    here = "here: miniature" if table.banner else "here"
+    here = "here" if table.comparable else "here: miniature"
     return (_field(table, spec, "here", here), _field(table, spec, "paper", "the paper, as printed"))
 
 

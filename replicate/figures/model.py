@@ -129,7 +129,9 @@ class Figure:
     caption: str
     scale: str
     banner: str
-    """Not empty when this is another experiment than the paper's; the paper's values then have their own panel."""
+    """Printed above the panels, unless it is empty."""
+    comparable: bool
+    """False when this is another experiment than the paper's; the paper's values then have their own panel."""
     panels: tuple[Panel, ...]
     wanted: int
     """Values that jobs here make for it."""
@@ -162,12 +164,12 @@ class Figure:
         return "; ".join(parts)
 
 
-def by_side(panels: Sequence[XYPanel], banner: str) -> tuple[Panel, ...]:
-    """Under a banner, the paper's points and ours in panels of their own: their axes must not suggest a comparison.
+def by_side(panels: Sequence[XYPanel], comparable: bool) -> tuple[Panel, ...]:
+    """Where nothing may be compared, the paper's points and ours get panels of their own, with their own axes.
 
-    Without one, both in the same panel. Sides without any point are left out.
+    Elsewhere both share a panel. Sides without any point are left out.
     """
-    if not banner:
+    if comparable:
         return tuple(panels)
     found: list[Panel] = []
     for panel in panels:

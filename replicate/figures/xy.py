@@ -18,16 +18,16 @@ def axis(spec: AxisSpec) -> Axis:
     return Axis(spec.label, spec.log, tuple((tick, f"{tick:g}") for tick in spec.ticks))
 
 
-def scatter(source: Source, spec: Scatter, banner: str) -> tuple[Panel, ...]:
+def scatter(source: Source, spec: Scatter, comparable: bool) -> tuple[Panel, ...]:
     """One panel; a point needs both of its values from the same side."""
     # Where both sides share a panel, the paper's points carry the names: the shapes say which of ours is which.
-    silent = () if banner else ("here",)
+    silent = ("here",) if comparable else ()
     series = tuple(
         Series(one.label, side, family, _points(source, spec, one, side, side not in silent), one.joined)
         for side in SIDES
         for family, one in enumerate(spec.series)
     )
-    return by_side([XYPanel("", axis(spec.x), axis(spec.y), series)], banner)
+    return by_side([XYPanel("", axis(spec.x), axis(spec.y), series)], comparable)
 
 
 def _points(source: Source, spec: Scatter, series: ScatterSeries, side: Side, named: bool) -> tuple[Point, ...]:
@@ -43,9 +43,9 @@ def _points(source: Source, spec: Scatter, series: ScatterSeries, side: Side, na
     return tuple(sorted(found, key=lambda point: (point.x, point.y)))
 
 
-def lines(source: Source, spec: Lines, banner: str) -> tuple[Panel, ...]:
+def lines(source: Source, spec: Lines, comparable: bool) -> tuple[Panel, ...]:
     places = iter(source.plan.spec.places())
-    return by_side([_line_panel(source, panel, places) for panel in spec.panels], banner)
+    return by_side([_line_panel(source, panel, places) for panel in spec.panels], comparable)
 
 
 def _line_panel(source: Source, spec: LinePanel, places: Iterator[str]) -> XYPanel:
@@ -67,15 +67,15 @@ def _line_panel(source: Source, spec: LinePanel, places: Iterator[str]) -> XYPan
     return XYPanel(spec.title, axis(spec.x), axis(spec.y), tuple(found), tuple(levels), dodged=True)
 
 
-def identity(source: Source, spec: Identity, banner: str) -> tuple[Panel, ...]:
+def identity(source: Source, spec: Identity, comparable: bool) -> tuple[Panel, ...]:
     """A panel for each unit; one family of points a table, so that a table that is off can be seen.
 
-    Under a banner there is no band: the values are of another experiment, and none is judged.
+    There is no band where nothing may be compared: the values are of another experiment, and none is judged.
     """
-    return tuple(_identity_panel(source, panel, banner) for panel in spec.panels)
+    return tuple(_identity_panel(source, panel, comparable) for panel in spec.panels)
 
 
-def _identity_panel(source: Source, spec: IdentityPanel, banner: str) -> XYPanel:
+def _identity_panel(source: Source, spec: IdentityPanel, comparable: bool) -> XYPanel:
     tables: dict[str, list[Point]] = {}
     tolerances: Counter[float] = Counter()
     for place, planned in source.plan.cells.items():
@@ -101,7 +101,7 @@ def _identity_panel(source: Source, spec: IdentityPanel, banner: str) -> XYPanel
     )
     # Of a band with several widths the commonest is drawn: the verdict of each cell uses its own.
     band = tolerances.most_common(1)[0][0] if tolerances and not spec.log else None
-    if banner:
+    if not comparable:
         band = None
     both = [point for one in series for point in one.points]
     floor = None if spec.log else _floor([min(point.x, point.y) for point in both], [point.x for point in both])

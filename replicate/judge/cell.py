@@ -123,7 +123,7 @@ def _in_words(cell: Cell, text: str, scale: Scale) -> Cell:
     cell = replace(cell, shown=text)
     if text == DASH:
         return replace(cell, verdict="not compared", reason="the network has no such dimension")
-    if scale.banner:
+    if not scale.comparable:
         return replace(cell, verdict="not compared", reason=_another(scale))
     if cell.paper is None:
         return replace(cell, verdict="not compared", reason="the paper gives no value here")
@@ -139,7 +139,7 @@ def _compared(
         # Images/s of two devices say nothing about each other; ratios between rows do, and claims compare those.
         reason = f"measured on another device than the paper's{unsteady}"
         return replace(cell, verdict="not compared", reason=reason)
-    if scale.banner:
+    if not scale.comparable:
         return replace(cell, verdict="not compared", reason=_another(scale))
     printed = number_of(planned.paper)
     if printed is None or cell.value is None:

@@ -56,6 +56,7 @@ class Finisher:
             source=spec.table.source,
             scale=scale.id,
             banner=scale.banner,
+            comparable=scale.comparable,
             corner=spec.table.corner,
             columns=tuple(Column(c.key, c.header, c.group, c.text) for c in spec.table.columns),
             rows=tuple(Row(r.key, r.label, r.rule, r.group) for r in spec.rows),

@@ -169,7 +169,7 @@ class Table:
     source: str
     scale: str
     banner: str
-    """Not empty when this is another experiment than the paper's: printed above and in the caption."""
+    """Printed above the table and in its caption, unless it is empty."""
     corner: str
     """Header of the column of row labels."""
     columns: tuple[Column, ...]
@@ -190,6 +190,8 @@ class Table:
     """That they were computed on: each rounds in its own way, and a training amplifies that."""
     uncommitted: bool = False
     """Some of them were made with changes that no commit holds."""
+    comparable: bool = True
+    """False when this is another experiment than the paper's, so that no number is compared with it."""
     macros: str = "Deit"
     """What the names of its TeX macros begin with."""
 

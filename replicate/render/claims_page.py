@@ -70,7 +70,7 @@ def lines(table: Table, width: int) -> list[str]:
         here = f"{wording.claim_here(claim)} {margin}".strip()
         why = f"; {claim.reason}" if claim.verdict == "not run" else ""
         found += textwrap.wrap(f"here: {here} ({what}){why}", width, initial_indent="    ", subsequent_indent="    ")
-        paper = f"paper{wording.OTHER_EXPERIMENT if table.banner else ''}: {wording.claim_paper(claim)}"
+        paper = f"paper{wording.dagger(table)}: {wording.claim_paper(claim)}"
         see = f"; {claim.see}" if claim.see else ""
         found += textwrap.wrap(f"{paper}{see}", width, initial_indent="    ", subsequent_indent="    ")
     return found

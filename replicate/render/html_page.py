@@ -129,7 +129,7 @@ def _paper_line(table: Table, cell: Cell) -> str:
         return ""
     mark = wording.verdict_mark(table, cell)
     sign = f' <i class="{_CLASSES[mark]}">{mark}</i>' if mark else ""
-    paper = escape(cell.paper_shown) + (wording.OTHER_EXPERIMENT if table.banner else "")
+    paper = escape(cell.paper_shown) + wording.dagger(table)
     difference = f" {escape(cell.difference_shown)}" if cell.difference_shown else ""
     return f'<div class="paper">({paper}){difference}{sign}</div>'
 
@@ -149,7 +149,7 @@ def _footnotes(table: Table, variant: Variant) -> list[str]:
     marks = wording.legend_line(table, variant)
     lines = [f"<p>{escape(marks)}.</p>"] if marks else []
     if variant == "compare":
-        kind = "here, below it (the paper)" + ("" if table.banner else ", difference")
+        kind = "here, below it (the paper)" + (", difference" if table.comparable else "")
         lines.append(f"<p>Each cell: {kind}.</p>")
     if references := wording.references_line(table):
         lines.append(f"<p>{escape(references)}.</p>")
@@ -182,7 +182,7 @@ def _claims(table: Table) -> list[str]:
         )
     if not rows:
         return []
-    paper = "paper" + (f" {wording.OTHER_EXPERIMENT}" if table.banner else "")
+    paper = f"paper {wording.dagger(table)}".strip()
     title = "Claims of the paper about these numbers"
     return [f"<h2>{title}</h2>", *_scrolled(["claim", paper, "here", "margin ± se"], rows, title, "claims")]
 

@@ -22,6 +22,7 @@ def render(table: Table) -> str:
         "source": table.source,
         "scale": table.scale,
         "banner": table.banner,
+        "comparable": table.comparable,
         "seeds": list(table.seeds),
         "spec": table.spec,
         "digest": table.digest,

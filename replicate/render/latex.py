@@ -75,8 +75,8 @@ class _Block:
         cells = [table.cell(row.key, column.key) for row in table.rows]
         self.heads: tuple[str, ...] = ("",)
         if variant == "compare" and not column.text:
-            paper = "paper" + (wording.OTHER_EXPERIMENT if table.banner else "")
-            self.heads = ("here", paper) if table.banner else ("here", paper, "Δ")
+            paper = f"paper{wording.dagger(table)}"
+            self.heads = ("here", paper, "Δ") if table.comparable else ("here", paper)
         self._here = _width(cell.shown or cell.paper_shown for cell in cells)
         self._paper = _width(cell.paper_shown for cell in cells)
         self._difference = _width(cell.difference_shown for cell in cells)

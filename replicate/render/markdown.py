@@ -33,7 +33,7 @@ def render(table: Table, variant: Variant = "paper") -> str:
     if references := wording.references_line(table):
         blocks.append(escape(f"{references}."))
     if variant == "compare":
-        blocks.append("Each cell: here (paper)." if table.banner else "Each cell: here (paper, difference).")
+        blocks.append("Each cell: here (paper, difference)." if table.comparable else "Each cell: here (paper).")
     blocks += [_note(note.mark, wording.note_text(note)) for note in table.notes]
     if table.claims:
         blocks += ["**Claims of the paper about these numbers**", _claims(table)]
@@ -95,7 +95,7 @@ def _grid(table: Table, variant: Variant) -> str:
 
 
 def _claims(table: Table) -> str:
-    paper = "paper" + (f" {wording.OTHER_EXPERIMENT}" if table.banner else "")
+    paper = f"paper {wording.dagger(table)}".strip()
     lines = []
     for claim in table.claims:
         here = f"{wording.CLAIM_MARKS[claim.verdict]} {wording.claim_here(claim)}"

@@ -129,12 +129,13 @@ def claims_said(counts: Mapping[str, int]) -> str:
 def markdown(tables: Sequence[Table]) -> str:
     """The lines of all ``tables`` as a Markdown table, with what must be known to read it."""
     banner = next((table.banner for table in tables if table.banner), "")
-    other = f" {wording.OTHER_EXPERIMENT}" if banner else ""
+    comparable = all(table.comparable for table in tables)
+    paper = "paper" if comparable else f"paper {wording.OTHER_EXPERIMENT}"
     lines = [line(table) for table in tables]
     compared = any(one.headline is not None and one.headline.difference_shown for one in lines)
     difference = ["difference"] if compared else []
     rows = [
-        ["table", "of the paper", "headline number", f"paper{other}", "here", *difference, "numbers", "claims"],
+        ["table", "of the paper", "headline number", paper, "here", *difference, "numbers", "claims"],
         ["---", "---", "---", "--:", "--:", *("--:" for _ in difference), "---", "---"],
     ]
     for one in lines:
@@ -157,7 +158,7 @@ def markdown(tables: Sequence[Table]) -> str:
         )
     said = [f"> **{escape(banner)}**"] if banner else []
     said.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
-    note = HEADLINE + (f" {wording.OTHER_EXPERIMENT} {wording.OTHER_MEANING}." if banner else "")
+    note = HEADLINE + ("" if comparable else f" {wording.OTHER_EXPERIMENT} {wording.OTHER_MEANING}.")
     said.append(f"<sub>{escape(note)}</sub>")
     if made := made_from(tables):
         said.append(made)

@@ -113,7 +113,7 @@ def render(table: Table, variant: Variant = "paper") -> str:
 def _claims(table: Table, where: str) -> list[str]:
     if not table.claims:
         return []
-    paper = "paper" + (wording.OTHER_EXPERIMENT if table.banner else "")
+    paper = f"paper{wording.dagger(table)}"
     lines = [
         r"\bigskip\begin{center}\small",
         r"\begin{tabular}{@{}l@{~~}llll@{}}",

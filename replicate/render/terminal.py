@@ -103,8 +103,8 @@ def _lines(table: Table, cell: Cell, column: Column, variant: Variant) -> list[t
     if wording.has_errors(table, variant):
         lines.append((f"{cell.error_shown} " if cell.shown and cell.error_shown else "", "dim"))
     paper = "" if cell.state == "paper-only" else cell.paper_shown
-    lines.append((f"{paper}{wording.OTHER_EXPERIMENT if table.banner else ' '}" if paper else "", "dim"))
-    if not table.banner:
+    lines.append((f"{paper}{wording.dagger(table) or ' '}" if paper else "", "dim"))
+    if table.comparable:
         mark = wording.verdict_mark(table, cell)
         lines.append((f"{cell.difference_shown} {mark}".strip(), _STYLES.get(mark, "dim")))
     return lines
@@ -122,7 +122,7 @@ def _names(table: Table, variant: Variant) -> list[str]:
     if variant == "paper":
         return []
     error = ["± se"] if wording.has_errors(table, variant) else []
-    return [*error, f"paper{wording.OTHER_EXPERIMENT}"] if table.banner else [*error, "paper", "difference"]
+    return [*error, f"paper{wording.dagger(table)}", *(["difference"] if table.comparable else [])]
 
 
 def _width(table: Table, column: Column, variant: Variant) -> int:
@@ -226,7 +226,7 @@ def _grid(table: Table, columns: Sequence[Column], variant: Variant) -> Iterable
 def _claims(table: Table, console: Console) -> None:
     if not table.claims:
         return
-    paper = f"paper{wording.OTHER_EXPERIMENT}" if table.banner else "paper"
+    paper = f"paper{wording.dagger(table)}"
     known = [wording.claim_paper(claim) for claim in table.claims]
     here = [f"{wording.claim_here(claim)} {wording.margin(claim)}".strip() for claim in table.claims]
     notes = [wording.claim_note(claim) for claim in table.claims]

@@ -1,7 +1,7 @@
 """The sentences around a table: title, caption, legend, verdicts. The same words in every format.
 
-A table with a banner is another experiment than the paper's. Then no cell is judged against the paper, and no
-format says that a number or a claim was confirmed.
+A table that is not comparable is another experiment than the paper's. Then no cell is judged against the paper, and
+no format says that a number or a claim was confirmed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,14 @@ def title(table: Table) -> str:
     return f"Table {table.number}" if table.number is not None else "Numbers in the text"
 
 
+def dagger(table: Table) -> str:
+    """The mark of the paper's numbers beside those of another experiment; empty where the two may be compared."""
+    return "" if table.comparable else OTHER_EXPERIMENT
+
+
 def verdict(table: Table, cell: Cell) -> Verdict:
-    """The verdict that may be printed: under a banner a value is never compared with the paper's."""
-    if table.banner and cell.verdict != "not run":
+    """The verdict that may be printed: of another experiment, no value is ever compared with the paper's."""
+    if not table.comparable and cell.verdict != "not run":
         return "not compared"
     return cell.verdict
 
@@ -116,8 +121,7 @@ def references_line(table: Table) -> str:
     parts = []
     for reference in table.references:
         cell = table.cell("@", reference.key)
-        other = OTHER_EXPERIMENT if table.banner else ""
-        paper = f" (paper{other} {cell.paper_shown})" if cell.paper_shown and cell.state != "paper-only" else ""
+        paper = f" (paper{dagger(table)} {cell.paper_shown})" if cell.paper_shown and cell.state != "paper-only" else ""
         parts.append(f"{reference.label}: {face(cell)}{paper}")
     return "; ".join(parts)
 
@@ -134,7 +138,7 @@ def legend(table: Table, variant: Variant) -> list[tuple[str, str]]:
     if variant == "compare":
         marks = {verdict_mark(table, cell) for cell in cells}
         found += [(mark, text) for mark, text in _VERDICT_MEANINGS.items() if mark in marks]
-    if table.banner and (variant == "compare" or table.claims):
+    if not table.comparable and (variant == "compare" or table.claims):
         found.append((OTHER_EXPERIMENT, OTHER_MEANING))
     return found
 

@@ -91,6 +91,11 @@ class Book:
     def banner(self) -> str:
         return self.plan.specs.scale.banner
 
+    @property
+    def comparable(self) -> bool:
+        """Whether the numbers may be compared with the paper's."""
+        return self.plan.specs.scale.comparable
+
     def table(self, table_id: str) -> Table:
         return self._by_id[table_id]
 

@@ -148,7 +148,6 @@ def _grid(book: Book, table: Table, cell: Cell, column: Column, edge: bool) -> G
     if cell.state == "text":
         return GridCell(layout.face(cell), edge=edge, said=cell.reason)
     mark = wording.verdict_mark(table, cell)
-    other = wording.OTHER_EXPERIMENT if table.banner else ""
     return GridCell(
         text=layout.face(cell) + wording.origin_mark(table, cell),
         marks=layout.cell_marks(table, cell),
@@ -157,7 +156,7 @@ def _grid(book: Book, table: Table, cell: Cell, column: Column, edge: bool) -> G
         edge=edge,
         state=cell.state if cell.state != "done" else "",
         error=cell.error_shown if cell.shown else "",
-        paper="" if cell.state == "paper-only" or not cell.paper_shown else cell.paper_shown + other,
+        paper="" if cell.state == "paper-only" or not cell.paper_shown else cell.paper_shown + wording.dagger(table),
         difference=cell.difference_shown,
         mark=mark,
         mark_class=MARK_CLASSES.get(mark, ""),

@@ -150,7 +150,9 @@ class Scale(Strict):
     extends: str | None = None
     title: str
     banner: str = ""
-    """Not empty: these numbers are another experiment than the paper's, and nothing is compared with it."""
+    """Printed above everything that is made at this scale, such as what experiment it is instead of the paper's."""
+    comparable: bool = Field(default_factory=lambda known: not known.get("banner"))
+    """Whether numbers may be compared with the paper's. Not written: only at a scale without a banner."""
     processor: str
     """What a second of ``seconds`` is a second of, such as ``CPU core`` or ``V100``."""
     device: Literal["cpu", "auto"] = "auto"

@@ -149,7 +149,7 @@ def crowd(count: int) -> Figure:
     spots = draw.normal(size=(count, 2)) * (1.0, 0.2)
     points = tuple(Point(float(x), float(y), f"net-{at}") for at, (x, y) in enumerate(spots))
     panel = XYPanel("", Axis("x"), Axis("y"), (Series("all", "here", 0, points, joined=False),))
-    return Figure("crowd", None, "scatter", "Crowd.", "paper", "", (panel,), count, 0, 0, (0,), "")
+    return Figure("crowd", None, "scatter", "Crowd.", "paper", "", True, (panel,), count, 0, 0, (0,), "")
 
 
 def test_names_of_a_crowd_do_not_overlap() -> None:

@@ -73,6 +73,16 @@ def test_without_a_banner_the_verdicts_are_printed() -> None:
     assert "−0.4 ✗" in terminal.render(TABLE3, "compare")
 
 
+def test_the_field_decides_what_is_compared_and_not_the_banner() -> None:
+    said = replace(TABLE3, banner="A draft.")
+    assert "−0.4 ✗" in terminal.render(said, "compare")
+    assert "A draft." in terminal.render(said, "compare")
+    other = replace(TABLE3, comparable=False)
+    assert {wording.verdict(other, cell) for cell in other.cells.values()} == {"not compared"}
+    assert "−0.4" not in terminal.render(other, "compare")
+    assert wording.legend(other, "compare") == [("†", wording.OTHER_MEANING)]
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_states_differ_and_are_never_blank(variant: Variant) -> None:
     faces = [layout.face(STATES.cell(*key)) for key in STATE_CELLS]

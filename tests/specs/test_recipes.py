@@ -30,6 +30,22 @@ def faults(tables: Path) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("written", "comparable"),
+    [
+        ('banner = "another experiment"', False),
+        ('banner = ""', True),
+        ('banner = "a draft"\ncomparable = true', True),
+        ("comparable = false", False),
+    ],
+)
+def test_a_scale_with_a_banner_is_not_comparable_unless_it_says_so(
+    tables: Path, written: str, comparable: bool
+) -> None:
+    edited(tables, "scales/mini.toml", 'banner    = "miniature: tests the pipeline, not the paper"', written)
+    assert load(tables, "mini").scale.comparable is comparable
+
+
 @pytest.fixture(scope="module")
 def plan() -> Plan:
     specs = load(ROOT / "tables", "mini")

@@ -85,6 +85,7 @@ def test_the_json_holds_what_a_program_needs(replicate: Call, results: Path, tab
     done = replicate("claims", "--id", TABLE, "--json", *folders(results, tables))
     facts = json.loads(done.stdout)
     assert facts["banner"]
+    assert facts["comparable"] is False
     for claim in facts["claims"]:
         assert claim["table"] == TABLE
         assert claim["seeds"] == 1
