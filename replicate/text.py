@@ -1,8 +1,13 @@
-"""Words for people: plurals, numbers, settings, durations and sizes."""
+"""Text for people: printed numbers, plurals, settings, durations and sizes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from math import isfinite
 from typing import Any
 
 
@@ -83,3 +88,56 @@ def value(given: Any) -> str:
 
 def _with(number: str, unit: str) -> str:
     return f"{number}\N{NO-BREAK SPACE}{unit}"
+
+
+def half_up(value: Fraction, decimals: int) -> str:
+    """``value`` with ``decimals`` digits after the point; halves go away from zero, and zero has no sign."""
+    scale = 10**decimals
+    digits = (abs(value.numerator) * scale * 2 + value.denominator) // (2 * value.denominator)
+    whole, rest = divmod(digits, scale)
+    sign = "-" if value < 0 and digits else ""
+    return f"{sign}{whole}.{rest:0{decimals}d}" if decimals else f"{sign}{whole}"
+
+
+def signed(value: Fraction, decimals: int) -> str:
+    """With its sign: ``+0.3``, ``−0.3`` (a minus, not a hyphen), ``0.0``."""
+    text = half_up(value, decimals)
+    if text.startswith("-"):
+        return f"−{text[1:]}"
+    return f"+{text}" if any(digit in "123456789" for digit in text) else text
+
+
+def exact(value: float) -> Fraction:
+    """The decimal number that was written down, not its binary neighbour."""
+    return Fraction(Decimal(repr(value)))
+
+
+_NUMBER = re.compile(r"([+−-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)([kM]?)\*?", re.ASCII)
+_UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """What is printed in a cell: a number, or a text where the digits are not all there is, such as ``4.3*``, ``86M``.
+
+    ``decimals``: the digits after the point that a number is printed with.
+    """
+
+    written: float | str
+    decimals: int = 0
+
+    @property
+    def text(self) -> str:
+        return self.written if isinstance(self.written, str) else half_up(exact(self.written), self.decimals)
+
+    @property
+    def number(self) -> float | None:
+        """86e6 for ``86M``, 4.3 for ``4.3*``, -0.3 for ``−0.3``; None for ``9/0.5``, ``nan`` and other words."""
+        if not isinstance(self.written, str):
+            return self.written
+        match = _NUMBER.fullmatch(self.written)
+        number = float(match[1].replace("−", "-")) * _UNITS[match[2]] if match else None
+        return number if number is not None and isfinite(number) else None
+
+    def __str__(self) -> str:
+        return self.text

@@ -134,7 +134,9 @@ def _show(workspace: Workspace, tables: list[Table], figures: int) -> None:
 
 def states_of(table: Table) -> dict[str, int]:
     """Of the cells that hold numbers and are printed, in the order of ``STATES``."""
-    counts = Counter[str](cell.state for (row, _), cell in table.cells.items() if row != "@" and cell.state != "text")
+    counts = Counter[str](
+        cell.state for ref, cell in table.cells.items() if not ref.is_reference and cell.state != "text"
+    )
     return {state: counts[state] for state in STATES if state in counts}
 
 

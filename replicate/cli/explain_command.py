@@ -49,10 +49,11 @@ def command(workspace: Workspace, table_id: str, row: str, column: str) -> int:
     """
     from replicate.cli import explain_job
     from replicate.judge.finish import Finisher
+    from replicate.specs.cell import REFERENCE
 
     specs = workspace.specs()
     spec = specs.table(table_id)
-    if row == "@":
+    if row == REFERENCE:
         _known("reference", column, [reference.key for reference in spec.references])
     else:
         _known("row", row, [known.key for known in spec.rows])
@@ -102,7 +103,7 @@ def _chain(plan: Plan, cell: Cell) -> Graph:
 
 def _place(table: Table, row: str, column: str) -> str:
     """The cell in the words of the table: its row and the header of its column, each with its group where needed."""
-    if row == "@":
+    if table.cell(row, column).ref.is_reference:
         return next(reference.label for reference in table.references if reference.key == column)
     at = next(known for known in table.rows if known.key == row)
     head = next(known for known in table.columns if known.key == column)
@@ -127,7 +128,7 @@ def _cell_facts(plan: Plan, table: Table, cell: Cell) -> dict[str, Any]:
             if seed.correct is not None and seed.images is not None
         ],
         "error": _error(plan, table, cell),
-        "paper": f"{cell.paper} ({cell.paper_source})" if cell.paper else None,
+        "paper": f"{cell.paper.text} ({cell.paper_source})" if cell.paper else None,
         "difference": cell.difference_shown,
         "tolerance": cell.tolerance,
         "verdict": cell.verdict,
@@ -140,7 +141,7 @@ def _in_words(cell: Cell) -> dict[str, Any]:
 
 
 def _reads(plan: Plan, table: Table, cell: Cell) -> str | None:
-    read = plan.cell(table.id, cell.row, cell.column).read
+    read = plan.cell(cell.ref).read
     if read is None:
         return None
     parts = [f"{read.metric} {read.field}" if read.field else read.metric]
@@ -156,7 +157,7 @@ def _reads(plan: Plan, table: Table, cell: Cell) -> str | None:
 def _error(plan: Plan, table: Table, cell: Cell) -> str | None:
     if cell.error is None:
         return None
-    planned = plan.cell(table.id, cell.row, cell.column)
+    planned = plan.cell(cell.ref)
     if cell.spread is not None:
         over = f"over {plural(len(cell.seeds), 'seed')}"
     elif planned.read is not None and planned.read.metric in ("throughput", "ratio"):

@@ -31,20 +31,22 @@ def command(workspace: Workspace, table_id: str, row: str, column: str, lines: i
     from replicate.backends.slurm.job_states import JobStates
     from replicate.backends.slurm.step import look
     from replicate.backends.slurm.submission import read_submissions
+    from replicate.specs.cell import CellRef
 
     specs = workspace.specs()
     spec = specs.table(table_id)
     plan = workspace.plan([table_id], specs)
-    cells = {(cell.row, cell.column): cell for cell in plan.cells[table_id]}
-    if (row, column) not in cells:
-        rows = {name for name, _ in cells}
+    cells = {cell.ref: cell for cell in plan.cells[table_id]}
+    ref = CellRef(table_id, row, column)
+    if ref not in cells:
+        rows = {other.row for other in cells}
         if row not in rows:
             raise UnknownName("row", row, rows)
-        if row != "@" and column in {known.key for known in spec.table.columns if known.text}:
+        if not ref.is_reference and column in {known.key for known in spec.table.columns if known.text}:
             raise UserError(f"column {column}: holds words of the spec, which no job makes\n  name a column of numbers")
-        raise UnknownName("column", column, [name for of, name in cells if of == row])
+        raise UnknownName("column", column, [other.column for other in cells if other.row == row])
     store = workspace.store()
-    graph = plan.graph.needed_for(cells[row, column].keys)
+    graph = plan.graph.needed_for(cells[ref].keys)
     if workspace.profile is not None:
         world = look(graph, store, workspace.profile)
     else:

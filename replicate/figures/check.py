@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from replicate.errors import Fault, suggestion
 from replicate.figures.spec import AxisSpec, FigureSpec
-from replicate.specs.cell import TOKEN_HEADS, heads_of, resolve_source
+from replicate.specs.cell import TOKEN_HEADS, CellRef, heads_of, resolve_source
 from replicate.specs.check import check_source
 from replicate.specs.run import RunsFile
 from replicate.specs.scale import Scale
@@ -26,15 +26,14 @@ def _unknown(where: str, what: str, name: str, known: Iterable[str]) -> Iterator
         yield Fault(where, f"there is no {what} '{name}'", tuple(suggestion(name, names, plural=f"{what}s")))
 
 
-def _cell(where: str, place: str, tables: Tables) -> Iterator[Fault]:
-    table, row, column = place.split("/")
-    if table not in tables:
-        yield from _unknown(where, "table", table, tables)
-    elif row == "@":
-        yield from _unknown(where, "reference", column, [one.key for one in tables[table].references])
+def _cell(where: str, ref: CellRef, tables: Tables) -> Iterator[Fault]:
+    if ref.table not in tables:
+        yield from _unknown(where, "table", ref.table, tables)
+    elif ref.is_reference:
+        yield from _unknown(where, "reference", ref.column, [one.key for one in tables[ref.table].references])
     else:
-        yield from _row(where, row, tables[table])
-        yield from _column(where, column, tables[table])
+        yield from _row(where, ref.row, tables[ref.table])
+        yield from _column(where, ref.column, tables[ref.table])
 
 
 def _row(where: str, row: str, table: TableSpec) -> Iterator[Fault]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from replicate.figures.model import Bar, Bars, Field, Panel, Side
-from replicate.figures.source import Source, decimal
+from replicate.figures.source import Source
 from replicate.figures.spec import Differences, Heatmap
-from replicate.judge.cell import places
 from replicate.judge.claims import judge
-from replicate.judge.statistics import SeedNoise, exact, signed
+from replicate.judge.statistics import SeedNoise
 from replicate.judge.table import MARKS, Table
 from replicate.specs.table import ClaimSpec
+from replicate.text import exact, signed
 
 NOTHING = "–"
 
@@ -30,7 +30,7 @@ def _field(table: Table, spec: Heatmap, side: Side, title: str) -> Field:
             values.append(tuple(None if cell.value is None else float(cell.value) for cell in cells))
             shown.append(tuple(cell.shown or MARKS.get(cell.state, NOTHING) for cell in cells))
         else:
-            values.append(tuple(decimal(cell.paper) for cell in cells))
+            values.append(tuple(cell.paper.number if cell.paper else None for cell in cells))
             shown.append(tuple(cell.paper_shown or NOTHING for cell in cells))
     return Field(
         title,
@@ -53,7 +53,7 @@ def _bars(source: Source, spec: Differences, column: str) -> Bars:
     rows = [row for row in table.rows if row.key in wanted]
     head = source.plan.tables.specs.table(spec.table).table
     printed_as = next(one for one in head.columns if one.key == column)
-    digits = places(head, printed_as)
+    digits = head.places(printed_as)
     bars = []
     for at, row in enumerate(rows):
         margin, half = _margin(source, spec, row.key, column)
@@ -61,9 +61,9 @@ def _bars(source: Source, spec: Differences, column: str) -> Bars:
             shown = signed(exact(margin), digits)
             low, high = (None, None) if half is None else (margin - half, margin + half)
             bars.append(Bar(at, "here", margin, shown, low, high))
-        one, base = (decimal(table.cell(key, column).paper) for key in (row.key, spec.base))
-        if one is not None and base is not None:
-            printed = exact(one) - exact(base)
+        papers = [paper.number for key in (row.key, spec.base) if (paper := table.cell(key, column).paper)]
+        if len(papers) == 2 and papers[0] is not None and papers[1] is not None:
+            printed = exact(papers[0]) - exact(papers[1])
             bars.append(Bar(at, "paper", float(printed), signed(printed, digits)))
     groups = [
         (at, row.group) for at, row in enumerate(rows) if row.group and (at == 0 or rows[at - 1].group != row.group)
@@ -76,6 +76,6 @@ def _margin(source: Source, spec: Differences, row: str, column: str) -> tuple[f
     plan = source.plan.tables
     claim = ClaimSpec(text="", left=f"{row}.{column}", above=f"{spec.base}.{column}")
     judged = judge(
-        plan.specs.table(spec.table), claim, {}, source.measured(spec.table), SeedNoise.of(plan.specs.scale), 1
+        plan.specs.table(spec.table), claim, {}, source.values(spec.table), SeedNoise.of(plan.specs.scale), 1
     )
     return judged.margin, judged.half

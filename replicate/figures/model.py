@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from replicate.judge.table import Origin, Verdict
+from replicate.specs.cell import CellRef
 
 Side = Literal["here", "paper"]
 
@@ -32,7 +33,7 @@ class Point:
     name: str = ""
     low: float | None = None
     high: float | None = None
-    cells: tuple[str, ...] = ()
+    cells: tuple[CellRef, ...] = ()
     origin: Origin = "printed in the paper only"
     verdict: Verdict = "not compared"
 

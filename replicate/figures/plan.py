@@ -9,12 +9,13 @@ from replicate.figures.load import figures_of
 from replicate.figures.spec import FigureSpec
 from replicate.plan.cells import CellPlan, Plan, plan_tables
 from replicate.plan.graph import Graph
+from replicate.specs.cell import REFERENCE, CellRef
 from replicate.specs.load import Specs
 
 
 @dataclass(frozen=True, slots=True)
 class FigurePlan:
-    """``cells`` are those the figure reads, by place (``table/row/column``), in its order.
+    """``cells`` are those the figure reads, in its order.
 
     ``tables`` plans the tables that they are cells of; ``direct`` are jobs that a figure reads without a cell: the
     curve of a training, the layers of a probe.
@@ -22,7 +23,7 @@ class FigurePlan:
 
     spec: FigureSpec
     tables: Plan
-    cells: dict[str, CellPlan]
+    cells: dict[CellRef, CellPlan]
     direct: tuple[str, ...]
 
     @property
@@ -49,10 +50,10 @@ def plan_figure(specs: Specs, figure_id: str, seeds: Sequence[int], curves: Sequ
         files = {**specs.files, own.table.id: figures.files[figure_id]}
         specs = replace(specs, tables={**specs.tables, own.table.id: own}, files=files)
     places = _places(spec, specs)
-    tables = dict.fromkeys(place.split("/")[0] for place in [*places, *_looked_up(spec)])
+    tables = dict.fromkeys(place.table for place in [*places, *_looked_up(spec)])
     plan = plan_tables(specs, list(tables), seeds)
-    known = {f"{cell.table}/{cell.row}/{cell.column}": cell for cells in plan.cells.values() for cell in cells}
-    return FigurePlan(spec, plan, {place: known[place] for place in places}, _direct(spec, plan))
+    planned = {cell.ref: cell for cells in plan.cells.values() for cell in cells}
+    return FigurePlan(spec, plan, {place: planned[place] for place in places}, _direct(spec, plan))
 
 
 def with_figures(plan: Plan) -> Graph:
@@ -64,7 +65,7 @@ def with_figures(plan: Plan) -> Graph:
     return graph
 
 
-def _places(spec: FigureSpec, specs: Specs) -> list[str]:
+def _places(spec: FigureSpec, specs: Specs) -> list[CellRef]:
     """The places of all cells a figure reads, each once."""
     found = list(spec.places())
     if spec.lines:
@@ -75,29 +76,29 @@ def _places(spec: FigureSpec, specs: Specs) -> list[str]:
         found += [axis.relative_to for axis in (scatter.x, scatter.y) if axis.relative_to]
         for series in scatter.series:
             columns = (scatter.x.column, series.y or scatter.y.column)
-            found += [f"{scatter.table}/{row}/{column}" for row in series.rows for column in columns]
+            found += [CellRef(scatter.table, row, column) for row in series.rows for column in columns]
     if spec.heatmap:
         found += _all(specs, spec.heatmap.table)
     if spec.differences:
         block = spec.differences
         rows = block.rows or tuple(row.key for row in specs.table(block.table).rows)
-        found += [f"{block.table}/{row}/{column}" for row in (block.base, *rows) for column in block.columns]
+        found += [CellRef(block.table, row, column) for row in (block.base, *rows) for column in block.columns]
     if spec.identity:
         found += [place for table_id in specs.tables for place in _all(specs, table_id)]
     return list(dict.fromkeys(found))
 
 
-def _looked_up(spec: FigureSpec) -> list[str]:
+def _looked_up(spec: FigureSpec) -> list[CellRef]:
     """Cells of which only the paper's value is drawn: nothing has to run for them."""
     series = spec.profile.series if spec.profile else ()
     return [place for one in series for place in (one.paper_input, one.paper_last) if place]
 
 
-def _all(specs: Specs, table_id: str) -> list[str]:
+def _all(specs: Specs, table_id: str) -> list[CellRef]:
     table = specs.table(table_id)
     numbers = [column.key for column in table.table.columns if not column.text]
-    cells = [f"{table_id}/{row.key}/{column}" for row in table.rows for column in numbers]
-    return cells + [f"{table_id}/@/{reference.key}" for reference in table.references]
+    cells = [CellRef(table_id, row.key, column) for row in table.rows for column in numbers]
+    return cells + [CellRef(table_id, REFERENCE, reference.key) for reference in table.references]
 
 
 def _direct(spec: FigureSpec, plan: Plan) -> tuple[str, ...]:

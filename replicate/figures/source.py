@@ -10,7 +10,7 @@ from typing import Any
 from replicate.figures.model import Point, Side
 from replicate.figures.plan import FigurePlan
 from replicate.judge.finish import Finisher
-from replicate.judge.statistics import NONE, Error, combined, known, measured
+from replicate.judge.statistics import NO_ERROR, Error, combined, error_from_samples, error_from_sigma
 from replicate.judge.table import Cell, Table
 from replicate.judge.values import CellValue, DecisionReader
 from replicate.specs.cell import CellRef
@@ -29,7 +29,7 @@ class Value:
         ratio = self.value / base.value
         if self.error is None and base.error is None:
             return Value(ratio)
-        relative = [(one.error or NONE).scaled(ratio / one.value) for one in (self, base)]
+        relative = [(one.error or NO_ERROR).scaled(ratio / one.value) for one in (self, base)]
         return Value(ratio, combined(relative))
 
 
@@ -41,7 +41,7 @@ class Source:
     store: Store
     decisions: DecisionReader = field(default_factory=DecisionReader)
     _tables: dict[str, Table] = field(default_factory=dict)
-    _measured: dict[str, dict[CellRef, CellValue]] = field(default_factory=dict)
+    _values: dict[str, dict[CellRef, CellValue]] = field(default_factory=dict)
 
     @cached_property
     def finisher(self) -> Finisher:
@@ -52,17 +52,16 @@ class Source:
             self._tables[table_id] = self.finisher.finish(table_id)
         return self._tables[table_id]
 
-    def measured(self, table_id: str) -> dict[CellRef, CellValue]:
+    def values(self, table_id: str) -> dict[CellRef, CellValue]:
         """What the margins between cells of a table are computed from."""
-        if table_id not in self._measured:
-            self._measured[table_id] = self.finisher.measured(table_id)
-        return self._measured[table_id]
+        if table_id not in self._values:
+            self._values[table_id] = self.finisher.values(table_id)
+        return self._values[table_id]
 
-    def cell(self, place: str) -> Cell:
-        table, row, column = place.split("/")
-        return self.table(table).cell(row, column)
+    def cell(self, ref: CellRef) -> Cell:
+        return self.table(ref.table).cells[ref]
 
-    def value(self, place: str, side: Side, relative_to: str | None = None) -> Value | None:
+    def value(self, place: CellRef, side: Side, relative_to: CellRef | None = None) -> Value | None:
         """None where that side has no number there, or none to relate it to."""
         if relative_to is None:
             return self._value(place, side)
@@ -75,11 +74,11 @@ class Source:
         self,
         side: Side,
         x: Value | float | None,
-        place: str,
+        place: CellRef,
         *,
         name: str = "",
-        relative_to: str | None = None,
-        also: tuple[str, ...] = (),
+        relative_to: CellRef | None = None,
+        also: tuple[CellRef, ...] = (),
     ) -> Point | None:
         """The value of ``place`` at ``x``; ``also`` are further cells the point rests on."""
         y = self.value(place, side, relative_to)
@@ -98,11 +97,11 @@ class Source:
             verdict=cell.verdict if side == "here" else "not compared",
         )
 
-    def _value(self, place: str, side: Side) -> Value | None:
+    def _value(self, place: CellRef, side: Side) -> Value | None:
         cell = self.cell(place)
         if side == "here":
             return None if cell.value is None else Value(float(cell.value), _error(cell))
-        printed = decimal(cell.paper)
+        printed = cell.paper.number if cell.paper else None
         return None if printed is None else Value(printed)
 
     def summary(self, key: str) -> Mapping[str, Any]:
@@ -114,12 +113,4 @@ class Source:
 def _error(cell: Cell) -> Error | None:
     if cell.error is None:
         return None
-    return known(cell.error) if cell.spread is None else measured(cell.error, len(cell.seeds))
-
-
-def decimal(printed: str | None) -> float | None:
-    """A printed number, its star left out (``4.3*``); None for a text such as ``86M`` or no value."""
-    try:
-        return float(printed.rstrip("*")) if printed else None
-    except ValueError:
-        return None
+    return error_from_sigma(cell.error) if cell.spread is None else error_from_samples(cell.error, len(cell.seeds))

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
+from replicate.specs.cell import CellRef
 from replicate.specs.recipe import Positive, Strict
-from replicate.specs.table import CellSource, ColumnSpec, Metric, Name, Printed, RowSpec, TableHead, TableSpec
+from replicate.specs.table import CellSource, ColumnSpec, Metric, Name, RowSpec, TableHead, TableSpec, Written
 
-Place = Annotated[str, Field(pattern=r"^[a-z0-9_]+/(@|[a-z0-9_]+)/[a-z0-9_]+$")]
+
+def _place(text: object) -> CellRef:
+    return text if isinstance(text, CellRef) else CellRef.parse(text if isinstance(text, str) else "")
+
+
+Place = Annotated[CellRef, PlainValidator(_place), PlainSerializer(str), WithJsonSchema({"type": "string"})]
 """``table/row/column``."""
 
 KINDS = ("scatter", "lines", "heatmap", "differences", "profile", "curves", "identity")
@@ -218,14 +224,14 @@ class FigureSpec(Strict):
             found += [(f"{at}.levels[{number}]", level) for number, level in enumerate(panel.levels)]
         return found
 
-    def places(self) -> list[str]:
+    def places(self) -> list[CellRef]:
         """The cells of `points`, in the same order; a point that is no cell has its own in `own_table`."""
-        found: list[str] = []
+        places: list[CellRef] = []
         own = 0
         for _, point in self.points():
-            found.append(point.cell or f"{self.own_id}/p{own}/{OWN_COLUMN}")
+            places.append(point.cell or CellRef(self.own_id, f"p{own}", OWN_COLUMN))
             own += point.cell is None
-        return found
+        return places
 
     def own_table(self) -> TableSpec | None:
         """The points that are no cells, as a table that is never printed; None where there are none."""
@@ -251,6 +257,6 @@ OWN_COLUMN = "value"
 
 def _row(index: int, point: PointSpec) -> RowSpec:
     read = point.model_dump(include=set(CellSource.model_fields))
-    paper: dict[str, Printed] = {} if point.paper is None else {OWN_COLUMN: point.paper}
+    paper: dict[str, Written] = {} if point.paper is None else {OWN_COLUMN: point.paper}
     source = point.source or None
     return RowSpec(key=f"p{index}", label="", paper=paper, source=source, **read)

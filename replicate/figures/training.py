@@ -15,9 +15,10 @@ from replicate.figures.plan import FigurePlan
 from replicate.figures.source import Source
 from replicate.figures.spec import Curves, Profile, ProfileSeries
 from replicate.judge.cell import network_origin
-from replicate.judge.statistics import half_up, student
+from replicate.judge.statistics import student
 from replicate.judge.table import Origin
 from replicate.store.result import Result
+from replicate.text import half_up
 
 CURVE = "curve.json"
 

@@ -10,6 +10,7 @@ from typing import get_args
 from replicate.figures.model import Axis, Level, Panel, Point, Series, Side, XYPanel, by_side
 from replicate.figures.source import Source
 from replicate.figures.spec import AxisSpec, Identity, IdentityPanel, LinePanel, Lines, Scatter, ScatterSeries
+from replicate.specs.cell import CellRef
 
 SIDES: tuple[Side, ...] = get_args(Side)
 
@@ -34,8 +35,8 @@ def _points(source: Source, spec: Scatter, series: ScatterSeries, side: Side, na
     found = []
     names = series.names if named and series.names else tuple("" for _ in series.rows)
     for row, name in zip(series.rows, names, strict=True):
-        across = f"{spec.table}/{row}/{spec.x.column}"
-        place = f"{spec.table}/{row}/{series.y or spec.y.column}"
+        across = CellRef(spec.table, row, spec.x.column)
+        place = CellRef(spec.table, row, series.y or spec.y.column)
         x = source.value(across, side, spec.x.relative_to)
         point = source.point(side, x, place, name=name, relative_to=spec.y.relative_to, also=(across,))
         if point is not None:
@@ -48,7 +49,7 @@ def lines(source: Source, spec: Lines, comparable: bool) -> tuple[Panel, ...]:
     return by_side([_line_panel(source, panel, places) for panel in spec.panels], comparable)
 
 
-def _line_panel(source: Source, spec: LinePanel, places: Iterator[str]) -> XYPanel:
+def _line_panel(source: Source, spec: LinePanel, places: Iterator[CellRef]) -> XYPanel:
     found: list[Series] = []
     for family, one in enumerate(spec.series):
         at = [(point.x, next(places)) for point in one.points]
@@ -84,9 +85,9 @@ def _identity_panel(source: Source, spec: IdentityPanel, comparable: bool) -> XY
         base = None
         if spec.relative_to_rows:
             row = spec.relative_to_rows.get(planned.table)
-            if row is None or planned.row in ("@", row):
+            if row is None or planned.ref.is_reference or planned.row == row:
                 continue
-            base = f"{planned.table}/{row}/{planned.column}"
+            base = CellRef(planned.table, row, planned.column)
         printed = source.value(place, "paper", base)
         point = source.point("here", printed, place, relative_to=base)
         if point is None or (spec.log and min(point.x, point.y) <= 0):

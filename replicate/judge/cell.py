@@ -7,13 +7,14 @@ from dataclasses import replace
 from fractions import Fraction
 from math import hypot, sqrt
 
-from replicate.judge.statistics import Error, cell_verdict, exact, half_up, image_error, measured, signed, spread
+from replicate.judge.statistics import Error, cell_verdict, error_from_samples, image_error, spread
 from replicate.judge.table import Cell, Origin, SeedValue, State
 from replicate.judge.values import CellValue
 from replicate.plan.cells import CellPlan
 from replicate.specs.cell import ResolvedSource
 from replicate.specs.scale import Scale
-from replicate.specs.table import ColumnSpec, Metric, RowSpec, TableHead, number_of
+from replicate.specs.table import ColumnSpec, Metric, RowSpec, TableHead
+from replicate.text import exact, half_up, signed
 
 DASH = "–"
 
@@ -35,34 +36,20 @@ _ORIGINS: Mapping[Metric, Origin] = {
 """Of a value by its metric; all others are of a network, which was trained here or published."""
 
 
-def outline(table: TableHead, column: ColumnSpec, planned: CellPlan) -> Cell:
+def outline(planned: CellPlan) -> Cell:
     """The cell without a value: the paper's number and the jobs."""
-    decimals = places(table, column)
     paper = planned.paper
-    text = paper if isinstance(paper, str) else None if paper is None else half_up(exact(paper), decimals)
-    return Cell(
-        row=planned.row,
-        column=planned.column,
-        state="done",
-        shown="",
-        paper=text,
-        paper_shown=text or "",
-        paper_source=planned.paper_source if text else "",
-        jobs=planned.keys,
-    )
-
-
-def places(table: TableHead, column: ColumnSpec) -> int:
-    return table.decimals if column.decimals is None else column.decimals
+    source = planned.paper_source if paper and paper.text else ""
+    return Cell(planned.ref, "done", shown="", paper=paper, paper_source=source, jobs=planned.keys)
 
 
 def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, found: CellValue, scale: Scale) -> Cell:
     """The cell with the value ``found``, compared with the paper's where the two can be."""
     assert planned.read is not None
-    cell = replace(outline(table, column, planned), origin=_origin(planned.read, scale))
+    cell = replace(outline(planned), origin=_origin(planned.read, scale))
     if found.text is not None:
         return _in_words(cell, found.text, scale)
-    decimals, factor = places(table, column), exact(column.factor)
+    decimals, factor = table.places(column), exact(column.factor)
     hits = found.hits or {}
     known = cell.origin != "released weights"
     seeds = tuple(
@@ -127,7 +114,7 @@ def _in_words(cell: Cell, text: str, scale: Scale) -> Cell:
         return replace(cell, verdict="not compared", reason=_another(scale))
     if cell.paper is None:
         return replace(cell, verdict="not compared", reason="the paper gives no value here")
-    same = cell.paper == text
+    same = cell.paper.text == text
     return replace(cell, verdict="replicated" if same else "not replicated", reason=f"the paper prints {cell.paper}")
 
 
@@ -141,7 +128,7 @@ def _compared(
         return replace(cell, verdict="not compared", reason=reason)
     if not scale.comparable:
         return replace(cell, verdict="not compared", reason=_another(scale))
-    printed = number_of(planned.paper)
+    printed = planned.paper.number if planned.paper else None
     if printed is None or cell.value is None:
         return replace(cell, verdict="not compared", reason="the paper gives no number here")
     paper = exact(printed)
@@ -151,14 +138,14 @@ def _compared(
         images = len(next(iter(found.hits.values())))
         tolerance = min(tolerance, round(EVALUATED_AGAIN * sqrt(OF_IMAGES / images), 2))
     error = _over_seeds(cell, scale.seed_sd * found.scale / 100 if found.hits else 0.0)
-    half_unit = 0.5 * 10 ** -places(table, column)
+    half_unit = 0.5 * 10 ** -table.places(column)
     verdict, reason = cell_verdict(float(cell.value - paper), tolerance, half_unit, error)
     return replace(
         cell,
         verdict=verdict,
         reason=reason,
         tolerance=f"±{tolerance:g}",
-        difference_shown=signed(cell.value - paper, places(table, column)),
+        difference_shown=signed(cell.value - paper, table.places(column)),
     )
 
 
@@ -169,7 +156,7 @@ def _over_seeds(cell: Cell, stated: float) -> Error | None:
     """
     if cell.spread is None or cell.spread <= stated:
         return None
-    return measured(cell.spread / sqrt(len(cell.seeds)), len(cell.seeds))
+    return error_from_samples(cell.spread / sqrt(len(cell.seeds)), len(cell.seeds))
 
 
 def unfinished(cell: Cell, row: RowSpec | None, states: Mapping[str, State], why: Mapping[str, str]) -> Cell:

@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import sqrt
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from replicate.judge.statistics import (
-    NONE,
+    NO_ERROR,
     Error,
-    Relation,
     SeedNoise,
     claim_verdict,
     combined,
-    exact,
-    half_up,
-    known,
+    error_from_sigma,
     margin_verdict,
     paired_image_error,
     seed_error,
-    signed,
 )
 from replicate.judge.table import Claim, ClaimVerdict, Comparison
 from replicate.judge.values import CellValue
-from replicate.specs.cell import CellRef, pairs, relation
-from replicate.specs.table import ClaimSpec, TableSpec
+from replicate.specs.cell import CellRef, Side, pairs, relation
+from replicate.specs.table import ClaimSpec, Relation, TableSpec
+from replicate.text import Printed, exact, half_up, signed
 
 Sides = list[tuple[CellValue, CellValue]]
 """The pairs of a claim: left and right of each comparison."""
@@ -72,7 +69,7 @@ def _paired(sides: Sides, noise: SeedNoise) -> Margin:
         differences = np.mean([_difference(both, seed) for both in same for seed in seeds], axis=0)
         over_images = float(np.hypot(over_images, paired_image_error(differences, scale) * len(same) / len(sides)))
     over_seeds = _over_seeds(sides, seeds, per_seed, noise)
-    return Margin(float(np.mean(per_seed)), combined([known(over_images), over_seeds]))
+    return Margin(float(np.mean(per_seed)), combined([error_from_sigma(over_images), over_seeds]))
 
 
 def _unpaired(sides: Sides, noise: SeedNoise) -> Margin:
@@ -89,8 +86,8 @@ def _unpaired(sides: Sides, noise: SeedNoise) -> Margin:
     own = [_own_error(side) for side in every]
     if None in own:
         return Margin(mean, None, NO_INTERVAL if trained else UNTIMED)
-    over_images = known(sqrt(sum((error or 0.0) ** 2 for error in own)) / len(sides))
-    over_seeds = _over_seeds(sides, seeds, per_seed, noise) if trained else NONE
+    over_images = error_from_sigma(sqrt(sum((error or 0.0) ** 2 for error in own)) / len(sides))
+    over_seeds = _over_seeds(sides, seeds, per_seed, noise) if trained else NO_ERROR
     error = combined([over_images, over_seeds])
     if len(seeds) > 1 or all(side.hits for side in trained):
         return Margin(mean, error)
@@ -119,7 +116,7 @@ def _over_seeds(sides: Sides, seeds: Sequence[int], per_seed: Sequence[float], n
     unit = next((side.scale / 100 for both in sides for side in both if side.hits), 0.0)
     networks, cells = _split([one.networks for one in each]), _split([one.cells for one in each])
     moving, fixed = (noise.scaled(unit).of_sum(*weights) for weights in zip(networks, cells, strict=True))
-    return combined([seed_error(moving * sqrt(len(seeds)), per_seed), known(fixed)])
+    return combined([seed_error(moving * sqrt(len(seeds)), per_seed), error_from_sigma(fixed)])
 
 
 def _split(each: Sequence[Mapping[Any, float]]) -> tuple[list[float], list[float]]:
@@ -202,60 +199,55 @@ def judge(
 
     ``rates``: they are images/s, which "above" compares by their ratio: the rates of two devices have no common unit.
     """
-    kind = cast(Relation, relation(claim)[0])
-    by_ratio = kind == "times" or (rates and kind == "above")
+    kind = relation(claim)[0]
+    factor = claim.factor if kind == "times" or (rates and kind == "above") else None
     both = pairs(spec, claim)
-    printed = [_paper_margin(paper, left, right, claim.factor if by_ratio else None) for left, right in both]
-    measured = [(_side(ours, left), _side(ours, right)) for left, right in both]
-    comparisons = []
-    for (left, right), theirs, (one, other) in zip(both, printed, measured, strict=True):
-        alone: Margin | None = None
-        single: ClaimVerdict = "not run"
-        if one is not None and other is not None:
-            alone = margin_of([(one, other)], claim.factor if by_ratio else None, noise)
-            single = margin_verdict(kind, alone.value, alone.error, claim.within)
-        comparisons.append(
-            Comparison(
-                str(left),
-                str(right),
-                alone.value if alone else None,
-                alone.error.standard if alone and alone.error else None,
-                None if theirs is None else float(theirs),
-                single,
-            )
-        )
-    sides = [(one, other) for one, other in measured if one is not None and other is not None]
-    mean: Margin | None = None
+    printed = [_paper_margin(paper, left, right, factor) for left, right in both]
+    values = [_values(ours, left, right) for left, right in both]
+    sides = [there for there in values if there is not None]
+    comparisons = tuple(
+        _comparison(kind, claim.within, refs, theirs, margin_of([there], factor, noise) if there else None)
+        for refs, theirs, there in zip(both, printed, values, strict=True)
+    )
+    mean = margin_of(sides, factor, noise) if len(sides) == len(both) else None
+    error = mean.error if mean else None
     verdict: ClaimVerdict = "not run"
     reason = "not all of its cells have a value yet"
-    if len(sides) == len(both):
-        mean = margin_of(sides, claim.factor if by_ratio else None, noise)
+    if mean is not None:
         decided = margin_verdict(kind, mean.value, mean.error, claim.within)
         verdict, reason = claim_verdict(decided, [comparison.verdict for comparison in comparisons])
         reason = f"{reason}; {mean.note}" if mean.note else reason
-    error = mean.error if mean else None
-    theirs_known = [value for value in printed if value is not None]
+    margins = [margin for margin in printed if margin is not None]
     return Claim(
         text=claim.text,
         relation=kind,
         within=claim.within,
         see=claim.see,
-        comparisons=tuple(comparisons),
+        comparisons=comparisons,
         margin=mean.value if mean else None,
         error=error.standard if error else None,
-        margin_shown=_shown(exact(mean.value), claim.factor if by_ratio else None, decimals) if mean else "",
-        error_shown=_error_shown(error, claim.factor if by_ratio else None, decimals) if error else "",
-        paper_margin_shown=_shown(
-            sum(theirs_known, Fraction()) / len(theirs_known), claim.factor if by_ratio else None, decimals
-        )
-        if theirs_known
-        else "",
+        margin_shown=_shown(exact(mean.value), factor, decimals) if mean else "",
+        error_shown=_error_shown(error, factor, decimals) if error else "",
+        paper_margin_shown=_shown(sum(margins, Fraction()) / len(margins), factor, decimals) if margins else "",
         paper_verdict=_paper_verdict(kind, printed, claim.within),
         verdict=verdict,
         reversed=kind == "above" and mean is not None and error is not None and mean.value + error.half < 0,
         reason=reason,
         half=error.half if error else None,
         note=mean.note if mean else "",
+    )
+
+
+def _comparison(
+    kind: Relation, within: float, refs: tuple[Side, Side], printed: Fraction | None, ours: Margin | None
+) -> Comparison:
+    return Comparison(
+        left=refs[0],
+        right=refs[1],
+        margin=ours.value if ours else None,
+        error=ours.error.standard if ours and ours.error else None,
+        paper_margin=None if printed is None else float(printed),
+        verdict=margin_verdict(kind, ours.value, ours.error, within) if ours else "not run",
     )
 
 
@@ -272,17 +264,19 @@ def _error_shown(error: Error, factor: float | None, decimals: int) -> str:
     return half_up(exact(error.standard), decimals)
 
 
-def _side(ours: Mapping[CellRef, CellValue], ref: CellRef) -> CellValue | None:
-    if ref.row == "=":
-        return fact(float(ref.column))
-    found = ours.get(ref)
-    return found if found is not None and found.values else None
+def _values(ours: Mapping[CellRef, CellValue], left: Side, right: Side) -> tuple[CellValue, CellValue] | None:
+    """Both sides of a comparison; None where one of them has no number yet."""
+    one, other = (fact(_plain(side)) if isinstance(side, Printed) else ours.get(side) for side in (left, right))
+    return (one, other) if one and other and one.values and other.values else None
 
 
-def _paper_margin(
-    paper: Mapping[CellRef, float], left: CellRef, right: CellRef, factor: float | None
-) -> Fraction | None:
-    values = [float(ref.column) if ref.row == "=" else paper.get(ref) for ref in (left, right)]
+def _plain(side: Printed) -> float:
+    assert side.number is not None
+    return side.number
+
+
+def _paper_margin(paper: Mapping[CellRef, float], left: Side, right: Side, factor: float | None) -> Fraction | None:
+    values = [_plain(side) if isinstance(side, Printed) else paper.get(side) for side in (left, right)]
     if values[0] is None or values[1] is None:
         return None
     one, other = exact(values[0]), exact(values[1])
@@ -294,8 +288,8 @@ def _paper_verdict(kind: Relation, margins: list[Fraction | None], within: float
 
     So each comparison must hold: no noise would excuse one that does not, as it may among ours (`claim_verdict`).
     """
-    known = [margin for margin in margins if margin is not None]
-    if len(known) < len(margins):
+    printed = [margin for margin in margins if margin is not None]
+    if len(printed) < len(margins):
         return "not run"
-    single = [margin_verdict(kind, float(margin), NONE, within) for margin in known]
+    single = [margin_verdict(kind, float(margin), NO_ERROR, within) for margin in printed]
     return "holds" if all(verdict == "holds" for verdict in single) else "fails"

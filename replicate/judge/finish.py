@@ -8,14 +8,14 @@ from hashlib import sha256
 from string import ascii_lowercase
 from typing import Any
 
-from replicate.judge.cell import finished, outline, places, unfinished
+from replicate.judge.cell import finished, outline, unfinished
 from replicate.judge.claims import judge
 from replicate.judge.statistics import SeedNoise
 from replicate.judge.table import Cell, Claim, Column, Note, Row, State, Table
 from replicate.judge.values import CellReader, CellValue
 from replicate.plan.cells import CellPlan, Plan
 from replicate.specs.cell import CellRef, pairs
-from replicate.specs.table import ClaimSpec, ColumnSpec, TableSpec, number_of
+from replicate.specs.table import ClaimSpec, ColumnSpec, TableSpec
 from replicate.store.files import canonical
 from replicate.store.store import Store
 
@@ -31,22 +31,22 @@ class Finisher:
     store: Store
     elsewhere: Mapping[str, tuple[State, str]] = field(default_factory=dict)
     """What a scheduler says of jobs without a result: the state for their cells, and why."""
-    _readings: CellReader = field(init=False)
+    _reader: CellReader = field(init=False)
     _states: dict[str, State] = field(default_factory=dict)
     _dirty: dict[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._readings = CellReader(self.plan, self.store)
+        self._reader = CellReader(self.plan, self.store)
 
     def finish(self, table_id: str) -> Table:
         """The table as it stands now; cells without a value say why."""
         spec = self.plan.specs.table(table_id)
         scale = self.plan.specs.scale
         planned = self.plan.cells[table_id]
-        measured = self.measured(table_id)
-        cells = {(cell.row, cell.column): self._cell(spec, cell, measured) for cell in planned}
+        values = self.values(table_id)
+        cells = {cell.ref: self._cell(spec, cell, values) for cell in planned}
         cells |= _words(spec)
-        made = self._made(planned, measured)
+        made = self._made(planned, values)
         return Table(
             id=table_id,
             number=spec.table.number,
@@ -63,12 +63,12 @@ class Finisher:
             references=tuple(Row(r.key, r.label) for r in spec.references),
             cells=_with_bold(spec, cells),
             seeds=self.plan.seeds,
-            claims=tuple(self._claim(spec, claim, planned, measured) for claim in spec.claims),
+            claims=tuple(self._claim(spec, claim, planned, values) for claim in spec.claims),
             notes=_lettered(
                 [
                     *(Note("", note.text, note.see, note.rows, note.columns) for note in spec.notes),
-                    *self._rates(planned, measured),
-                    *self._uncommitted(planned, measured),
+                    *self._rates(planned, values),
+                    *self._uncommitted(planned, values),
                 ]
             ),
             spec=f"tables/{self.plan.specs.files[table_id].name}",
@@ -79,21 +79,21 @@ class Finisher:
             uncommitted=any(one.get("dirty") is True for one in made),
         )
 
-    def measured(self, table_id: str) -> dict[CellRef, CellValue]:
+    def values(self, table_id: str) -> dict[CellRef, CellValue]:
         """What was read for each cell of the table that has its results."""
         planned = self.plan.cells[table_id]
-        return {CellRef(cell.row, cell.column): found for cell in planned if (found := self._readings.read(cell))}
+        return {cell.ref: value for cell in planned if (value := self._reader.read(cell))}
 
     def claims_of_paper(self, table_id: str) -> tuple[Claim, ...]:
         """The claims judged on the paper's numbers alone; nothing is read from the store."""
         spec = self.plan.specs.table(table_id)
         return tuple(self._claim(spec, claim, self.plan.cells[table_id], {}) for claim in spec.claims)
 
-    def _cell(self, spec: TableSpec, cell: CellPlan, measured: dict[CellRef, CellValue]) -> Cell:
+    def _cell(self, spec: TableSpec, cell: CellPlan, values: dict[CellRef, CellValue]) -> Cell:
         column = _column(spec, cell.column)
-        found = measured.get(CellRef(cell.row, cell.column))
-        if found is not None:
-            return finished(spec.table, column, cell, found, self.plan.specs.scale)
+        value = values.get(cell.ref)
+        if value is not None:
+            return finished(spec.table, column, cell, value, self.plan.specs.scale)
         row = next((row for row in spec.rows if row.key == cell.row), None)
         chain = self.plan.graph.needed_for(cell.keys).jobs if cell.keys else {}
         states = {key: self._state(key) for key in chain}
@@ -103,54 +103,49 @@ class Finisher:
             if state in ("failed", "running") or key in self.elsewhere
         }
         why |= {key: self.store.damage[key] for key in chain if key in self.store.damage}
-        return unfinished(outline(spec.table, column, cell), row, states, why)
+        return unfinished(outline(cell), row, states, why)
 
     def _claim(
-        self, spec: TableSpec, claim: ClaimSpec, planned: list[CellPlan], measured: dict[CellRef, CellValue]
+        self, spec: TableSpec, claim: ClaimSpec, planned: list[CellPlan], values: dict[CellRef, CellValue]
     ) -> Claim:
-        paper = {CellRef(c.row, c.column): value for c in planned if (value := number_of(c.paper)) is not None}
+        paper = {c.ref: number for c in planned if c.paper and (number := c.paper.number) is not None}
         noise = SeedNoise.of(self.plan.specs.scale)
-        columns = {ref.column for both in pairs(spec, claim) for ref in both if ref.row not in "@="}
-        decimals = max((places(spec.table, _column(spec, name)) for name in columns), default=spec.table.decimals)
-        compared = {ref for both in pairs(spec, claim) for ref in both}
-        rates = any(
-            c.read is not None and c.read.metric == "throughput" and CellRef(c.row, c.column) in compared
-            for c in planned
-        )
-        judged = judge(spec, claim, paper, measured, noise, decimals, rates)
-        made = {CellRef(c.row, c.column) for c in planned if c.read is not None}
-        if all(ref.row == "=" or ref in made for ref in compared):
+        compared = {side for both in pairs(spec, claim) for side in both if isinstance(side, CellRef)}
+        columns = {ref.column for ref in compared if not ref.is_reference}
+        decimals = max((spec.table.places(_column(spec, name)) for name in columns), default=spec.table.decimals)
+        rates = any(c.read is not None and c.read.metric == "throughput" and c.ref in compared for c in planned)
+        judged = judge(spec, claim, paper, values, noise, decimals, rates)
+        if compared <= {c.ref for c in planned if c.read is not None}:
             return judged
         return replace(judged, possible=False, reason="rests on a number that nothing here makes")
 
-    def _rates(self, planned: list[CellPlan], measured: Mapping[CellRef, CellValue]) -> Iterator[Note]:
+    def _rates(self, planned: list[CellPlan], values: Mapping[CellRef, CellValue]) -> Iterator[Note]:
         """What images/s are where networks are measured beside one other, and which of them are unsteady."""
         how = self.plan.specs.scale.measure
         rates = [cell for cell in planned if cell.read is not None and cell.read.metric == "throughput"]
         if how.reference is None or not rates:
             return
         unit = f"{how.reference}-{how.reference_resolution}"
-        columns = tuple(dict.fromkeys(cell.column for cell in rates if cell.row != "@"))
+        columns = tuple(dict.fromkeys(cell.column for cell in rates if not cell.ref.is_reference))
         text = f"Images/s: the ratio to {unit}, measured in the same process, times the rate of {unit} by itself."
         yield Note("", text, columns=columns)
-        found = ((CellRef(cell.row, cell.column), cell) for cell in rates)
-        unsteady = [ref for ref, _ in found if ref in measured and not measured[ref].steady]
+        unsteady = [cell.ref for cell in rates if cell.ref in values and not values[cell.ref].steady]
         if unsteady:
-            yield Note("", UNSTEADY, cells=tuple((ref.row, ref.column) for ref in unsteady))
+            yield Note("", UNSTEADY, cells=tuple(unsteady))
 
-    def _uncommitted(self, planned: list[CellPlan], measured: Mapping[CellRef, CellValue]) -> Iterator[Note]:
+    def _uncommitted(self, planned: list[CellPlan], values: Mapping[CellRef, CellValue]) -> Iterator[Note]:
         """A note on the numbers that code or specs made which no commit holds: nobody could make them again.
 
         Values out of recipes rest on no job.
         """
-        found = [cell for cell in planned if cell.keys and CellRef(cell.row, cell.column) in measured]
-        marked = [(cell.row, cell.column) for cell in found if any(map(self._is_dirty, self._chain(cell)))]
+        there = [cell for cell in planned if cell.keys and cell.ref in values]
+        marked = [cell.ref for cell in there if any(map(self._is_dirty, self._chain(cell)))]
         if marked:
-            yield Note("", UNCOMMITTED, cells=() if len(marked) == len(found) else tuple(marked))
+            yield Note("", UNCOMMITTED, cells=() if len(marked) == len(there) else tuple(marked))
 
-    def _made(self, planned: list[CellPlan], measured: Mapping[CellRef, CellValue]) -> list[Mapping[str, Any]]:
+    def _made(self, planned: list[CellPlan], values: Mapping[CellRef, CellValue]) -> list[Mapping[str, Any]]:
         """Provenance of every result behind the numbers that are there."""
-        keys = {key for cell in planned if CellRef(cell.row, cell.column) in measured for key in self._chain(cell)}
+        keys = {key for cell in planned if cell.ref in values for key in self._chain(cell)}
         return [result.provenance for key in sorted(keys) if (result := self.store.result(key)) is not None]
 
     def _chain(self, cell: CellPlan) -> Iterable[str]:
@@ -201,41 +196,32 @@ def _column(spec: TableSpec, key: str) -> ColumnSpec:
     return found or ColumnSpec(key=key, header="")
 
 
-def _words(spec: TableSpec) -> dict[tuple[str, str], Cell]:
+def _words(spec: TableSpec) -> dict[CellRef, Cell]:
     return {
-        (row.key, column.key): Cell(row.key, column.key, "text", row.text.get(column.key, ""))
+        (ref := CellRef(spec.table.id, row.key, column.key)): Cell(ref, "text", row.text.get(column.key, ""))
         for row in spec.rows
         for column in spec.table.columns
         if column.text
     }
 
 
-def _with_bold(spec: TableSpec, cells: dict[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:
+def _with_bold(spec: TableSpec, cells: dict[CellRef, Cell]) -> dict[CellRef, Cell]:
     """Decided on what is printed: 83.34 and 83.26 both print 83.3, so both are bold."""
     for column in spec.table.columns:
         which = column.bold or spec.table.bold
         if column.text or which == "none":
             continue
         best = max if which == "max" else min
-        keys = [(row.key, column.key) for row in spec.rows]
-        made = [key for key in keys if cells[key].value is not None]
+        refs = [CellRef(spec.table.id, row.key, column.key) for row in spec.rows]
         # Before every row that can have a number has it, nothing is the best.
-        open_yet = any(cells[key].state in ("pending", "running", "failed") for key in keys)
-        ours = [] if open_yet else [float(cells[key].shown) for key in made]
-        paper = [float(cells[key].paper_shown) for key in keys if _is_number(cells[key].paper_shown)]
-        for key in keys:
-            cell = cells[key]
-            cells[key] = replace(
+        open_yet = any(cells[ref].state in ("pending", "running", "failed") for ref in refs)
+        ours = [] if open_yet else [float(cells[ref].shown) for ref in refs if cells[ref].value is not None]
+        printed = {ref: paper.number for ref in refs if (paper := cells[ref].paper) and paper.number is not None}
+        for ref in refs:
+            cell = cells[ref]
+            cells[ref] = replace(
                 cell,
                 bold=bool(ours) and cell.value is not None and float(cell.shown) == best(ours),
-                paper_bold=_is_number(cell.paper_shown) and float(cell.paper_shown) == best(paper),
+                paper_bold=ref in printed and printed[ref] == best(printed.values()),
             )
     return cells
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

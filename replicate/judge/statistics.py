@@ -1,42 +1,18 @@
-"""Numbers and how sure they are: rounding, errors, intervals, and the rules that turn them into verdicts."""
+"""How sure numbers are: errors, intervals, and the rules that turn them into verdicts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from fractions import Fraction
 from math import hypot, sqrt
-from typing import Literal
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from replicate.judge.table import ClaimVerdict, Verdict
 from replicate.specs.scale import Scale
-
-
-def half_up(value: Fraction, decimals: int) -> str:
-    """``value`` with ``decimals`` digits after the point; halves go away from zero, and zero has no sign."""
-    scale = 10**decimals
-    digits = (abs(value.numerator) * scale * 2 + value.denominator) // (2 * value.denominator)
-    whole, rest = divmod(digits, scale)
-    sign = "-" if value < 0 and digits else ""
-    return f"{sign}{whole}.{rest:0{decimals}d}" if decimals else f"{sign}{whole}"
-
-
-def signed(value: Fraction, decimals: int) -> str:
-    """With its sign: ``+0.3``, ``−0.3`` (a minus, not a hyphen), ``0.0``."""
-    text = half_up(value, decimals)
-    if text.startswith("-"):
-        return f"−{text[1:]}"
-    return f"+{text}" if any(digit in "123456789" for digit in text) else text
-
-
-def exact(value: float) -> Fraction:
-    """The decimal number that was written down, not its binary neighbour."""
-    return Fraction(Decimal(repr(value)))
-
+from replicate.specs.table import Relation
 
 Z = 1.96
 """Half-width of a 95 % interval in standard errors, where the standard deviation is known."""
@@ -56,16 +32,16 @@ class Error:
         return Error(self.standard * abs(factor), self.half * abs(factor))
 
 
-NONE = Error(0.0, 0.0)
+NO_ERROR = Error(0.0, 0.0)
 """Of a fact."""
 
 
-def known(standard: float) -> Error:
+def error_from_sigma(standard: float) -> Error:
     """Of a standard error that is known, or measured on very many values."""
     return Error(standard, Z * standard)
 
 
-def measured(standard: float, values: int) -> Error:
+def error_from_samples(standard: float, values: int) -> Error:
     """Of a standard error that was itself measured on a few ``values``: then 1.96 of them are too few."""
     return Error(standard, student(values - 1) * standard)
 
@@ -145,12 +121,10 @@ def seed_error(stated: float, per_seed: Sequence[float]) -> Error:
     seed; with two or more, the larger of what the scale states and what they show is taken.
     """
     seeds = max(1, len(per_seed))
-    found = (spread(per_seed) or 0.0) / sqrt(seeds)
+    shown = (spread(per_seed) or 0.0) / sqrt(seeds)
     expected = stated / sqrt(seeds)
-    return measured(found, seeds) if found > expected else known(expected)
+    return error_from_samples(shown, seeds) if shown > expected else error_from_sigma(expected)
 
-
-Relation = Literal["above", "not-below", "about", "times"]
 
 _DUST = 1e-9
 """Binary noise of a difference of decimals: 83.1 - 83.0 must count as 0.1."""
@@ -179,13 +153,17 @@ def margin_verdict(relation: Relation, margin: float, error: Error | None, withi
     if error is None:
         return "undecided"
     low, high = margin - error.half, margin + error.half
-    if relation == "above":
-        return "holds" if low > _DUST else "fails" if high <= _DUST else "undecided"
-    if relation == "not-below":
-        return "holds" if low >= -within - _DUST else "fails" if high < -within - _DUST else "undecided"
-    if low >= -within - _DUST and high <= within + _DUST:
-        return "holds"
-    return "fails" if low > within + _DUST or high < -within - _DUST else "undecided"
+    match relation:
+        case "above":
+            return "holds" if low > _DUST else "fails" if high <= _DUST else "undecided"
+        case "not-below":
+            return "holds" if low >= -within - _DUST else "fails" if high < -within - _DUST else "undecided"
+        case "about" | "times":
+            if low >= -within - _DUST and high <= within + _DUST:
+                return "holds"
+            return "fails" if low > within + _DUST or high < -within - _DUST else "undecided"
+        case _:
+            assert_never(relation)
 
 
 def claim_verdict(mean: ClaimVerdict, single: list[ClaimVerdict]) -> tuple[ClaimVerdict, str]:

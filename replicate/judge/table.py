@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from replicate.specs.cell import REFERENCE, CellRef, Side
+from replicate.text import Printed
+
 State = Literal["done", "pending", "running", "failed", "paper-only", "text"]
 """``pending``: its jobs have not run. ``paper-only``: nothing here makes it, the paper's value is all there is."""
 
@@ -52,12 +55,11 @@ class Cell:
 
     ``shown`` is what a reader sees for our value: a rounded number, a text, or empty when there is no value yet
     (renderers then print the mark of ``state``). ``error_shown`` is the standard error in the table's unit and
-    decimals, empty when unknown. ``paper_shown`` and ``difference_shown`` (ours minus paper, signed) likewise.
+    decimals, empty when unknown. ``difference_shown`` (ours minus paper, signed) likewise.
     ``bold`` was decided after rounding, ties included; ``paper_bold`` is the same for the paper's numbers.
     """
 
-    row: str
-    column: str
+    ref: CellRef
     state: State
     shown: str
     bold: bool = False
@@ -67,9 +69,8 @@ class Cell:
     spread: float | None = None
     """Sample standard deviation over seeds; None with one seed."""
     seeds: tuple[SeedValue, ...] = ()
-    paper: str | None = None
+    paper: Printed | None = None
     """As printed, for example ``83.10`` stays ``83.10``."""
-    paper_shown: str = ""
     paper_bold: bool = False
     paper_source: str = ""
     difference_shown: str = ""
@@ -79,6 +80,18 @@ class Cell:
     reason: str = ""
     jobs: tuple[str, ...] = ()
     """Keys of the jobs the value is read from; empty for text and paper-only cells."""
+
+    @property
+    def row(self) -> str:
+        return self.ref.row
+
+    @property
+    def column(self) -> str:
+        return self.ref.column
+
+    @property
+    def paper_shown(self) -> str:
+        return self.paper.text if self.paper else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +118,7 @@ class Row:
 class Note:
     """A footnote: ``mark`` is its sign (a, b, ...), ``see`` its evidence, such as ``deit#215``.
 
-    ``rows`` and ``columns`` are the keys it is attached to, ``cells`` single ones (row, column). All empty: the whole
+    ``rows`` and ``columns`` are the keys it is attached to, ``cells`` single ones. All empty: the whole
     table; such a note has no mark.
     """
 
@@ -114,15 +127,15 @@ class Note:
     see: str = ""
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-    cells: tuple[tuple[str, str], ...] = ()
+    cells: tuple[CellRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """One pair of cells of a claim: margins are left minus right, in the table's unit."""
 
-    left: str
-    right: str
+    left: Side
+    right: Side
     margin: float | None
     error: float | None
     paper_margin: float | None
@@ -174,12 +187,12 @@ class Table:
     """Header of the column of row labels."""
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    cells: Mapping[tuple[str, str], Cell]
+    cells: Mapping[CellRef, Cell]
     seeds: tuple[int, ...]
     claims: tuple[Claim, ...] = ()
     notes: tuple[Note, ...] = ()
     references: tuple[Row, ...] = ()
-    """Numbers that claims need and the table does not print: the cell of each is at ``("@", key)``."""
+    """Numbers that claims need and the table does not print: see `reference`."""
     spec: str = ""
     """Path of the spec, relative to the repository."""
     digest: str = ""
@@ -196,7 +209,10 @@ class Table:
     """What the names of its TeX macros begin with."""
 
     def cell(self, row: str, column: str) -> Cell:
-        return self.cells[row, column]
+        return self.cells[CellRef(self.id, row, column)]
+
+    def reference(self, key: str) -> Cell:
+        return self.cell(REFERENCE, key)
 
     @property
     def complete(self) -> bool:

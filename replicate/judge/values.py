@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicate.errors import StoreFault
-from replicate.judge.statistics import Z, exact, spread
+from replicate.judge.statistics import Z, spread
 from replicate.plan.cells import CellPlan, Plan
 from replicate.plan.job import Job
 from replicate.specs.table import Head, Metric
 from replicate.store.result import Result
 from replicate.store.store import Store
+from replicate.text import exact
 
 FILE = "decisions.npz"
 

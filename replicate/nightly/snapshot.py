@@ -83,14 +83,14 @@ def behind(keys: Sequence[str], jobs: Mapping[str, Any]) -> list[str]:
 
 
 def _table(plan: Plan, table: Table) -> dict[str, Any]:
-    planned = {(cell.row, cell.column): cell for cell in plan.cells[table.id]}
+    planned = {cell.ref: cell for cell in plan.cells[table.id]}
     tolerances = plan.specs.table(table.id).table.tolerance
     cells = {}
-    for place, cell in table.cells.items():
+    for ref, cell in table.cells.items():
         if cell.state in ("text", "paper-only"):
             continue
         tolerance = tolerances.get(cell.column, tolerances.get("default", 0.0))
-        cells["/".join(place)] = _cell(cell, planned.get(place), tolerance)
+        cells[ref.within] = _cell(cell, planned.get(ref), tolerance)
     claims = {
         claim.text: {"verdict": claim.verdict, "margin": claim.margin_shown, "error": claim.error_shown}
         for claim in table.claims

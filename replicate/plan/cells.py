@@ -11,29 +11,40 @@ from replicate.errors import UserError
 from replicate.plan.expand import TEACHER_SEED, Expander
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
-from replicate.specs.cell import ResolvedSource, resolve_source
+from replicate.specs.cell import REFERENCE, CellRef, ResolvedSource, resolve_source
 from replicate.specs.load import Specs
-from replicate.specs.table import ColumnSpec, Printed, TableSpec
+from replicate.specs.table import TableSpec
+from replicate.text import Printed
 
 
 @dataclass(frozen=True, slots=True)
 class CellPlan:
     """A number of a table and where it comes from.
 
-    ``row`` is ``@`` for a reference that only claims use. ``read`` is None where nothing here makes the number.
+    ``read`` is None where nothing here makes the number.
     ``jobs`` are read for the value, one a seed (one in all where seeds make no difference); ``others`` likewise
     for the second network of a disagreement, or the corrected labels; of a throughput it is the measurement of the
     network that the scale measures all others beside, whose rate is the unit.
     """
 
-    table: str
-    row: str
-    column: str
+    ref: CellRef
     read: ResolvedSource | None
     paper: Printed | None
     paper_source: str
     jobs: tuple[Job, ...] = ()
     others: tuple[Job, ...] = ()
+
+    @property
+    def table(self) -> str:
+        return self.ref.table
+
+    @property
+    def row(self) -> str:
+        return self.ref.row
+
+    @property
+    def column(self) -> str:
+        return self.ref.column
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -59,11 +70,11 @@ class Plan:
         """Of all jobs that a cell reads itself."""
         return frozenset(key for cells in self.cells.values() for cell in cells for key in cell.keys)
 
-    def cell(self, table: str, row: str, column: str) -> CellPlan:
-        for cell in self.cells[table]:
-            if (cell.row, cell.column) == (row, column):
+    def cell(self, ref: CellRef) -> CellPlan:
+        for cell in self.cells[ref.table]:
+            if cell.ref == ref:
                 return cell
-        raise KeyError((table, row, column))
+        raise KeyError(ref)
 
     def served(self) -> dict[str, int]:
         """How many cells rest on each job, directly or through others."""
@@ -93,25 +104,19 @@ def _cells(spec: TableSpec, plan: Plan) -> list[CellPlan]:
         for column in table.columns:
             if not column.text:
                 read = resolve_source(table, row, column)
-                cells.append(_cell(plan, row.key, column, read, row.paper.get(column.key), source, table.id))
+                written = row.paper.get(column.key)
+                paper = None if written is None else Printed(written, table.places(column))
+                cells.append(_cell(plan, CellRef(table.id, row.key, column.key), read, paper, source))
     for reference in spec.references:
         read = resolve_source(table, reference)
-        column = ColumnSpec(key=reference.key, header=reference.label)
-        cells.append(_cell(plan, "@", column, read, reference.paper, reference.source, table.id))
+        paper = None if reference.paper is None else Printed(reference.paper, table.decimals)
+        cells.append(_cell(plan, CellRef(table.id, REFERENCE, reference.key), read, paper, reference.source))
     return cells
 
 
-def _cell(
-    plan: Plan,
-    row: str,
-    column: ColumnSpec,
-    read: ResolvedSource | None,
-    paper: Printed | None,
-    source: str,
-    table: str,
-) -> CellPlan:
+def _cell(plan: Plan, ref: CellRef, read: ResolvedSource | None, paper: Printed | None, source: str) -> CellPlan:
     jobs, others = _jobs(plan.expander, read, plan.seeds) if read else ((), ())
-    return CellPlan(table, row, column.key, read, paper, source, jobs, others)
+    return CellPlan(ref, read, paper, source, jobs, others)
 
 
 def _jobs(expander: Expander, read: ResolvedSource, seeds: Sequence[int]) -> tuple[tuple[Job, ...], tuple[Job, ...]]:

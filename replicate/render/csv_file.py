@@ -46,7 +46,7 @@ def _fields(table: Table, row: Row, column: Column) -> dict[str, str]:
         "n_seeds": str(len(cell.seeds)),
         "correct": ";".join(str(seed.correct) for seed in cell.seeds if seed.correct is not None),
         "images": ";".join(str(seed.images) for seed in cell.seeds if seed.images is not None),
-        "paper": cell.paper or "",
+        "paper": cell.paper_shown,
         "difference": cell.difference_shown.replace("−", "-"),
         "origin": cell.origin,
         "verdict": wording.verdict(table, cell),

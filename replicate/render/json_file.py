@@ -8,6 +8,7 @@ from typing import Any
 
 from replicate.judge.table import Cell, Claim, Column, Comparison, Note, Row, SeedValue, Table
 from replicate.render import wording
+from replicate.text import Printed
 
 SCHEMA = 1
 """Raised when a field is renamed or removed; new fields do not raise it."""
@@ -35,7 +36,7 @@ def render(table: Table) -> str:
         "rows": [_row(row) for row in table.rows],
         "cells": [_cell(table, table.cell(row.key, column.key)) for row in table.rows for column in table.columns],
         "references": [
-            {"key": reference.key, "label": reference.label} | _cell(table, table.cell("@", reference.key))
+            {"key": reference.key, "label": reference.label} | _cell(table, table.reference(reference.key))
             for reference in table.references
         ],
         "claims": [_claim(claim) for claim in table.claims],
@@ -50,15 +51,6 @@ def _exact(value: Fraction | None) -> dict[str, Any]:
         "value": None if value is None else float(value),
         "exact": None if value is None else str(value),
     }
-
-
-def _decimal(printed: str | None) -> float | None:
-    """A printed number as a number; None for a text such as ``86M``."""
-    try:
-        number = float((printed or "").replace("−", "-"))
-    except ValueError:
-        return None
-    return number if abs(number) < float("inf") else None
 
 
 def _column(column: Column) -> dict[str, Any]:
@@ -93,10 +85,10 @@ def _cell(table: Table, cell: Cell) -> dict[str, Any]:
         "error": cell.error,
         "spread": cell.spread,
         "bold": cell.bold,
-        "paper": _decimal(cell.paper),
-        "paper_printed": cell.paper,
+        "paper": cell.paper.number if cell.paper else None,
+        "paper_printed": cell.paper.text if cell.paper else None,
         "paper_source": cell.paper_source,
-        "difference": _decimal(cell.difference_shown),
+        "difference": Printed(cell.difference_shown).number,
         "tolerance": cell.tolerance,
         "origin": cell.origin,
         "verdict": wording.verdict(table, cell),
@@ -107,8 +99,8 @@ def _cell(table: Table, cell: Cell) -> dict[str, Any]:
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
     return {
-        "left": comparison.left,
-        "right": comparison.right,
+        "left": str(comparison.left),
+        "right": str(comparison.right),
         "margin": comparison.margin,
         "error": comparison.error,
         "paper_margin": comparison.paper_margin,
@@ -144,5 +136,5 @@ def _note(note: Note) -> dict[str, Any]:
         "see": note.see,
         "rows": list(note.rows),
         "columns": list(note.columns),
-        "cells": [{"row": row, "column": column} for row, column in note.cells],
+        "cells": [{"row": ref.row, "column": ref.column} for ref in note.cells],
     }

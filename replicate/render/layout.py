@@ -53,7 +53,7 @@ def column_marks(table: Table, column: Column) -> str:
 
 
 def cell_marks(table: Table, cell: Cell) -> str:
-    return ",".join(note.mark for note in table.notes if (cell.row, cell.column) in note.cells)
+    return ",".join(note.mark for note in table.notes if cell.ref in note.cells)
 
 
 def face(cell: Cell) -> str:

@@ -15,15 +15,16 @@ from replicate.errors import UserError
 from replicate.judge.table import Cell, Table
 from replicate.render import layout
 from replicate.render.symbols import comment, definitions, escape
+from replicate.specs.cell import REFERENCE, CellRef
 
 FILE = "numbers.tex"
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 ABSENT = r"\textbf{??}"
 
 
-def name(table: Table, row: str, column: str) -> str:
+def name(table: Table, ref: CellRef) -> str:
     """``DeitDistillationAblationHardBTwoTwoFour``, without the backslash."""
-    return table.macros + "".join(map(_word, (table.id, "reference" if row == "@" else row, column)))
+    return table.macros + "".join(map(_word, (ref.table, "reference" if ref.is_reference else ref.row, ref.column)))
 
 
 def render(tables: Iterable[Table]) -> str:
@@ -38,15 +39,15 @@ def render(tables: Iterable[Table]) -> str:
             *_macros(table),
         ]
     ]
-    owners: dict[str, str] = {}
+    owners: dict[str, CellRef] = {}
     for table in tables:
-        for row, column in _places(table):
-            place = f"{table.id} {row} {column}"
-            other = owners.setdefault(name(table, row, column), place)
-            if other != place:
+        for ref in _places(table):
+            macro = name(table, ref)
+            other = owners.setdefault(macro, ref)
+            if other != ref:
                 raise UserError(
                     f"{table.spec or table.id}: a macro name of its own for every cell, got "
-                    f"\\{name(table, row, column)} for '{other}' and for '{place}'\n"
+                    f"\\{macro} for '{other}' and for '{ref}'\n"
                     "  give one of them another key"
                 )
     needed = "\n".join(lines)
@@ -57,18 +58,17 @@ def render(tables: Iterable[Table]) -> str:
 
 def _macros(table: Table) -> list[str]:
     lines = []
-    for row, column in _places(table):
-        cell = table.cell(row, column)
-        tex = _value(cell, f"{table.spec or table.id}: row {row}, column {column}")
-        lines.append(rf"\newcommand{{\{name(table, row, column)}}}{{{tex}}}")
+    for ref in _places(table):
+        tex = _value(table.cells[ref], f"{table.spec or table.id}: row {ref.row}, column {ref.column}")
+        lines.append(rf"\newcommand{{\{name(table, ref)}}}{{{tex}}}")
     return lines
 
 
-def _places(table: Table) -> list[tuple[str, str]]:
+def _places(table: Table) -> list[CellRef]:
     """Of the cells that hold numbers, as the table prints them; references last."""
     columns = [column.key for column in table.columns if not column.text]
-    cells = [(row.key, column) for row in table.rows for column in columns]
-    return cells + [("@", reference.key) for reference in table.references]
+    cells = [CellRef(table.id, row.key, column) for row in table.rows for column in columns]
+    return cells + [CellRef(table.id, REFERENCE, reference.key) for reference in table.references]
 
 
 def _value(cell: Cell, where: str) -> str:

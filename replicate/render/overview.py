@@ -66,7 +66,7 @@ class Line:
 
 def line(table: Table) -> Line:
     """The line of ``table`` as it stands now."""
-    cells = [cell for (row, _), cell in table.cells.items() if row != "@" and cell.state != "text"]
+    cells = [cell for ref, cell in table.cells.items() if not ref.is_reference and cell.state != "text"]
     found = headline(table)
     return Line(
         table=table,
@@ -88,7 +88,7 @@ def headline(table: Table) -> Cell | None:
         return ranked[-1]
     claimed = {comparison.left for claim in table.claims[:1] for comparison in claim.comparisons}
     by_row = [cell for cells in zip(*grid, strict=True) for cell in cells if cell.paper_shown and _made(cell)]
-    return next((cell for cell in by_row if f"{cell.row}.{cell.column}" in claimed), next(iter(by_row), None))
+    return next((cell for cell in by_row if cell.ref in claimed), next(iter(by_row), None))
 
 
 def _made(cell: Cell) -> bool:

@@ -120,7 +120,7 @@ def references_line(table: Table) -> str:
     """The numbers that claims use and the table does not print: ``the teacher: 97.9 (paper 82.9)``."""
     parts = []
     for reference in table.references:
-        cell = table.cell("@", reference.key)
+        cell = table.reference(reference.key)
         paper = f" (paper{dagger(table)} {cell.paper_shown})" if cell.paper_shown and cell.state != "paper-only" else ""
         parts.append(f"{reference.label}: {face(cell)}{paper}")
     return "; ".join(parts)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from replicate.judge.table import Cell
 from replicate.plan.cells import Plan
+from replicate.specs.cell import CellRef
 
 _UNSAFE = re.compile(r"[^a-z0-9.-]+")
 
@@ -30,12 +30,7 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
 
 def fragment(anchor: str) -> str:
     """The part of an address after ``#`` that leads to the element with the id ``anchor``."""
-    return quote(anchor, safe="@.~-_")
-
-
-def cell_anchor(cell: Cell) -> str:
-    """Id of the line that says where a number comes from: ``hard.b_224``, ``@.teacher``."""
-    return f"{cell.row}.{cell.column}"
+    return quote(anchor, safe="@.~-_/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +62,9 @@ class Addresses:
         """The job's own part of the page that shows it."""
         return f"{self.jobs[key]}#{fragment(key)}"
 
-    def cell(self, table_id: str, cell: Cell) -> str:
-        """The line of the table's page that says what a number rests on."""
-        return f"{self.table(table_id)}#{fragment(cell_anchor(cell))}"
+    def cell(self, ref: CellRef) -> str:
+        """The line of the table's page that says what a number rests on; its id is the address within the table."""
+        return f"{self.table(ref.table)}#{fragment(ref.within)}"
 
 
 _DEFAULT_SCALE = "mini"

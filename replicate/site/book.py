@@ -16,6 +16,7 @@ from replicate.plan.job import Job, Kind
 from replicate.site import curve
 from replicate.site.addresses import Addresses, command, file_names
 from replicate.site.sources import Sources, read_sources
+from replicate.specs.cell import CellRef
 from replicate.store.result import Result
 from replicate.store.store import State, Store
 
@@ -26,9 +27,6 @@ STATES: Mapping[State, str] = {
     "damaged": "damaged",
     "absent": "not run",
 }
-
-Reader = tuple[str, str, str]
-"""Table, row and column of a cell that reads a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class JobFacts:
     state: State
     result: Result | None
     trouble: str
-    readers: tuple[Reader, ...]
+    readers: tuple[CellRef, ...]
     served: int
     command: str
 
@@ -85,7 +83,7 @@ class Book:
     addresses: Addresses
     without_figures: str = ""
     _by_id: Mapping[str, Table] = field(default_factory=dict)
-    _read_runs: Mapping[Reader, str] = field(default_factory=dict)
+    _read_runs: Mapping[CellRef, str] = field(default_factory=dict)
 
     @property
     def banner(self) -> str:
@@ -107,19 +105,19 @@ class Book:
         """All jobs of one kind, in the order of the graph."""
         return [facts for facts in self.jobs.values() if facts.job.kind == kind]
 
-    def run_of(self, table_id: str, cell: Cell) -> str | None:
+    def run_of(self, cell: Cell) -> str | None:
         """The run that a number is read from; None for data sets and for what nothing here makes."""
-        return self._read_runs.get((table_id, cell.row, cell.column))
+        return self._read_runs.get(cell.ref)
 
-    def evidence(self, table_id: str, cell: Cell) -> str:
+    def evidence(self, cell: Cell) -> str:
         """Where a reader of a number goes to see how it was made: its run, or the line that says why there is none."""
-        run = self.run_of(table_id, cell)
+        run = self.run_of(cell)
         if run is not None and run in self.runs:
             key = next((key for key in cell.jobs if key in self.runs[run]), None)
             return self.addresses.run(run) + (f"#{self.addresses.job(key).partition('#')[2]}" if key else "")
         if cell.jobs:
             return self.addresses.job(cell.jobs[0])
-        return self.addresses.cell(table_id, cell)
+        return self.addresses.cell(cell.ref)
 
 
 def gather(plan: Plan, store: Store, pictures: Sequence[Picture] = (), without_figures: str = "") -> Book:
@@ -141,7 +139,7 @@ def gather(plan: Plan, store: Store, pictures: Sequence[Picture] = (), without_f
     by_id = {table.id: table for table in tables}
     sources = read_sources(plan.specs)
     read = {
-        (cell.table, cell.row, cell.column): cell.read.run
+        cell.ref: cell.read.run
         for cells in plan.cells.values()
         for cell in cells
         if cell.read is not None and cell.read.run is not None
@@ -149,16 +147,16 @@ def gather(plan: Plan, store: Store, pictures: Sequence[Picture] = (), without_f
     return Book(plan, store, tables, tuple(pictures), jobs, runs, sources, addresses, without_figures, by_id, read)
 
 
-def _readers(plan: Plan) -> dict[str, tuple[Reader, ...]]:
-    found: dict[str, list[Reader]] = {}
+def _readers(plan: Plan) -> dict[str, tuple[CellRef, ...]]:
+    found: dict[str, list[CellRef]] = {}
     for cells in plan.cells.values():
         for cell in cells:
             for key in cell.keys:
-                found.setdefault(key, []).append((cell.table, cell.row, cell.column))
+                found.setdefault(key, []).append(cell.ref)
     return {key: tuple(places) for key, places in found.items()}
 
 
-def _facts(plan: Plan, store: Store, job: Job, seed: int | None, readers: tuple[Reader, ...], served: int) -> JobFacts:
+def _facts(plan: Plan, store: Store, job: Job, seed: int | None, readers: tuple[CellRef, ...], served: int) -> JobFacts:
     state = store.state(job.key)
     trouble = store.damage.get(job.key, "") if state == "damaged" else ""
     if state == "failed":

@@ -234,8 +234,8 @@ def _complete(book: Book, results: list[Result]) -> Item:
     cells = Counter(
         cell.state
         for table in book.tables
-        for (row, _), cell in table.cells.items()
-        if row != "@" and cell.state != "text"
+        for ref, cell in table.cells.items()
+        if not ref.is_reference and cell.state != "text"
     )
     failed = tuple(
         (facts.job.key, facts.trouble) for facts in book.jobs.values() if facts.state in ("failed", "damaged")

@@ -26,7 +26,7 @@ def context(book: Book) -> dict[str, Any]:
             {
                 "line": one,
                 "href": book.addresses.table(one.table.id),
-                "evidence": book.evidence(one.table.id, one.headline) if one.headline else "",
+                "evidence": book.evidence(one.headline) if one.headline else "",
                 "origins": counted(one.origins, ORIGINS),
                 "verdicts": counted(one.verdicts, VERDICTS),
                 "claims": claims_said(one.claims),
@@ -100,8 +100,8 @@ def missing(book: Book) -> list[dict[str, Any]]:
     """Numbers that are not there, by table, state and reason, with the address of the first."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for table in book.tables:
-        for (row, _), cell in table.cells.items():
-            if cell.state in ("done", "text") or row == "@":
+        for cell in table.cells.values():
+            if cell.state in ("done", "text") or cell.ref.is_reference:
                 continue
             state = "printed in the paper only" if cell.state == "paper-only" else cell.state
             entry = found.setdefault(
@@ -112,7 +112,7 @@ def missing(book: Book) -> list[dict[str, Any]]:
                     "state": state,
                     "reason": cell.reason,
                     "count": 0,
-                    "href": book.addresses.cell(table.id, cell),
+                    "href": book.addresses.cell(cell.ref),
                 },
             )
             entry["count"] += 1

@@ -143,10 +143,10 @@ def _numbers(book: Book, jobs: list[JobFacts], name: str) -> list[dict[str, Any]
     places = {place for facts in jobs for place in facts.readers}
     found = []
     for table in book.tables:
-        for (row, column), cell in table.cells.items():
+        for ref, cell in table.cells.items():
             if cell.state == "text":
                 continue
-            if book.run_of(table.id, cell) == name or (table.id, row, column) in places:
+            if book.run_of(cell) == name or ref in places:
                 found.append(_line(book, table, cell))
     return found
 
@@ -157,13 +157,13 @@ def _line(book: Book, table: Table, cell: Cell) -> dict[str, Any]:
     return {
         "table": wording.title(table),
         "id": table.id,
-        "row": labels[cell.column if cell.row == "@" else cell.row],
+        "row": labels[cell.column if cell.ref.is_reference else cell.row],
         "column": headers.get(cell.column, "reference"),
         "here": layout.face(cell),
         "error": cell.error_shown if cell.shown else "",
         "paper": cell.paper_shown,
         "verdict": wording.verdict(table, cell),
-        "href": book.addresses.cell(table.id, cell),
+        "href": book.addresses.cell(cell.ref),
     }
 
 

@@ -23,6 +23,7 @@ from replicate.site.book import Book
 from replicate.site.checklist import checklist
 from replicate.site.search import script
 from replicate.site.table_page import Number
+from replicate.specs.cell import CellRef
 from replicate.store.files import write_bytes, write_text
 from replicate.text import plural
 
@@ -102,14 +103,12 @@ def pages(book: Book) -> Iterator[Page]:
         yield Page(book.addresses.data_set(key), "data.html", f"Data {key}", run_page.data_context(book, key))
 
 
-def _place(book: Book, numbers: Mapping[tuple[str, str], Number], place: str) -> dict[str, Any] | None:
+def _place(book: Book, numbers: Mapping[tuple[str, str], Number], ref: CellRef) -> dict[str, Any] | None:
     """A cell that a figure shows; None for a point that no table prints."""
-    table_id, row, column = place.split("/")
-    if table_id not in book.addresses.tables:
+    if ref.table not in book.addresses.tables:
         return None
-    table = book.table(table_id)
-    number = numbers[table_id, f"{row}.{column}"]
-    return {"table": table, "number": number, "href": book.addresses.cell(table_id, table.cell(row, column))}
+    number = numbers[ref.table, ref.within]
+    return {"table": book.table(ref.table), "number": number, "href": book.addresses.cell(ref)}
 
 
 def _before(folder: Path) -> set[str]:

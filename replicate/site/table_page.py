@@ -9,8 +9,9 @@ from typing import Any
 from replicate.judge.table import Cell, Column, Table
 from replicate.render import layout, wording
 from replicate.render.overview import line
-from replicate.site.addresses import cell_anchor
 from replicate.site.book import Book
+from replicate.specs.cell import Side
+from replicate.text import Printed
 
 MARK_CLASSES: Mapping[str, str] = {"✓": "good", "✗": "bad", "?": "open", "○": "open"}
 
@@ -108,7 +109,7 @@ def numbers(book: Book, table: Table, shared: str = "") -> list[Number]:
         if not column.text
     ]
     return found + [
-        _number(book, table, table.cell("@", reference.key), reference.label, "reference", shared)
+        _number(book, table, table.reference(reference.key), reference.label, "reference", shared)
         for reference in table.references
     ]
 
@@ -152,7 +153,7 @@ def _grid(book: Book, table: Table, cell: Cell, column: Column, edge: bool) -> G
         text=layout.face(cell) + wording.origin_mark(table, cell),
         marks=layout.cell_marks(table, cell),
         bold=layout.is_bold(cell),
-        href=book.evidence(table.id, cell),
+        href=book.evidence(cell),
         edge=edge,
         state=cell.state if cell.state != "done" else "",
         error=cell.error_shown if cell.shown else "",
@@ -178,7 +179,7 @@ def _counts(cell: Cell) -> list[str]:
 def _number(book: Book, table: Table, cell: Cell, row: str, column: str, shared: str) -> Number:
     verdict = wording.verdict(table, cell)
     return Number(
-        anchor=cell_anchor(cell),
+        anchor=cell.ref.within,
         row=row,
         column=column,
         here=layout.face(cell),
@@ -192,19 +193,19 @@ def _number(book: Book, table: Table, cell: Cell, row: str, column: str, shared:
         counts=tuple(_counts(cell)),
         reason=cell.reason if cell.reason != shared else "",
         source=cell.paper_source if cell.paper else "",
-        href=book.evidence(table.id, cell),
+        href=book.evidence(cell),
         jobs=tuple((key, book.addresses.job(key)) for key in cell.jobs),
     )
 
 
-def _side(table: Table, side: str) -> str:
-    """``hard.b_224`` in the words of the table."""
-    row, dot, column = side.partition(".")
-    labels = {known.key: known.label for known in table.rows} | {f"@{r.key}": r.label for r in table.references}
-    headers = {known.key: known.header for known in table.columns}
-    if not dot or row not in labels:
-        return labels.get(side, side)
-    return f"{labels[row]}, {headers.get(column, column)}"
+def _side(table: Table, side: Side) -> str:
+    """A side of a comparison in the words of the table: ``DeiT hard distillation, B 224``, or a plain number."""
+    if isinstance(side, Printed):
+        return side.text
+    if side.is_reference:
+        return next(reference.label for reference in table.references if reference.key == side.column)
+    row = next(row.label for row in table.rows if row.key == side.row)
+    return f"{row}, {next(column.header for column in table.columns if column.key == side.column)}"
 
 
 def _margin(margin: float | None) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from math import isfinite
+from typing import NamedTuple
 
 from replicate.specs.recipe import Recipe
 from replicate.specs.run import RunsFile, RunSpec
@@ -15,25 +14,47 @@ from replicate.specs.table import (
     Head,
     Metric,
     ReferenceSpec,
+    Relation,
     RowSpec,
     TableHead,
     TableSpec,
 )
+from replicate.text import Printed
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+REFERENCE = "@"
+"""Stands in the place of the row for a reference: a number that claims need and no row prints."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class CellRef:
-    """A cell of the table; with ``row == '@'`` a reference, with ``row == '='`` the plain number ``column``."""
+class CellRef(NamedTuple):
+    """The address of a number: ``table/row/column``, of a reference ``table/@/key``."""
 
+    table: str
     row: str
     column: str
 
     def __str__(self) -> str:
-        if self.row == "=":
-            return self.column
-        return f"@{self.column}" if self.row == "@" else f"{self.row}.{self.column}"
+        return "/".join(self)
+
+    @classmethod
+    def parse(cls, text: str) -> CellRef:
+        """Raises ValueError for what is no address."""
+        parts = text.split("/")
+        if len(parts) != 3 or not all(parts):
+            raise ValueError("should be 'table/row/column', or 'table/@/reference'")
+        return cls(*parts)
+
+    @property
+    def is_reference(self) -> bool:
+        return self.row == REFERENCE
+
+    @property
+    def within(self) -> str:
+        """The address within its table: ``row/column``."""
+        return f"{self.row}/{self.column}"
+
+
+Side = CellRef | Printed
+"""A side of a comparison: a cell, or a plain number."""
 
 
 class UnknownSide(ValueError):
@@ -44,16 +65,21 @@ class UnknownSide(ValueError):
         self.what, self.name, self.known = what, name, known
 
 
-def relation(claim: ClaimSpec) -> tuple[str, str]:
-    """``("above" | "not-below" | "about" | "times", right side)``."""
-    sides = {"above": claim.above, "not-below": claim.not_below, "about": claim.about, "times": claim.times}
+def relation(claim: ClaimSpec) -> tuple[Relation, str]:
+    """What the claim says, and its right side."""
+    sides: dict[Relation, str | None] = {
+        "above": claim.above,
+        "not-below": claim.not_below,
+        "about": claim.about,
+        "times": claim.times,
+    }
     given = [(name, side) for name, side in sides.items() if side is not None]
     if len(given) != 1:
         raise ValueError("a claim has exactly one of: above, not_below, about, times")
     return given[0]
 
 
-def pairs(table: TableSpec, claim: ClaimSpec) -> list[tuple[CellRef, CellRef]]:
+def pairs(table: TableSpec, claim: ClaimSpec) -> list[tuple[Side, Side]]:
     """Every comparison of ``claim``. Raises UnknownSide (a name that is not there) or ValueError."""
     right = relation(claim)[1]
     sides = (claim.left, right)
@@ -63,23 +89,24 @@ def pairs(table: TableSpec, claim: ClaimSpec) -> list[tuple[CellRef, CellRef]]:
     if spread and not claim.where:
         raise ValueError("'where' must list the columns (or, with '*.column', the rows) to compare")
     if not spread:
-        return [(_ref(table, claim.left, ""), _ref(table, right, ""))]
-    return [(_ref(table, claim.left, place), _ref(table, right, place)) for place in claim.where]
+        return [(_side(table, claim.left, ""), _side(table, right, ""))]
+    return [(_side(table, claim.left, place), _side(table, right, place)) for place in claim.where]
 
 
-def _ref(table: TableSpec, side: str, place: str) -> CellRef:
+def _side(table: TableSpec, side: str, place: str) -> Side:
+    if is_number(side):
+        return Printed(side)
     rows = [row.key for row in table.rows]
     columns = [column.key for column in table.table.columns if not column.text]
-    if is_number(side):
-        return CellRef("=", side)
     if side.startswith("@"):
-        return CellRef("@", _known("reference", side[1:], [reference.key for reference in table.references]))
+        references = [reference.key for reference in table.references]
+        return CellRef(table.table.id, REFERENCE, _known("reference", side[1:], references))
     row, dot, column = side.partition(".")
     if row == "*":
         row = place
     if not dot:
         column = place
-    return CellRef(_known("row", row, rows), _known("column", column, columns))
+    return CellRef(table.table.id, _known("row", row, rows), _known("column", column, columns))
 
 
 def _known(what: str, name: str, known: list[str]) -> str:
@@ -90,7 +117,7 @@ def _known(what: str, name: str, known: list[str]) -> str:
 
 def is_number(side: str) -> bool:
     """Whether a side of a claim is a number and not a name; ``inf`` and ``nan`` are names."""
-    return bool(_NUMBER.fullmatch(side)) and isfinite(float(side))
+    return Printed(side).number is not None
 
 
 TOKEN_HEADS: tuple[Head, ...] = ("class", "distillation", "softmax-sum", "logit-mean")

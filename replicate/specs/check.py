@@ -11,6 +11,7 @@ from replicate.errors import Fault, suggestion
 from replicate.specs.cell import (
     ACCURACIES,
     FIELDS,
+    REFERENCE,
     CellRef,
     ResolvedSource,
     UnknownSide,
@@ -23,8 +24,9 @@ from replicate.specs.cell import (
 from replicate.specs.recipe import Recipe
 from replicate.specs.run import RunsFile, RunSpec
 from replicate.specs.scale import Scale
-from replicate.specs.table import ClaimSpec, Metric, TableSpec, number_of
+from replicate.specs.table import ClaimSpec, Metric, TableSpec
 from replicate.specs.training_check import check_trainings
+from replicate.text import Printed
 
 COUNTED: tuple[Metric, ...] = ("top1", "top5", "real", "disagreement", "throughput", "ratio")
 MARKED = re.compile(r"\d+(\.\d+)?\s*[^\d\s.,]")
@@ -265,11 +267,14 @@ def check_claims(file: str, spec: TableSpec) -> Iterator[Fault]:
 
 def _ratios(where: str, spec: TableSpec, claim: ClaimSpec) -> Iterator[Fault]:
     """Of a comparison by ratio, as of two rates, the right side is what is divided by."""
+    table = spec.table.id
     printed: dict[CellRef, float | None] = {
-        CellRef(row.key, column): number_of(value) for row in spec.rows for column, value in row.paper.items()
-    } | {CellRef("@", reference.key): reference.paper for reference in spec.references}
+        CellRef(table, row.key, column): Printed(value).number
+        for row in spec.rows
+        for column, value in row.paper.items()
+    } | {CellRef(table, REFERENCE, reference.key): reference.paper for reference in spec.references}
     rates = {
-        CellRef(row.key, column.key)
+        CellRef(table, row.key, column.key)
         for row in spec.rows
         for column in spec.table.columns
         if (row.metric or column.metric or spec.table.metric) == "throughput"
@@ -277,5 +282,5 @@ def _ratios(where: str, spec: TableSpec, claim: ClaimSpec) -> Iterator[Fault]:
     kind, both = relation(claim)[0], pairs(spec, claim)
     if kind == "times" or (kind == "above" and any(ref in rates for one in both for ref in one)):
         for right in dict.fromkeys(right for _, right in both):
-            if (float(right.column) if right.row == "=" else printed.get(right)) == 0:
+            if (right.number if isinstance(right, Printed) else printed.get(right)) == 0:
                 yield Fault(where, f"compares by ratio: the right side should not be 0, got '{right}'")

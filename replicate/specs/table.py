@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -10,21 +9,8 @@ from pydantic import Field
 from replicate.specs.recipe import NonNegative, Strict
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-Printed = float | str
-"""A number of the paper; or the text of it where the digits are not all there is, such as ``86M``, ``4.3*`` or
-``9/0.5``: see ``number_of``."""
-
-_NUMBER = re.compile(r"([−-]?\d+(?:\.\d+)?)([kM]?)\*?")
-_UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
-
-
-def number_of(printed: Printed | None) -> float | None:
-    """The number that was printed: 86e6 for ``86M``, 4.3 for ``4.3*``, None for ``9/0.5``."""
-    if printed is None or isinstance(printed, float):
-        return printed
-    match = _NUMBER.fullmatch(printed)
-    return float(match[1].replace("−", "-")) * _UNITS[match[2]] if match else None
-
+Written = float | str
+"""A number of the paper; or the text of it where the digits are not all there is: see `replicate.text.Printed`."""
 
 Head = Literal["class", "distillation", "softmax-sum", "logit-mean", "truth"]
 """``truth`` is no head: the label itself, for disagreement with the ground truth (Table 4)."""
@@ -92,7 +78,7 @@ class RowSpec(CellSource):
     runs: dict[str, str] = {}
     """The network by column, where it is not the one that ``run`` says."""
     text: dict[str, str] = {}
-    paper: dict[str, Printed] = {}
+    paper: dict[str, Written] = {}
     source: str | None = None
     """Where the paper took this row from, if not from its own networks."""
     not_run: str | None = None
@@ -118,6 +104,10 @@ class TableHead(CellSource):
     tolerance_reason: str
     columns: tuple[ColumnSpec, ...] = Field(min_length=1)
 
+    def places(self, column: ColumnSpec) -> int:
+        """The digits after the point of the numbers in ``column``."""
+        return self.decimals if column.decimals is None else column.decimals
+
     @property
     def place(self) -> float:
         """Where the table stands in the paper: after Table 7 is 7.5, and unknown is last."""
@@ -133,6 +123,10 @@ class ReferenceSpec(CellSource):
     label: str
     paper: float | None = None
     source: str = ""
+
+
+Relation = Literal["above", "not-below", "about", "times"]
+"""What a claim says of its two sides."""
 
 
 class ClaimSpec(Strict):

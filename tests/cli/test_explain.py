@@ -14,6 +14,7 @@ from replicate.cli.workspace import Workspace
 from replicate.judge.finish import Finisher
 from replicate.plan.cells import Plan, plan_tables
 from replicate.plan.job import Job
+from replicate.specs.cell import CellRef
 from replicate.specs.load import load
 from replicate.store.result import commit_result
 from replicate.store.store import FAILURE, Store
@@ -76,7 +77,7 @@ def test_every_number_of_every_table_before_anything_has_run(scale: str, tmp_pat
     kinds = set()
     for table_id in plan.specs.ordered:
         table = finisher.finish(table_id)
-        for row, column in table.cells:
+        for _, row, column in table.cells:
             text = "\n".join(lines(workspace, plan, store, table, row, column))
             assert "None" not in text
             assert "{" not in text
@@ -89,7 +90,7 @@ def test_every_number_of_every_table_before_anything_has_run(scale: str, tmp_pat
 
 def test_a_measurement(tmp_path: Path) -> None:
     plan, store = plan_all(), Store(tmp_path)
-    (job,) = plan.cell("model_variants", "deit_b", "throughput").jobs
+    (job,) = plan.cell(CellRef("model_variants", "deit_b", "throughput")).jobs
     finish(store, job, MEASURED, "measure.json", {"conditions": {"precision": "fp32"}})
     text = explained(tmp_path, plan, "model_variants", "deit_b", "throughput")
     assert "DeiT-B, throughput (im/sec): 2242\n" in text
@@ -107,7 +108,7 @@ def test_a_measurement(tmp_path: Path) -> None:
 
 def test_a_measurement_without_a_reference(tmp_path: Path) -> None:
     plan, store = plan_all("paper"), Store(tmp_path)
-    (job,) = plan.cell("resolution", "at_384", "throughput").jobs
+    (job,) = plan.cell(CellRef("resolution", "at_384", "throughput")).jobs
     windows = {"network": [{"wall": 1.0}, {"wall": 1.2}]}
     finish(store, job, MEASURED | {"ratio": None}, "measure.json", {"windows": windows})
     text = explained(tmp_path, plan, "resolution", "at_384", "throughput")
@@ -119,7 +120,7 @@ def test_a_measurement_without_a_reference(tmp_path: Path) -> None:
 
 def test_a_measurement_beside_a_reference(tmp_path: Path) -> None:
     plan, store = plan_all(), Store(tmp_path)
-    planned = plan.cell("model_variants", "deit_ti", "throughput")
+    planned = plan.cell(CellRef("model_variants", "deit_ti", "throughput"))
     for job in (*planned.jobs, *planned.others):
         finish(store, job, MEASURED, "measure.json", {})
     text = explained(tmp_path, plan, "model_variants", "deit_ti", "throughput")
@@ -128,7 +129,7 @@ def test_a_measurement_beside_a_reference(tmp_path: Path) -> None:
 
 def test_a_probe(tmp_path: Path) -> None:
     plan, store = plan_all(), Store(tmp_path)
-    (job,) = plan.cell("token_similarity", "distillation", "input").jobs
+    (job,) = plan.cell(CellRef("token_similarity", "distillation", "input")).jobs
     finish(store, job, PROBED, "similarity.json", PROBED)
     text = explained(tmp_path, plan, "token_similarity", "distillation", "input")
     assert "cosine of the two tokens, 2,000 test images, 32 pixels" in text
@@ -139,7 +140,7 @@ def test_a_probe(tmp_path: Path) -> None:
 
 def test_an_accuracy_and_all_it_rests_on(tmp_path: Path) -> None:
     plan, store = plan_all(), Store(tmp_path)
-    for job in plan.graph.needed_for(plan.cell(TABLE, "none", "ti_224").keys):
+    for job in plan.graph.needed_for(plan.cell(CellRef(TABLE, "none", "ti_224")).keys):
         fill(store, job)
     text = explained(tmp_path, plan, TABLE, "none", "ti_224")
     assert "\nDeiT – no distillation, Ti 224: " in text
@@ -155,7 +156,7 @@ def test_an_accuracy_and_all_it_rests_on(tmp_path: Path) -> None:
 def test_of_published_weights_no_seed_is_said(tmp_path: Path) -> None:
     specs = load(ROOT / "tables", "paper", released=True)
     plan, store = plan_tables(specs, specs.ordered, (7,)), Store(tmp_path)
-    for job in plan.graph.needed_for(plan.cell(TABLE, "none", "b_224").keys):
+    for job in plan.graph.needed_for(plan.cell(CellRef(TABLE, "none", "b_224")).keys):
         fill(store, job)
     text = explained(tmp_path, plan, TABLE, "none", "b_224")
     assert " of 200 images\n" in text
@@ -171,7 +172,7 @@ def test_of_published_weights_no_seed_is_said(tmp_path: Path) -> None:
 
 def test_a_size_of_a_data_set_and_an_ingredient(tmp_path: Path) -> None:
     plan, store = plan_all(), Store(tmp_path)
-    (job,) = plan.cell("datasets", "imagenet", "train").jobs
+    (job,) = plan.cell(CellRef("datasets", "imagenet", "train")).jobs
     fill(store, job)
     assert "960 training images" in explained(tmp_path, plan, "datasets", "imagenet", "train")
     text = explained(tmp_path, plan, "ingredients", "lr", "deit_b")
@@ -204,7 +205,7 @@ def test_the_command_of_a_job_is_whole_and_says_what_runs_first(tables: Path, re
 
 def test_a_job_that_diverged_is_named_with_what_tries_it_again(tmp_path: Path) -> None:
     plan, store = plan_all(), Store(tmp_path)
-    (job,) = plan.cell(TABLE, "none", "ti_224").jobs
+    (job,) = plan.cell(CellRef(TABLE, "none", "ti_224")).jobs
     folder = store.prepare(job)
     (folder / FAILURE).write_text(json.dumps({"kind": "diverged", "message": "a loss", "retry": False}))
     text = explained(tmp_path, plan, TABLE, "none", "ti_224")

@@ -65,7 +65,7 @@ def test_an_unknown_figure_suggests_the_nearest(tmp_path: Path) -> None:
         ),
         (SCATTER, 'column = "top1"', 'column = "words"', "scatter.y.column: column 'words' holds words"),
         (SCATTER, '"small/b/speed"', '"small/c/speed"', "scatter.x.relative_to: there is no row 'c'"),
-        (SCATTER, '"small/b/speed"', '"small.b.speed"', "scatter.x.relative_to: String should match pattern"),
+        (SCATTER, '"small/b/speed"', '"small.b.speed"', "scatter.x.relative_to: should be 'table/row/column'"),
         (LINES, "small/@/teacher", "small/@/pupil", "lines.panels[0].levels[0].cell: there is no reference 'pupil'"),
         (
             LINES,

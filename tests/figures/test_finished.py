@@ -11,6 +11,7 @@ from replicate.figures.finish import finish_figure, progress
 from replicate.figures.load import load_with_figures
 from replicate.figures.model import Bars, Field, Level, XYPanel
 from replicate.figures.plan import plan_figure
+from replicate.specs.cell import CellRef
 from replicate.store.store import Store
 
 
@@ -90,7 +91,7 @@ def test_lines_read_cells_and_points_of_their_own(tmp_path: Path) -> None:
     assert points(figure, "here") == [(300.0, 80.0), (500.0, 95.0)]
     assert points(figure, "paper") == [(300.0, 81.8), (500.0, 84.0), (800.0, 84.5)]
     assert xy(figure.panels[0]).levels == (Level("teacher", "here", 96.0), Level("teacher", "paper", 82.9))
-    assert whole(figure, "here")[1].cells == ("figure_longer/p0/value",)
+    assert whole(figure, "here")[1].cells == (CellRef("figure_longer", "p0", "value"),)
     assert (figure.wanted, figure.paper_only) == (3, 1)
 
 

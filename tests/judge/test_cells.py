@@ -17,11 +17,12 @@ from replicate.judge.table import Cell, SeedValue, Table
 from replicate.judge.values import CellValue
 from replicate.plan.cells import CellPlan, Plan
 from replicate.plan.job import Job
-from replicate.specs.cell import ResolvedSource
+from replicate.specs.cell import CellRef, ResolvedSource
 from replicate.specs.load import load
 from replicate.specs.table import ColumnSpec, TableHead
 from replicate.store import lease
 from replicate.store.store import FAILURE, Store
+from replicate.text import Printed
 
 
 def table_of(store: Store, plan: Plan) -> Table:
@@ -130,7 +131,7 @@ def test_a_released_network_is_allowed_what_evaluating_it_again_may_move() -> No
         found = CellValue({0: Fraction(50)}, {0: hits}, 100, {0: ("weights-x",)})
         read = ResolvedSource(metric=metric, run="deit-b-224/none", head="class")
         job = Job("predict-x", "predict", {}, {})
-        planned = CellPlan("t", "r", "c", read, 50.0, "", (job,))
+        planned = CellPlan(CellRef("t", "r", "c"), read, Printed(50.0, 1), "", (job,))
         allowed[metric, images] = finished(head, column, planned, found, scale).tolerance
     assert allowed == {("top1", 50_000): "±0.05", ("top1", 10_000): "±0.11", ("disagreement", 50_000): "±0.3"}
 
@@ -158,10 +159,10 @@ def test_ties_are_all_bold(plan: Plan, results: Path) -> None:
     for row in ("soft", "hard"):
         # 83.34 and 83.26 both print 83.3.
         value = Fraction(8334 if row == "soft" else 8326, 100)
-        cell = tied[row, "s_224"]
-        tied[row, "s_224"] = Cell(row, "s_224", "done", "83.3", value=value, paper_shown=cell.paper_shown)
+        cell = table.cell(row, "s_224")
+        tied[cell.ref] = Cell(cell.ref, "done", "83.3", value=value, paper=cell.paper)
     bold = _with_bold(spec, tied)
-    assert {row.key for row in table.rows if bold[row.key, "s_224"].bold} == {"soft", "hard"}
+    assert {row.key for row in table.rows if bold[CellRef(TABLE, row.key, "s_224")].bold} == {"soft", "hard"}
 
 
 def test_nothing_is_bold_before_the_column_is_full(plan: Plan, results: Path) -> None:
@@ -204,7 +205,7 @@ def test_a_published_network_has_no_seed_that_is_known(tmp_path: Path) -> None:
 def test_more_seeds_do_not_make_a_verdict_weaker_unless_they_vary_more_than_is_stated() -> None:
     """A tolerance allows for the rerun of one seed; of 83.0, 83.4 and 83.8 (sd .4) the mean is known to 4.303 x .23."""
     seeds = tuple(SeedValue(seed, Fraction(83), None, None, ()) for seed in range(3))
-    steady = Cell("r", "c", "done", "83.4", seeds=seeds, spread=0.2)
+    steady = Cell(CellRef("t", "r", "c"), "done", "83.4", seeds=seeds, spread=0.2)
     wild = replace(steady, spread=0.4)
     assert _over_seeds(replace(steady, spread=None, seeds=steady.seeds[:1]), 0.2) is None
     assert _over_seeds(steady, 0.2) is None

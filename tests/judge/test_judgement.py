@@ -20,15 +20,15 @@ from replicate.judge.statistics import (
     cell_verdict,
     claim_verdict,
     combined,
+    error_from_samples,
+    error_from_sigma,
     image_error,
-    known,
     margin_verdict,
     paired_image_error,
     seed_error,
     spread,
     student,
 )
-from replicate.judge.statistics import measured as of_few
 from replicate.judge.table import Claim
 from replicate.judge.values import CellValue, Decisions
 from replicate.specs.cell import CellRef
@@ -97,8 +97,8 @@ def test_students_quantile_is_that_of_the_printed_tables(freedom: int, quantile:
 
 def test_errors_of_a_sum_add_as_squares() -> None:
     assert combined([Error(3.0, 6.0), Error(4.0, 8.0)]) == Error(5.0, 10.0)
-    assert of_few(1.0, 2) == Error(1.0, 12.706)
-    assert known(2.0).scaled(-0.5) == Error(1.0, 1.96)
+    assert error_from_samples(1.0, 2) == Error(1.0, 12.706)
+    assert error_from_sigma(2.0).scaled(-0.5) == Error(1.0, 1.96)
     with pytest.raises(ValueError, match="degrees of freedom"):
         student(0)
 
@@ -116,7 +116,7 @@ def test_errors_of_a_sum_add_as_squares() -> None:
     ],
 )
 def test_verdict_of_a_cell_with_a_tolerance_of_0_3(difference: float, error: float | None, verdict: str) -> None:
-    found, why = cell_verdict(difference, 0.3, 0.05, None if error is None else known(error))
+    found, why = cell_verdict(difference, 0.3, 0.05, None if error is None else error_from_sigma(error))
     assert found == verdict
     assert why.startswith(f"{difference:+.2f} against ±0.3 allowed")
 
@@ -140,7 +140,7 @@ def test_verdict_of_a_cell_with_a_tolerance_of_0_3(difference: float, error: flo
     ],
 )
 def test_verdict_of_a_margin(relation: str, margin: float, error: float, within: float, verdict: str) -> None:
-    assert margin_verdict(relation, margin, known(error), within) == verdict  # type: ignore[arg-type]
+    assert margin_verdict(relation, margin, error_from_sigma(error), within) == verdict  # type: ignore[arg-type]
     assert margin_verdict(relation, margin, None, within) == "undecided"  # type: ignore[arg-type]
 
 
@@ -164,7 +164,7 @@ def table(**claim: object) -> TableSpec:
     return TableSpec.model_validate({"table": head, "rows": rows, "claims": [{"text": "x"} | claim]}, strict=False)
 
 
-def measured(training: str, *seeds: str) -> CellValue:
+def counted(training: str, *seeds: str) -> CellValue:
     """Decisions by seed as text: ``1101`` is three of four correct."""
     hits = {seed: np.array([sign == "1" for sign in text]) for seed, text in enumerate(seeds)}
     values = {seed: Fraction(100 * int(hit.sum()), len(hit)) for seed, hit in hits.items()}
@@ -178,7 +178,7 @@ def judged(
     sd: float = 0.0,
     heads: float = 0.0,
 ) -> Claim:
-    ref = {name: CellRef(*name.split(".")) for name in (*ours, *(paper or {}))}
+    ref = {name: CellRef("t", *name.split(".")) for name in (*ours, *(paper or {}))}
     mine = {ref[name]: value for name, value in ours.items()}
     theirs = {ref[name]: value for name, value in (paper or {}).items()}
     return judge(spec, spec.claims[0], theirs, mine, SeedNoise(sd, heads), 1)
@@ -186,7 +186,7 @@ def judged(
 
 def test_a_claim_about_one_pair() -> None:
     spec = table(left="one.s", above="two.s")
-    ours = {"one.s": measured("a", "1110"), "two.s": measured("b", "0110")}
+    ours = {"one.s": counted("a", "1110"), "two.s": counted("b", "0110")}
     claim = judged(spec, ours, {"one.s": 80.0, "two.s": 79.5})
     assert claim.margin == 25.0
     assert claim.error == pytest.approx(25.0)
@@ -198,7 +198,7 @@ def test_a_claim_about_one_pair() -> None:
 
 def test_two_heads_of_one_network_move_by_less_than_two_networks() -> None:
     spec = table(left="one.s", above="two.s")
-    ours = {"one.s": measured("a", "1110"), "two.s": measured("a", "0110")}
+    ours = {"one.s": counted("a", "1110"), "two.s": counted("a", "0110")}
     assert judged(spec, ours, sd=2.3, heads=0.5).error == pytest.approx(sqrt(25**2 + 0.5**2))
     assert judged(spec, ours, sd=2.3, heads=2.3).error == pytest.approx(sqrt(25**2 + 2.3**2))
 
@@ -207,10 +207,10 @@ def test_a_claim_about_two_columns_is_judged_on_the_mean() -> None:
     """Margins 50 and 0: mean 25. By image: (1, 0, 1, 0) / 2 + 0, so sd of (.5, 0, .5, 0) = sqrt(1/12)."""
     spec = table(left="one", above="two", where=["s", "b"])
     ours = {
-        "one.s": measured("a", "1111"),
-        "two.s": measured("b", "0101"),
-        "one.b": measured("c", "1100"),
-        "two.b": measured("d", "1100"),
+        "one.s": counted("a", "1111"),
+        "two.s": counted("b", "0101"),
+        "one.b": counted("c", "1100"),
+        "two.b": counted("d", "1100"),
     }
     claim = judged(spec, ours)
     assert claim.margin == 25.0
@@ -224,8 +224,8 @@ def test_a_claim_about_two_columns_is_judged_on_the_mean() -> None:
 def test_images_of_two_data_sets_are_not_paired() -> None:
     """As above, but b is on another test set of as many images: the errors of the halves add as squares."""
     spec = table(left="one", above="two", where=["s", "b"])
-    other = {"one.b": measured("c", "1010"), "two.b": measured("d", "0101")}
-    ours = {"one.s": measured("a", "1111"), "two.s": measured("b", "0101")}
+    other = {"one.b": counted("c", "1010"), "two.b": counted("d", "0101")}
+    ours = {"one.s": counted("a", "1111"), "two.s": counted("b", "0101")}
     ours |= {name: replace(value, images="v2") for name, value in other.items()}
     claim = judged(spec, ours)
     assert claim.margin == 25.0
@@ -236,7 +236,7 @@ def test_images_of_two_data_sets_are_not_paired() -> None:
 def test_seeds_are_paired() -> None:
     """Margins 25 and 75 over two seeds; their spread of 35.36 over sqrt(2) is more than the scale states."""
     spec = table(left="one.s", above="two.s")
-    claim = judged(spec, {"one.s": measured("a", "1110", "1111"), "two.s": measured("b", "0110", "1000")}, sd=1.0)
+    claim = judged(spec, {"one.s": counted("a", "1110", "1111"), "two.s": counted("b", "0110", "1000")}, sd=1.0)
     assert claim.margin == 50.0
     # By image, mean of both seeds: (.5, .5, .5, .5), so nothing over images.
     assert claim.error == pytest.approx(25.0)
@@ -245,7 +245,7 @@ def test_seeds_are_paired() -> None:
 def test_a_teacher_that_all_seeds_share_is_one_draw() -> None:
     """Two networks a side, as in a disagreement: that of the student is another at each seed, the teacher's is not."""
     spec = table(left="one.s", above="two.s")
-    ours = {"one.s": measured("a", "1111", "1111"), "two.s": measured("b", "0000", "0000")}
+    ours = {"one.s": counted("a", "1111", "1111"), "two.s": counted("b", "0000", "0000")}
     with_teacher = {
         name: replace(value, networks={seed: (*own, "teacher") for seed, own in value.networks.items()})
         for name, value in ours.items()
@@ -262,7 +262,7 @@ def test_a_teacher_that_all_seeds_share_is_one_draw() -> None:
 def test_a_network_that_one_side_shares_and_the_other_has_anew_does_not_cancel() -> None:
     """Table 4: DeiT without distillation beside teachers of seeds 0 and 1, its student beside that of seed 0 alone."""
     spec = table(left="one.s", above="two.s")
-    one, two = measured("a", "1111", "1111"), measured("b", "0000", "0000")
+    one, two = counted("a", "1111", "1111"), counted("b", "0000", "0000")
     ours = {
         "one.s": replace(one, networks={0: ("a-s0", "t-s0"), 1: ("a-s1", "t-s1")}),
         "two.s": replace(two, networks={0: ("b-s0", "t-s0"), 1: ("b-s1", "t-s0")}),
@@ -322,10 +322,10 @@ def test_rates_are_compared_by_their_ratio() -> None:
     """30 against 20 is 1.5 times: not 10 more, which would be another number on another device."""
     spec = table(left="one.s", above="two.s")
     ours = {
-        CellRef("one", "s"): cosine("", 30.0, errors=(0.3,)),
-        CellRef("two", "s"): replace(cosine("", 20.0, errors=(0.4,)), steady=False),
+        CellRef("t", "one", "s"): cosine("", 30.0, errors=(0.3,)),
+        CellRef("t", "two", "s"): replace(cosine("", 20.0, errors=(0.4,)), steady=False),
     }
-    theirs = {CellRef("one", "s"): 85.8, CellRef("two", "s"): 55.1}
+    theirs = {CellRef("t", "one", "s"): 85.8, CellRef("t", "two", "s"): 55.1}
     claim = judge(spec, spec.claims[0], theirs, ours, SeedNoise(2.3, 0.0), 1, rates=True)
     assert (claim.margin_shown, claim.error_shown, claim.paper_margin_shown) == ("×1.50", "0.03", "×1.56")
     # Each 1 % and 2 % of itself.
@@ -336,7 +336,7 @@ def test_rates_are_compared_by_their_ratio() -> None:
 def test_a_claim_that_is_reversed() -> None:
     claim = judged(
         table(left="one.s", above="two.s"),
-        {"one.s": measured("a", "0" * 40), "two.s": measured("b", "1" * 39 + "0")},
+        {"one.s": counted("a", "0" * 40), "two.s": counted("b", "1" * 39 + "0")},
         {"one.s": 80.0, "two.s": 79.0},
     )
     assert (claim.paper_verdict, claim.verdict, claim.reversed) == ("holds", "fails", True)
@@ -344,7 +344,7 @@ def test_a_claim_that_is_reversed() -> None:
 
 def test_a_claim_with_a_cell_that_is_not_there_yet() -> None:
     spec = table(left="one", above="two", where=["s", "b"])
-    claim = judged(spec, {"one.s": measured("a", "1110"), "two.s": measured("b", "0110")}, {"one.s": 80.0})
+    claim = judged(spec, {"one.s": counted("a", "1110"), "two.s": counted("b", "0110")}, {"one.s": 80.0})
     assert (claim.verdict, claim.margin, claim.margin_shown) == ("not run", None, "")
     assert claim.reason == "not all of its cells have a value yet"
     assert [one.verdict for one in claim.comparisons] == ["undecided", "not run"]

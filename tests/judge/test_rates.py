@@ -14,6 +14,7 @@ from replicate.judge.finish import UNCOMMITTED, UNSTEADY, Finisher
 from replicate.judge.table import Table
 from replicate.plan.cells import Plan, plan_tables
 from replicate.plan.job import Job
+from replicate.specs.cell import CellRef
 from replicate.specs.load import load
 from replicate.store.result import commit_result
 from replicate.store.store import Store
@@ -70,14 +71,14 @@ def test_all_tables_have_the_same_unit() -> None:
     plan = planned("mini", VARIANTS, "efficiency", "transfer", "resolution")
     rates = [c for cells in plan.cells.values() for c in cells if c.read and c.read.metric == "throughput"]
     (unit,) = {job.key for cell in rates for job in cell.others}
-    assert plan.cell(VARIANTS, "deit_b", "throughput").jobs[0].key == unit
+    assert plan.cell(CellRef(VARIANTS, "deit_b", "throughput")).jobs[0].key == unit
     assert all(unit in cell.keys for cell in rates)
     assert len(rates) > 20
 
 
 def test_without_the_unit_there_is_no_rate(tmp_path: Path) -> None:
     plan, store = planned("mini"), Store(tmp_path)
-    measure(store, plan.cell(VARIANTS, "deit_ti", "throughput").jobs[0])
+    measure(store, plan.cell(CellRef(VARIANTS, "deit_ti", "throughput")).jobs[0])
     table = Finisher(plan, store).finish(VARIANTS)
     cell = table.cell("deit_ti", "throughput")
     assert (cell.state, cell.reason) == ("pending", "not run yet: 1 of its 2 jobs")
@@ -89,7 +90,7 @@ def test_rates_say_what_they_are_and_which_are_unsteady(tmp_path: Path) -> None:
     unit, unsteady = (note for note in table.notes if "Images/s" in note.text or note.text == UNSTEADY)
     assert (unit.mark, unit.columns) == ("c", ("throughput",))
     assert "the ratio to deit-b-224, measured in the same process" in unit.text
-    assert (unsteady.mark, unsteady.cells) == ("d", (("deit_s", "throughput"),))
+    assert (unsteady.mark, unsteady.cells) == ("d", (CellRef(table.id, "deit_s", "throughput"),))
 
 
 def test_by_the_papers_protocol_the_error_is_that_of_the_run_times(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_changes_behind_some_numbers_are_marked_there(tmp_path: Path) -> None:
         measure(store, job, dirty=job.payload["model"]["name"] == "deit-ti")
     (note,) = (note for note in Finisher(plan, store).finish(VARIANTS).notes if note.text == UNCOMMITTED)
     assert note.mark
-    assert {row for row, _ in note.cells} == {"deit_ti"}
+    assert {ref.row for ref in note.cells} == {"deit_ti"}
 
 
 def test_origins_tell_counting_and_copying_from_measuring(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate.judge.statistics import exact, half_up, signed
+from replicate.text import exact, half_up, signed
 
 decimals_of = st.decimals(-1000, 1000, places=4, allow_nan=False)
 

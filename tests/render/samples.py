@@ -6,6 +6,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from replicate.judge.table import Cell, Claim, Column, Comparison, Note, Row, SeedValue, Table, Verdict
+from replicate.specs.cell import CellRef
+from replicate.text import Printed
 
 COLUMNS = (
     Column("label", "label", "supervision", text=True),
@@ -64,8 +66,12 @@ VERDICTS: dict[tuple[str, str], Verdict] = {
 }
 
 
+def at(row: str, column: str) -> CellRef:
+    return CellRef("distillation_ablation", row, column)
+
+
 def _text(row: str, column: str, shown: str) -> Cell:
-    return Cell(row, column, "text", shown, origin="not run", verdict="not compared")
+    return Cell(at(row, column), "text", shown, origin="not run", verdict="not compared")
 
 
 def _number(row: str, column: str, index: int) -> Cell:
@@ -73,8 +79,7 @@ def _number(row: str, column: str, index: int) -> Cell:
     correct = int(Fraction(shown) * 500)
     job = f"predict-{row}-{column}-0a1b2c3d"
     return Cell(
-        row,
-        column,
+        at(row, column),
         "done",
         shown,
         bold=(row, column) in BOLD,
@@ -82,8 +87,7 @@ def _number(row: str, column: str, index: int) -> Cell:
         error=0.17,
         error_shown="0.2",
         seeds=(SeedValue(0, Fraction(correct * 100, 50000), correct, 50000, (job,)),),
-        paper=PAPER[row][index],
-        paper_shown=PAPER[row][index],
+        paper=Printed(PAPER[row][index]),
         paper_bold=(row, column) in PAPER_BOLD,
         paper_source="arXiv:2012.12877v2, Table 3",
         difference_shown=DIFFERENCES[row][index],
@@ -95,13 +99,13 @@ def _number(row: str, column: str, index: int) -> Cell:
     )
 
 
-def _cells() -> dict[tuple[str, str], Cell]:
+def _cells() -> dict[CellRef, Cell]:
     cells = {}
     for row in ROWS:
         for index, column in enumerate(("label", "teacher")):
-            cells[row.key, column] = _text(row.key, column, TEXTS[row.key][index])
+            cells[at(row.key, column)] = _text(row.key, column, TEXTS[row.key][index])
         for index, column in enumerate(NUMBERS):
-            cells[row.key, column] = _number(row.key, column, index)
+            cells[at(row.key, column)] = _number(row.key, column, index)
     return cells
 
 
@@ -112,8 +116,8 @@ CLAIMS = (
         within=0.0,
         see="",
         comparisons=(
-            Comparison("hard.ti_224", "soft.ti_224", 1.7, 0.15, 2.1, "holds"),
-            Comparison("hard.s_224", "soft.s_224", 1.2, 0.13, 1.1, "holds"),
+            Comparison(at("hard", "ti_224"), at("soft", "ti_224"), 1.7, 0.15, 2.1, "holds"),
+            Comparison(at("hard", "s_224"), at("soft", "s_224"), 1.2, 0.13, 1.1, "holds"),
         ),
         margin=1.45,
         error=0.1,
@@ -130,7 +134,7 @@ CLAIMS = (
         relation="above",
         within=0.0,
         see="deit#215",
-        comparisons=(Comparison("distil.b_224", "class.b_224", 0.1, 0.1, 0.1, "undecided"),),
+        comparisons=(Comparison(at("distil", "b_224"), at("class", "b_224"), 0.1, 0.1, 0.1, "undecided"),),
         margin=0.1,
         error=0.1,
         margin_shown="+0.1",
@@ -153,13 +157,11 @@ NOTES = (
 )
 
 TEACHER = Cell(
-    "@",
-    "teacher",
+    at("@", "teacher"),
     "done",
     "82.9",
     value=Fraction(829, 10),
-    paper="82.9",
-    paper_shown="82.9",
+    paper=Printed("82.9"),
     origin="trained here",
     verdict="replicated",
 )
@@ -176,7 +178,7 @@ TABLE3 = Table(
     corner="method ↓",
     columns=COLUMNS,
     rows=ROWS,
-    cells=_cells() | {("@", "teacher"): TEACHER},
+    cells=_cells() | {TEACHER.ref: TEACHER},
     references=(Row("teacher", "RegNetY-16GF, the teacher"),),
     seeds=(0,),
     claims=CLAIMS,
@@ -200,7 +202,7 @@ MINI_BOLD = {("hard", "ti_224"), ("hard", "s_224"), ("soft", "b_224"), ("hard", 
 def _mini(cell: Cell) -> Cell:
     if cell.state == "text":
         return cell
-    if cell.row == "@":
+    if cell.ref.is_reference:
         return replace(cell, shown="98.9", value=Fraction(1978, 20), verdict="not compared")
     shown = MINI_OURS[cell.row][NUMBERS.index(cell.column)]
     correct = int(Fraction(shown) * 20)
@@ -235,7 +237,7 @@ MINI = replace(
     seeds=(0, 1),
     notes=(
         *NOTES,
-        Note("c", "Unsteady.", cells=(("hard", "ti_224"), ("soft", "b_384"))),
+        Note("c", "Unsteady.", cells=(at("hard", "ti_224"), at("soft", "b_384"))),
         Note("", "Made with changes that were not committed."),
     ),
     commits=("0123456789abcdef0123456789abcdef01234567",),
@@ -271,9 +273,9 @@ def _states() -> Table:
         ("hard", "b_384"): "failed",
         ("both", "b_384"): "paper-only",
     }.items():
-        cells[row, column] = replace(cells[row, column], state=state, shown="", **empty)
-    released = cells["none", "b_224"]
-    cells["none", "b_224"] = replace(released, origin="released weights")
+        cells[at(row, column)] = replace(cells[at(row, column)], state=state, shown="", **empty)
+    released = cells[at("none", "b_224")]
+    cells[at("none", "b_224")] = replace(released, origin="released weights")
     plain = ("none", "soft", "hard")
     rows = tuple(replace(row, group="no token" if row.key in plain else "token") for row in ROWS)
     return replace(TABLE3, cells=cells, rows=rows, digest="77aa00bb11cc")

@@ -34,7 +34,7 @@ from replicate.render import (
 from replicate.render.formats import FORMATS
 from replicate.render.layout import Variant
 
-from .samples import HOSTILE, HOSTILE_TEXT, MINI, NUMBERS, SAMPLES, STATES, TABLE3
+from .samples import HOSTILE, HOSTILE_TEXT, MINI, NUMBERS, SAMPLES, STATES, TABLE3, at
 
 GOLDEN = Path(__file__).parent / "golden"
 VARIANTS: tuple[Variant, ...] = ("paper", "compare")
@@ -97,7 +97,7 @@ def test_states_differ_and_are_never_blank(variant: Variant) -> None:
 
 def test_a_value_of_the_paper_wins_no_bold() -> None:
     cell = replace(TABLE3.cell("both", "b_384"), state="paper-only", shown="", bold=True)
-    table = replace(TABLE3, cells={**TABLE3.cells, ("both", "b_384"): cell})
+    table = replace(TABLE3, cells={**TABLE3.cells, cell.ref: cell})
     assert "[84.5]" in latex.render(table)
     assert r"\textbf{[84.5]}" not in latex.render(table)
 
@@ -141,7 +141,8 @@ def test_latex_compares_without_differences_under_a_banner() -> None:
 
 
 def _narrow(values: tuple[str, ...]) -> Table:
-    cells = {(f"r{n}", "x"): Cell(f"r{n}", "x", "done", value) for n, value in enumerate(values)}
+    refs = [at(f"r{n}", "x") for n in range(len(values))]
+    cells = {ref: Cell(ref, "done", value) for ref, value in zip(refs, values, strict=True)}
     rows = tuple(Row(f"r{n}", f"row {n}") for n in range(len(values)))
     return replace(TABLE3, columns=(Column("x", "im/s"),), rows=rows, cells=cells, notes=(), claims=(), references=())
 
@@ -163,7 +164,7 @@ def test_row_groups_span_their_rows() -> None:
 
 def test_an_unprintable_character_names_its_cell() -> None:
     cell = replace(TABLE3.cell("soft", "teacher"), shown="sof☃t")
-    table = replace(TABLE3, cells={**TABLE3.cells, ("soft", "teacher"): cell})
+    table = replace(TABLE3, cells={**TABLE3.cells, cell.ref: cell})
     with pytest.raises(UserError, match=r"distillation_ablation\.toml: row soft, column teacher: .*SNOWMAN"):
         latex.render(table)
 
@@ -198,7 +199,7 @@ def test_csv_is_one_harmless_line_a_cell() -> None:
 
 def test_csv_reads_differences_as_numbers_and_texts_as_text() -> None:
     cell = replace(TABLE3.cell("soft", "teacher"), shown="-soft")
-    table = replace(TABLE3, cells={**TABLE3.cells, ("soft", "teacher"): cell})
+    table = replace(TABLE3, cells={**TABLE3.cells, cell.ref: cell})
     rows = {(row["row"], row["column"]): row for row in csv.DictReader(io.StringIO(csv_file.render(table)))}
     assert rows["hard", "b_224"]["difference"] == "-0.4"
     assert rows["none", "b_224"]["difference"] == "+0.1"

@@ -13,16 +13,18 @@ from stage import TABLE, Call
 
 from replicate.errors import UserError
 from replicate.render import macros, standalone
+from replicate.specs.cell import CellRef
 
-from .samples import SAMPLES, TABLE3
+from .samples import SAMPLES, TABLE3, at
 
 DEFINED = re.compile(r"^\\newcommand\{\\([A-Za-z]+)\}\{(.*)\}$", re.MULTILINE)
 
 
 def test_the_name_says_table_row_and_column_in_letters_only() -> None:
-    assert macros.name(TABLE3, "hard", "b_224") == "DeitDistillationAblationHardBTwoTwoFour"
-    assert macros.name(TABLE3, "@", "teacher") == "DeitDistillationAblationReferenceTeacher"
-    assert macros.name(replace(TABLE3, id="resolution"), "at_384", "top1") == "DeitResolutionAtThreeEightFourTopOne"
+    assert macros.name(TABLE3, at("hard", "b_224")) == "DeitDistillationAblationHardBTwoTwoFour"
+    assert macros.name(TABLE3, at("@", "teacher")) == "DeitDistillationAblationReferenceTeacher"
+    other = CellRef("resolution", "at_384", "top1")
+    assert macros.name(TABLE3, other) == "DeitResolutionAtThreeEightFourTopOne"
 
 
 def test_another_paper_has_another_prefix(replicate: Call, tables: Path, tmp_path: Path) -> None:
@@ -64,17 +66,19 @@ def test_every_cell_that_holds_a_number_has_one(sample: str) -> None:
 
 
 def test_a_missing_number_cannot_be_overlooked() -> None:
-    key = next(key for key, cell in TABLE3.cells.items() if cell.shown and key[0] != "@" and cell.state == "done")
+    key = next(
+        key for key, cell in TABLE3.cells.items() if cell.shown and not key.is_reference and cell.state == "done"
+    )
     cells = {**TABLE3.cells, key: replace(TABLE3.cells[key], state="pending", shown="", value=None)}
     text = macros.render([replace(TABLE3, cells=cells)])
-    assert rf"\newcommand{{\{macros.name(TABLE3, *key)}}}{{\textbf{{??}}}}" in text
+    assert rf"\newcommand{{\{macros.name(TABLE3, key)}}}{{\textbf{{??}}}}" in text
 
 
 def test_two_cells_of_one_name_are_refused() -> None:
+    alike = TABLE3.id.replace("_", "__")
+    cells = {ref._replace(table=alike): cell for ref, cell in TABLE3.cells.items()}
     with pytest.raises(UserError, match="a macro name of its own for every cell"):
-        macros.render(
-            [TABLE3, replace(TABLE3, id="".join(TABLE3.id.split("_")[:1]) + "__" + "_".join(TABLE3.id.split("_")[1:]))]
-        )
+        macros.render([TABLE3, replace(TABLE3, id=alike, cells=cells)])
 
 
 @pytest.mark.latex

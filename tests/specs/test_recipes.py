@@ -11,6 +11,7 @@ from stage import ROOT, TABLE
 from replicate.errors import SpecError
 from replicate.plan.cells import Plan, plan_tables
 from replicate.plan.expand import Expander, _field
+from replicate.specs.cell import CellRef
 from replicate.specs.load import load
 from replicate.specs.recipe import Recipe
 from replicate.store.files import canonical
@@ -118,9 +119,9 @@ def test_a_wrong_base_is_named(tables: Path, new: str, said: str) -> None:
 
 
 def test_a_network_without_a_recipe_is_measured(plan: Plan) -> None:
-    cell = plan.cell("efficiency", "resnet_50", "throughput")
+    cell = plan.cell(CellRef("efficiency", "resnet_50", "throughput"))
     assert [job.kind for job in cell.jobs] == ["measure"]
-    assert plan.cell("efficiency", "resnet_50", "top1").read is None
+    assert plan.cell(CellRef("efficiency", "resnet_50", "top1")).read is None
 
 
 def test_its_accuracy_cannot_be_asked_for(tables: Path) -> None:
@@ -134,14 +135,15 @@ def test_nor_can_it_teach(tables: Path) -> None:
 
 
 def test_a_column_builds_on_the_run_of_the_row(plan: Plan) -> None:
-    read = plan.cell("transfer", "deit_b_dist", "cars").read
+    read = plan.cell(CellRef("transfer", "deit_b_dist", "cars")).read
     assert read is not None
     assert (read.run, read.head) == ("deit-b-224/token/cars", "softmax-sum")
 
 
 def test_a_row_names_other_networks_for_single_columns(plan: Plan) -> None:
     runs = {
-        column: (plan.cell("teacher_comparison", "regnety_4gf", column).read) for column in ("teacher", "student_384")
+        column: (plan.cell(CellRef("teacher_comparison", "regnety_4gf", column)).read)
+        for column in ("teacher", "student_384")
     }
     assert {column: read.run for column, read in runs.items() if read} == {
         "teacher": "regnety-4gf",

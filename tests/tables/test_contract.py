@@ -9,6 +9,7 @@ import pytest
 from stage import ROOT, Call
 
 from replicate.plan.cells import Plan, plan_tables
+from replicate.specs.cell import CellRef
 from replicate.specs.load import Specs, load
 
 IDS = (
@@ -79,14 +80,14 @@ def test_students_of_every_seed_are_compared_with_the_teacher_they_learned_from(
     """Table 4: the teacher has one seed, DeiT-B without a teacher as many as were asked for."""
     plan = plan_tables(specs, ["decision_agreement"], (0, 1))
     for row, column in (("convnet", "class"), ("class", "convnet")):
-        cell = plan.cell("decision_agreement", row, column)
+        cell = plan.cell(CellRef("decision_agreement", row, column))
         by_run = {job.run: [one.seed for one in (*cell.jobs, *cell.others) if one.run == job.run] for job in cell.jobs}
         by_run |= {job.run: [one.seed for one in cell.others] for job in cell.others}
         assert by_run == {"regnety-16gf": [0, 0], "deit-b-224/token": [0, 1]}
         for student in (job for job in (*cell.jobs, *cell.others) if job.run == "deit-b-224/token"):
             teacher = plan.graph.jobs[student.inputs["network"]].inputs["teacher"]
             assert teacher in {job.inputs["network"] for job in (*cell.jobs, *cell.others)}
-    cell = plan.cell("decision_agreement", "convnet", "deit")
+    cell = plan.cell(CellRef("decision_agreement", "convnet", "deit"))
     assert [job.seed for job in cell.jobs] == [job.seed for job in cell.others] == [0, 1]
 
 

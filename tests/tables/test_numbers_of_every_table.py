@@ -14,11 +14,12 @@ import yaml
 from stage import ROOT
 
 from replicate.specs.load import Specs, load
-from replicate.specs.table import Printed, TableSpec, number_of
+from replicate.specs.table import TableSpec, Written
+from replicate.text import Printed
 
 PAPER: Mapping[str, Any] = yaml.safe_load((ROOT / "tests" / "fixtures" / "deit_tables.yaml").read_text())
 
-Cells = dict[tuple[str, str], Printed]
+Cells = dict[tuple[str, str], Written]
 
 DECISIONS = {
     "truth": "groundtruth",
@@ -274,7 +275,7 @@ def test_every_printed_number_is_the_papers(table: str, specs: Specs) -> None:
         elif isinstance(value, str):
             same = ours[place] == value.replace(" x ", " × ")
         else:
-            same = number_of(ours[place]) == float(value)
+            same = Printed(ours[place]).number == float(value)
         if not same:
             wrong[place] = (ours[place], value)
     assert not wrong
@@ -390,18 +391,21 @@ def test_every_conflict_about_a_table_is_noted(specs: Specs) -> None:
 @pytest.mark.parametrize(
     ("printed", "number"),
     [
-        (None, None),
         (81.8, 81.8),
         ("86M", 86e6),
         ("4.3*", 4.3),
         ("0.06", 0.06),
         ("−1.5", -1.5),
+        ("+0.3", 0.3),
+        ("5k", 5e3),
+        ("nan", None),
+        ("", None),
         ("9/0.5", None),
         ("✗", None),
     ],
 )
-def test_the_number_that_was_printed(printed: Printed | None, number: float | None) -> None:
-    assert number_of(printed) == number
+def test_the_number_that_was_printed(printed: Written, number: float | None) -> None:
+    assert Printed(printed).number == number
 
 
 def test_the_transcription_is_whole() -> None:
