@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written beside their place, flushed, then renamed."""
+"""Atomic files: written beside their place, flushed to disk, then renamed over it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Numbers of the errors that say of a disk that it is full."""
+"""errno values for a full disk or quota."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``; on success it is flushed to disk and renamed over it."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    # Not mkstemp: its files are for their owner alone, and a results folder is shared by a group.
+    # Not mkstemp, whose files only their owner can read: a results folder is shared by a group.
     temporary.touch(exist_ok=False)
     try:
         yield temporary
@@ -43,7 +43,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in ``path``; empty where there is none that can be read."""
+    """Return the JSON object in ``path``, an empty one if it cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -55,19 +55,19 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 
-# Not looking for circles is a tenth faster; one is a RecursionError then.
+# Without the search for cycles it is a tenth faster; a cycle raises RecursionError.
 _CANONICAL = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
 )
 
 
 def canonical_text(value: Any) -> str:
-    """The one text of a JSON value; `canonical` is its bytes."""
+    """Return the canonical JSON text of ``value``; `canonical` returns its bytes."""
     return _CANONICAL.encode(value)
 
 
 def canonical(value: Any) -> bytes:
-    """The one byte string of a JSON value: what keys and checksums are computed from."""
+    """Return the canonical JSON bytes of ``value``, which keys and checksums are hashes of."""
     return _CANONICAL.encode(value).encode()
 
 

@@ -1,8 +1,7 @@
-"""Who computes a job: a folder renamed into place, so that two callers never compute the same key.
+"""A lease on a job: the lock, taken by an atomic rename, that keeps two processes from computing the same key.
 
-It heals itself: a claim whose process is gone is removed by the next caller. Processes of other machines cannot be
-looked at, so a holder gives a sign of life: the time of ``claim/owner.json`` (that of the folder changes with whatever
-is made in it, by a caller that is about to remove it, for one).
+The next caller removes the lease of a process that is gone. A process on another machine cannot be inspected, so the
+holder touches ``claim/owner.json`` every minute (not the folder, whose time changes with every file made in it).
 """
 
 from __future__ import annotations
@@ -23,25 +22,27 @@ from pathlib import Path
 from replicate.store.files import write_json
 
 CLAIM = "claim"
+"""Folder of a lease; the name dates from the first stores."""
 OWNER = "owner.json"
 TASK, RESTART = "REPLICATE_TASK", "REPLICATE_RESTART"
-"""Environment of a process that a scheduler started: its task and how often that was started before."""
+"""Environment variables of a process that a scheduler started: its task, and how often it was restarted."""
 _GRACE = 60.0
-"""Seconds after which a caller that was removing a dead claim is taken for gone itself."""
+"""Seconds after which a caller that was removing a dead lease counts as gone itself."""
 _HEARTBEAT = 60.0
 ABANDONED = 24 * 3600.0
-"""Seconds without a sign of life after which a claim made on another host counts as dead, whatever made it.
+"""Seconds without a heartbeat after which a lease of another host counts as dead.
 
-Longer than a laptop sleeps overnight; one that wakes later finds its claim taken, and its process ends (`beating`).
+Longer than a laptop sleeps overnight; one that wakes later finds its lease taken, and its process ends (`beating`).
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """``started`` tells a process from a later one with the same pid (clock ticks since boot, Linux).
+    """The process that holds a lease.
 
-    ``task`` names it to a scheduler (empty: none started it), ``restart`` counts the lives before this one.
-    ``job`` is the scheduler's number, for people: numbers are used again after a scheduler lost its state.
+    started: clock ticks since boot (Linux), which differ where a later process has the same pid. task: name of the
+    scheduler's task, empty without a scheduler. restart: how often the task was started before. job: number of the
+    scheduler's job, for people only, since a scheduler that lost its state uses numbers again.
     """
 
     host: str
@@ -58,12 +59,9 @@ class Owner:
         return cls(_host(), pid, _started(pid), environ.get(TASK, ""), restart, environ.get("SLURM_JOB_ID", ""))
 
     def alive(self, gone: Gone | None = None) -> bool:
-        """False only when the owner is known to be gone.
-
-        On another host nobody here can tell, but ``gone`` may know.
-        """
+        """Return False only if the owner is known to be gone. Of another host only ``gone`` can know it."""
         if self.task and self.task == os.environ.get(TASK) and self.restart < int(os.environ.get(RESTART, "0")):
-            # A scheduler starts a task again only when its life before is over (or cut off: see `is_mine`).
+            # A scheduler restarts a task only after its process before has ended, or was cut off.
             return False
         if self.host != _host():
             return not (gone is not None and gone(self))
@@ -77,27 +75,27 @@ class Owner:
 
 
 Gone = Callable[[Owner], bool]
-"""True where it is sure that the process of an owner on another host has ended; False where nobody knows."""
+"""Return True if the process of an owner on another host has surely ended, False if that is unknown."""
 
 
 def acquire(folder: Path, gone: Gone | None = None) -> bool:
-    """Claim the job in ``folder`` for this process. False while another process that is alive has it."""
-    claim = folder / CLAIM
+    """Take the lease on the job in ``folder``. Return False while a living process holds it."""
+    lease = folder / CLAIM
     for _ in range(2):
-        if _place(claim):
+        if _place(lease):
             return True
         if holder_alive(folder, gone) or not _break(folder, gone):
             return False
     return False
 
 
-def _place(claim: Path) -> bool:
-    """False where another claim stands: renaming onto a folder with something in it fails."""
-    made = claim.with_name(f".{CLAIM}-{uuid.uuid4().hex}")
+def _place(lease: Path) -> bool:
+    """Return False if a lease exists: a rename onto a folder that is not empty fails."""
+    made = lease.with_name(f".{CLAIM}-{uuid.uuid4().hex}")
     made.mkdir()
     try:
         write_json(made / OWNER, asdict(Owner.here()))
-        made.rename(claim)
+        made.rename(lease)
     except OSError as error:
         shutil.rmtree(made, ignore_errors=True)
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
@@ -107,44 +105,44 @@ def _place(claim: Path) -> bool:
 
 
 def release(folder: Path) -> None:
-    """Give up the claim, unless it was taken from this process meanwhile."""
-    claim = folder / CLAIM
-    owner = _owner(claim)
+    """Give the lease up, unless another process has taken it meanwhile."""
+    lease = folder / CLAIM
+    owner = _owner(lease)
     if owner is None or owner == Owner.here():
-        _discard(claim)
+        _discard(lease)
 
 
 def holder(folder: Path) -> Owner | None:
-    """Whose the job in ``folder`` is; None where nobody has it."""
+    """Return the holder of the lease on the job in ``folder``, None without one."""
     return _owner(folder / CLAIM)
 
 
 def holder_alive(folder: Path, gone: Gone | None = None) -> bool:
-    """Is somebody at work on the job in ``folder``?"""
+    """Return whether a living process holds the lease on the job in ``folder``."""
     owner = _owner(folder / CLAIM)
-    # A claim comes with its owner in it: one without a readable owner is damaged, not new.
+    # A lease is made with its owner in it: one without a readable owner is damaged, not new.
     return owner is not None and _stands(folder, owner, gone)
 
 
 def renew(folder: Path) -> bool:
-    """Give a sign of life, if the claim is this process's. False where another process has it now."""
+    """Touch the lease of this process. Return False if another process holds it now."""
     owner = _owner(folder / CLAIM)
     if owner == Owner.here():
         with suppress(OSError):
             os.utime(folder / CLAIM / OWNER)
-    # Without a readable owner: somebody removed it by hand, or a network file system stumbled.
+    # No readable owner: somebody removed it by hand, or a network file system failed for a moment.
     return owner is None or owner == Owner.here()
 
 
 @contextmanager
 def beating(folder: Path, lost: Callable[[], None]) -> Iterator[None]:
-    """Give signs of life for the claim on ``folder``. ``lost`` is called, in a thread, where it was taken away."""
+    """Touch the lease on ``folder`` every minute. A thread calls ``lost`` when another process has taken it."""
     ended = threading.Event()
 
     def beat() -> None:
         while not ended.wait(_HEARTBEAT):
             if not renew(folder):
-                # Given up by ourselves just now, and taken by the next: not lost.
+                # This process gave it up just now and the next one took it: not lost.
                 if not ended.is_set():
                     lost()
                 return
@@ -157,7 +155,7 @@ def beating(folder: Path, lost: Callable[[], None]) -> Iterator[None]:
 
 
 def silence(folder: Path) -> float:
-    """Seconds since the holder of ``folder`` gave a sign of life; 0 where nobody has it."""
+    """Return the seconds since the holder last touched the lease on ``folder``; 0 without a lease."""
     try:
         return _age(folder / CLAIM / OWNER, folder)
     except OSError:
@@ -168,16 +166,16 @@ def _stands(folder: Path, owner: Owner, gone: Gone | None) -> bool:
     return owner.alive(gone) and (owner.host == _host() or silence(folder) <= ABANDONED)
 
 
-def _owner(claim: Path) -> Owner | None:
+def _owner(lease: Path) -> Owner | None:
     try:
-        found = Owner(**json.loads((claim / OWNER).read_text()))
+        found = Owner(**json.loads((lease / OWNER).read_text()))
     except (OSError, ValueError, TypeError):
         return None
     return found if isinstance(found.pid, int) and found.pid > 0 else None
 
 
 def _age(path: Path, folder: Path) -> float:
-    """Seconds, by the clock of the file system of ``folder``: that of a node may be an hour off.
+    """Return the age of ``path`` in seconds, by the clock of the file system: a node's may be an hour off.
 
     Raises FileNotFoundError.
     """
@@ -186,13 +184,13 @@ def _age(path: Path, folder: Path) -> float:
     except FileNotFoundError:
         raise
     except OSError:
-        # Read-only or full: this machine's clock is all there is.
+        # On a read-only or full file system only this machine's clock is left.
         now = time.time()
     return now - path.stat().st_mtime
 
 
 def file_clock(folder: Path) -> float:
-    """What time it is to the file system of ``folder``, in seconds; it is asked by making a file."""
+    """Return the time by the clock of the file system of ``folder`` in seconds, read from a file made for it."""
     probe = folder / f".clock-{uuid.uuid4().hex}"
     try:
         probe.touch(exist_ok=False)
@@ -202,45 +200,45 @@ def file_clock(folder: Path) -> float:
 
 
 def _break(folder: Path, gone: Gone | None) -> bool:
-    """Remove a dead claim. Only one process may: the mkdir inside the claim decides who."""
-    claim = folder / CLAIM
+    """Remove a dead lease. The one process whose mkdir inside it succeeds may do so."""
+    lease = folder / CLAIM
     try:
-        (claim / "breaking").mkdir()
+        (lease / "breaking").mkdir()
     except FileNotFoundError:
         return True
     except FileExistsError:
         with suppress(OSError):
-            if _age(claim / "breaking", claim) > _GRACE:
-                (claim / "breaking").rmdir()
+            if _age(lease / "breaking", lease) > _GRACE:
+                (lease / "breaking").rmdir()
         return False
-    owner = _owner(claim)
+    owner = _owner(lease)
     if owner is not None and _stands(folder, owner, gone):
-        # The dead claim was replaced by a living one between looking and breaking.
+        # A living process took the lease between the look and this.
         with suppress(OSError):
-            (claim / "breaking").rmdir()
+            (lease / "breaking").rmdir()
         return False
-    _discard(claim)
+    _discard(lease)
     return True
 
 
-def _discard(claim: Path) -> None:
-    # Renamed first: a claim is never seen half deleted.
-    grave = claim.with_name(f".{CLAIM}-{uuid.uuid4().hex}")
+def _discard(lease: Path) -> None:
+    # Renamed first, so that no process sees it half deleted.
+    grave = lease.with_name(f".{CLAIM}-{uuid.uuid4().hex}")
     with suppress(FileNotFoundError):
-        claim.rename(grave)
+        lease.rename(grave)
         shutil.rmtree(grave, ignore_errors=True)
 
 
 def _host() -> str:
-    # Several nodes of a testbed share one machine; to Slurm they are as apart as any.
+    # Nodes of a testbed share one machine, but Slurm treats them as separate hosts.
     return (os.environ.get(TASK) and os.environ.get("SLURMD_NODENAME")) or socket.gethostname()
 
 
 def _started(pid: int) -> int:
     try:
-        # Fields 3 and 22, counted after the command, which may hold blanks and brackets (man 5 proc).
+        # Fields 3 and 22 of man 5 proc, counted after the command, which may hold blanks and brackets.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        # A zombie has ended; in a container nobody may ever collect it.
+        # A zombie has ended, and in a container possibly no process ever collects it.
         return -1 if fields[0] in "ZX" else int(fields[19])
     except (OSError, ValueError, IndexError):
         return 0

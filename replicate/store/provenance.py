@@ -1,4 +1,4 @@
-"""What a number was made with: commit, package versions, machine."""
+"""The provenance of a result: commit, package versions, machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "s
 
 @cache
 def provenance(repository: Path) -> dict[str, Any]:
-    """Everything below is recorded with every result. ``dirty``: code or specs differed from the commit."""
+    """Return what is recorded with every result. ``dirty``: code or specs differ from the commit."""
     commit = _git(repository, "rev-parse", "HEAD")
     changes = _git(repository, "status", "--porcelain", "--", "replicate", "tables")
     return {
@@ -31,9 +31,9 @@ def provenance(repository: Path) -> dict[str, Any]:
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any], machine: bool = False) -> list[str]:
-    """What changed between two provenances that could move a number: ``timm 1.0.9 → 1.0.22``, a commit.
+    """Return the changes between two provenances that can move a number: ``timm 1.0.9 → 1.0.22``, a commit.
 
-    ``machine``: also the processor, which is another one on each node of a cluster.
+    machine: compare the processor, too, which differs between the nodes of a cluster.
     """
     found = []
     if was.get("commit") != now.get("commit"):
@@ -67,9 +67,9 @@ def _version(package: str) -> str | None:
 
 
 def threads() -> int:
-    """Threads of one job: what OMP_NUM_THREADS says, else one, since jobs share the cores.
+    """Return the threads of one job: the first number of OMP_NUM_THREADS, else one, since jobs share the cores.
 
-    OpenMP takes a list too, for nested regions, of which torch has none.
+    OpenMP also takes a list, for nested regions; torch has none.
     """
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return max(1, int(first)) if first.isdecimal() else 1

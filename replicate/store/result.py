@@ -1,4 +1,4 @@
-"""What a finished job left behind: ``result.json``, written last, with a checksum of itself and of every file."""
+"""The result of a finished job: ``result.json``, written last, with a checksum of itself and of every artefact."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _STAMP = ".verified.json"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """``files`` maps the name of an artefact to its sha256. ``summary`` is what the engine said of the job.
+    """A stored result.
 
-    ``cost``: wall and CPU seconds, peak memory in MB. ``provenance``: commit, versions, machine.
+    files: SHA-256 by name of artefact. summary: plain JSON that the engine returned. cost: wall and CPU seconds, peak
+    memory in MB. provenance: commit, versions, machine.
     """
 
     key: str
@@ -44,7 +45,7 @@ def commit_result(
     cost: Mapping[str, float],
     provenance: Mapping[str, Any],
 ) -> None:
-    """Make the result of ``key`` exist: hash ``files`` of ``folder`` and rename ``result.json`` into place."""
+    """Hash ``files`` of ``folder``, then rename ``result.json`` into place: from then on the result exists."""
     hashes = {name: sha256_of(folder / name) for name in sorted(files)}
     body = {
         "schema": SCHEMA,
@@ -59,11 +60,11 @@ def commit_result(
 
 
 def read_result(folder: Path, key: str) -> Result | None:
-    """The result in ``folder``; None where there is none. Raises StoreFault where it is damaged.
+    """Return the result in ``folder``, None without one.
 
-    Damaged is only what was read and is not what was written. Raises Unreadable where reading itself failed: a network
-    file system that stumbles, rights that were changed, a folder in the place of a file.
-    Files are hashed again only when their size or time of change differ from when they last were found intact.
+    Raises StoreFault for a damaged result, whose bytes are not those that were written, and Unreadable if reading
+    failed: a network file system in trouble, changed rights, a folder in the place of a file. Artefacts are hashed
+    again only if size or time of change differ from the last time they were intact.
     """
     try:
         text = (folder / RESULT).read_text(encoding="utf-8")
@@ -72,7 +73,7 @@ def read_result(folder: Path, key: str) -> Result | None:
     except OSError as error:
         raise _unreadable(folder / RESULT, error) from error
     except UnicodeDecodeError as error:
-        raise StoreFault(f"{key}/{RESULT}: is no text ({error})") from error
+        raise StoreFault(f"{key}/{RESULT}: not text ({error})") from error
     try:
         body = json.loads(text)
         digest = body.pop("digest")
@@ -105,7 +106,7 @@ def _check_files(folder: Path, key: str, files: Mapping[str, str]) -> None:
 def _unreadable(path: Path, error: OSError) -> Unreadable:
     return Unreadable(
         f"{path}: cannot be read, got '{error.strerror}'\n"
-        "  it may be whole, so nothing was redone: see to it (or move its folder away), then try again"
+        "  the result may be intact, so it was not recomputed; fix access to it or move its folder away, then retry"
     )
 
 
@@ -125,7 +126,7 @@ def _read_stamp(folder: Path) -> Any:
 
 
 def _stamp(folder: Path, names: list[str]) -> None:
-    # Only saves time: a store that cannot be written to is still readable.
+    # The stamp only saves time: a store on a read-only disk stays readable.
     try:
         write_json(folder / _STAMP, _stats(folder, names))
     except OSError:

@@ -1,4 +1,4 @@
-"""The results folder: one folder per job key, and what can be said of each."""
+"""The store: one folder a job key, and the state of each job in it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ State = Literal["done", "running", "failed", "damaged", "absent"]
 
 @dataclass(slots=True)
 class Store:
-    """``damage`` collects what was found wrong with stored results, so that it can be said once.
+    """The results under ``root``.
 
-    ``gone``: see `replicate.store.lease.Gone`; without it a claim made on another host counts as alive.
+    damage: faults of stored results by key, to be reported once. gone: see `replicate.store.lease.Gone`; without it a
+    lease of another host counts as alive.
     """
 
     root: Path
@@ -41,9 +42,9 @@ class Store:
         return self.root / key
 
     def result(self, key: str) -> Result | None:
-        """The result of ``key``; None where there is none or a damaged one (then noted in ``damage``).
+        """Return the result of ``key``; None without one, and for a damaged one, which ``damage`` then names.
 
-        Raises Unreadable where nobody can tell.
+        Raises Unreadable if its files cannot be read.
         """
         known = self._results.get(key)
         if known is not None:
@@ -70,20 +71,20 @@ class Store:
         return "failed" if (folder / FAILURE).exists() else "absent"
 
     def states(self, keys: Iterable[str]) -> dict[str, State]:
-        """`state` of each. What has no folder is not looked for: one listing in place of three files a job."""
+        """Return the state of each key. One listing spares three look-ups a key without folder."""
         try:
             with os.scandir(self.root) as entries:
                 there = {entry.name for entry in entries}
         except FileNotFoundError:
             there = set()
         except OSError:
-            # A folder that may not be listed may still let those be read whose names are known.
+            # Where listing is forbidden, files of known names may still be readable.
             return {key: self.state(key) for key in keys}
         there |= self._results.keys() | self.damage.keys()
         return {key: self.state(key) if key in there else "absent" for key in keys}
 
     def forget(self, key: str) -> None:
-        """Drop what this process remembers of ``key``; the next question looks at the disk again."""
+        """Drop the cached result and damage of ``key``, so that the next call reads the disk again."""
         self._results.pop(key, None)
         self.damage.pop(key, None)
 
@@ -91,11 +92,11 @@ class Store:
         return read_json(self.folder(key) / FAILURE)
 
     def fails_again(self, key: str) -> bool:
-        """Whether the failure of ``key`` would come again by itself, as a divergence does."""
+        """Return whether ``key`` would fail again without a change, as after a divergence."""
         return not self.failure(key).get("retry", True)
 
     def trouble(self, key: str) -> str:
-        """How ``key`` failed, as people are told: ``diverged: loss is nan in epoch 3``."""
+        """Return how ``key`` failed, for people: ``diverged: loss is nan in epoch 3``."""
         failure = self.failure(key)
         return f"{failure.get('kind', 'error')}: {failure.get('message', 'see its log')}"
 
@@ -105,7 +106,7 @@ class Store:
     def prepare(self, job: Job) -> Path:
         """The folder of ``job``, with its ``job.json``, from which the job can be redone without any spec.
 
-        Raises StoreFault when the folder is of a job that computes something else (a collision of keys).
+        Raises StoreFault if the folder belongs to another job with the same key (a collision of hashes).
         """
         folder = self.folder(job.key)
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,13 +127,13 @@ class Store:
         return folder
 
     def set_aside(self, key: str) -> Path | None:
-        """Move the result of ``key`` to ``<root>/.aside/``, so that the job counts as not run.
+        """Move the folder of ``key`` to ``<root>/.aside/``, so that the job counts as not run. Return where it is now.
 
-        None, and nothing moved, where there is no folder or another process is at work in it.
+        Returns None, and moves nothing, without a folder or while another process holds the lease.
         """
         folder = self.folder(key)
         self.forget(key)
-        # Under a claim: two callers that find the same damage must not move each other's new work away.
+        # Under the lease: two callers that find the same damage must not move each other's new work away.
         try:
             if not lease.acquire(folder, self.gone):
                 return None
@@ -150,11 +151,11 @@ class Store:
         return sorted(path.parent.name for path in self.root.glob(f"*/{RESULT}"))
 
     def check_writable(self) -> None:
-        """Raises StoreUnusable, in the house form, when results cannot be written here."""
+        """Raise StoreUnusable if results cannot be written here."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.root, prefix=".probe") as probe:
-                # A full disk lets a file be created and refuses its contents.
+                # On a full disk a file can be created, but not filled.
                 probe.write(b"\0" * 65536)
                 probe.flush()
                 os.fsync(probe.fileno())
@@ -163,12 +164,12 @@ class Store:
 
 
 def remove_scratch(folder: Path) -> None:
-    """What only a job in progress needs."""
+    """Remove the files of ``folder`` that only a running job needs."""
     for path in folder.glob("checkpoint*"):
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     for name in (PROGRESS, FAILURE):
         (folder / name).unlink(missing_ok=True)
-    # Of a process that was killed while writing. job.json is written by callers too, who do not hold the claim.
+    # Left by a process that was killed while writing. Callers without the lease write job.json, too.
     for path in folder.glob(".*.tmp"):
         if not path.name.startswith(f".{JOB}."):
             path.unlink(missing_ok=True)

@@ -93,7 +93,7 @@ def test_what_cannot_be_read_is_not_damaged(folder: Path, name: str) -> None:
             ask(KEY)
         assert str(caught.value) == (
             f"{folder / name}: cannot be read, got 'Is a directory'\n"
-            "  it may be whole, so nothing was redone: see to it (or move its folder away), then try again"
+            "  the result may be intact, so it was not recomputed; fix access to it or move its folder away, then retry"
         )
     assert store.damage == {}
 
