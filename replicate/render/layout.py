@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from replicate.judge.table import MARKS, Cell, Column, Row, Table
+from replicate.specs.cell import CellRef
 
 Variant = Literal["paper", "compare"]
 """``paper``: the paper's layout with our numbers. ``compare``: ours, the paper's and the difference."""
@@ -41,6 +42,31 @@ def column_spans(columns: Sequence[Column]) -> list[Span]:
 
 def row_spans(rows: Sequence[Row]) -> list[Span]:
     return spans(row.group for row in rows)
+
+
+def grouped(rows: Sequence[Row]) -> list[tuple[Row, Span | None]]:
+    """Each row, the first of a group with the span of the group."""
+    starts = {span.first: span for span in row_spans(rows)}
+    return [(row, starts.get(index)) for index, row in enumerate(rows)]
+
+
+def numbers(table: Table) -> list[Cell]:
+    """The cells that hold numbers, as the table prints them; references last."""
+    columns = [column.key for column in table.columns if not column.text]
+    cells = [table.cell(row.key, column) for row in table.rows for column in columns]
+    return cells + [table.reference(reference.key) for reference in table.references]
+
+
+def row_label(table: Table, ref: CellRef) -> str:
+    """What a reader calls the row of a cell; of a reference, its own label."""
+    key, rows = (ref.column, table.references) if ref.is_reference else (ref.row, table.rows)
+    return next(row.label for row in rows if row.key == key)
+
+
+def column_header(table: Table, ref: CellRef) -> str:
+    if ref.is_reference:
+        return "reference"
+    return next(column.header for column in table.columns if column.key == ref.column)
 
 
 def row_marks(table: Table, row: Row) -> str:

@@ -15,7 +15,7 @@ from replicate.errors import UserError
 from replicate.judge.table import Cell, Table
 from replicate.render import layout
 from replicate.render.symbols import comment, definitions, escape
-from replicate.specs.cell import REFERENCE, CellRef
+from replicate.specs.cell import CellRef
 
 FILE = "numbers.tex"
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
@@ -41,13 +41,13 @@ def render(tables: Iterable[Table]) -> str:
     ]
     owners: dict[str, CellRef] = {}
     for table in tables:
-        for ref in _places(table):
-            macro = name(table, ref)
-            other = owners.setdefault(macro, ref)
-            if other != ref:
+        for cell in layout.numbers(table):
+            macro = name(table, cell.ref)
+            other = owners.setdefault(macro, cell.ref)
+            if other != cell.ref:
                 raise UserError(
                     f"{table.spec or table.id}: a macro name of its own for every cell, got "
-                    f"\\{macro} for '{other}' and for '{ref}'\n"
+                    f"\\{macro} for '{other}' and for '{cell.ref}'\n"
                     "  give one of them another key"
                 )
     needed = "\n".join(lines)
@@ -58,17 +58,10 @@ def render(tables: Iterable[Table]) -> str:
 
 def _macros(table: Table) -> list[str]:
     lines = []
-    for ref in _places(table):
-        tex = _value(table.cells[ref], f"{table.spec or table.id}: row {ref.row}, column {ref.column}")
-        lines.append(rf"\newcommand{{\{name(table, ref)}}}{{{tex}}}")
+    for cell in layout.numbers(table):
+        tex = _value(cell, f"{table.spec or table.id}: row {cell.row}, column {cell.column}")
+        lines.append(rf"\newcommand{{\{name(table, cell.ref)}}}{{{tex}}}")
     return lines
-
-
-def _places(table: Table) -> list[CellRef]:
-    """Of the cells that hold numbers, as the table prints them; references last."""
-    columns = [column.key for column in table.columns if not column.text]
-    cells = [CellRef(table.id, row.key, column) for row in table.rows for column in columns]
-    return cells + [CellRef(table.id, REFERENCE, reference.key) for reference in table.references]
 
 
 def _value(cell: Cell, where: str) -> str:

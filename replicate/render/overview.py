@@ -71,7 +71,7 @@ def line(table: Table) -> Line:
     return Line(
         table=table,
         headline=found,
-        label=_label(table, found) if found else "",
+        label=f"{layout.row_label(table, found.ref)}, {layout.column_header(table, found.ref)}" if found else "",
         origins=Counter(_origin(cell) for cell in cells),
         verdicts=Counter(wording.verdict(table, cell) for cell in cells),
         claims=Counter(claim.verdict for claim in table.claims),
@@ -176,9 +176,3 @@ def updated(text: str, tables: Sequence[Table], where: str) -> str:
 
 def _origin(cell: Cell) -> str:
     return cell.origin if cell.shown or cell.state == "paper-only" else "not run"
-
-
-def _label(table: Table, cell: Cell) -> str:
-    row = next(row.label for row in table.rows if row.key == cell.row)
-    column = next(column.header for column in table.columns if column.key == cell.column)
-    return f"{row}, {column}"

@@ -10,13 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from replicate.judge.table import MARK_MEANINGS, Cell, Claim, ClaimVerdict, Note, Origin, SeedValue, Table, Verdict
-from replicate.render.layout import Variant, face
+from replicate.render.layout import Variant, column_header, face, row_label
+from replicate.specs.cell import Side
+from replicate.text import Printed
 
 OTHER_EXPERIMENT = "†"
 RELEASED = "‡"
 
 VERDICT_MARKS: Mapping[Verdict, str] = {"replicated": "✓", "not replicated": "✗", "undecided": "?"}
 CLAIM_MARKS: Mapping[ClaimVerdict, str] = {"holds": "✓", "fails": "✗", "undecided": "?", "not run": "○"}
+MARK_CLASSES: Mapping[str, str] = {"✓": "good", "✗": "bad", "?": "open", "○": "open"}
+"""What a mark is to a style sheet."""
 
 OTHER_MEANING = "another experiment: the paper's networks and data, for orientation only"
 _VERDICT_MEANINGS = {
@@ -114,6 +118,44 @@ def caption(table: Table, variant: Variant, *, banner: bool = True) -> str:
 def of_seed(seed: SeedValue, said: str) -> str:
     """``said`` of the seed that gave it, for example ``seed 0: 41 of 50``."""
     return said if seed.seed is None else f"seed {seed.seed}: {said}"
+
+
+def counts(cell: Cell) -> list[str]:
+    """By seed, how many images were decided right."""
+    seeds = [seed for seed in cell.seeds if seed.correct is not None and seed.images]
+    return [of_seed(seed, f"{seed.correct:,} of {seed.images:,}") for seed in seeds]
+
+
+def facts(table: Table, cell: Cell) -> list[str]:
+    """What a reader may want to know of one cell, in short phrases."""
+    found = [
+        f"here {face(cell)}",
+        f"paper {cell.paper_shown}" if cell.paper_shown else "",
+        f"difference {cell.difference_shown}" if cell.difference_shown else "",
+        *counts(cell),
+        f"standard error {cell.error_shown}" if cell.error_shown else "",
+        *(cell.origin, verdict(table, cell), cell.reason),
+    ]
+    return list(dict.fromkeys(fact for fact in found if fact))  # a cell that was not run has that as verdict too
+
+
+def shared_reason(table: Table) -> str:
+    """The reason that all finished numbers have, so that it can be printed once."""
+    reasons = {cell.reason for cell in table.cells.values() if cell.state == "done"}
+    return reasons.pop() if len(reasons) == 1 else ""
+
+
+def signed(margin: float | None) -> str:
+    """``−0.35``; empty where there is no margin."""
+    return "" if margin is None else f"{margin:+.2f}".replace("-", "−")
+
+
+def side(table: Table, side: Side) -> str:
+    """A side of a comparison in the words of the table: ``DeiT hard distillation, B 224``, or a plain number."""
+    if isinstance(side, Printed):
+        return side.text
+    label = row_label(table, side)
+    return label if side.is_reference else f"{label}, {column_header(table, side)}"
 
 
 def references_line(table: Table) -> str:

@@ -13,6 +13,7 @@ from replicate.judge.table import Cell, Table
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job, Kind
+from replicate.render.html_page import ClaimLine, claim_lines
 from replicate.site import curve
 from replicate.site.addresses import Addresses, command, file_names
 from replicate.site.sources import Sources, read_sources
@@ -96,6 +97,15 @@ class Book:
 
     def table(self, table_id: str) -> Table:
         return self._by_id[table_id]
+
+    @property
+    def claims(self) -> list[ClaimLine]:
+        """The claims of all tables, each with the address of its line on its table's page."""
+        return [line for table in self.tables for line in claim_lines(table, self.addresses.table(table.id))]
+
+    def job(self, key: str) -> str:
+        """Where the page about a job is."""
+        return self.addresses.job(key)
 
     def command(self, *words: str) -> str:
         """``python -m replicate WORDS`` as it finds what this site shows."""

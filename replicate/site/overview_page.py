@@ -10,7 +10,6 @@ from replicate.render import wording
 from replicate.render.overview import HEADLINE, ORIGINS, claims_said, counted, line
 from replicate.site.book import STATES, Book
 from replicate.site.run_page import summary
-from replicate.site.table_page import claim, numbers
 
 VERDICTS = ("replicated", "not replicated", "undecided", "not compared", "not run")
 
@@ -20,7 +19,7 @@ def context(book: Book) -> dict[str, Any]:
     lines = [line(table) for table in book.tables]
     cells = sum((Counter(one.origins) for one in lines), Counter[str]())
     verdicts = sum((Counter(one.verdicts) for one in lines), Counter[str]())
-    claims = all_claims(book)
+    claims = book.claims
     return {
         "lines": [
             {
@@ -30,7 +29,6 @@ def context(book: Book) -> dict[str, Any]:
                 "origins": counted(one.origins, ORIGINS),
                 "verdicts": counted(one.verdicts, VERDICTS),
                 "claims": claims_said(one.claims),
-                "numbers": numbers(book, one.table),
             }
             for one in lines
         ],
@@ -40,9 +38,9 @@ def context(book: Book) -> dict[str, Any]:
         "wanted": sum(cells.values()),
         "verdicts": counted(verdicts, VERDICTS),
         "claims": claims,
-        "holding": sum(entry["claim"].verdict == "holds" for entry in claims),
-        "other_claims": claims_said(Counter(v for entry in claims if (v := entry["claim"].verdict) != "holds")),
-        "turned": [entry for entry in claims if entry["claim"].reversed],
+        "holding": sum(entry.claim.verdict == "holds" for entry in claims),
+        "other_claims": claims_said(Counter(v for entry in claims if (v := entry.claim.verdict) != "holds")),
+        "turned": [entry for entry in claims if entry.claim.reversed],
         "states": _states(book),
         "cost": _cost(book),
         "missing": missing(book),
@@ -52,23 +50,14 @@ def context(book: Book) -> dict[str, Any]:
     }
 
 
-def all_claims(book: Book) -> list[dict[str, Any]]:
-    """The claims of all tables, each with the address of its line on its table's page."""
-    return [
-        entry | {"href": f"{book.addresses.table(table.id)}#{entry['anchor']}"}
-        for table in book.tables
-        for entry in (claim(book, table, index) for index in range(len(table.claims)))
-    ]
-
-
 def claims_context(book: Book) -> dict[str, Any]:
-    entries = all_claims(book)
-    counts = Counter(entry["claim"].verdict for entry in entries)
+    entries = book.claims
+    counts = Counter[str](entry.claim.verdict for entry in entries)
     return {
         "claims": entries,
         "counts": claims_said(counts),
-        "turned": [entry for entry in entries if entry["claim"].reversed],
-        "differing": [entry for entry in entries if entry["differs"] and not entry["claim"].reversed],
+        "turned": [entry for entry in entries if entry.claim.reversed],
+        "differing": [entry for entry in entries if entry.differs and not entry.claim.reversed],
     }
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from replicate import text
 from replicate.judge.table import Cell, Table
-from replicate.render import layout, wording
 from replicate.site.book import Book, JobFacts
 from replicate.site.curve import draw, draw_validation
 from replicate.site.recipe import blocks
@@ -138,33 +137,15 @@ def _address(book: Book, name: str | None) -> str:
     return book.addresses.run(name) if name is not None and name in book.runs else ""
 
 
-def _numbers(book: Book, jobs: list[JobFacts], name: str) -> list[dict[str, Any]]:
+def _numbers(book: Book, jobs: list[JobFacts], name: str) -> list[tuple[Table, Cell]]:
     """The cells read from these jobs or that are about this run, each once, in the order of the tables."""
     places = {place for facts in jobs for place in facts.readers}
-    found = []
-    for table in book.tables:
-        for ref, cell in table.cells.items():
-            if cell.state == "text":
-                continue
-            if book.run_of(cell) == name or ref in places:
-                found.append(_line(book, table, cell))
-    return found
-
-
-def _line(book: Book, table: Table, cell: Cell) -> dict[str, Any]:
-    labels = {known.key: known.label for known in (*table.rows, *table.references)}
-    headers = {known.key: known.header for known in table.columns}
-    return {
-        "table": wording.title(table),
-        "id": table.id,
-        "row": labels[cell.column if cell.ref.is_reference else cell.row],
-        "column": headers.get(cell.column, "reference"),
-        "here": layout.face(cell),
-        "error": cell.error_shown if cell.shown else "",
-        "paper": cell.paper_shown,
-        "verdict": wording.verdict(table, cell),
-        "href": book.addresses.cell(cell.ref),
-    }
+    return [
+        (table, cell)
+        for table in book.tables
+        for ref, cell in table.cells.items()
+        if cell.state != "text" and (book.run_of(cell) == name or ref in places)
+    ]
 
 
 def _cost(facts: JobFacts) -> list[tuple[str, str]]:

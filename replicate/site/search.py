@@ -7,7 +7,6 @@ import json
 from replicate.render import wording
 from replicate.site.addresses import fragment
 from replicate.site.book import Book
-from replicate.site.overview_page import all_claims
 
 Entry = tuple[str, str, str]
 """Kind, text and address."""
@@ -23,7 +22,7 @@ def entries(book: Book) -> list[Entry]:
         figure = picture.figure
         text = f"{figure.title} {figure.id}: {figure.caption}".strip()
         found.append(("figure", text, book.addresses.figure(figure.id)))
-    found += [("claim", entry["claim"].text, entry["href"]) for entry in all_claims(book)]
+    found += [("claim", line.claim.text, line.href) for line in book.claims]
     found += [("run", name, book.addresses.run(name)) for name in book.runs]
     for table in book.tables:
         for row in table.rows:

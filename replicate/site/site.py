@@ -11,21 +11,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from replicate import text
 from replicate.errors import UserError
-from replicate.render import csv_file, json_file, latex, markdown, wording
-from replicate.site import overview_page, run_page, table_page
-from replicate.site.addresses import fragment
-from replicate.site.book import Book
+from replicate.judge.table import Cell, Table
+from replicate.render import csv_file, html_page, json_file, latex, markdown, wording
+from replicate.site import overview_page, run_page
+from replicate.site.book import Book, Picture
 from replicate.site.checklist import checklist
 from replicate.site.search import script
-from replicate.site.table_page import Number
-from replicate.specs.cell import CellRef
+from replicate.specs.table import TableHead
 from replicate.store.files import write_bytes, write_text
-from replicate.text import plural
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 INDEX = "index.html"
 LISTED = "site.json"
@@ -86,16 +85,14 @@ def pages(book: Book) -> Iterator[Page]:
     yield Page("checklist.html", "checklist.html", "Reproducibility checklist", {"items": checklist(book)})
     for table in book.tables:
         name = f"{wording.title(table)}: {table.id}"
-        yield Page(book.addresses.table(table.id), "table.html", name, table_page.context(book, table))
-    numbers = {(t.id, one.anchor): one for t in book.tables for one in table_page.numbers(book, t)}
+        yield Page(book.addresses.table(table.id), "table.html", name, _table(book, table))
     for picture in book.pictures:
         figure = picture.figure
         address = book.addresses.figure(figure.id)
         image = address.rpartition("/")[2].replace(".html", ".svg")
         name = f"{figure.title or 'Figure'}: {figure.id}"
-        cells = [_place(book, numbers, place) for place in picture.plan.cells]
         keys = [(key, book.addresses.job(key)) for key in picture.plan.direct]
-        context = {"figure": figure, "image": image, "cells": [cell for cell in cells if cell], "direct": keys}
+        context = {"figure": figure, "image": image, "cells": _cells(book, picture), "direct": keys}
         yield Page(address, "figure.html", name, context)
     for name in book.runs:
         yield Page(book.addresses.run(name), "run.html", f"Run {name}", run_page.context(book, name))
@@ -103,12 +100,27 @@ def pages(book: Book) -> Iterator[Page]:
         yield Page(book.addresses.data_set(key), "data.html", f"Data {key}", run_page.data_context(book, key))
 
 
-def _place(book: Book, numbers: Mapping[tuple[str, str], Number], ref: CellRef) -> dict[str, Any] | None:
-    """A cell that a figure shows; None for a point that no table prints."""
-    if ref.table not in book.addresses.tables:
-        return None
-    number = numbers[ref.table, ref.within]
-    return {"table": book.table(ref.table), "number": number, "href": book.addresses.cell(ref)}
+def _table(book: Book, table: Table) -> dict[str, Any]:
+    """What the template of a table's page is given."""
+    return {
+        "table": table,
+        "claims": html_page.claim_lines(table),
+        "tolerance": _tolerance(book.plan.specs.table(table.id).table, table),
+    }
+
+
+def _tolerance(head: TableHead, table: Table) -> str:
+    allowed = ", ".join(f"{name} ±{value:g}" for name, value in head.tolerance.items())
+    again = {cell.tolerance for cell in table.cells.values() if cell.origin == "released weights"}
+    again -= {"", *(f"±{value:g}" for value in head.tolerance.values())}
+    of_released = f" Of released weights {', '.join(sorted(again))}: no training lies between." if again else ""
+    return f"{allowed}. {head.tolerance_reason}{of_released}"
+
+
+def _cells(book: Book, picture: Picture) -> list[tuple[Table, Cell]]:
+    """The cells that a figure shows, but for points that no table prints."""
+    tables = {table.id: table for table in book.tables}
+    return [(tables[ref.table], tables[ref.table].cells[ref]) for ref in picture.plan.cells if ref.table in tables]
 
 
 def _before(folder: Path) -> set[str]:
@@ -123,7 +135,7 @@ def _before(folder: Path) -> set[str]:
 
 def _policy() -> str:
     """Only what the site itself holds may be loaded or run, and nothing may leave it."""
-    styles, scripts = (_digest(_asset(name)) for name in ("site.css", "site.js"))
+    styles, scripts = _digest(_style()), _digest(html_page.asset(TEMPLATES / "site.js"))
     return (
         f"default-src 'none'; img-src 'self' data:; style-src '{styles}'; script-src 'self' '{scripts}'; "
         "base-uri 'none'; form-action 'none'"
@@ -136,23 +148,11 @@ def _digest(text: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("replicate.site"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"wording": wording, "amounts": text, "count": plural, "style": _inline("site.css")}
-    environment.globals |= {"behaviour": _inline("site.js")}
-    environment.filters |= {"fragment": fragment}
+    environment = html_page.environment(TEMPLATES, html_page.TEMPLATES)
+    environment.globals |= {"style": _style(), "behaviour": html_page.asset(TEMPLATES / "site.js")}
     return environment
 
 
-def _inline(name: str) -> Markup:
-    return Markup(_asset(name))
-
-
 @cache
-def _asset(name: str) -> str:
-    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+def _style() -> Markup:
+    return html_page.asset(html_page.TEMPLATES / "table.css") + html_page.asset(TEMPLATES / "site.css")

@@ -271,8 +271,8 @@ def test_html_cells_tell_what_they_rest_on() -> None:
     page = html_page.render(MINI)
     assert page.count('colspan="4"') == 1
     assert (
-        'title="here 68.2 · paper 74.3 · seed 0: 1351/2000 · seed 1: 1377/2000 · standard error 1.0 · trained here'
-        ' · not compared · another experiment than the paper&#x27;s"'
+        'title="here 68.2 · paper 74.3 · seed 0: 1,351 of 2,000 · seed 1: 1,377 of 2,000 · standard error 1.0'
+        ' · trained here · not compared · another experiment than the paper&#39;s"'
     ) in page
 
 
