@@ -107,7 +107,7 @@ def test_a_file_system_that_stumbles_damages_nothing(
     with monkeypatch.context() as patch:
         (folder / STAMP).unlink()
         stumble(patch, name, code)
-        with pytest.raises(Unreadable, match=rf"{name}: cannot be read, got '{os.strerror(code)}'\n.* try again"):
+        with pytest.raises(Unreadable, match=rf"{name}: cannot be read, got '{os.strerror(code)}'\n.* then retry"):
             store.state(KEY)
     assert store.state(KEY) == "done"
 
