@@ -55,6 +55,13 @@ def seconds(value: float) -> str:
     return " ".join(_with(f"{number:,}", unit) for number, unit in parts if number)
 
 
+def duration(seconds: float) -> str:
+    """A rough time: ``8 s``, ``2 min``, ``31 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.0f} h"
+
+
 def megabytes(value: float) -> str:
     return _with(f"{value / 1000:.1f}", "GB") if value >= 1000 else _with(f"{value:.0f}", "MB")
 

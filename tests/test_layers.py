@@ -22,14 +22,6 @@ LAYERS = (
 UPWARDS = {
     # The store keeps jobs, so it knows what one is; a job's key is hashed by the store's canonical bytes.
     ("plan", "replicate.store.files"),
-    # To be taken out of cli.
-    ("actions", "replicate.cli.progress"),
-    ("actions", "replicate.cli.workspace"),
-    ("nightly", "replicate.cli.all_command"),
-    ("nightly", "replicate.cli.files"),
-    ("nightly", "replicate.cli.report_command"),
-    ("nightly", "replicate.cli.workspace"),
-    ("backends", "replicate.nightly.agenda"),
 }
 
 HEAVY = {"torch", "torchvision", "timm", "safetensors", "PIL", "sklearn"}
@@ -193,7 +185,7 @@ def test_what_would_train_says_what_is_missing(replicate: Call, tables: Path, bl
     done = replicate("table", "--id", TABLE, *folders, env=blocked)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: this environment trains nothing: torch, torchvision, timm, safetensors is not installed\n"
+        "error: cannot train: torch, torchvision, timm, safetensors are not installed\n"
         "  plan, status and table --no-run work; `make demo` creates an environment that trains\n"
     )
     assert not (tables.parent / "none").exists()

@@ -1,82 +1,134 @@
-"""Brings the jobs behind some tables forward: on this machine with progress, or a step further on a cluster."""
+"""Brings tables and figures up to date: runs, or submits to a cluster, the jobs that they lack."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import click
-
-from replicate.backends import devices
-from replicate.backends.local import LocalRun, Outcome
-from replicate.cli.progress import Bars, Estimate, Lines
-from replicate.cli.workspace import Workspace
-from replicate.errors import NotAvailable, UserError
+from replicate.actions.paper import Paper, check_name
+from replicate.backends.backend import Reporter, RunReport
+from replicate.errors import UserError
+from replicate.figures.finish import finish_figure
+from replicate.figures.load import figures_of
+from replicate.figures.plan import FigurePlan, plan_figure, with_figures
+from replicate.judge.finish import Finisher
+from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job
-from replicate.specs.scale import DATA_ROOT, PublishedFile, Scale
-from replicate.store.provenance import provenance
-from replicate.store.store import LOG, Store
-from replicate.text import plural
+from replicate.specs.scale import Scale
+from replicate.store.store import Store
 
 if TYPE_CHECKING:
-    from replicate.judge.table import State
+    from replicate.figures.model import Figure
+    from replicate.judge.table import Table
 
 
 @dataclass(frozen=True, slots=True)
-class RunReport:
-    """Where jobs stand after a call. ``failed``: key -> why, of those that somebody has to look at; ``logs`` theirs.
+class RunOptions:
+    """run: False only looks. train: False leaves out what rests on a training that is still to be done.
 
-    ``elsewhere``: see `replicate.judge.finish.Finisher`.
+    retry: also run again what diverged. wait: on a cluster, until nothing is queued any more.
     """
 
-    done: list[str] = field(default_factory=list)
-    failed: Mapping[str, str] = field(default_factory=dict)
-    elsewhere: Mapping[str, tuple[State, str]] = field(default_factory=dict)
-    logs: Mapping[str, Path] = field(default_factory=dict)
+    run: bool = True
+    train: bool = True
+    retry: bool = False
+    wait: bool = False
 
-    def tell(self, workspace: Workspace, store: Store) -> None:
-        """What failed and what is damaged, on standard error."""
-        for key, reason in self.failed.items():
-            log = self.logs.get(key, store.folder(key) / LOG)
-            click.echo(f"failed: {key}: {reason}\n  log: {workspace.shown(log)}", err=True)
-        for damage in store.damage.values():
-            click.echo(f"damaged: {damage}", err=True)
+
+@dataclass(frozen=True, slots=True)
+class UpdatedTables:
+    """Tables as they stand after a run."""
+
+    plan: Plan
+    store: Store
+    tables: list[Table]
+    report: RunReport
+
+    @property
+    def complete(self) -> bool:
+        return all(table.complete for table in self.tables)
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.report.failed) or any(
+            cell.state == "failed" for table in self.tables for cell in table.cells.values()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatedFigure:
+    """A figure as it stands after a run."""
+
+    plan: FigurePlan
+    store: Store
+    figure: Figure
+    report: RunReport
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.report.failed) or any(self.store.state(key) == "failed" for key in self.plan.keys)
+
+
+def update_tables(
+    paper: Paper,
+    ids: Sequence[str],
+    options: RunOptions,
+    reporter: Reporter | None = None,
+    figures: bool = False,
+) -> UpdatedTables:
+    """Run what ``ids`` lack (and all figures, if asked for), then finish these tables.
+
+    Errors before anything is started: `StoreUnusable`, `NotAvailable`, `ClusterRefused`, `ClusterDown`.
+    """
+    specs = paper.specs()
+    for table_id in ids:
+        specs.table(table_id)
+    plan, store = paper.plan(ids or specs.ordered, specs), paper.store()
+    graph = with_figures(plan) if figures else plan.graph
+    names = [*ids] or ["all"]
+    report = run_missing(paper, graph, store, specs.scale, names, options, reporter, plan.keys)
+    finisher = Finisher(plan, store, report.elsewhere)
+    return UpdatedTables(plan, store, [finisher.finish(name) for name in ids or specs.ordered], report)
+
+
+def update_figure(
+    paper: Paper, figure_id: str, options: RunOptions, reporter: Reporter | None = None, runs: Sequence[str] = ()
+) -> UpdatedFigure:
+    """Run what one figure lacks, then finish it. ``runs``: of a figure of curves, in place of its own."""
+    specs = paper.specs()
+    spec = figures_of(specs).spec(figure_id)
+    if runs and spec.curves is None:
+        raise UserError(f"figure {figure_id}: --run is for figures of curves, got a figure of kind '{spec.kind}'")
+    for name in runs:
+        check_name("run", name, [*specs.runs.runs])
+        if not specs.runs.runs[name].trainable:
+            raise UserError(f"run {name} is never trained\n  name a run that runs.toml trains")
+    plan, store = plan_figure(specs, figure_id, paper.seeds, runs), paper.store()
+    names = [f"figure-{figure_id}"]
+    report = run_missing(paper, plan.graph, store, specs.scale, names, options, reporter, plan.keys)
+    return UpdatedFigure(plan, store, finish_figure(plan, store), report)
 
 
 def run_missing(
-    workspace: Workspace, graph: Graph, store: Store, scale: Scale, names: list[str], retry: bool, wait: bool
+    paper: Paper,
+    graph: Graph,
+    store: Store,
+    scale: Scale,
+    names: Sequence[str],
+    options: RunOptions,
+    reporter: Reporter | None = None,
+    read: Iterable[str] = (),
 ) -> RunReport:
-    """Run what is missing of ``graph``, or submit it where a cluster was named.
+    """Run what is missing of ``graph``, or submit it where a cluster was chosen.
 
-    names: what it is wanted for, for squeue. wait: on a cluster, until nothing of it is queued any more.
-    Raises StoreUnusable, NotAvailable or ClusterRefused before anything is started.
+    names: what it is wanted for, for squeue. read: see `without_training`.
     """
-    if workspace.profile is None:
-        outcome = run_here(workspace, graph, store, scale, retry)
-        return RunReport(outcome.done, outcome.failed)
-    from replicate.actions import cluster
-
-    world = cluster.forward(workspace, graph, store, names, retry, wait).world
-    if not workspace.json:
-        click.echo(f"{cluster.summary(world)}\n")
-    failed = cluster.failures(world)
-    return RunReport(
-        failed=failed,
-        elsewhere=cluster.elsewhere(world),
-        logs={key: cluster.log_of(world, key) for key in failed},
-    )
-
-
-def go_on(workspace: Workspace, no_train: bool, *words: str) -> None:
-    """Say with which call a command goes on that left things unfinished."""
-    same = ["--no-train"] if no_train else []
-    click.echo(f"not finished yet; go on with: {workspace.call(*words, *same)}")
+    if not options.run:
+        return RunReport()
+    if not options.train:
+        graph = without_training(graph, store, read)
+    return paper.backend(scale, reporter).run(graph, store, names, options.retry, options.wait)
 
 
 def without_training(graph: Graph, store: Store, read: Iterable[str]) -> Graph:
@@ -92,73 +144,3 @@ def without_training(graph: Graph, store: Store, read: Iterable[str]) -> Graph:
             held.add(job.key)
     directly, inputs = {*read}, {key for job in graph for key in job.inputs.values()}
     return graph.needed_for(key for key in graph.jobs if key not in held and (key not in inputs or key in directly))
-
-
-def run_here(workspace: Workspace, graph: Graph, store: Store, scale: Scale, retry: bool) -> Outcome:
-    """Run what is missing of ``graph`` in worker processes. Raises StoreUnusable or NotAvailable before that."""
-    todo, failed = _todo(graph, store, retry)
-    if not todo:
-        return Outcome(failed=failed)
-    _check_possible([graph.jobs[key] for key in todo], scale)
-    store.check_writable()
-    workers = devices.at_once(scale, workspace.workers)
-    estimate = Estimate(workers, dict(todo))
-    # With --json, standard output belongs to the program that reads it.
-    bars = sys.stderr.isatty() and sys.stdout.isatty() and not workspace.json
-    listener = Bars(estimate, len(todo)) if bars else Lines(estimate, len(todo), quiet=workspace.json)
-    with listener:
-        made = provenance(workspace.root)
-        run = LocalRun(graph, store, made, workers, listener, retry, devices.for_jobs(scale))
-        return run.run()
-
-
-def _todo(graph: Graph, store: Store, retry: bool) -> tuple[dict[str, float], dict[str, str]]:
-    """The seconds of each job that can run, and why others have failed that are not tried again by themselves."""
-    todo: dict[str, float] = {}
-    failed: dict[str, str] = {}
-    stuck: set[str] = set()
-    states = store.states(graph.jobs)
-    for job in graph:
-        state = states[job.key]
-        if state == "done":
-            continue
-        if state == "failed" and not retry and store.fails_again(job.key):
-            failed[job.key] = store.trouble(job.key)
-            stuck.add(job.key)
-        elif stuck.isdisjoint(job.inputs.values()):
-            todo[job.key] = job.seconds
-        else:
-            stuck.add(job.key)
-    return todo, failed
-
-
-def _check_possible(jobs: Collection[Job], scale: Scale) -> None:
-    """Refuse what every worker would fail at, before the first is started."""
-    lacking = [name for name in ("torch", "torchvision", "timm", "safetensors") if find_spec(name) is None]
-    if lacking:
-        raise NotAvailable(
-            f"this environment trains nothing: {', '.join(lacking)} is not installed\n"
-            "  plan, status and table --no-run work; `make demo` creates an environment that trains"
-        )
-    mixed = devices.need_gpu(jobs)
-    if mixed and not devices.has_gpu(scale):
-        raise NotAvailable(
-            f"scale '{scale.id}': no GPU for {plural(len(mixed), 'training')} in mixed precision\n"
-            "  plan, status and table --no-run work here; train on a cluster with --cluster NAME (docs/cluster.md),\n"
-            "  or at --scale mini"
-        )
-    check_data_root(jobs)
-
-
-def check_data_root(jobs: Iterable[Job]) -> None:
-    """Raises UserError where one of ``jobs`` reads files of the user's and nobody said where they are."""
-    if os.environ.get(DATA_ROOT):
-        return
-    for job in jobs:
-        data = job.kind == "data" and "name" in job.payload["data"]
-        weights = job.kind == "weights" and not PublishedFile.of(job.payload["file"]).url
-        if data or weights:
-            raise UserError(
-                f"{DATA_ROOT}: the folder that holds the image data sets, got nothing (the variable is unset)\n"
-                f"  export {DATA_ROOT}=/path/to/datasets (docs/paper-scale.md says what lies in it)"
-            )

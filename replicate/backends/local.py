@@ -1,4 +1,4 @@
-"""Runs a graph on this machine, in worker processes that have torch and timm loaded before the first job.
+"""This machine: runs a graph in worker processes that have torch and timm loaded before the first job.
 
 Importing torch and timm costs about 10 CPU-seconds, so it is done once, in multiprocessing's fork server;
 a job then starts in a few hundredths of a second (a fork), and runs in a process of its own with one thread.
@@ -7,38 +7,37 @@ a job then starts in a few hundredths of a second (a fork), and runs in a proces
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
+from replicate.backends import devices as processors
 from replicate.backends import stopping, worker
+from replicate.backends.backend import Capacity, JobStates, Listener, Reporter, RunReport, Silent
 from replicate.backends.devices import cores, least_used
-from replicate.errors import StoreFault, Unreadable
+from replicate.errors import NotAvailable, StoreFault, Unreadable, UserError
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job
+from replicate.specs.scale import DATA_ROOT, PublishedFile, Scale
 from replicate.store import lease
+from replicate.store.provenance import provenance
 from replicate.store.store import FAILURE, Store
+from replicate.text import plural
 
 PRELOAD = "replicate.engine.run"
 LOST_RETRIES = 2
 EVALUATIONS = ("predict", "probe")
 _POLL = 0.2
 _OUTCOMES = {code: outcome for outcome, code in worker.EXIT_CODES.items()}
-
-
-class Listener(Protocol):
-    """Is told what happens; nothing depends on what it does."""
-
-    def started(self, job: Job) -> None: ...
-    def progressed(self, job: Job, progress: Mapping[str, Any]) -> None: ...
-    def finished(self, job: Job, seconds: float) -> None: ...
-    def failed(self, job: Job, reason: str) -> None: ...
-    def said(self, message: str) -> None: ...
 
 
 @dataclass(slots=True)
@@ -59,7 +58,7 @@ class _Child:
 
 @dataclass(slots=True)
 class LocalRun:
-    """Brings the jobs of ``graph`` that ``store`` lacks into being.
+    """Runs the jobs of ``graph`` that have no result in ``store``.
 
     ``retry`` also tries jobs again whose failure would come again by itself (a divergence).
     """
@@ -275,3 +274,109 @@ def preloaded(module: str) -> Any:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """The backend of this machine.
+
+    root: the repository. scale: says which processors are used. workers: jobs at once; None is one for each GPU,
+    and one for each core where there is none.
+    """
+
+    root: Path
+    scale: Scale
+    workers: int | None = None
+    reporter: Reporter = field(default_factory=Silent)
+
+    @property
+    def name(self) -> str:
+        return socket.gethostname()
+
+    @property
+    def chains(self) -> bool:
+        return False
+
+    def prepare(self, store: Store) -> None:
+        store.check_writable()
+
+    def look(self, graph: Graph, store: Store) -> JobStates:
+        return JobStates(graph, store)
+
+    def capacity(self, jobs: Sequence[Job]) -> Capacity:
+        # What could be at once on GPUs cannot be told from a machine without, unless `workers` says it.
+        no_gpu = self.workers is None and bool(jobs) and self.scale.device != "cpu"
+        if no_gpu and not processors.has_gpu(self.scale):
+            return Capacity(1, no_gpu=True)
+        return Capacity(processors.at_once(self.scale, self.workers))
+
+    def run(
+        self, graph: Graph, store: Store, names: Sequence[str], retry: bool = False, wait: bool = False
+    ) -> RunReport:
+        """Run what is missing in worker processes. Errors before that: `StoreUnusable`, `NotAvailable`."""
+        seconds, failed = self._todo(graph, store, retry)
+        if not seconds:
+            return RunReport(failed=failed, states=self.look(graph, store))
+        check_possible([graph.jobs[key] for key in seconds], self.scale)
+        store.check_writable()
+        workers = processors.at_once(self.scale, self.workers)
+        with self.reporter.jobs(workers, seconds) as listener:
+            made = provenance(self.root)
+            devices = processors.for_jobs(self.scale)
+            outcome = LocalRun(graph, store, made, workers, listener, retry, devices).run()
+        return RunReport(outcome.done, failed=outcome.failed, states=self.look(graph, store))
+
+    def rerun(self, graph: Graph, store: Store, names: Sequence[str]) -> RunReport:
+        return self.run(graph, store, names, retry=True)
+
+    def _todo(self, graph: Graph, store: Store, retry: bool) -> tuple[dict[str, float], dict[str, str]]:
+        """Seconds of each job that can run, and why others failed that are not tried again by themselves."""
+        seconds: dict[str, float] = {}
+        failed: dict[str, str] = {}
+        stuck: set[str] = set()
+        states = store.states(graph.jobs)
+        for job in graph:
+            state = states[job.key]
+            if state == "done":
+                continue
+            if state == "failed" and not retry and store.fails_again(job.key):
+                failed[job.key] = store.trouble(job.key)
+                stuck.add(job.key)
+            elif stuck.isdisjoint(job.inputs.values()):
+                seconds[job.key] = job.seconds
+            else:
+                stuck.add(job.key)
+        return seconds, failed
+
+
+def check_possible(jobs: Collection[Job], scale: Scale) -> None:
+    """Refuse what every worker would fail at, before the first is started."""
+    missing = [name for name in ("torch", "torchvision", "timm", "safetensors") if find_spec(name) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise NotAvailable(
+            f"cannot train: {', '.join(missing)} {verb} not installed\n"
+            "  plan, status and table --no-run work; `make demo` creates an environment that trains"
+        )
+    mixed = processors.need_gpu(jobs)
+    if mixed and not processors.has_gpu(scale):
+        raise NotAvailable(
+            f"scale '{scale.id}': no GPU for {plural(len(mixed), 'training')} in mixed precision\n"
+            "  plan, status and table --no-run work here; train on a cluster with --cluster NAME (docs/cluster.md),\n"
+            "  or at --scale mini"
+        )
+    check_data_root(jobs)
+
+
+def check_data_root(jobs: Iterable[Job]) -> None:
+    """Raises UserError where one of ``jobs`` reads files of the user's and nobody said where they are."""
+    if os.environ.get(DATA_ROOT):
+        return
+    for job in jobs:
+        data = job.kind == "data" and "name" in job.payload["data"]
+        weights = job.kind == "weights" and not PublishedFile.of(job.payload["file"]).url
+        if data or weights:
+            raise UserError(
+                f"{DATA_ROOT} is not set (expected the folder that holds the image data sets)\n"
+                f"  export {DATA_ROOT}=/path/to/datasets (docs/paper-scale.md says what lies in it)"
+            )

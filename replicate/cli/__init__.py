@@ -6,17 +6,20 @@ has closed the pipe (as of any program that SIGPIPE ends).
 
 from __future__ import annotations
 
+import codecs
 import gc
+import io
+import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 
-from replicate.cli.output import set_output, unusable
 from replicate.errors import ReplicateError
 
 COMMANDS = {
@@ -39,9 +42,17 @@ COMMANDS = {
     "doctor": "whether a cluster can do what its profile asks",
     "completion": "print the completion script of a shell",
 }
-"""In the order of ``--help``. Each is a module of this folder, imported only when it is called: ``--help`` and
-completion must answer at once."""
+"""In the order of ``--help``."""
 
+_TOGETHER: Mapping[str, tuple[str, ...]] = {
+    "update_commands": ("table", "figure", "all"),
+    "cluster_commands": ("logs", "why", "cancel", "retry"),
+    "status_commands": ("status", "list"),
+}
+"""Modules of this folder with several commands; any other command has a module of its own. A module is imported only
+when one of its commands is called: ``--help`` and completion must answer at once."""
+
+OUTPUT = "standard output"
 DONE, FAILED, MISTAKE, UNFINISHED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141
 
 
@@ -77,8 +88,13 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"replicate.cli.{cmd_name}_command").command
-        return command
+        if cmd_name == "completion":
+            return completion
+        module = next((name for name, commands in _TOGETHER.items() if cmd_name in commands), f"{cmd_name}_command")
+        for member in vars(import_module(f"replicate.cli.{module}")).values():
+            if isinstance(member, click.Command) and member.name == cmd_name:
+                return member
+        raise AssertionError(f"{module} has no command {cmd_name}")
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -104,17 +120,28 @@ def cli(debug: bool) -> None:
     """
 
 
+@click.command(name="completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print the completion script of SHELL; for bash: eval "$(deit-replicate completion bash)"."""
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "deit-replicate", _COMPLETE).source())
+    return DONE
+
+
+_COMPLETE = "_DEIT_REPLICATE_COMPLETE"
+"""Without its name click would look for the variable of a program called "python -m replicate"."""
+
+
 def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     # Whoever stops a cron job or a session sends SIGTERM; that too ends with checkpoints and no worker left.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    set_output()
+    _set_output()
     try:
-        # Without its name click would look for the variable of a program called "python -m replicate".
-        code = cli.main(
-            arguments, prog_name="python -m replicate", complete_var="_DEIT_REPLICATE_COMPLETE", standalone_mode=False
-        )
+        code = cli.main(arguments, prog_name="python -m replicate", complete_var=_COMPLETE, standalone_mode=False)
     except ReplicateError as error:
         if debug:
             raise
@@ -132,11 +159,60 @@ def main() -> None:
         click.echo(f"error: {unusable(error)}", err=True)
         code = MISTAKE
     except _Unread:
-        # `| head` has read enough; a flush at exit would complain again. 0 would be said of a command that had not
-        # come to its exit code.
+        # `| head` has read enough; a flush at exit would complain again. Exit code 0 would hide that the command was
+        # cut off.
         sys.stdout = None
         code = UNREAD
     finally:
-        # What `Workspace.plan` froze; some extension modules call it leaked when it is never looked at again.
+        # What `Paper.plan` froze; some extension modules call it leaked when it is never looked at again.
         gc.unfreeze()
     sys.exit(code or DONE)
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output whose errors can be told from those of files: they name it."""
+
+    def write(self, text: str) -> int:
+        with _named():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _named():
+            super().flush()
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        error.filename = OUTPUT
+        raise
+
+
+def _set_output() -> None:
+    """From now on escape what the encoding of standard output does not have.
+
+    ASCII is taken for a locale that nobody has set, and UTF-8 written, as click and Python itself do.
+    """
+    old = sys.stdout
+    if isinstance(old, io.TextIOWrapper):
+        codecs.register_error("escaped", _escaped)
+        encoding = "utf-8" if codecs.lookup(old.encoding).name == "ascii" else old.encoding
+        sys.stdout = _Output(old.buffer, encoding, "escaped", None, old.line_buffering, old.write_through)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """As JSON writes it, which so stays JSON. A ``?`` would be the mark of what is undecided."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+def unusable(error: OSError) -> str:
+    """What could not be used, and why."""
+    reason = error.strerror or str(error)
+    if error.filename == OUTPUT:
+        # A flush at exit would complain again.
+        sys.stdout = None
+    return f"{error.filename}: cannot be used, got '{reason}'" if error.filename else reason

@@ -26,7 +26,7 @@ HEADED = ("top1", "top5", "real", "disagreement")
 def _complete_place(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     import tomllib
 
-    from replicate.cli.workspace import repository
+    from replicate.actions.paper import repository
 
     path = repository() / "tables" / f"{ctx.params.get('table_id')}.toml"
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from replicate.cli.output import unusable
+from replicate.cli import unusable
 from replicate.cli.workspace import Amount, Workspace, with_workspace
 from replicate.errors import ReplicateError, UserError
 
@@ -98,7 +98,7 @@ def command(
     or a spec, results that cannot be written, no answer from Slurm, another night still running).
     """
     if form is not None:
-        from replicate.actions.run_missing import check_data_root
+        from replicate.backends.local import check_data_root
 
         # A timetable of a call that cannot work would only be found out at night.
         specs = workspace.specs()
@@ -106,6 +106,7 @@ def command(
             check_data_root(workspace.plan(specs.ordered, specs).graph)
         click.echo(_printed(workspace, form, at), nl=False)
         return 0
+    from replicate.cli.progress import Terminal
     from replicate.nightly.history import Nights
     from replicate.nightly.night import Night, NightlyOptions
     from replicate.nightly.summary import as_json, as_markdown
@@ -114,7 +115,8 @@ def command(
     store = workspace.store()
     nights = Nights(store.root, specs.world)
     plan = workspace.plan(specs.ordered, specs)
-    night = Night(workspace, NightlyOptions(budget, train, again, not no_run), plan, store, nights)
+    options = NightlyOptions(budget, train, again, not no_run)
+    night = Night(workspace, options, plan, store, nights, Terminal(workspace.json))
     summary = night.run() if no_run else _alone(night)
     click.echo(as_json(summary) if workspace.json else as_markdown(summary), nl=False)
     for fault in summary.faults:
@@ -124,12 +126,8 @@ def command(
 
 def _alone(night: Night) -> Summary:
     """The summary of ``night``, which has the store for itself; a look needs neither that nor to write there."""
-    workspace, store, nights = night.workspace, night.store, night.nights
-    if workspace.profile is not None:
-        from replicate.backends.slurm.step import prepare
-
-        prepare(store, workspace.profile)
-    store.check_writable()
+    store, nights = night.store, night.nights
+    night.backend.prepare(store)
     with nights.sole() as alone:
         if not alone:
             raise UserError(

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from replicate.backends import devices
 from replicate.cli import DONE
-from replicate.cli.progress import duration
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
-from replicate.specs.scale import Scale
-from replicate.text import plural
+from replicate.text import duration, plural
 
 if TYPE_CHECKING:
     from replicate.plan.cells import Plan
@@ -45,7 +42,8 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool) -> int:
     missing = [job for job in graph if states[job.key] != "done"]
     seconds = sum(job.seconds for job in missing)
     longest = max((value for key, value in graph.urgency().items() if states[key] != "done"), default=0.0)
-    at_once = _at_once(workspace, specs.scale, missing)
+    capacity = workspace.backend(specs.scale).capacity(missing)
+    at_once = capacity.at_once
     wall = longest if at_once is None else max(seconds / at_once, longest)
     megabytes = sum(stored(job, graph) for job in missing)
     # Not more of them run at once, whichever they are.
@@ -88,7 +86,7 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool) -> int:
     checkpoints = f", and up to {_size(meanwhile)} of checkpoints while they run" if meanwhile else ""
     on = "as many as are ready at once" if at_once is None else str(at_once)
     on = f"{duration(wall)} on {on}"
-    if _lacks_gpu(workspace, specs.scale, missing):
+    if capacity.no_gpu:
         on = "and this machine has no GPU"
     click.echo(
         f"{specs.scale.title}\n"
@@ -101,19 +99,6 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool) -> int:
     if len(plan.cells) > 1 and not no_train:
         click.echo(f"{together} trainings serve all {len(plan.cells)} tables; one by one they would need {alone}")
     return DONE
-
-
-def _at_once(workspace: Workspace, scale: Scale, missing: list[Job]) -> int | None:
-    """Jobs at once: here what --workers says, on a cluster what its profile does; None is no limit."""
-    if workspace.profile is not None:
-        return workspace.profile.max_running
-    return 1 if _lacks_gpu(workspace, scale, missing) else devices.at_once(scale, workspace.workers)
-
-
-def _lacks_gpu(workspace: Workspace, scale: Scale, missing: list[Job]) -> bool:
-    """What could be at once on GPUs cannot be told from a machine without, unless --workers says it."""
-    here = workspace.profile is None and workspace.workers is None
-    return here and bool(missing) and scale.device != "cpu" and not devices.has_gpu(scale)
 
 
 def _size(megabytes: float) -> str:

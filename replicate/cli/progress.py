@@ -1,13 +1,17 @@
-"""What a person sees while jobs run: bars on a terminal, plain lines elsewhere."""
+"""Progress of running jobs, as a person sees it: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from replicate.text import plural
+import click
+
+from replicate.backends.backend import share_of
+from replicate.text import duration, plural
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -37,21 +41,6 @@ class Estimate:
     def seconds(self) -> float:
         ratio = self.taken / self.expected if self.expected > 0 else 1.0
         return ratio * sum(self.left.values()) / self.workers
-
-
-def duration(seconds: float) -> str:
-    """``8 s``, ``2 min``, ``31 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.0f} h"
-
-
-def share_of(progress: Mapping[str, Any]) -> float:
-    steps, step = progress.get("steps"), progress.get("step")
-    epochs, epoch = progress.get("epochs", 1), progress.get("epoch", 1)
-    if not steps or step is None:
-        return 0.0
-    return float(min(1.0, (epoch - 1 + step / steps) / epochs))
 
 
 @dataclass(slots=True)
@@ -160,3 +149,20 @@ class Bars:
             description=f"{done}/{self.total} jobs",
             note=f"about {duration(self.estimate.seconds)} left",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Reports on standard output, of which with ``quiet`` (--json) nothing is used: it is for another program."""
+
+    quiet: bool = False
+
+    def say(self, message: str) -> None:
+        if not self.quiet:
+            click.echo(message)
+
+    def jobs(self, workers: int, seconds: Mapping[str, float]) -> Bars | Lines:
+        estimate = Estimate(workers, dict(seconds))
+        if sys.stderr.isatty() and sys.stdout.isatty() and not self.quiet:
+            return Bars(estimate, len(seconds))
+        return Lines(estimate, len(seconds), quiet=self.quiet)

@@ -6,7 +6,7 @@ import json
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,13 +14,6 @@ from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, with_workspace
 from replicate.errors import UserError
 from replicate.text import plural
-
-if TYPE_CHECKING:
-    from replicate.judge.table import Table
-    from replicate.plan.cells import Plan
-    from replicate.store.store import Store
-
-FOLDER = "report"
 
 
 @click.command(name="report")
@@ -40,6 +33,8 @@ def command(workspace: Workspace, serve: bool, port: int, readme: Path | None) -
 
     It lies in <out>/<scale>/report/ and needs no network: open its index.html.
     """
+    from replicate.actions.files import write_overview, write_report
+
     specs = workspace.specs()
     plan = workspace.plan(sorted(specs.tables), specs)
     store = workspace.store()
@@ -48,7 +43,10 @@ def command(workspace: Workspace, serve: bool, port: int, readme: Path | None) -
 
         finisher = Finisher(plan, store)
         ids = sorted(plan.cells, key=lambda name: (specs.table(name).table.place, name))
-        _write_readme(workspace, readme, [finisher.finish(name) for name in ids])
+        name = workspace.shown(readme)
+        changed = write_overview(readme, name, [finisher.finish(one) for one in ids])
+        state = "updated" if changed else "up to date"
+        click.echo(json.dumps({"file": str(readme), "state": state}) if workspace.json else f"{name}: {state}")
         return DONE
     paths = write_report(workspace, plan, store)
     if workspace.json:
@@ -60,25 +58,7 @@ def command(workspace: Workspace, serve: bool, port: int, readme: Path | None) -
     return _show(paths[0].parent, port) if serve else DONE
 
 
-def write_report(workspace: Workspace, plan: Plan, store: Store) -> list[Path]:
-    """Write the site; its files, index.html first."""
-    from replicate.site.book import gather
-    from replicate.site.pictures import draw_all
-    from replicate.site.site import write
-
-    pictures, without = draw_all(plan, store)
-    folder = workspace.rendered / FOLDER
-    try:
-        return write(gather(plan, store, pictures, without), folder)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: the report cannot be written, got '{error.strerror}'\n"
-            "  name a folder that you may write with --out DIR; results are not touched"
-        ) from error
-
-
 def _show(folder: Path, port: int) -> int:
-
     with server(folder, port) as running:
         click.echo(f"http://{HOST}:{running.server_address[1]}/  (Ctrl-C stops)", err=True)
         try:
@@ -86,21 +66,6 @@ def _show(folder: Path, port: int) -> int:
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
     return DONE
-
-
-def _write_readme(workspace: Workspace, path: Path, tables: list[Table]) -> None:
-    from replicate.render.overview import updated
-    from replicate.store.files import write_text
-
-    try:
-        before = path.read_text(encoding="utf-8")
-        after = updated(before, tables, workspace.shown(path))
-        if after != before:
-            write_text(path, after)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read or written, got '{error.strerror}'") from error
-    said = "updated" if after != before else "up to date"
-    click.echo(json.dumps({"file": str(path), "state": said}) if workspace.json else f"{workspace.shown(path)}: {said}")
 
 
 HOST = "127.0.0.1"
@@ -138,5 +103,5 @@ def server(folder: Path, port: int) -> ThreadingHTTPServer:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(
-            f"port {port}: the report cannot be served there, got '{reason}'\n  name another port with --port N"
+            f"the report cannot be served at port {port}: {reason}\n  name another port with --port N"
         ) from error

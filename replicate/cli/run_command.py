@@ -9,10 +9,10 @@ import click
 
 from replicate.cli import DONE, FAILED, UNFINISHED
 from replicate.cli.workspace import Workspace, with_workspace
-from replicate.errors import UnknownName, UserError
+from replicate.errors import UserError
 
 if TYPE_CHECKING:
-    from replicate.actions.run_missing import RunReport
+    from replicate.backends.backend import RunReport
     from replicate.plan.job import Job
     from replicate.store.result import Result
     from replicate.store.store import Store
@@ -32,29 +32,30 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
 
     Exit code: 0 done (and the same), 1 failed or different, 3 submitted to a cluster and not done yet.
     """
-    from replicate.actions.run_missing import run_missing
-    from replicate.figures.plan import with_figures
+    from replicate.actions import run_missing
+    from replicate.actions.paper import check_name
+    from replicate.cli.progress import Terminal
+    from replicate.cli.update_commands import print_failures
 
-    specs = workspace.specs()
-    graph = with_figures(workspace.plan(sorted(specs.tables), specs))
+    specs, graph, store = workspace.specs(), workspace.graph(), workspace.store()
     for key in keys:
-        if key not in graph.jobs:
-            raise UnknownName("job", key, graph.jobs)
-    store = workspace.store()
+        check_name("job", key, [*graph.jobs])
     before = _set_aside(store, keys) if again else {}
     needed = graph.needed_for(keys)
     # With --again there is nothing to compare before they have run.
-    advance = run_missing(workspace, needed, store, specs.scale, list(keys), retry, wait=again)
+    options = run_missing.RunOptions(retry=retry, wait=again)
+    reporter = Terminal(workspace.json)
+    report = run_missing.run_missing(workspace, needed, store, specs.scale, list(keys), options, reporter)
     compared = {key: _compared(graph.jobs[key], old, store.result(key)) for key, old in before.items()}
     if workspace.json:
-        facts = {"failed": dict(advance.failed), "done": advance.done, "compared": compared}
+        facts = {"failed": dict(report.failed), "done": list(report.done), "compared": compared}
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
         for key in dict.fromkeys(keys):
-            if said := _said(key, compared, advance, store):
+            if said := _said(key, compared, report, store):
                 click.echo(f"{key}: {said}")
-        advance.tell(workspace, store)
-    if advance.failed or any(one["outcome"] in ("moved", "missing") for one in compared.values()):
+        print_failures(workspace, report, store)
+    if report.failed or any(one["outcome"] in ("moved", "missing") for one in compared.values()):
         return FAILED
     return DONE if all(store.result(key) is not None for key in keys) else UNFINISHED
 
@@ -67,7 +68,7 @@ def _set_aside(store: Store, keys: tuple[str, ...]) -> dict[str, Result]:
         if result is None:
             continue
         if store.set_aside(key) is None:
-            raise UserError(f"{key}: another process is at work there\n  call again when it has ended")
+            raise UserError(f"another process computes {key}\n  call again when it has ended")
         before[key] = result
     return before
 
@@ -81,7 +82,7 @@ def _compared(job: Job, old: Result, new: Result | None) -> dict[str, Any]:
     return {"outcome": one.outcome, "detail": one.detail, "cause": list(one.cause)}
 
 
-def _said(key: str, compared: dict[str, dict[str, Any]], advance: RunReport, store: Store) -> str:
+def _said(key: str, compared: dict[str, dict[str, Any]], report: RunReport, store: Store) -> str:
     if key in compared:
         one = compared[key]
         if one["outcome"] == "same":
@@ -92,5 +93,5 @@ def _said(key: str, compared: dict[str, dict[str, Any]], advance: RunReport, sto
         return f"DIFFERENT: {one['detail']}{cause}"
     if store.result(key) is not None:
         return "done"
-    # Failures are told by `RunReport.tell`.
-    return "" if key in advance.failed else advance.elsewhere.get(key, ("", "not run yet"))[1]
+    # Failures are told by `print_failures`.
+    return "" if key in report.failed else report.elsewhere.get(key, ("", "not run yet"))[1]

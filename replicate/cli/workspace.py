@@ -1,101 +1,31 @@
-"""The options that all commands share, and what they lead to: specs, a store, a plan."""
+"""The options that commands share, and the paper that they open."""
 
 from __future__ import annotations
 
-import gc
-import os
 import re
-import shlex
-import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from replicate.errors import UserError
+from replicate.actions.paper import SCALE, SEEDS, Paper, open_paper, repository
+from replicate.errors import UnknownName
 
-# Whatever pydantic, numpy or rich stand behind is imported when a command runs: the help of a command and
-# completion must answer at once (0.05 s, against 0.3 s with all of them).
-if TYPE_CHECKING:
-    from replicate.backends.slurm.profile import Profile
-    from replicate.plan.cells import Plan
-    from replicate.specs.load import Specs
-    from replicate.store.store import Store
-
-SCALE = "mini"
 TRAINING, RELEASED = "training", "released"
 LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Workspace:
-    """Where things are, and what was asked for."""
+class Workspace(Paper):
+    """A paper as one command works on it."""
 
-    root: Path
-    tables: Path
-    results: Path
-    out: Path
-    scale: str
-    seeds: tuple[int, ...]
-    workers: int | None
-    """Jobs at once; None is what `replicate.backends.devices.at_once` makes of it."""
-    json: bool
-    released: bool = False
-    """Published weights are read where the scale names some, in place of training."""
-    profile: Profile | None = None
-    """Of the cluster to use; None is this machine."""
-    given: tuple[str, ...] = ()
-    """The options of this call that another command needs to find the same things, as they were typed."""
-
-    @property
-    def rendered(self) -> Path:
-        """The folder of the files that are rendered."""
-        from replicate.specs.load import world
-
-        return self.out / world(self.scale, self.released)
-
-    def specs(self) -> Specs:
-        from replicate.figures.load import load_with_figures
-
-        if not self.tables.is_dir():
-            raise UserError(f"{self.tables}: no such folder\n  name the folder of the specs with --tables DIR")
-        if self.released and len(self.seeds) > 1:
-            raise UserError(
-                f"--from released: one seed, got {','.join(map(str, self.seeds))}\n"
-                "  published weights are of one training each; several seeds are for networks that are trained here"
-            )
-        return load_with_figures(self.tables, self.scale, self.released)
-
-    def plan(self, tables: Sequence[str], specs: Specs | None = None) -> Plan:
-        from replicate.plan.cells import plan_tables
-
-        plan = plan_tables(specs or self.specs(), tables, self.seeds)
-        # It lives as long as the command. Searching 200,000 jobs for garbage takes 0.8 s each time.
-        gc.freeze()
-        return plan
-
-    def store(self) -> Store:
-        from replicate.store.store import Store
-
-        return Store(self.results)
-
-    def call(self, *words: str) -> str:
-        """Another command that finds the same things as this one, and writes to the same place."""
-        seeds = [] if self.seeds == (0,) else ["--seeds", ",".join(map(str, self.seeds))]
-        out = [] if self.out == self.root / "out" else ["--out", str(self.out)]
-        return shlex.join(["python", "-m", "replicate", *words, *self.given, *seeds, *out])
-
-    def shown(self, path: Path) -> str:
-        """As short as it can be typed from here."""
-        try:
-            return str(path.relative_to(Path.cwd()))
-        except ValueError:
-            return str(path)
+    json: bool = False
+    """Whether it prints JSON for programs."""
 
 
 class Seeds(click.ParamType[tuple[int, ...]]):
@@ -124,28 +54,40 @@ class Amount(click.FloatRange):
         return number
 
 
-def repository() -> Path:
-    """The folder with the specs: the nearest one from here upwards, else the one this package lies in."""
-    try:
-        here = Path.cwd()
-    except FileNotFoundError:
-        raise UserError("the current folder is not there any more\n  change to another one") from None
-    for folder in (here, *here.parents):
-        if (folder / "tables" / "runs.toml").is_file():
-            return folder
-    return Path(__file__).resolve().parents[2]
+class Formats(click.ParamType[tuple[str, ...]]):
+    """Names of formats with commas between. ``known``: those there are, asked when one is given."""
+
+    name = "LIST"
+
+    def __init__(self, known: Callable[[], Sequence[str]]) -> None:
+        self.known = known
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
+        for name in names:
+            if name not in self.known():
+                raise UnknownName("format", name, self.known())
+        return names
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(f"{before}{comma}{name}") for name in self.known() if name.startswith(last)]
 
 
-def complete_table(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    folder = ctx.params.get("tables") or repository() / "tables"
-    names = sorted(path.stem for path in Path(folder).glob("*.toml") if path.name != "runs.toml")
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+def _complete(folder: str, *without: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Completes the names of TOML files in ``folder``, which is relative to the folder of the specs."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        tables = Path(ctx.params.get("tables") or repository() / "tables")
+        names = sorted({path.stem for path in (tables / folder).glob("*.toml")} - {*without})
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+    return complete
 
 
-def complete_scale(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    folder = ctx.params.get("tables") or repository() / "tables"
-    names = sorted(path.stem for path in (Path(folder) / "scales").glob("*.toml"))
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+complete_table = _complete(".", "runs")
+complete_scale = _complete("scales")
+complete_figure = _complete("../figures")
 
 
 def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -168,7 +110,13 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="ORIGIN",
         help="released: published weights in place of training, for networks that have some.",
     )
-    @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds, such as 0,1,2.")
+    @click.option(
+        "--seeds",
+        type=Seeds(),
+        default=",".join(map(str, SEEDS)),
+        show_default=True,
+        help="Seeds, such as 0,1,2.",
+    )
     @click.option(
         "--workers", type=click.IntRange(1, 256), default=None, help="Jobs at once.  [default: GPUs or cores]"
     )
@@ -190,44 +138,36 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
         json: bool,
         **rest: Any,
     ) -> Any:
-        root = repository()
-        profile = _profile(cluster, root)
-        shared = Path(profile.paths.shared) if profile else root
-        workspace = Workspace(
-            root=root,
-            tables=tables or root / "tables",
-            results=(results or shared / "results").absolute() if profile else results or root / "results",
-            out=out or root / "out",
+        paper = open_paper(
+            tables,
+            results=results,
+            out=out,
             scale=scale,
             seeds=seeds,
-            workers=workers,
-            json=json,
             released=source == RELEASED,
-            profile=profile,
-            given=_given(
-                ("--scale", scale if scale != SCALE else None),
-                ("--from", source if source != TRAINING else None),
-                ("--results", results),
-                ("--tables", tables),
-                ("--cluster", cluster),
-            ),
+            workers=workers,
+            cluster=cluster,
         )
-        return function(workspace, **rest)
+        shared = {field.name: getattr(paper, field.name) for field in fields(Paper)}
+        return function(Workspace(**shared, json=json), **rest)
 
     return wrapped
 
 
-def _given(*options: tuple[str, object]) -> tuple[str, ...]:
-    return tuple(part for name, value in options if value is not None for part in (name, str(value)))
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of commands that run what is missing, which get them as RunOptions."""
 
+    @click.option("--no-run", is_flag=True, help="Show what is there; run nothing.")
+    @click.option("--no-train", is_flag=True, help="Run only what needs no training that is still to be done.")
+    @click.option("--retry", is_flag=True, help="Also run again what diverged.")
+    @click.option("--wait", is_flag=True, help="With --cluster: stay until nothing is queued any more.")
+    @wraps(function)
+    def wrapped(no_run: bool, no_train: bool, retry: bool, wait: bool, **rest: Any) -> Any:
+        from replicate.actions.run_missing import RunOptions
 
-def _profile(name: str | None, root: Path) -> Profile | None:
-    from replicate.backends.slurm.profile import find_profile
+        return function(options=RunOptions(not no_run, not no_train, retry, wait), **rest)
 
-    if name == "":
-        # Of a script whose variable is not set: going on here would train on a login node.
-        raise UserError("--cluster: the name of a profile, got ''\n  this machine is --cluster local")
-    return find_profile(name, root / "slurm", os.environ, socket.gethostname())
+    return wrapped
 
 
 def table_id_option(required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

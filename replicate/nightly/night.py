@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
-import click
-
-from replicate.cli.all_command import NUMBERS, draw_figures
-from replicate.cli.files import DEFAULT, MACROS, write_tables
-from replicate.cli.report_command import write_report
-from replicate.cli.workspace import Workspace
+from replicate.actions.files import MACROS, NUMBERS, TABLE_FORMATS, write_figures, write_report, write_tables
+from replicate.actions.paper import Paper
+from replicate.backends.backend import Backend, JobStates, JobView, Reporter, RunReport, Silent
 from replicate.errors import UserError
 from replicate.figures.plan import with_figures
 from replicate.judge.finish import Finisher
 from replicate.judge.table import Table
-from replicate.nightly.agenda import HOUR, Agenda, AgendaInputs, agenda
-from replicate.nightly.backend import Place, place_of
+from replicate.nightly.agenda import HOUR, Agenda, AgendaInputs, Standing, agenda
 from replicate.nightly.changes import Changes, changes
 from replicate.nightly.history import CELLS, REPORT, SUMMARY, Nights
 from replicate.nightly.recheck import Recheck, Rechecks
@@ -53,61 +48,71 @@ class NightlyOptions:
 class Night:
     """Everything one night knows. What goes wrong around it is collected in ``faults``, and the night goes on."""
 
-    workspace: Workspace
+    paper: Paper
     wishes: NightlyOptions
     plan: Plan
     store: Store
     nights: Nights
+    reporter: Reporter = field(default_factory=Silent)
     graph: Graph = field(init=False)
     made: dict[str, Any] = field(init=False)
-    place: Place = field(init=False)
+    backend: Backend = field(init=False)
+    states: JobStates = field(init=False)
+    """Of all jobs, as the night goes on; what the store says alone where Slurm does not answer."""
+    computed: list[str] = field(default_factory=list)
+    submitted: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    recovered: dict[str, str] = field(default_factory=dict)
+    """Jobs that ended without a result and were submitted again."""
+    notes: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     compared: list[Recheck] = field(default_factory=list)
     when: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
         self.graph = with_figures(self.plan)
-        self.made = provenance(self.workspace.root)
+        self.made = provenance(self.paper.root)
+        self.backend = self.paper.backend(self.plan.specs.scale, self.reporter)
 
     def run(self) -> Summary:
         before = self.nights.last()
-        self.place = place_of(self.workspace, self.plan, self.graph, self.store)
+        self.states = JobStates(self.graph, self.store)
         planned = Agenda()
         try:
             # Whatever is said on the way belongs to the log; standard output is the summary's.
             with redirect_stdout(sys.stderr):
-                self.place.look()
+                self.states = self.backend.look(self.graph, self.store)
                 planned = self._compute(before)
         except UserError as error:
             self.faults.append(str(error))
         tables, files = self._render()
         counts = Counter[str](cell.state for table in tables for cell in table.cells.values())
         now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.when))
-        states = {job.key: self.place.state(job.key) for job in self.graph}
+        states = {job.key: self.states.in_a_table(job.key) for job in self.graph}
         owed = [key for key in planned.owed if states[key] != "done"]
         cells = snapshot(self.plan, self.graph, tables, self.store, states, self.made, owed, now, before)
         found = changes(before, cells)
-        failed = {key: self.place.why(key) for key, state in states.items() if state == "failed"} | self.place.failed
+        failed = {key: self.states.views[key].why for key, state in states.items() if state == "failed"} | self.failed
         return self._written(
             Summary(
                 code=self._code(found, failed),
                 when=now,
                 scale=self.plan.specs.world,
                 seeds=self.plan.seeds,
-                where=self.workspace.profile.name if self.workspace.profile else socket.gethostname(),
+                where=self.backend.name,
                 made=self.made,
                 budget=self.wishes.budget,
                 run=self.wishes.run,
                 changes=found,
                 agenda=planned,
                 rechecks=self.compared,
-                computed=self.place.computed,
-                submitted=self.place.submitted,
+                computed=self.computed,
+                submitted=self.submitted,
                 failed=failed,
-                recovered=self.place.recovered,
+                recovered=self.recovered,
                 counts={state: counts[state] for state in STATES if state in counts and state != "paper-only"},
                 faults=self.faults,
-                notes=[*self.place.notes, *self.store.damage.values()],
+                notes=[*self.notes, *self.store.damage.values()],
                 files=files,
                 digest=cells["values"],
             ),
@@ -128,12 +133,33 @@ class Night:
             return planned
         missing = [due.job.key for due in planned.missing]
         if missing:
-            self.place.bring(self.graph.needed_for(missing), self.store)
+            self._run(self.graph.needed_for(missing))
         again = [*underway, *(due.job.key for due in planned.again)]
         if again:
-            self.place.repeat(rechecks.begin(self.graph, again, self.made), rechecks.again)
+            report = self.backend.rerun(rechecks.begin(self.graph, again, self.made), rechecks.again, ["nightly-again"])
+            self.failed |= {key: f"computed again: {reason}" for key, reason in report.failed.items()}
+            self._note(report)
             self._settle(rechecks, again)
         return planned
+
+    def _run(self, graph: Graph) -> None:
+        """Run or submit what is missing of ``graph``."""
+        before = dict(self.states.views)
+        report = self.backend.run(graph, self.store, ["nightly"])
+        self._note(report)
+        self.computed += report.done
+        if self.backend.chains:
+            # What Slurm gave up is in the states, and what it has not given up goes on by itself.
+            ended = {key: view.why for key, view in before.items() if view.state in ("failed", "lost")}
+            self.recovered |= {key: ended[key] for key in report.submitted if key in ended}
+        else:
+            self.failed |= report.failed
+        if report.states is not None:
+            self.states.views.update(report.states.views)
+
+    def _note(self, report: RunReport) -> None:
+        self.submitted |= report.submitted
+        self.notes += report.notes
 
     def _settle(self, rechecks: Rechecks, keys: list[str]) -> None:
         found, asked = rechecks.settle(self.graph, keys)
@@ -145,7 +171,7 @@ class Night:
     def _circumstances(self, before: Mapping[str, Any] | None, underway: list[str]) -> AgendaInputs:
         past = before or {"jobs": {}, "owed": []}
         return AgendaInputs(
-            standing=self.place.standing,
+            standing=lambda key: standing_of(self.states.views[key]),
             begun=lambda key: (self.store.folder(key) / JOB).exists(),
             past=past["jobs"],
             owed=past["owed"],
@@ -154,7 +180,7 @@ class Night:
             written=self._finished,
             now=self.when,
             underway=frozenset(underway),
-            chained=self.workspace.profile is not None,
+            chained=self.backend.chains,
             train=self.wishes.train,
             again=self.wishes.again,
         )
@@ -167,15 +193,18 @@ class Night:
             return {}, 0.0
 
     def _render(self) -> tuple[list[Table], int]:
-        finisher = Finisher(self.plan, self.store, self.place.elsewhere)
+        finisher = Finisher(self.plan, self.store, self.states.elsewhere())
         names = self.plan.specs.ordered
         tables = [finisher.finish(name) for name in names]
         files = 0
         with redirect_stdout(sys.stderr):
             try:
-                files += len(write_tables(self.workspace, tables, (*DEFAULT, MACROS), NUMBERS))
-                files += len(draw_figures(self.workspace, self.plan.specs, self.store)[0])
-                files += len(write_report(self.workspace, self.plan, self.store))
+                files += len(write_tables(self.paper, tables, (*TABLE_FORMATS, MACROS), NUMBERS))
+                drawn = write_figures(self.paper, self.plan.specs, self.store)
+                files += len(drawn.paths)
+                if drawn.why_not:
+                    print(f"no figures: {drawn.why_not}")
+                files += len(write_report(self.paper, self.plan, self.store))
             except UserError as error:
                 self.faults.append(str(error))
         return tables, files
@@ -199,5 +228,20 @@ class Night:
             CELLS: json.dumps(cells, indent=1, ensure_ascii=False, sort_keys=True) + "\n",
         }
         folder = self.nights.write(self.when, texts)
-        click.echo(f"written: {self.workspace.shown(folder)}", err=True)
+        print(f"written: {self.paper.shown(folder)}", file=sys.stderr)
         return summary
+
+
+def standing_of(view: JobView) -> Standing:
+    """What a night can do about a job."""
+    match view.state:
+        case "done":
+            return "done"
+        case "running" | "pending":
+            return "busy"
+        case "blocked":
+            return "stuck"
+        case "failed" | "lost" | "damaged" | "absent":
+            return "open" if view.again else "stuck"
+        case _:
+            assert_never(view.state)

@@ -59,7 +59,9 @@ def test_it_is_trained_evaluated_and_rendered(world: JobStates, images: Path, tm
 def test_without_the_variable_nothing_is_started(world: JobStates) -> None:
     done = world.table(REPLICATE_DATA="")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: REPLICATE_DATA: the folder that holds the image data sets, got nothing")
+    assert done.stderr.startswith(
+        "error: REPLICATE_DATA is not set (expected the folder that holds the image data sets)"
+    )
     assert not list(world.results.glob("*"))
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from replicate.backends.backend import JobView
 from replicate.backends.slurm import submission
+from replicate.backends.slurm.backend import forgive
 from replicate.backends.slurm.client import Queue, Row, _indices
 from replicate.backends.slurm.ending import KINDS, kills_counted, meaning
-from replicate.backends.slurm.job_states import JobStates, JobView
+from replicate.backends.slurm.job_states import QueuedStates
 from replicate.backends.slurm.profile import Profile
-from replicate.backends.slurm.step import forgive
 from replicate.backends.slurm.submission import (
     Task,
     check_private,
@@ -61,9 +62,9 @@ def submit(store: Store, name: str = "sub", job: str = "7") -> None:
         note_job(folder, job)
 
 
-def world(graph: Graph, store: Store, rows: Mapping[str, Row] = {}) -> JobStates:
+def world(graph: Graph, store: Store, rows: Mapping[str, Row] = {}) -> QueuedStates:
     queue = Queue({Task.of(name) or pytest.fail(name): row for name, row in rows.items()})
-    return JobStates(graph, store, queue, read_submissions(store.root), lost_seconds=600)
+    return QueuedStates(graph, store, queue, read_submissions(store.root), lost_seconds=600)
 
 
 def view(graph: Graph, store: Store, rows: Mapping[str, Row] = {}) -> JobView:

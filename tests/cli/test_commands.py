@@ -108,7 +108,10 @@ MISTAKES = [
     (("status", "--seeds", "0,1,"), "seeds, got '0,1,'; expected whole numbers"),
     (("status", "--seeds", "1_0"), "seeds, got '1_0'; expected whole numbers"),
     (("check", "--scale", "papre"), "error: unknown scale 'papre'\n  did you mean 'paper'?"),
-    (("list", "--cluster", ""), "error: --cluster: the name of a profile, got ''\n  this machine is --cluster local"),
+    (
+        ("list", "--cluster", ""),
+        "error: --cluster is empty (expected the name of a profile)\n  this machine is --cluster local",
+    ),
     (("status", "--seeds", "1,1"), "seeds, got '1,1'; each must be 0 or more and stand once"),
     (
         ("status", "--seeds", "4294967296"),
@@ -215,7 +218,7 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     script = f"mkdir {tmp_path}/x && cd {tmp_path}/x && rmdir {tmp_path}/x && {sys.executable} -m replicate list"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment())
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: the current folder is not there any more\n  change to another one\n"
+    assert done.stderr == "error: the current folder was deleted\n  change to another one\n"
 
 
 UNSET = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

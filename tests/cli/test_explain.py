@@ -48,7 +48,7 @@ PROBED: dict[str, Any] = {
 
 
 def workspace_of(results: Path, scale: str = "mini", given: tuple[str, ...] = ()) -> Workspace:
-    return Workspace(ROOT, ROOT / "tables", results, ROOT / "out", scale, (0,), 1, False, given=given)
+    return Workspace(ROOT, ROOT / "tables", results, ROOT / "out", scale, (0,), 1, given=given)
 
 
 def plan_all(scale: str = "mini") -> Plan:
@@ -231,7 +231,7 @@ def test_logs_of_what_no_job_makes(replicate: Call, results: Path) -> None:
     )
     done = replicate("logs", "distillation_ablation", "none", "label", *where)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: column label: holds words of the spec, which no job makes\n")
+    assert done.stderr.startswith("error: column label holds words of the spec, which no job makes\n")
 
 
 def test_logs_as_json(replicate: Call, results: Path) -> None:

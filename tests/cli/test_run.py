@@ -11,6 +11,7 @@ from stage import Call, fill
 from test_explain import MADE, MEASURED, RATIO, finish, plan_all
 
 from replicate.actions import run_missing
+from replicate.backends.backend import RunReport
 from replicate.plan.job import Job
 from replicate.store.store import FAILURE, Store
 
@@ -23,9 +24,9 @@ def job() -> Job:
 def redone(monkeypatch: pytest.MonkeyPatch, job: Job, summary: dict[str, Any]) -> None:
     """Instead of running ``job`` leave another timing of it."""
 
-    def rewritten(workspace: Any, graph: Any, store: Store, *_: Any, **__: Any) -> run_missing.RunReport:
+    def rewritten(workspace: Any, graph: Any, store: Store, *_: Any, **__: Any) -> RunReport:
         finish(store, job, summary, "measure.json", summary | {"windows": [1, 2]})
-        return run_missing.RunReport(done=[job.key])
+        return RunReport(done=[job.key])
 
     monkeypatch.setattr(run_missing, "run_missing", rewritten)
 

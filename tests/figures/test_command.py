@@ -66,7 +66,7 @@ def test_curves_of_other_runs(replicate: Call, tmp_path: Path) -> None:
         (("figure", "speed", "--format", "gif"), "error: unknown format 'gif'"),
         (("figure", "speed", "--run", "deit-b-224/none"), "error: figure speed: --run is for figures of curves"),
         (("figure", "curves", "--run", "deit-b"), "error: unknown run 'deit-b'"),
-        (("figure", "curves", "--run", "resnet-50"), "error: run resnet-50: is never trained"),
+        (("figure", "curves", "--run", "resnet-50"), "error: run resnet-50 is never trained"),
     ],
 )
 def test_mistakes(replicate: Call, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -120,4 +120,4 @@ def test_only_figures_need_matplotlib(replicate: Call, tmp_path: Path) -> None:
         assert done.returncode in (0, 3), done.stderr
     done = replicate("figure", "speed", *folders(tmp_path), env=env)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: figures are drawn with matplotlib and seaborn")
+    assert done.stderr.startswith("error: cannot draw figures: 'seaborn' is not installed")

@@ -141,7 +141,7 @@ def test_without_its_images_a_night_still_says_how_things_stand(house: House) ->
     spec.write_text(re.sub(r'"imagenet" = \{[^}]*\}', f'"imagenet" = {images}', before))
     assert spec.read_text() != before
     told = house.night("--train", code=3, REPLICATE_DATA="")
-    assert "REPLICATE_DATA: the folder that holds the image data sets, got nothing" in "".join(told["faults"])
+    assert "REPLICATE_DATA is not set (expected the folder that holds the image data sets)" in "".join(told["faults"])
     assert told["counts"] == {"pending": 4}
 
 

@@ -102,7 +102,7 @@ def test_cron_is_told_where_the_images_are(replicate: Call, monkeypatch: pytest.
     monkeypatch.delenv("REPLICATE_DATA", raising=False)
     refused = replicate("nightly", "--print", "cron", "--scale", "paper")
     assert refused.returncode == 3
-    assert "REPLICATE_DATA: the folder that holds the image data sets, got nothing" in refused.stderr
+    assert "REPLICATE_DATA is not set (expected the folder that holds the image data sets)" in refused.stderr
     monkeypatch.setenv("REPLICATE_DATA", "/data sets")
     printed = replicate("nightly", "--print", "cron", "--scale", "paper", "--from", "released")
     assert printed.returncode == 0, printed.stderr

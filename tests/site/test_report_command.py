@@ -87,7 +87,7 @@ def test_a_port_that_is_taken_is_named(report: Report) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         number = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"port {number}: the report cannot be served there"):
+        with pytest.raises(UserError, match=f"the report cannot be served at port {number}"):
             server(report.folder, number)
 
 

@@ -342,7 +342,7 @@ def test_a_folder_that_is_not_there(replicate: Call, tmp_path: Path) -> None:
     done = replicate("list", "--tables", str(tmp_path / "none"))
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: {tmp_path}/none: no such folder\n  name the folder of the specs with --tables DIR\n"
+        f"error: {tmp_path}/none is not a folder\n  name the folder of the specs with --tables DIR\n"
     )
 
 
@@ -507,7 +507,7 @@ def test_published_weights_are_of_a_run_that_is_trained_and_read_by_its_last_wei
     ("arguments", "what"),
     [
         (("--from", "released"), "--from released: a scale that names published weights, got 'mini'"),
-        (("--from", "released", "--scale", "paper", "--seeds", "0,1"), "--from released: one seed, got 0,1"),
+        (("--from", "released", "--scale", "paper", "--seeds", "0,1"), "--from released takes one seed, got 0,1"),
     ],
 )
 def test_released_is_refused_where_it_means_nothing(

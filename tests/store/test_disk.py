@@ -87,7 +87,7 @@ def test_out_that_cannot_be_written(replicate: Call, results: Path, tables: Path
     done = replicate("table", "--id", TABLE, "--results", str(results), "--out", str(out), "--tables", str(tables))
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: {out}/mini: the table cannot be written, got 'Read-only file system'\n"
+        f"error: the table cannot be written to {out}/mini: Read-only file system\n"
         "  name a folder that you may write with --out DIR; results are not touched\n"
     )
 

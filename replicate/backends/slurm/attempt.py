@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from replicate.backends.slurm.ending import task_logs
-from replicate.backends.slurm.job_states import JobStates
-from replicate.backends.slurm.submission import SCRIPT, Task, read_submission
+from replicate.backends.slurm.submission import SCRIPT, Submission, Task, read_submission
 from replicate.store.files import read_json, write_json
-from replicate.store.store import LOG
+from replicate.store.store import LOG, Store
 
 ATTEMPTS = "attempts"
 STDOUT, STDERR, ENVIRONMENT = "stdout", "stderr", "env.json"
@@ -69,16 +68,16 @@ def attempts(job_folder: Path) -> list[Path]:
     return sorted((path for path in parent.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
 
 
-def logs(world: JobStates, key: str) -> list[Path]:
-    """The files that are not empty: ``log.txt``, of the newest attempt, then of the newest submission."""
-    folder = world.store.folder(key)
-    found, submissions = [folder / LOG], world.submissions_of(key)[-1:]
+def logs(store: Store, key: str, submissions: Sequence[Submission]) -> list[Path]:
+    """The files that are not empty: ``log.txt``, of the newest attempt, then of the newest of ``submissions``."""
+    folder = store.folder(key)
+    files, newest = [folder / LOG], [*submissions[-1:]]
     for attempt in attempts(folder)[-1:]:
-        found += [attempt / STDOUT, attempt / STDERR]
+        files += [attempt / STDOUT, attempt / STDERR]
         task = Task.of(str(read_json(attempt / ENVIRONMENT).get("task", "")))
-        if task and not submissions:
-            # Of a job that is done the submission may be put away, and is not among those of the world.
-            submissions = [one for one in [read_submission(world.store.root, task.submission)] if one]
-    for submission in submissions:
-        found += task_logs(submission, key)
-    return [path for path in found if path.is_file() and path.stat().st_size > 0]
+        if task and not newest:
+            # The submission of a job that is done may be put away, and then is not among ``submissions``.
+            newest = [one for one in [read_submission(store.root, task.submission)] if one]
+    for submission in newest:
+        files += task_logs(submission, key)
+    return [path for path in files if path.is_file() and path.stat().st_size > 0]

@@ -1,55 +1,39 @@
-"""What is the case with every job of a graph, from the store and the queue. Looks only; changes nothing."""
+"""The state of every job of a graph, from the store and from Slurm's queue."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, assert_never
 
+from replicate.backends.backend import JobStates, JobView, State
 from replicate.backends.slurm.client import Queue, Row
-from replicate.backends.slurm.ending import ENDINGS, advice, killed_for_memory, task_logs
+from replicate.backends.slurm.ending import ENDINGS, advice, killed_for_memory, meaning, task_logs
 from replicate.backends.slurm.submission import Submission, Task, mine
-from replicate.plan.graph import Graph
 from replicate.plan.job import Job
 from replicate.store import lease
 from replicate.store.lease import Owner
 from replicate.store.store import PROGRESS, Store
 
-State = Literal["done", "running", "pending", "failed", "blocked", "lost", "damaged", "absent"]
+if TYPE_CHECKING:
+    from replicate.judge.table import State as CellState
 
 TRIES = 3
 """How often a job is submitted that ends without a result, before somebody has to look (`retry` begins anew)."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """``row`` and ``task``: of the newest submission. ``kind``: class of a failure. ``why``: for people.
-
-    ``again``: whether the next step submits the job by itself.
-    """
-
-    state: State
-    why: str = ""
-    kind: str = ""
-    again: bool = True
-    row: Row | None = None
-    task: Task | None = None
-
-
 @dataclass(slots=True)
-class JobStates:
-    """``submissions``: those not put away, oldest first. ``lost_seconds``: how long without a sign of life.
+class QueuedStates(JobStates):
+    """States of jobs that may be in Slurm's queue.
 
-    Where squeue was not asked, ``queue`` is empty and ``asked`` False: then only the store speaks.
+    submissions: those not put away, oldest first. lost_seconds: how long a job may give no sign of life.
     """
 
-    graph: Graph
-    store: Store
     queue: Queue
     submissions: list[Submission]
     lost_seconds: float
-    views: dict[str, JobView] = field(default_factory=dict)
     _of_key: dict[str, list[tuple[Submission, int]]] = field(default_factory=dict)
+
+    ABSENT: ClassVar[str] = "not submitted"
 
     def __post_init__(self) -> None:
         since = {job.key: _retried(self.store, job.key) for job in self.graph}
@@ -95,11 +79,46 @@ class JobStates:
             and all(self.store.result(key) is not None for keys in submission.tasks.values() for key in keys)
         ]
 
-    def of(self, keys: Iterable[str]) -> Mapping[str, JobView]:
-        return {key: self.views[key] for key in keys}
-
     def submissions_of(self, key: str) -> list[Submission]:
         return [submission for submission, _ in self._of_key.get(key, [])]
+
+    @property
+    def accounting(self) -> bool | None:
+        return self.queue.accounting
+
+    def failures(self) -> dict[str, str]:
+        return {key: view.why for key, view in self.views.items() if _given_up(view)}
+
+    def elsewhere(self) -> dict[str, tuple[CellState, str]]:
+        found: dict[str, tuple[CellState, str]] = {}
+        for key, view in self.views.items():
+            match view.state:
+                case "pending" | "running":
+                    found[key] = (view.state, self.line(key))
+                case "blocked":
+                    found[key] = ("failed", view.why)
+                case "failed" | "lost":
+                    found[key] = ("failed" if _given_up(view) else "pending", view.why)
+                case "done" | "damaged" | "absent":
+                    continue
+                case _:
+                    assert_never(view.state)
+        return found
+
+    def in_a_table(self, key: str) -> str:
+        view = self.views[key]
+        if view.state in ("failed", "lost"):
+            return "failed" if _given_up(view) else "pending"
+        return "absent" if view.state in ("damaged", "blocked") else view.state
+
+    def line(self, key: str) -> str:
+        view = self.views[key]
+        number = f", job {view.row.id}" if view.row else ""
+        if view.state == "pending":
+            known = f" ({meaning(view.why)})" if view.row else ""
+            start = f", expected {view.row.start}" if view.row and view.row.start else ""
+            return f"queued: {view.why}{known}{start}{number}"
+        return JobStates.line(self, key) + (number if view.state == "running" else "")
 
     def _view(self, job: Job) -> JobView:
         if self.store.result(job.key) is not None:
@@ -190,7 +209,7 @@ class JobStates:
         return view
 
     def _tries(self, key: str) -> int:
-        """How often ``key`` was submitted in vain; what never started for want of its inputs does not count."""
+        """Submissions of ``key`` that ended without a result, except those cancelled because an input failed."""
         found = 0
         for submission, index in self._of_key.get(key, []):
             row = self.queue.rows.get(Task(submission.name, index))
@@ -204,6 +223,10 @@ class JobStates:
             return lease.file_clock(self.store.root) - (folder / PROGRESS).stat().st_mtime
         except OSError:
             return None
+
+
+def _given_up(view: JobView) -> bool:
+    return view.state in ("failed", "lost") and not view.again
 
 
 RETRIED = ".retried"

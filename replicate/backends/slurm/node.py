@@ -137,7 +137,9 @@ class NodeTask:
         for upstream in job.inputs.values():
             if not wait_for_result(self.store, upstream, float(self.body["visible_seconds"])):
                 return worker.EXIT_CODES["input damaged"]
-        process = multiprocessing.get_context("fork").Process(target=follow, args=(str(self.store.root), job), name=key)
+        process = multiprocessing.get_context("fork").Process(
+            target=run_rank, args=(str(self.store.root), job), name=key
+        )
         process.start()
         told = False
         while process.is_alive():
@@ -209,9 +211,9 @@ def _child(root: str, job: Job, made: Mapping[str, Any], attempt: Attempt) -> No
     attempt.redirect()
     # The watcher passes the signal on as SIGTERM; Slurm may also send its own to every process.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    if world() > 1 and job.kind == "train":
-        name_processes()
-        made = {**made, "processes": world()}
+    if process_count() > 1 and job.kind == "train":
+        export_torch_env()
+        made = {**made, "processes": process_count()}
     worker.main(root, job, made, partial(_gone, Path(root)))
 
 
@@ -228,7 +230,7 @@ def _requeue() -> bool:
 
 
 def _gone(root: Path, owner: Owner) -> bool:
-    """As `JobStates.gone`, asked from a node: only when another task holds the claim."""
+    """As `QueuedStates.gone`, asked from a node: only when another task holds the claim."""
     task = Task.of(owner.task)
     if task is None or not mine(root, task.submission):
         return False
@@ -265,14 +267,14 @@ if __name__ == "__main__":
         sys.exit(f"error: {error}")
 
 
-def follow(root: str, job: Job) -> None:
+def run_rank(root: str, job: Job) -> None:
     """Take part in a training that another process leads; nothing is written."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    name_processes()
+    export_torch_env()
     worker.take_part(root, job)
 
 
-def name_processes() -> None:
+def export_torch_env() -> None:
     """What torch.distributed reads from the environment, as submitit works it out from Slurm's."""
     from submitit.helpers import TorchDistributedEnvironment
 
@@ -302,5 +304,5 @@ def rank() -> int:
     return int(os.environ.get("SLURM_PROCID", "0"))
 
 
-def world() -> int:
+def process_count() -> int:
     return int(os.environ.get("SLURM_NTASKS", "1"))

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from replicate.backends.backend import JobView
 from replicate.backends.slurm import submission as submissions
 from replicate.backends.slurm import waves
 from replicate.backends.slurm.client import Client
-from replicate.backends.slurm.job_states import JobStates, JobView
+from replicate.backends.slurm.job_states import QueuedStates
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.snapshot import Snapshot
 from replicate.backends.slurm.submission import Task
@@ -35,14 +36,14 @@ _FULL = re.compile(r"[Ss]ubmit limit|MaxSubmit|temporarily unable|MaxJobCount|Re
 class Step:
     """What a step found and did. ``submitted`` maps keys to Slurm's number of their element."""
 
-    world: JobStates
+    states: QueuedStates
     submitted: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Submitter:
-    """Submits into ``step`` what its world lacks; ``say`` is told of every sbatch."""
+    """Submits what the states of ``step`` lack; ``say`` is told of every sbatch."""
 
     graph: Graph
     store: Store
@@ -58,7 +59,7 @@ class Submitter:
 
     def run(self, todo: list[str]) -> None:
         """Wave by wave, each with the numbers of the one before."""
-        views = self.step.world.views
+        views = self.step.states.views
         open_keys = [key for key, view in views.items() if view.state != "done"]
         for key, view in views.items():
             if view.state in ("pending", "running") and view.task is not None and view.row is not None:
@@ -66,7 +67,7 @@ class Submitter:
                 self._ids[view.task.submission] = view.row.id.partition("_")[0]
         outside = [key for key in open_keys if views[key].state == "running" and key not in self._placed]
         most = self.client.most_jobs()
-        self._room = None if most is None else max(0, most - self.step.world.queue.count)
+        self._room = None if most is None else max(0, most - self.step.states.queue.count)
         if self._room == 0:
             # Not even the test would pass.
             self.step.notes.append(f"{plural(len(todo), 'job')} not submitted yet: the queue is full")
@@ -134,7 +135,7 @@ class Submitter:
             for one in unit.jobs:
                 self._placed[one.key] = Task(name, index)
                 self.step.submitted[one.key] = f"{job}_{index}"
-                self.step.world.views[one.key] = JobView("pending", "submitted now", task=Task(name, index))
+                self.step.states.views[one.key] = JobView("pending", "submitted now", task=Task(name, index))
         if self._room is not None:
             self._room -= len(array.units)
         waits = f", after {request.dependency}" if request.dependency else ""

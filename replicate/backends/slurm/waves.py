@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.submission import Task
 from replicate.errors import Fault, UserError
-from replicate.nightly.agenda import HOUR
 from replicate.plan.graph import Graph
 from replicate.plan.job import RESUMABLE, Job
 from replicate.specs.recipe import Recipe, check_shares
 from replicate.store.files import canonical
 from replicate.text import plural
+
+HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,253 @@
+"""Where jobs run: what this machine and Slurm have in common, and what both say of jobs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from replicate.plan.graph import Graph
+from replicate.plan.job import Job
+from replicate.store.store import LOG, Store
+
+if TYPE_CHECKING:
+    from replicate.backends.slurm.client import Row
+    from replicate.backends.slurm.submission import Submission, Task
+    from replicate.judge.table import State as CellState
+
+State = Literal["done", "running", "pending", "failed", "blocked", "lost", "damaged", "absent"]
+"""``pending``: in Slurm's queue. ``lost``: Slurm no longer knows it. ``blocked``: one of its inputs failed."""
+
+MARKS: Mapping[State, str] = {
+    "done": "●",
+    "running": "◐",
+    "pending": "◔",
+    "absent": "○",
+    "failed": "⚠",
+    "lost": "⚠",
+    "damaged": "⚠",
+    "blocked": "⊘",
+}
+"""In the order in which they are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """The state of one job. ``kind``: class of a failure. ``why``: for people.
+
+    again: whether the next run takes the job up by itself. row, task: of its newest submission to Slurm.
+    """
+
+    state: State
+    why: str = ""
+    kind: str = ""
+    again: bool = True
+    row: Row | None = None
+    task: Task | None = None
+
+
+@dataclass(slots=True)
+class JobStates:
+    """The state of every job of ``graph`` as ``store`` tells it. It only looks, and changes nothing."""
+
+    graph: Graph
+    store: Store
+    views: dict[str, JobView] = field(default_factory=dict, init=False)
+
+    ABSENT: ClassVar[str] = "not run"
+
+    def __post_init__(self) -> None:
+        for key, state in self.store.states(self.graph.jobs).items():
+            if state == "failed":
+                kind = str(self.store.failure(key).get("kind", "error"))
+                self.views[key] = JobView(state, self.store.trouble(key), kind, not self.store.fails_again(key))
+            else:
+                self.views[key] = JobView(state, self.store.damage.get(key, ""))
+
+    def of(self, keys: Iterable[str]) -> dict[str, JobView]:
+        return {key: self.views[key] for key in keys}
+
+    @property
+    def accounting(self) -> bool | None:
+        """Whether Slurm's accounting answered; None where it was not asked."""
+        return None
+
+    @property
+    def done(self) -> bool:
+        return all(view.state == "done" for view in self.views.values())
+
+    def failures(self) -> dict[str, str]:
+        """Jobs that somebody has to look at: key -> why."""
+        return {key: view.why for key, view in self.views.items() if view.state in ("failed", "damaged")}
+
+    def elsewhere(self) -> dict[str, tuple[CellState, str]]:
+        """State and reason of jobs that the store alone does not know (see `replicate.judge.finish.Finisher`)."""
+        return {}
+
+    def in_a_table(self, key: str) -> str:
+        """The state of a job in the words that are used of cells, and ``absent``."""
+        state = self.views[key].state
+        return "absent" if state == "damaged" else state
+
+    def summary(self) -> str:
+        """``3 done, 1 running (deit-s-224-none-s0 40%), 8 not run``."""
+        counts = Counter(view.state for view in self.views.values())
+        running = [key for key, view in self.views.items() if view.state == "running"]
+        shares = [f"{key.rpartition('-')[0]} {share_of(self.store.progress(key)):.0%}" for key in running[:4]]
+        parts = [
+            f"{count} {self.ABSENT if state == 'absent' else state}" for state in MARKS if (count := counts[state])
+        ]
+        return ", ".join(parts) + (f"  ({', '.join(shares)})" if shares else "")
+
+    def line(self, key: str) -> str:
+        """One line on a job, to stand behind its key."""
+        view = self.views[key]
+        if view.state == "done":
+            result = self.store.result(key)
+            return f"{result.cost['wall_seconds']:.1f} s" if result else ""
+        if view.state == "running":
+            progress = self.store.progress(key)
+            loss = f", loss {progress['loss']:.3f}" if "loss" in progress else ""
+            return f"running{view.why and f' {view.why}'}, {share_of(progress):.0%}{loss}"
+        return view.why
+
+    def submissions_of(self, key: str) -> list[Submission]:
+        """Submissions of ``key`` to Slurm that were not put away, oldest first."""
+        from replicate.backends.slurm.submission import read_submissions
+
+        every = read_submissions(self.store.root)
+        return [one for one in every if any(key in keys for keys in one.tasks.values())]
+
+    def logs(self, key: str) -> list[Path]:
+        """The files that are not empty: its log, those of its newest attempt, then of its newest submission."""
+        from replicate.backends.slurm.attempt import logs
+
+        return logs(self.store, key, self.submissions_of(key))
+
+    def first_log(self, key: str) -> Path:
+        """The file to read first."""
+        files = self.logs(key)
+        errors = [path for path in files if path.name.endswith("err")]
+        return [self.store.folder(key) / LOG, *files[-1:], *errors[-1:]][-1]
+
+
+def share_of(progress: Mapping[str, Any]) -> float:
+    """How much of a job is done, from 0 to 1, by the progress that it writes."""
+    steps, step = progress.get("steps"), progress.get("step")
+    epochs, epoch = progress.get("epochs", 1), progress.get("epoch", 1)
+    if not steps or step is None:
+        return 0.0
+    return float(min(1.0, (epoch - 1 + step / steps) / epochs))
+
+
+class Listener(Protocol):
+    """Is told what happens to the jobs of a run; nothing depends on what it does."""
+
+    def started(self, job: Job) -> None: ...
+    def progressed(self, job: Job, progress: Mapping[str, Any]) -> None: ...
+    def finished(self, job: Job, seconds: float) -> None: ...
+    def failed(self, job: Job, reason: str) -> None: ...
+    def said(self, message: str) -> None: ...
+
+
+class Reporter(Protocol):
+    """Shows a run to a person."""
+
+    def say(self, message: str) -> None: ...
+
+    def jobs(self, workers: int, seconds: Mapping[str, float]) -> AbstractContextManager[Listener]:
+        """The listener of one run of ``workers`` jobs at once. ``seconds``: expected, of each job that can run."""
+        ...
+
+
+class Silent:
+    """A reporter and listener that shows nothing."""
+
+    def say(self, message: str) -> None:
+        return
+
+    def jobs(self, workers: int, seconds: Mapping[str, float]) -> AbstractContextManager[Silent]:
+        return nullcontext(self)
+
+    def started(self, job: Job) -> None:
+        return
+
+    def progressed(self, job: Job, progress: Mapping[str, Any]) -> None:
+        return
+
+    def finished(self, job: Job, seconds: float) -> None:
+        return
+
+    def failed(self, job: Job, reason: str) -> None:
+        return
+
+    def said(self, message: str) -> None:
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a run did, and where its jobs stand now.
+
+    done: jobs that it computed. submitted: jobs that it handed to Slurm, with the number of each. failed: jobs that
+    somebody has to look at, with the reason; logs: the file to read first of each. notes: what a person should know.
+    """
+
+    done: Sequence[str] = ()
+    submitted: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    logs: Mapping[str, Path] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    states: JobStates | None = None
+
+    @property
+    def elsewhere(self) -> Mapping[str, tuple[CellState, str]]:
+        """See `JobStates.elsewhere`."""
+        return self.states.elsewhere() if self.states else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How many jobs run at once; None is no limit. ``no_gpu``: they need a GPU, and there is none."""
+
+    at_once: int | None
+    no_gpu: bool = False
+
+
+class Backend(Protocol):
+    """Runs the jobs of a graph. Its two members are `replicate.backends.local.Local` and
+    `replicate.backends.slurm.backend.Slurm`. Errors of all methods: `UserError`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def chains(self) -> bool:
+        """Whether jobs can be handed over while others that they read from are still busy."""
+        ...
+
+    def prepare(self, store: Store) -> None:
+        """Make sure that results can be written, before anything begins."""
+        ...
+
+    def look(self, graph: Graph, store: Store) -> JobStates:
+        """The state of every job now. Changes nothing."""
+        ...
+
+    def capacity(self, jobs: Sequence[Job]) -> Capacity: ...
+
+    def run(
+        self, graph: Graph, store: Store, names: Sequence[str], retry: bool = False, wait: bool = False
+    ) -> RunReport:
+        """Run, or submit, what ``store`` lacks of ``graph``.
+
+        names: what it is wanted for. retry: also what would fail again by itself. wait: until nothing is queued.
+        """
+        ...
+
+    def rerun(self, graph: Graph, store: Store, names: Sequence[str]) -> RunReport:
+        """As `run`, of results that are computed again in a store of their own: what failed is tried anew."""
+        ...

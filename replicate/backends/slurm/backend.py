@@ -1,0 +1,226 @@
+"""Slurm as a backend: one idempotent step after the other, each of which submits what can be submitted."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from replicate.backends.backend import Capacity, JobView, Reporter, RunReport, Silent
+from replicate.backends.slurm import client as queues
+from replicate.backends.slurm import submission as submissions
+from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.job_states import RETRIED, QueuedStates
+from replicate.backends.slurm.profile import Profile
+from replicate.backends.slurm.snapshot import take
+from replicate.backends.slurm.submission import Task
+from replicate.backends.slurm.submitter import Step, Submitter
+from replicate.plan.graph import Graph
+from replicate.plan.job import Job
+from replicate.store import lease
+from replicate.store.store import FAILURE, Store
+
+_STALE = 900.0
+"""Seconds after which the lock of a submitter on another machine counts as abandoned; it is renewed at each sbatch."""
+SLOWEST = 10
+"""Back-off of ``--wait``: at most so many times the profile's poll_seconds between two looks."""
+SHARES = 30.0
+"""Seconds that ``--wait`` says nothing while only the shares of running jobs change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slurm:
+    """The backend of one cluster. root: the repository.
+
+    Errors of its methods: `StoreUnusable`, `ClusterDown`, and `ClusterRefused` before anything is queued.
+    """
+
+    profile: Profile
+    root: Path
+    reporter: Reporter = field(default_factory=Silent)
+
+    @property
+    def name(self) -> str:
+        return self.profile.name
+
+    @property
+    def chains(self) -> bool:
+        return True
+
+    def prepare(self, store: Store) -> None:
+        """Make the folders, for the user alone, or readable by the profile's group."""
+        folder = store.root / submissions.FOLDER
+        shared = Path(self.profile.paths.shared)
+        for path in [path for path in (store.root, folder, shared / "code") if not path.exists()]:
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o2750 if self.profile.group else 0o700)
+            if self.profile.group:
+                shutil.chown(path, group=self.profile.group)
+        store.check_writable()
+        submissions.check_private(folder, group=False)
+
+    def look(self, graph: Graph, store: Store) -> QueuedStates:
+        return self._look(graph, store, self._client())
+
+    def capacity(self, jobs: Sequence[Job]) -> Capacity:
+        return Capacity(self.profile.max_running)
+
+    def run(
+        self, graph: Graph, store: Store, names: Sequence[str], retry: bool = False, wait: bool = False
+    ) -> RunReport:
+        """Submit what is missing and can be; with ``wait`` again and again, until nothing more can come of it."""
+        step = self.step(graph, store, names, retry)
+        for note in step.notes:
+            self.reporter.say(note)
+        if wait:
+            step = self._wait(graph, store, names, step)
+        failed = step.states.failures()
+        logs = {key: step.states.first_log(key) for key in failed}
+        self.reporter.say(f"{step.states.summary()}\n")
+        return RunReport((), step.submitted, failed, logs, step.notes, step.states)
+
+    def rerun(self, graph: Graph, store: Store, names: Sequence[str]) -> RunReport:
+        # Reported once, then tried anew: what it would be compared with is there, so no table waits for it.
+        failed = self.look(graph, store).failures()
+        step = self.step(graph, store, names, retry=True)
+        _put_away_done(step.states)
+        return RunReport((), step.submitted, failed, {}, step.notes, step.states)
+
+    def cancel(self, states: QueuedStates, keys: Iterable[str]) -> dict[str, str]:
+        """Cancel those of ``keys`` that are queued or run; returns Slurm's number of each."""
+        # By what squeue shows now: a number that was written down earlier may be another job's by now.
+        live = {key: view.row.id for key, view in states.of(keys).items() if view.row is not None and view.row.live}
+        numbers, client = sorted(set(live.values())), self._client()
+        for begin in range(0, len(numbers), 200):
+            client.ask("scancel", *numbers[begin : begin + 200])
+        return live
+
+    def step(self, graph: Graph, store: Store, names: Sequence[str], retry: bool = False) -> Step:
+        """Submit whatever of ``graph`` is missing and can be, and return at once. Safe to repeat.
+
+        names: what is wanted, for squeue's comment. retry: also what failed for good.
+        """
+        client = self._client()
+        self.prepare(store)
+        with _sole(store.root) as alone:
+            states = self._settled(graph, store, client)
+            if not alone:
+                return Step(states, notes=[_who(store.root)])
+            if retry and forgive(
+                store, [key for key, view in states.views.items() if view.state in ("failed", "lost")]
+            ):
+                states = self._look(graph, store, client)
+            step = Step(states)
+            todo = [key for key, view in states.views.items() if _wanted(view)]
+            for submission in states.settled():
+                submissions.put_away(submission)
+            submissions.prune(store.root)
+            if todo:
+                code = take(self.root, Path(self.profile.paths.shared))
+                plan, say = plan_name(names), self.reporter.say
+                Submitter(graph, store, self.profile, client, plan, code, say, step).run(todo)
+            return step
+
+    def _client(self) -> Client:
+        return Client(self.profile.client_environment(os.environ))
+
+    def _look(self, graph: Graph, store: Store, client: Client) -> QueuedStates:
+        """One squeue, and one sacct if squeue has forgotten something."""
+        known = submissions.read_submissions(store.root)
+        queue = queues.look(client)
+        lost_seconds = 60.0 * self.profile.lost_after_minutes
+        states = QueuedStates(graph, store, queue, known, lost_seconds)
+        unseen = states.unseen()
+        if unseen:
+            queues.ask_accounting(client, queue, unseen)
+            if queue.accounting:
+                states = QueuedStates(graph, store, queue, known, lost_seconds)
+        return states
+
+    def _settled(self, graph: Graph, store: Store, client: Client) -> QueuedStates:
+        """`look`, again for a while where a job ended well and its result is not visible here yet."""
+        deadline = time.monotonic() + self.profile.visible_seconds
+        while True:
+            states = self._look(graph, store, client)
+            late = [key for key, view in states.views.items() if view.kind == "no result"]
+            if not late or time.monotonic() > deadline:
+                return states
+            time.sleep(2)
+            for key in late:
+                store.forget(key)
+                with suppress(OSError):
+                    os.listdir(store.folder(key))
+
+    def _wait(self, graph: Graph, store: Store, names: Sequence[str], step: Step) -> Step:
+        """Steps until nothing is queued any more and nothing can be submitted."""
+        seconds, seen, shown, when = self.profile.poll_seconds, "", "", 0.0
+        while step.submitted or _moving(step.states):
+            line = step.states.summary()
+            if line != seen:
+                seconds, seen = self.profile.poll_seconds, line
+            moved = line.partition("  (")[0] != shown.partition("  (")[0]
+            if moved or (line != shown and time.monotonic() - when > SHARES):
+                self.reporter.say(line)
+                shown, when = line, time.monotonic()
+            time.sleep(seconds)
+            seconds = min(1.5 * seconds, SLOWEST * self.profile.poll_seconds)
+            step = self.step(graph, store, names)
+        return step
+
+
+def _moving(states: QueuedStates) -> bool:
+    return any(
+        view.state in ("pending", "running") or (view.again and view.state in ("lost", "absent", "failed"))
+        for view in states.views.values()
+    )
+
+
+def _wanted(view: JobView) -> bool:
+    return view.again and view.state in ("absent", "lost", "damaged", "failed")
+
+
+def forgive(store: Store, keys: Iterable[str]) -> list[str]:
+    """Forget how jobs failed, so that the next step submits them; their logs stay. Returns those forgiven."""
+    begun = [key for key in keys if store.folder(key).is_dir()]
+    for key in begun:
+        (store.folder(key) / FAILURE).unlink(missing_ok=True)
+        (store.folder(key) / RETRIED).touch()
+    return begun
+
+
+def _put_away_done(states: QueuedStates) -> None:
+    """Put away submissions that no job of the graph waits for any more, where results are moved elsewhere."""
+    needed = {one.name for job in states.graph for one in states.submissions_of(job.key)}
+    for one in states.submissions:
+        rows = [states.queue.rows.get(Task(one.name, index)) for index in one.tasks]
+        if one.name not in needed and not any(row is not None and row.live for row in rows):
+            submissions.put_away(one)
+
+
+@contextmanager
+def _sole(root: Path) -> Iterator[bool]:
+    """Hold the lock on submitting into this store; yields whether we have it."""
+    folder = root / submissions.FOLDER
+    alone = lease.acquire(folder, lambda _: lease.silence(folder) > _STALE)
+    try:
+        yield alone
+    finally:
+        if alone:
+            lease.release(folder)
+
+
+def _who(root: Path) -> str:
+    owner = lease.holder(root / submissions.FOLDER)
+    who = f"process {owner.pid} on {owner.host}" if owner else "another process"
+    return f"{who} is submitting just now; nothing was submitted here"
+
+
+def plan_name(names: Sequence[str]) -> str:
+    """A word for squeue's comment that holds none of its separators."""
+    several = f"{len(names)}-tables" if names else "jobs"
+    return re.sub(r"[^\w.-]", "-", names[0] if len(names) == 1 else several)

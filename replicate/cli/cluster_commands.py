@@ -1,0 +1,151 @@
+"""``logs``, ``why``, ``cancel`` and ``retry``: jobs one by one, most of them in Slurm's queue."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from pathlib import Path
+
+import click
+
+from replicate.cli import DONE, UNFINISHED
+from replicate.cli.workspace import Workspace, complete_table, table_id_option, with_workspace
+
+
+@click.command(name="logs")
+@click.argument("table_id", metavar="ID", shell_complete=complete_table)
+@click.argument("row")
+@click.argument("column")
+@click.option("-n", "--lines", type=click.IntRange(1), default=40, show_default=True, help="Last lines of each file.")
+@with_workspace
+def logs(workspace: Workspace, table_id: str, row: str, column: str, lines: int) -> int:
+    """Show the logs behind the number of table ID at ROW and COLUMN.
+
+    Of the jobs it rests on: those that failed or run, else the last one that ran. With --cluster also what Slurm
+    wrote. Every file is named, so that it can be opened.
+    """
+    from replicate.actions.jobs import states_behind
+
+    states = states_behind(workspace, table_id, row, column)
+    files = {key: states.logs(key) for key in states.views}
+    views = {
+        key: view
+        for key, view in states.views.items()
+        if view.state in ("failed", "lost", "running", "damaged") or (view.state == "absent" and files[key])
+    } or dict([(key, view) for key, view in states.views.items() if view.state == "done"][-1:])
+    if workspace.json:
+        entries = [
+            {
+                "key": key,
+                "state": view.state,
+                "why": view.why,
+                "logs": {workspace.shown(path): _tail(path, lines).splitlines() for path in files[key]},
+            }
+            for key, view in views.items()
+        ]
+        click.echo(json.dumps({"jobs": entries}, indent=1, ensure_ascii=False))
+        return DONE
+    for key, view in views.items():
+        click.echo(f"{key}  [{view.state}] {view.why}".rstrip())
+        for path in files[key]:
+            click.echo(f"--- {workspace.shown(path)}")
+            click.echo(_tail(path, lines))
+        if not files[key]:
+            click.echo("  it wrote nothing" if view.state == "done" else "  it has not written anything yet")
+    if not views:
+        click.echo("none of its jobs has run yet" if states.views else "no job makes this number: it has no logs")
+    return DONE
+
+
+def _tail(path: Path, lines: int) -> str:
+    # A log may be long, and hold anything.
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = "".join(deque(file, maxlen=lines))
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "�" for sign in text).rstrip(os.linesep)
+
+
+@click.command(name="why")
+@click.argument("job", metavar="JOB")
+@with_workspace
+def why(workspace: Workspace, job: str) -> int:
+    """Say why JOB (a key, or Slurm's number of it) waits, or how it ended: Slurm's reason and what it means."""
+    from replicate.actions.jobs import find_job
+    from replicate.backends.slurm.ending import meaning
+
+    states, key = find_job(workspace, job)
+    view, files = states.views[key], states.logs(key)
+    row = view.row
+    if workspace.json:
+        answer = {
+            "key": key,
+            "state": view.state,
+            "why": view.why,
+            "class": view.kind,
+            "job": row.id if row else None,
+            "slurm": {"state": row.state, "reason": row.reason, "node": row.node, "start": row.start} if row else None,
+            "meaning": meaning(row.reason) if row and row.reason else None,
+            "again": view.again,
+            "logs": [str(path) for path in files],
+        }
+        click.echo(json.dumps(answer, indent=1))
+        return DONE
+    click.echo(f"{key}  [{view.state}]")
+    if row is not None and row.reason not in ("", "None"):
+        click.echo(f"  Slurm says   {row.reason}\n  that is      {meaning(row.reason)}")
+    if view.state != "done":
+        click.echo(f"  so           {states.line(key)}".rstrip())
+    for upstream in states.graph.jobs[key].inputs.values():
+        other = states.views[upstream]
+        if other.state != "done":
+            click.echo(f"  waits for    {upstream}  [{other.state}] {other.why}".rstrip())
+    if view.state in ("failed", "lost", "blocked"):
+        click.echo(
+            f"  next         {'the next call submits it again' if view.again else 'retry, once the cause is gone'}"
+        )
+    for path in files:
+        click.echo(f"  log          {workspace.shown(path)}")
+    return DONE
+
+
+@click.command(name="cancel")
+@click.argument("keys", nargs=-1, metavar="[KEY]...")
+@table_id_option(required=False)
+@with_workspace
+def cancel(workspace: Workspace, keys: tuple[str, ...], table_id: str | None) -> int:
+    """Cancel the jobs KEY..., or all that are queued or running for a table (or for all tables and figures).
+
+    Running jobs write a checkpoint first. Results stay, and `table` submits again what is missing.
+    """
+    from replicate.actions.jobs import cancel_jobs
+
+    cancelled = cancel_jobs(workspace, keys, table_id)
+    if workspace.json:
+        click.echo(json.dumps({"cancelled": cancelled}, indent=1))
+        return DONE
+    for key, number in cancelled.items():
+        click.echo(f"cancelled {key} (job {number})")
+    if not cancelled:
+        click.echo("nothing of this is queued")
+    return DONE
+
+
+@click.command(name="retry")
+@click.argument("keys", nargs=-1, metavar="[KEY]...")
+@table_id_option(required=False)
+@click.option("--class", "kind", default=None, metavar="CLASS", help="Only failures of this class, such as OOM.")
+@with_workspace
+def retry(workspace: Workspace, keys: tuple[str, ...], table_id: str | None, kind: str | None) -> int:
+    """Submit the failed jobs KEY... again, or all failed ones of a table (or of all tables and figures).
+
+    Their restarts are counted anew. What a checkpoint holds is not computed again.
+    """
+    from replicate.actions.jobs import retry_jobs
+    from replicate.cli.progress import Terminal
+
+    again, report = retry_jobs(workspace, keys, table_id, kind, Terminal(workspace.json))
+    if workspace.json:
+        click.echo(json.dumps({"again": [*again], "submitted": dict(report.submitted)}, indent=1))
+    elif not again:
+        click.echo("nothing of this has failed" + (f" with class {kind}" if kind else ""))
+    return UNFINISHED if again else DONE
