@@ -13,12 +13,13 @@ from test_explain import MADE, MEASURED, RATIO, finish, plan_all
 from replicate.actions import run_missing
 from replicate.backends.backend import RunReport
 from replicate.plan.job import Job
+from replicate.specs.cell import CellRef
 from replicate.store.store import FAILURE, Store
 
 
 @pytest.fixture
 def job() -> Job:
-    return plan_all().cell("model_variants", "deit_b", "throughput").jobs[0]
+    return plan_all().cell(CellRef("model_variants", "deit_b", "throughput")).jobs[0]
 
 
 def redone(monkeypatch: pytest.MonkeyPatch, job: Job, summary: dict[str, Any]) -> None:
@@ -70,7 +71,7 @@ def test_json_says_how_it_was_compared(
 
 
 def test_a_job_that_is_done_is_said_to_be(replicate: Call, tmp_path: Path) -> None:
-    (job,) = plan_all().cell("datasets", "imagenet", "train").jobs
+    (job,) = plan_all().cell(CellRef("datasets", "imagenet", "train")).jobs
     fill(Store(tmp_path), job)
     done = replicate("run", job.key, "--results", str(tmp_path))
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{job.key}: done\n", "")
