@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,7 +29,7 @@ def command(workspace: Workspace, table_id: str | None, check: bool, markdown: b
     numbers which nothing here makes do not count.
     """
     from replicate.judge.finish import Finisher
-    from replicate.render import claims_page, terminal
+    from replicate.render import claims_page, json_file, terminal
 
     specs = workspace.specs()
     names = [table_id] if table_id else specs.ordered
@@ -42,7 +42,11 @@ def command(workspace: Workspace, table_id: str | None, check: bool, markdown: b
     tables = [finisher.finish(name) for name in names]
     claims = [claim for table in tables for claim in table.claims]
     if workspace.json:
-        entries = [_entry(table, claim) for table in tables for claim in table.claims]
+        entries = [
+            {"table": table.id, "seeds": len(table.seeds), **json_file.dump(claim)}
+            for table in tables
+            for claim in table.claims
+        ]
         scale = specs.scale
         facts = {"scale": scale.id, "banner": scale.banner, "comparable": scale.comparable, "claims": entries}
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
@@ -81,25 +85,3 @@ def _code(claims: list[Claim]) -> int:
     if "fails" in verdicts:
         return FAILED
     return UNFINISHED if verdicts & {"undecided", "not run"} else DONE
-
-
-def _entry(table: Table, claim: Claim) -> dict[str, Any]:
-    return {
-        "table": table.id,
-        "text": claim.text,
-        "see": claim.see,
-        "relation": claim.relation,
-        "verdict": claim.verdict,
-        "reversed": claim.reversed,
-        "reason": claim.reason,
-        "possible": claim.possible,
-        "margin": claim.margin,
-        "error": claim.error,
-        "paper_verdict": claim.paper_verdict,
-        "paper_margin": claim.paper_margin_shown,
-        "seeds": len(table.seeds),
-        "comparisons": [
-            {"left": one.left, "right": one.right, "margin": one.margin, "error": one.error, "verdict": one.verdict}
-            for one in claim.comparisons
-        ],
-    }

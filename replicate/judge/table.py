@@ -93,6 +93,11 @@ class Cell:
     def paper_shown(self) -> str:
         return self.paper.text if self.paper else ""
 
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's as it is shown, rounded."""
+        return Printed(self.difference_shown).number
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

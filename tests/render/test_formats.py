@@ -10,7 +10,8 @@ import io
 import json
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pytest
 from rich.console import Console
 
 from replicate.errors import NotAvailable, UnknownName, UserError
-from replicate.judge.table import Cell, Column, Row, Table
+from replicate.judge.table import Cell, Claim, Column, Comparison, Note, Row, SeedValue, Table
 from replicate.render import (
     csv_file,
     formats,
@@ -33,6 +34,7 @@ from replicate.render import (
 )
 from replicate.render.formats import FORMATS
 from replicate.render.layout import Variant
+from replicate.text import Printed
 
 from .samples import HOSTILE, HOSTILE_TEXT, MINI, NUMBERS, SAMPLES, STATES, TABLE3, at
 
@@ -211,7 +213,7 @@ def test_json_holds_exact_values_and_both_sides_of_a_claim() -> None:
     assert text.endswith("}\n")
     assert "⚗" in text
     document = json.loads(text)
-    assert (document["schema"], document["id"], document["number"]) == (1, "distillation_ablation", 3)
+    assert (document["schema"], document["id"], document["number"]) == (2, "distillation_ablation", 3)
     cell = next(c for c in document["cells"] if (c["row"], c["column"]) == ("hard", "ti_224"))
     assert (cell["value"], cell["exact"], cell["paper"], cell["difference"]) == (68.2, "341/5", 74.3, None)
     assert [(s["seed"], s["correct"], s["images"], s["exact"]) for s in cell["seeds"]] == [
@@ -221,7 +223,59 @@ def test_json_holds_exact_values_and_both_sides_of_a_claim() -> None:
     assert (document["claims"][1]["paper_verdict"], document["claims"][1]["verdict"]) == ("holds", "fails")
     whole = json.loads(json_file.render(TABLE3))["cells"]
     hard = next(c for c in whole if (c["row"], c["column"]) == ("hard", "b_224"))
-    assert (hard["difference"], hard["correct"], hard["images"]) == (-0.4, 41300, 50000)
+    assert (hard["difference"], hard["seeds"][0]["correct"], hard["seeds"][0]["images"]) == (-0.4, 41300, 50000)
+    teacher = next(c for c in whole if c["ref"] == "distillation_ablation/@/teacher")
+    assert (teacher["value"], teacher["exact"], teacher["row"], teacher["column"]) == (82.9, "829/10", "@", "teacher")
+
+
+@pytest.mark.parametrize(("printed", "number"), [("4.3*", 4.3), ("86M", 86e6), ("−0.3", -0.3), ("9/0.5", None)])
+def test_json_has_the_numbers_of_what_the_paper_prints(printed: str, number: float | None) -> None:
+    cell = replace(TABLE3.cell("hard", "b_224"), paper=Printed(printed))
+    document = json.loads(json_file.render(replace(TABLE3, cells={**TABLE3.cells, cell.ref: cell})))
+    written = next(c for c in document["cells"] if c["ref"] == str(cell.ref))
+    assert (written["paper"], written["paper_shown"]) == (number, printed)
+
+
+def test_json_dumps_every_field_of_the_model_and_docs_explain_each() -> None:
+    explained = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+    document = json.loads(json_file.render(MINI))
+    parts = {
+        Table: document,
+        Column: document["columns"][0],
+        Row: document["rows"][0],
+        Cell: document["cells"][2],
+        SeedValue: document["cells"][2]["seeds"][0],
+        Claim: document["claims"][0],
+        Comparison: document["claims"][0]["comparisons"][0],
+        Note: document["notes"][0],
+    }
+    for model, part in parts.items():
+        assert {field.name for field in fields(model)} <= set(part)
+        section = explained.partition(f"## `{model.__name__}`")[2].partition("\n## ")[0]
+        assert [name for name in part if f"`{name}`" not in section] == [], model.__name__
+
+
+@dataclass(frozen=True)
+class _Later:
+    """A model with what a later version may add."""
+
+    share: Fraction | None
+    newest: Column
+
+    @property
+    def twice(self) -> float:
+        return 2.0 * float(self.share or 0)
+
+
+def test_json_of_a_later_field_needs_no_change() -> None:
+    column = {"key": "k", "header": "h", "group": "", "text": False}
+    assert json_file.dump(_Later(Fraction(1, 3), Column("k", "h"))) == {
+        "share": pytest.approx(1 / 3),
+        "share_exact": "1/3",
+        "newest": column,
+        "twice": pytest.approx(2 / 3),
+    }
+    assert json_file.dump(_Later(None, Column("k", "h")))["share_exact"] is None
 
 
 class _Tags(HTMLParser):
