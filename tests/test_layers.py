@@ -16,7 +16,8 @@ import pytest
 from stage import ROOT, TABLE, Call, copied_tables, environment
 
 LAYERS = (
-    "specs", "plan", "store", "engine", "backends", "judge", "render", "figures", "site", "actions", "nightly", "cli"
+    "metrics", "specs", "plan", "store", "engine", "backends", "judge", "render", "figures", "site", "actions",
+    "nightly", "cli",
 )  # fmt: skip
 
 UPWARDS = {

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from replicate.plan.job import Job
     from replicate.store.store import Store
 
-HEADED = ("top1", "top5", "real", "disagreement")
-
 
 def _complete_place(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     import tomllib
@@ -141,13 +139,15 @@ def _in_words(cell: Cell) -> dict[str, Any]:
 
 
 def _reads(plan: Plan, table: Table, cell: Cell) -> str | None:
+    from replicate import metrics
+
     read = plan.cell(cell.ref).read
     if read is None:
         return None
     parts = [f"{read.metric} {read.field}" if read.field else read.metric]
     if read.run:
         parts.append(f"of the run {read.run}")
-    if read.metric in HEADED:
+    if metrics.find(read.metric).headed:
         parts.append(f"at its head {read.head}")
     if read.against:
         parts.append(f"against {read.against[0]} at its head {read.against[1]}")
@@ -157,10 +157,12 @@ def _reads(plan: Plan, table: Table, cell: Cell) -> str | None:
 def _error(plan: Plan, table: Table, cell: Cell) -> str | None:
     if cell.error is None:
         return None
+    from replicate import metrics
+
     planned = plan.cell(cell.ref)
     if cell.spread is not None:
         over = f"over {plural(len(cell.seeds), 'seed')}"
-    elif planned.read is not None and planned.read.metric in ("throughput", "ratio"):
+    elif planned.read is not None and metrics.find(planned.read.metric).timed:
         paired = "reference" in planned.jobs[0].payload["protocol"]
         over = "from the interval of its ratio to the reference network" if paired else "over the times of its runs"
     else:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from replicate.cli.workspace import Workspace
-from replicate.judge.values import TIMES
+from replicate.metrics.stated import TIMES
 from replicate.plan.graph import Graph
 from replicate.plan.job import Job, Kind
 from replicate.store.files import read_json

@@ -12,7 +12,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, mod
 
 from replicate.specs.cell import CellRef
 from replicate.specs.recipe import Positive, Strict
-from replicate.specs.table import CellSource, ColumnSpec, Metric, Name, RowSpec, TableHead, TableSpec, Written
+from replicate.specs.table import CellSource, ColumnSpec, MetricName, Name, RowSpec, TableHead, TableSpec, Written
 
 
 def _place(text: object) -> CellRef:
@@ -116,7 +116,7 @@ class LinePanel(Strict):
 class Lines(Strict):
     """Values over a number, in one or more panels."""
 
-    metric: Metric = "top1"
+    metric: MetricName = "top1"
     """Of the points that are no cells."""
     panels: tuple[LinePanel, ...] = Field(min_length=1, max_length=3)
 
@@ -173,7 +173,7 @@ class IdentityPanel(Strict):
     """All cells of these metrics, of all tables."""
 
     label: str
-    metrics: tuple[Metric, ...] = Field(min_length=1)
+    metrics: tuple[MetricName, ...] = Field(min_length=1)
     log: bool = False
     relative_to_rows: dict[str, str] = {}
     """By table, the row that its numbers are divided by (images/s)."""

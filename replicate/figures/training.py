@@ -138,7 +138,7 @@ def _end(source: Source, run: str) -> list[str]:
         if result is None:
             return []
         try:
-            hits.append(source.decisions.read(result).correct("class", "top1"))
+            hits.append(source.decisions.read(result).among("class", 1))
         except StoreFault as fault:
             source.store.forget(result.key)
             source.store.damage[result.key] = str(fault)

@@ -7,13 +7,14 @@ from dataclasses import replace
 from fractions import Fraction
 from math import hypot, sqrt
 
+from replicate import metrics
 from replicate.judge.statistics import Error, cell_verdict, error_from_samples, image_error, spread
 from replicate.judge.table import Cell, Origin, SeedValue, State
-from replicate.judge.values import CellValue
+from replicate.judge.values import NO_DIMENSION, CellValue
 from replicate.plan.cells import CellPlan
 from replicate.specs.cell import ResolvedSource
 from replicate.specs.scale import Scale
-from replicate.specs.table import ColumnSpec, Metric, RowSpec, TableHead
+from replicate.specs.table import ColumnSpec, RowSpec, TableHead
 from replicate.text import exact, half_up, signed
 
 DASH = "–"
@@ -25,15 +26,6 @@ No training moves it, only the versions of the libraries (DeiT-B on ImageNet: 81
 that flip, so of fewer images by the root of their share more. The paper's own crop is part of what is evaluated: with
 it the released DeiT-B at 384 reaches 82.9 and not the printed 83.1 (note of Table 5).
 """
-
-_ORIGINS: Mapping[Metric, Origin] = {
-    "architecture": "counted here",
-    "data": "counted here",
-    "recipe": "set in the recipe",
-    "throughput": "measured here",
-    "ratio": "measured here",
-}
-"""Of a value by its metric; all others are of a network, which was trained here or published."""
 
 
 def outline(planned: CellPlan) -> Cell:
@@ -92,7 +84,7 @@ def _of_seed(planned: CellPlan, index: int) -> tuple[str, ...]:
 
 def _origin(read: ResolvedSource, scale: Scale) -> Origin:
     networks = {read.run, *(read.against[:1] if read.against else ())}
-    return _ORIGINS.get(read.metric, network_origin(networks, scale))
+    return metrics.find(read.metric).origin or network_origin(networks, scale)
 
 
 def _error(found: CellValue, deviation: float | None, seeds: int, factor: float) -> float | None:
@@ -108,7 +100,7 @@ def _error(found: CellValue, deviation: float | None, seeds: int, factor: float)
 
 def _in_words(cell: Cell, text: str, scale: Scale) -> Cell:
     cell = replace(cell, shown=text)
-    if text == DASH:
+    if text == NO_DIMENSION:
         return replace(cell, verdict="not compared", reason="the network has no such dimension")
     if not scale.comparable:
         return replace(cell, verdict="not compared", reason=_another(scale))
@@ -122,7 +114,9 @@ def _compared(
     table: TableHead, column: ColumnSpec, cell: Cell, planned: CellPlan, found: CellValue, scale: Scale
 ) -> Cell:
     unsteady = "" if found.steady else "; unsteady: its interval is wider than ±2 %"
-    if planned.read is not None and planned.read.metric in ("throughput", "ratio"):
+    assert planned.read is not None
+    metric = metrics.find(planned.read.metric)
+    if metric.timed:
         # Images/s of two devices say nothing about each other; ratios between rows do, and claims compare those.
         reason = f"measured on another device than the paper's{unsteady}"
         return replace(cell, verdict="not compared", reason=reason)
@@ -133,8 +127,7 @@ def _compared(
         return replace(cell, verdict="not compared", reason="the paper gives no number here")
     paper = exact(printed)
     tolerance = table.tolerance.get(cell.column, table.tolerance["default"])
-    accuracy = planned.read is not None and planned.read.metric in ("top1", "top5", "real")
-    if cell.origin == "released weights" and accuracy and found.hits:
+    if cell.origin == "released weights" and metric.accuracy and found.hits:
         images = len(next(iter(found.hits.values())))
         tolerance = min(tolerance, round(EVALUATED_AGAIN * sqrt(OF_IMAGES / images), 2))
     error = _over_seeds(cell, scale.seed_sd * found.scale / 100 if found.hits else 0.0)

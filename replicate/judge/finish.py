@@ -8,6 +8,7 @@ from hashlib import sha256
 from string import ascii_lowercase
 from typing import Any
 
+from replicate import metrics
 from replicate.judge.cell import finished, outline, unfinished
 from replicate.judge.claims import judge
 from replicate.judge.statistics import SeedNoise
@@ -113,7 +114,7 @@ class Finisher:
         compared = {side for both in pairs(spec, claim) for side in both if isinstance(side, CellRef)}
         columns = {ref.column for ref in compared if not ref.is_reference}
         decimals = max((spec.table.places(_column(spec, name)) for name in columns), default=spec.table.decimals)
-        rates = any(c.read is not None and c.read.metric == "throughput" and c.ref in compared for c in planned)
+        rates = any(_is_rate(c) and c.ref in compared for c in planned)
         judged = judge(spec, claim, paper, values, noise, decimals, rates)
         if compared <= {c.ref for c in planned if c.read is not None}:
             return judged
@@ -122,7 +123,7 @@ class Finisher:
     def _rates(self, planned: list[CellPlan], values: Mapping[CellRef, CellValue]) -> Iterator[Note]:
         """What images/s are where networks are measured beside one other, and which of them are unsteady."""
         how = self.plan.specs.scale.measure
-        rates = [cell for cell in planned if cell.read is not None and cell.read.metric == "throughput"]
+        rates = [cell for cell in planned if _is_rate(cell)]
         if how.reference is None or not rates:
             return
         unit = f"{how.reference}-{how.reference_resolution}"
@@ -180,6 +181,10 @@ class Finisher:
             "results": {key: dict(result.files) if result else None for key, result in results.items()},
         }
         return sha256(canonical(body)).hexdigest()[:16]
+
+
+def _is_rate(cell: CellPlan) -> bool:
+    return cell.read is not None and metrics.find(cell.read.metric).rate
 
 
 def _lettered(notes: Sequence[Note]) -> tuple[Note, ...]:

@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replicate.judge.table import ClaimVerdict, Verdict
+from replicate.metrics.stated import Z
 from replicate.specs.scale import Scale
 from replicate.specs.table import Relation
-
-Z = 1.96
-"""Half-width of a 95 % interval in standard errors, where the standard deviation is known."""
 
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """97.5 % quantiles of Student's t for 1 to 10 degrees of freedom."""

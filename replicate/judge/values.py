@@ -6,41 +6,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import sqrt
-from typing import Any, NamedTuple
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from replicate import metrics
 from replicate.errors import StoreFault
-from replicate.judge.statistics import Z, spread
+from replicate.metrics import Decisions, Number, Reading, Stored
 from replicate.plan.cells import CellPlan, Plan
 from replicate.plan.job import Job
-from replicate.specs.table import Head, Metric
+from replicate.specs.cell import ResolvedSource
 from replicate.store.result import Result
 from replicate.store.store import Store
-from replicate.text import exact
 
 FILE = "decisions.npz"
-
-
-@dataclass(frozen=True, slots=True)
-class Decisions:
-    """``labels`` [N] and, by head, the ``top5`` classes [N, 5], best first (int16)."""
-
-    labels: NDArray[np.int16]
-    top5: Mapping[str, NDArray[np.int16]]
-
-    def choice(self, head: Head) -> NDArray[np.int16]:
-        """[N]: the class chosen at ``head``; the label itself for ``truth``."""
-        return self.labels if head == "truth" else self.top5[head][:, 0]
-
-    def correct(self, head: Head, metric: Metric) -> NDArray[np.bool_]:
-        """[N]: was the true class the first choice (``top1``), or among the first five (``top5``)?"""
-        if metric == "top1":
-            return np.asarray(self.choice(head) == self.labels)
-        return np.asarray((self.top5[head] == self.labels[:, None]).any(axis=1))
+NO_DIMENSION = "–"
+"""Printed where the network has no such dimension."""
 
 
 @dataclass(slots=True)
@@ -66,10 +49,6 @@ def _load(result: Result) -> Decisions:
         raise StoreFault(f"{result.key}/{FILE}: cannot be read ({error})") from error
 
 
-CORRECTED = "real_labels.npy"
-TIMES = "measure.json"
-
-
 @dataclass(frozen=True, slots=True)
 class CellValue:
     """The value of a cell by seed, in the unit of its table, and what its uncertainty can be worked out from.
@@ -93,12 +72,6 @@ class CellValue:
     """Of a throughput: its interval is narrow enough."""
 
 
-class _Statement(NamedTuple):
-    value: Fraction
-    error: float | None
-    steady: bool = True
-
-
 @dataclass(slots=True)
 class CellReader:
     """Reads cells of one plan from one store; every file is read once."""
@@ -106,183 +79,106 @@ class CellReader:
     plan: Plan
     store: Store
     _decisions: DecisionReader = field(default_factory=DecisionReader)
-    _corrected: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    _arrays: dict[tuple[str, str], NDArray[Any]] = field(default_factory=dict)
 
     def read(self, cell: CellPlan) -> CellValue | None:
         """None unless every job the cell reads has its result. A damaged one is noted in the store."""
         if cell.read is None:
             return None
-        if cell.read.metric == "recipe":
-            return self._ingredient(cell)
-        results = {key: self.store.result(key) for key in cell.keys}
-        if any(result is None for result in results.values()):
-            return None
-        found = {key: result for key, result in results.items() if result is not None}
+        results: dict[str, Stored] = {}
+        for key in cell.keys:
+            result = self.store.result(key)
+            if result is None:
+                return None
+            results[key] = _Stored(result, self._decisions, self._arrays)
         try:
-            if cell.read.metric in ("top1", "top5", "real", "disagreement"):
-                return self._counted(cell, found)
-            return self._stated(cell, found)
+            return self._value(cell, cell.read, results)
         except StoreFault as fault:
             key = str(fault).partition("/")[0]
             self.store.forget(key)
             self.store.damage[key] = str(fault)
             return None
 
-    def _counted(self, cell: CellPlan, results: Mapping[str, Result]) -> CellValue:
-        hits = {}
-        networks = {}
+    def _value(self, cell: CellPlan, read: ResolvedSource, results: Mapping[str, Stored]) -> CellValue:
+        metric = metrics.find(read.metric)
+        if not cell.jobs:
+            return CellValue({}, None, 1, {}, text=str(metric.read(self._reading(read, ()))))
+        hits: dict[int, NDArray[np.bool_]] = {}
+        numbers: dict[int, Number] = {}
+        networks: dict[int, tuple[str, ...]] = {}
         others = cell.others or cell.jobs
-        for index, (seed, job) in enumerate(zip(self.plan.seeds, cell.jobs, strict=True)):
+        for index, job in enumerate(cell.jobs):
             other = others[min(index, len(others) - 1)]
-            hits[seed] = self._hits(cell, results[job.key], results[other.key])
-            networks[seed] = _networks(job, other)
-        scale = 1 if cell.read and cell.read.metric == "disagreement" else 100
-        values = {seed: Fraction(scale * int(hit.sum()), len(hit)) for seed, hit in hits.items()}
-        labels = [job.key for job in cell.others] if cell.read and cell.read.metric == "real" else []
-        images = "+".join([cell.jobs[0].inputs["data"], *labels])
-        return CellValue(values, hits, scale, networks, images=images)
-
-    def _hits(self, cell: CellPlan, result: Result, other: Result) -> NDArray[np.bool_]:
-        assert cell.read is not None
-        decisions = self._decisions.read(result)
-        if cell.read.metric == "real":
-            labels = self._real(other)
-            answered = labels.any(axis=1)
-            return np.asarray(labels[answered, decisions.choice(cell.read.head)[answered]])
-        if cell.read.metric == "disagreement":
-            assert cell.read.against is not None
-            against = self._decisions.read(other)
-            return np.asarray(decisions.choice(cell.read.head) != against.choice(cell.read.against[1]))
-        return decisions.correct(cell.read.head, cell.read.metric)
-
-    def _real(self, result: Result) -> NDArray[np.bool_]:
-        if result.key not in self._corrected:
-            try:
-                self._corrected[result.key] = np.load(result.path(CORRECTED), allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise StoreFault(f"{result.key}/{CORRECTED}: cannot be read ({error})") from error
-        return self._corrected[result.key]
-
-    def _stated(self, cell: CellPlan, results: Mapping[str, Result]) -> CellValue:
-        """A number that the job itself states in its summary."""
-        assert cell.read is not None
-        found: dict[int, _Statement] = {}
-        for job in cell.jobs:
-            if cell.read.metric == "throughput":
-                stated: _Statement | None = _throughput(cell, results)
+            value = metric.read(self._reading(read, (results[job.key], results[other.key])))
+            if value is None or isinstance(value, str):
+                return CellValue({}, None, 1, {}, text=NO_DIMENSION if value is None else value)
+            if isinstance(value, Number):
+                seed = job.seed or 0
+                numbers[seed] = value
             else:
-                stated = _statement(cell.read.metric, cell.read.field, results[job.key].summary)
-            if stated is None:
-                return CellValue({}, None, 1, {}, text="–")
-            found[job.seed or 0] = stated
-        return CellValue(
-            {seed: stated.value for seed, stated in found.items()},
-            None,
-            1,
-            {job.seed or 0: _networks(job, job) for job in cell.jobs},
-            errors={seed: stated.error for seed, stated in found.items()},
-            steady=all(stated.steady for stated in found.values()),
-        )
+                seed = self.plan.seeds[index]
+                hits[seed] = value
+            networks[seed] = _networks(job, other)
+        if numbers:
+            return CellValue(
+                {seed: number.value for seed, number in numbers.items()},
+                None,
+                1,
+                networks,
+                errors={seed: number.error for seed, number in numbers.items()},
+                steady=all(number.steady for number in numbers.values()),
+            )
+        values = {seed: Fraction(metric.scale * int(hit.sum()), len(hit)) for seed, hit in hits.items()}
+        labels = [job.key for job in cell.others] if metric.second == "labels" else []
+        images = "+".join([cell.jobs[0].inputs["data"], *labels])
+        return CellValue(values, hits, metric.scale, networks, images=images)
 
-    def _ingredient(self, cell: CellPlan) -> CellValue:
-        assert cell.read is not None
-        assert cell.read.run is not None
-        recipe = self.plan.expander.recipe(cell.read.run).model_dump()
-        return CellValue({}, None, 1, {}, text=ingredient(str(cell.read.field), recipe))
+    def _reading(self, read: ResolvedSource, results: tuple[Stored, ...]) -> Reading:
+        other_head = read.against[1] if read.against else read.head
+        return Reading(read.head, str(read.field), other_head, results, lambda: self._recipe(read))
 
-
-def ingredient(name: str, recipe: Mapping[str, Any]) -> str:
-    """An ingredient of Table 9 as the paper would print it: ``0.0005 × batchsize/512``, ``9/0.5``, ``✗`` for none."""
-    if name == "lr":
-        scaled = "" if recipe["lr_batch"] == recipe["batch"] else f" × batchsize/{recipe['lr_batch']}"
-        return f"{recipe['lr']:g}{scaled}"
-    if name == "lr_decay":
-        return "cosine"
-    value = recipe[name]
-    if name == "auto_augment":
-        return _policy(value)
-    if name in ("repeats", "clip_norm"):
-        return "✓" if value > (name == "repeats") else "✗"
-    if name == "optimizer":
-        return {"adamw": "AdamW", "sgd": "SGD"}[value]
-    if isinstance(value, bool):
-        return "✓" if value else "✗"
-    if isinstance(value, tuple | list):
-        return "–".join(f"{item:g}" for item in value)
-    if isinstance(value, str):
-        return value or "✗"
-    if not value:
-        return "✗"
-    # A setting that can be a fraction shows it: 1.0, as the paper prints it.
-    return f"{value:.1f}" if isinstance(value, float) and value == int(value) else f"{value:g}"
+    def _recipe(self, read: ResolvedSource) -> Mapping[str, Any]:
+        assert read.run is not None
+        return self.plan.expander.recipe(read.run).model_dump()
 
 
-def _policy(value: str) -> str:
-    if not value:
-        return "✗"
-    parts = value.split("-")
-    if parts[0] != "rand":
-        return value
-    found = {part.rstrip("0123456789."): part.lstrip("abcdefghijklmnopqrstuvwxyz") for part in parts[1:]}
-    return f"{found.get('m', '?')}/{found.get('mstd', '0')}"
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The files of a result, as metrics read them."""
+
+    result: Result
+    read: DecisionReader
+    arrays: dict[tuple[str, str], NDArray[Any]]
+
+    @property
+    def key(self) -> str:
+        return self.result.key
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        return self.result.summary
+
+    def decisions(self) -> Decisions:
+        return self.read.read(self.result)
+
+    def array(self, file: str) -> NDArray[Any]:
+        known = self.arrays.get((self.key, file))
+        if known is None:
+            try:
+                known = self.arrays[self.key, file] = np.load(self.result.path(file), allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise StoreFault(f"{self.key}/{file}: cannot be read ({error})") from error
+        return known
+
+    def document(self, file: str) -> Any:
+        if file not in self.result.files:
+            return None
+        try:
+            return json.loads(self.result.path(file).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoreFault(f"{self.key}/{file}: cannot be read ({error})") from error
 
 
 def _networks(job: Job, other: Job) -> tuple[str, ...]:
-    keys = [found.inputs["network"] for found in (job, other) if "network" in found.inputs]
+    keys = [one.inputs["network"] for one in (job, other) if "network" in one.inputs]
     return tuple(dict.fromkeys(keys))
-
-
-def _throughput(cell: CellPlan, results: Mapping[str, Result]) -> _Statement:
-    """Images a second. Of a paired measurement the ratio to the network beside it times that network's own rate.
-
-    The rates of two processes on a busy machine say little about each other, their ratios to a third network do.
-    That network itself is the unit: 1, without an error.
-    """
-    own = results[cell.jobs[0].key]
-    ratio = own.summary["ratio"]
-    if ratio is None:
-        rate = float(own.summary["images_per_second"])
-        share = _scatter(own)
-        return _Statement(exact(rate), None if share is None else rate * share)
-    unit = results[cell.others[0].key]
-    rate, steady = float(unit.summary["images_per_second"]), bool(ratio["steady"])
-    if own.key == unit.key:
-        return _Statement(exact(rate), 0.0, steady)
-    error = (ratio["high"] - ratio["low"]) / 2 / Z
-    return _Statement(exact(float(ratio["median"])) * exact(rate), error * rate, steady)
-
-
-def _scatter(result: Result) -> float | None:
-    """Standard error of the mean time of a run, as a share of it; None where the times are not stored."""
-    if TIMES not in result.files:
-        return None
-    try:
-        found = json.loads(result.path(TIMES).read_text(encoding="utf-8"))
-        times = [float(window["wall"]) for window in found["windows"]["network"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreFault(f"{result.key}/{TIMES}: cannot be read ({error})") from error
-    scatter = spread(times)
-    return None if scatter is None else scatter / sqrt(len(times)) / (sum(times) / len(times))
-
-
-def _statement(metric: str, name: str | None, summary: Mapping[str, Any]) -> _Statement | None:
-    """What a job's summary says; None where its network has no such dimension."""
-    key = str(name)
-    if metric == "ratio":
-        ratio = summary["ratio"]
-        return _Statement(exact(float(ratio["median"])), (ratio["high"] - ratio["low"]) / 2 / Z, bool(ratio["steady"]))
-    if metric == "similarity":
-        return _similarity(key, summary)
-    value = summary.get(key, summary.get("architecture", {}).get(key))
-    return None if value is None else _Statement(exact(float(value)), 0.0)
-
-
-def _similarity(key: str, summary: Mapping[str, Any]) -> _Statement | None:
-    """At the input the tokens are learned vectors, the same for every image: no error over images."""
-    errors = summary.get("errors", {})
-    if not key.isdigit():
-        return _Statement(exact(float(summary[key])), 0.0 if key.startswith("input") else errors.get(key))
-    layer = int(key) - 1
-    if layer >= len(summary["layers"]):
-        return None
-    return _Statement(exact(float(summary["layers"][layer])), errors["layers"][layer] if errors else None)

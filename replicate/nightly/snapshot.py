@@ -7,17 +7,15 @@ from fractions import Fraction
 from hashlib import sha256
 from typing import Any
 
+from replicate import metrics
 from replicate.judge.table import Cell, Table
 from replicate.nightly.history import digest_of
 from replicate.plan.cells import CellPlan, Plan
 from replicate.plan.graph import Graph
-from replicate.specs.cell import ACCURACIES
 from replicate.store.files import canonical
 from replicate.store.store import Store
 
 SCHEMA = 1
-STEADY_SHARE = 0.05
-"""A throughput moves beyond tolerance when it changes by more than this share of itself."""
 
 
 def snapshot(
@@ -115,9 +113,8 @@ def _allowed(value: Fraction | None, planned: CellPlan | None, tolerance: float)
     """By how much the number may move, in its table's unit: its tolerance, or nothing where it is an exact fact."""
     if planned is None or planned.read is None or value is None:
         return 0.0
-    if planned.read.metric in ACCURACIES:
-        return float(tolerance)
-    return STEADY_SHARE * abs(float(value)) if planned.read.metric in ("throughput", "ratio") else 0.0
+    allowed = metrics.find(planned.read.metric).may_move
+    return float(tolerance) if allowed == "tolerance" else allowed * abs(float(value))
 
 
 def _job(

@@ -6,7 +6,9 @@ import gc
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import assert_never
 
+from replicate import metrics
 from replicate.errors import UserError
 from replicate.plan.expand import TEACHER_SEED, Expander
 from replicate.plan.graph import Graph
@@ -121,29 +123,52 @@ def _cell(plan: Plan, ref: CellRef, read: ResolvedSource | None, paper: Printed 
 
 def _jobs(expander: Expander, read: ResolvedSource, seeds: Sequence[int]) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
     """The jobs of a reading: ``(jobs, others)`` as CellPlan says."""
-    if read.metric == "recipe":
+    metric = metrics.find(read.metric)
+    if metric.of_recipe:
         return (), ()
-    if read.metric == "data":
-        assert read.on is not None
-        return (expander.data(read.on),), ()
+    if metric.second == "network":
+        return _both(expander, read, metric.job, seeds)
+    on = None if metric.second == "labels" else read.on
+    jobs = tuple(_job(expander, metric.job, read.run, seed, on) for seed in (seeds if metric.trained else (0,)))
+    match metric.second:
+        case "none":
+            return jobs, ()
+        case "labels":
+            assert read.on is not None
+            return jobs, (expander.data(read.on),)
+        case "reference":
+            return jobs, _reference(expander, jobs[0])
+        case _:
+            assert_never(metric.second)
+
+
+def _job(expander: Expander, kind: str, run: str | None, seed: int, on: str | None) -> Job:
+    if kind == "data":
+        assert on is not None
+        return expander.data(on)
+    assert run is not None
+    if kind == "measure":
+        return expander.measure(run)
+    if kind == "probe":
+        return expander.probe(run, seed)
+    if kind == "predict":
+        return expander.predict(run, seed, on)
+    raise ValueError(f"no kind of job is called '{kind}'")
+
+
+def _both(
+    expander: Expander, read: ResolvedSource, kind: str, seeds: Sequence[int]
+) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
+    """The jobs of a network and of the one that it is compared with."""
     assert read.run is not None
-    if read.metric in ("throughput", "ratio", "architecture"):
-        job = expander.measure(read.run)
-        return (job,), _reference(expander, job) if read.metric == "throughput" else ()
-    if read.metric == "similarity":
-        return tuple(expander.probe(read.run, seed) for seed in seeds), ()
-    if read.metric == "real":
-        assert read.on is not None
-        return tuple(expander.predict(read.run, seed) for seed in seeds), (expander.data(read.on),)
-    if read.against is None:
-        return tuple(expander.predict(read.run, seed, read.on) for seed in seeds), ()
+    assert read.against is not None
     one, other = read.run, read.against[0]
     runs = expander.specs.runs.runs
     # A student of any seed is compared with the teacher it learned from, which has one.
     taught, teaches = runs[one].teacher == other, runs[other].teacher == one
     return (
-        tuple(expander.predict(one, TEACHER_SEED if teaches else seed, read.on) for seed in seeds),
-        tuple(expander.predict(other, TEACHER_SEED if taught else seed, read.on) for seed in seeds),
+        tuple(_job(expander, kind, one, TEACHER_SEED if teaches else seed, read.on) for seed in seeds),
+        tuple(_job(expander, kind, other, TEACHER_SEED if taught else seed, read.on) for seed in seeds),
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from replicate.specs.recipe import Recipe
+from replicate import metrics
+from replicate.metrics.metric import Head
 from replicate.specs.run import RunsFile, RunSpec
 from replicate.specs.table import (
     CellSource,
     ClaimSpec,
     ColumnSpec,
-    Head,
-    Metric,
+    MetricName,
     ReferenceSpec,
     Relation,
     RowSpec,
@@ -121,23 +121,13 @@ def is_number(side: str) -> bool:
 
 
 TOKEN_HEADS: tuple[Head, ...] = ("class", "distillation", "softmax-sum", "logit-mean")
-ACCURACIES: tuple[Metric, ...] = ("top1", "top5", "real", "disagreement", "similarity")
-"""Metrics of a trained network; the others need no training."""
-
-FIELDS: dict[Metric, tuple[str, ...]] = {
-    "architecture": ("parameters", "embed_dim", "heads", "layers", "size"),
-    "similarity": ("input", "input_with_position", "last"),
-    "data": ("train", "test", "classes"),
-    "recipe": (*sorted(Recipe.model_fields), "lr_decay"),
-}
-"""Values of ``field`` by metric; a similarity can also name a layer, counted from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSource:
     """Everything that says what one number is. ``against`` is the other network of a disagreement."""
 
-    metric: Metric
+    metric: MetricName
     run: str | None
     head: Head
     on: str | None = None
@@ -156,16 +146,17 @@ def resolve_source(
         return None
     field = row.field or under.field or table.field
     on = row.on or under.on or table.on
-    if metric == "disagreement":
+    facts = metrics.find(metric)
+    if facts.second == "network":
         if column is None or row.run is None or column.run is None:
             return None
         return ResolvedSource(metric, row.run, row.head or "class", on, field, (column.run, column.head or "class"))
     run = (row.runs.get(column.key) if isinstance(row, RowSpec) and column else None) or (
         _run(row.run, column.run if column else None) or table.run
     )
-    if isinstance(row, RowSpec) and row.not_run and metric in ACCURACIES:
+    if isinstance(row, RowSpec) and row.not_run and facts.trained:
         return None
-    if run is None and metric != "data":
+    if run is None and not facts.of_data:
         return None
     return ResolvedSource(metric, run, row.head or under.head or table.head or "class", on, field)
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
 
+from replicate import metrics
 from replicate.errors import Fault, suggestion
 from replicate.specs.cell import (
-    ACCURACIES,
-    FIELDS,
     REFERENCE,
     CellRef,
     ResolvedSource,
@@ -24,11 +23,10 @@ from replicate.specs.cell import (
 from replicate.specs.recipe import Recipe
 from replicate.specs.run import RunsFile, RunSpec
 from replicate.specs.scale import Scale
-from replicate.specs.table import ClaimSpec, Metric, TableSpec
+from replicate.specs.table import ClaimSpec, TableSpec
 from replicate.specs.training_check import check_trainings
 from replicate.text import Printed
 
-COUNTED: tuple[Metric, ...] = ("top1", "top5", "real", "disagreement", "throughput", "ratio")
 MARKED = re.compile(r"\d+(\.\d+)?\s*[^\d\s.,]")
 """What the paper prints for a number that nothing can be compared with; a plain one in quotes is a slip."""
 
@@ -205,7 +203,7 @@ def _cells(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> I
         for column in spec.table.columns:
             printed = row.paper.get(column.key)
             metric = row.metric or column.metric or spec.table.metric
-            if isinstance(printed, str) and metric in COUNTED and not MARKED.match(printed):
+            if isinstance(printed, str) and metric and metrics.find(metric).plain and not MARKED.match(printed):
                 fault = f"should be a number, or one with a mark such as '4.3*', got {printed!r}"
                 yield Fault(f"{file}: rows[{index}].paper.{column.key}", fault)
             read = None if column.text else resolve_source(spec.table, row, column)
@@ -222,6 +220,7 @@ def _cells(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> I
 
 def check_source(where: str, what: str, read: ResolvedSource, runs: RunsFile, scale: Scale | None) -> Iterator[Fault]:
     """Faults of one reading: its run, head, field and data set."""
+    metric = metrics.find(read.metric)
     for name, head in ((read.run, read.head), read.against or (None, read.head)):
         if name is None:
             continue
@@ -234,19 +233,18 @@ def check_source(where: str, what: str, read: ResolvedSource, runs: RunsFile, sc
                 f"{what}: the network of run '{name}' has no head '{head}'",
                 (f"heads: {', '.join(known)}", "only runs with a distillation token have the other heads"),
             )
-        elif read.metric in ACCURACIES:
+        elif metric.trained:
             yield from _trainable(f"{where}.run", name, runs)
-            if read.metric == "similarity" and len(heads_of(runs.runs[name], runs)) == 1:
-                yield Fault(f"{where}.run", f"{what}: the network of run '{name}' has one token, got 'similarity'")
-        elif read.metric == "recipe" and runs.runs[name].recipe is None:
+            if metric.two_tokens and len(heads_of(runs.runs[name], runs)) == 1:
+                yield Fault(f"{where}.run", f"{what}: the network of run '{name}' has one token, got '{metric.name}'")
+        elif metric.of_recipe and runs.runs[name].recipe is None:
             yield Fault(f"{where}.run", f"{what}: the run '{name}' has no recipe to be read")
-    fields = FIELDS.get(read.metric, ())
-    layer = read.metric == "similarity" and (read.field or "").isdigit()
-    if fields and not layer and read.field not in fields:
-        fault = f"{what}: the metric '{read.metric}' needs a field" + (f", got '{read.field}'" if read.field else "")
+    fields = (*sorted(Recipe.model_fields), *metric.fields) if metric.of_recipe else metric.fields
+    if not metric.takes(read.field) and read.field not in fields:
+        fault = f"{what}: the metric '{metric.name}' needs a field" + (f", got '{read.field}'" if read.field else "")
         yield Fault(f"{where}.field", fault, tuple(suggestion(read.field or "", fields, plural="fields")))
-    if read.metric in ("real", "data") and read.on is None:
-        yield Fault(f"{where}.on", f"{what}: the metric '{read.metric}' needs the data set it is about")
+    if metric.on and read.on is None:
+        yield Fault(f"{where}.on", f"{what}: the metric '{metric.name}' needs the data set it is about")
     if read.on is not None and scale is not None:
         fault = f"{what}: the scale '{scale.id}' does not bind the data set '{read.on}'"
         yield from _unknown(f"{where}.on", "data sets", read.on, scale.data, fault)
@@ -277,7 +275,7 @@ def _ratios(where: str, spec: TableSpec, claim: ClaimSpec) -> Iterator[Fault]:
         CellRef(table, row.key, column.key)
         for row in spec.rows
         for column in spec.table.columns
-        if (row.metric or column.metric or spec.table.metric) == "throughput"
+        if (metric := row.metric or column.metric or spec.table.metric) and metrics.find(metric).rate
     }
     kind, both = relation(claim)[0], pairs(spec, claim)
     if kind == "times" or (kind == "above" and any(ref in rates for one in both for ref in one)):

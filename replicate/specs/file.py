@@ -69,6 +69,9 @@ def _fault(path: Path, model: type[BaseModel], error: dict[str, Any]) -> Fault:
         return Fault(where, f"unknown key '{loc[-1]}'", tuple(suggestion(str(loc[-1]), known, plural="keys")))
     if kind == "missing":
         return Fault(where, "this key is required")
+    if kind == "unknown_name":
+        near = suggestion(str(got), error["ctx"]["known"], plural=error["ctx"]["plural"])
+        return Fault(where, f"{error['msg']} '{got}'", tuple(near))
     message = str(error["msg"]).removeprefix("Input ").removeprefix("Value error, ")
     if kind == "tuple_type":
         message = "should be a list"

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from replicate import metrics
+from replicate.metrics.metric import Head
 from replicate.specs.recipe import NonNegative, Strict
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Written = float | str
 """A number of the paper; or the text of it where the digits are not all there is: see `replicate.text.Printed`."""
 
-Head = Literal["class", "distillation", "softmax-sum", "logit-mean", "truth"]
-"""``truth`` is no head: the label itself, for disagreement with the ground truth (Table 4)."""
 
-Metric = Literal[
-    "top1",
-    "top5",
-    "real",
-    "disagreement",
-    "throughput",
-    "ratio",
-    "architecture",
-    "similarity",
-    "data",
-    "recipe",
-]
-"""What a cell reads.
+def _known_metric(name: str) -> str:
+    if name not in metrics.names():
+        raise PydanticCustomError("unknown_name", "there is no metric", {"plural": "metrics", "known": metrics.names()})
+    return name
 
-- ``top1``, ``top5`` [%]: share of test images whose label is the first choice, or among the first five.
-- ``real`` [%]: share whose first choice is among the corrected labels of the data set ``on`` (ReaL).
-- ``disagreement`` [share]: of test images for which the networks of row and column choose differently.
-- ``throughput`` [images/s]; ``ratio``: the same relative to the scale's reference network.
-- ``architecture``: the fact ``field`` of the built model (``parameters``, ``embed_dim``, ``heads``, ``layers``).
-- ``similarity``: cosine of the two tokens of a network at ``field`` (``input``, ``last``, or after block ``1``, ...).
-- ``data``: the fact ``field`` of the data set ``on`` (``train``, ``test``, ``classes``).
-- ``recipe``: the ingredient ``field`` of the recipe that really runs, as text.
-"""
+
+MetricName = Annotated[str, AfterValidator(_known_metric)]
+"""What a cell reads: `replicate.metrics` has an entry for each."""
 
 
 class CellSource(Strict):
@@ -49,7 +35,7 @@ class CellSource(Strict):
 
     run: str | None = None
     head: Head | None = None
-    metric: Metric | None = None
+    metric: MetricName | None = None
     on: str | None = None
     field: str | None = None
 
@@ -103,6 +89,16 @@ class TableHead(CellSource):
     """Largest difference from the paper that counts as replicated: ``default``, or by column key."""
     tolerance_reason: str
     columns: tuple[ColumnSpec, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_metric_is_printed(cls, raw: Any) -> Any:
+        """Unit and digits of the table's metric, where the table says none."""
+        metric = raw.get("metric") if isinstance(raw, dict) else None
+        if metric not in metrics.names():
+            return raw
+        facts = metrics.find(metric)
+        return {"unit": facts.unit, "decimals": facts.digits} | raw
 
     def places(self, column: ColumnSpec) -> int:
         """The digits after the point of the numbers in ``column``."""

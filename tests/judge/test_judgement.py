@@ -30,7 +30,8 @@ from replicate.judge.statistics import (
     student,
 )
 from replicate.judge.table import Claim
-from replicate.judge.values import CellValue, Decisions
+from replicate.judge.values import CellValue
+from replicate.metrics import Decisions
 from replicate.specs.cell import CellRef
 from replicate.specs.load import load
 from replicate.specs.table import TableSpec
@@ -377,4 +378,4 @@ def test_laws_of_disagreement(three: tuple[np.ndarray, np.ndarray, np.ndarray]) 
     assert disagreement("truth", "class") <= disagreement("truth", "distillation") + disagreement(
         "distillation", "class"
     )
-    assert disagreement("truth", "class") == len(labels) - decisions.correct("class", "top1").sum()
+    assert disagreement("truth", "class") == len(labels) - decisions.among("class", 1).sum()
