@@ -70,7 +70,7 @@ import multiprocessing, sys, time
 from pathlib import Path
 from replicate.engine.run import KINDS
 from replicate.engine.train import Stopped
-from replicate.launch import worker
+from replicate.backends import worker
 from replicate.plan.job import Job
 
 def train(payload, inputs, folder, report, stop):

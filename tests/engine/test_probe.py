@@ -124,8 +124,8 @@ def test_means_and_errors_are_over_the_first_images(data: Any, tmp_path: Any) ->
 
     folder = stored(tmp_path, change)
     result = run(tmp_path, folder, data, images=270)
-    network = probe.upstream.network(folder, 16, 10)
-    test = probe.upstream.data_set({"data": data}).test
+    network = probe.input_results.network(folder, 16, 10)
+    test = probe.input_results.data_set({"data": data}).test
     images = torch.cat([batch for batch, _ in probe.evaluation_batches(test, 16, probe.PAPER, 100)])[:270]
     with torch.no_grad():
         tokens = network.forward_features(images)[:, :2]

@@ -59,7 +59,7 @@ def test_another_process_writes_the_same_bytes(drawn: dict[str, Figure], tmp_pat
     (tmp_path / "figure.pickle").write_bytes(pickle.dumps(drawn["speed"]))
     code = (
         "import hashlib, pickle, pathlib\n"
-        "from replicate.render import figure\n"
+        "from replicate.figures import draw as figure\n"
         "one = pickle.loads(pathlib.Path('figure.pickle').read_bytes())\n"
         "for kind in figure.FORMATS: print(hashlib.sha256(figure.render(one, kind)).hexdigest())\n"
     )
