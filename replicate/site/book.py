@@ -16,7 +16,7 @@ from replicate.plan.job import Job, Kind
 from replicate.render.html_page import ClaimLine, claim_lines
 from replicate.site import curve
 from replicate.site.addresses import Addresses, command, file_names
-from replicate.site.sources import Sources, read_sources
+from replicate.site.recipe import Sources, read_sources
 from replicate.specs.cell import CellRef
 from replicate.store.result import Result
 from replicate.store.store import State, Store
@@ -49,6 +49,20 @@ class JobFacts:
     @property
     def shown(self) -> str:
         return STATES[self.state]
+
+    @property
+    def wall(self) -> float | None:
+        """Seconds that it took; None without a result, as the other costs."""
+        return self.result.cost["wall_seconds"] if self.result else None
+
+    @property
+    def cpu(self) -> float | None:
+        return self.result.cost["cpu_seconds"] if self.result else None
+
+    @property
+    def peak(self) -> float | None:
+        """Megabytes of memory."""
+        return self.result.cost["peak_mb"] if self.result else None
 
     def curve(self) -> tuple[curve.Line, ...]:
         """The epochs of a training; empty where the job left none."""
@@ -94,6 +108,10 @@ class Book:
     def comparable(self) -> bool:
         """Whether the numbers may be compared with the paper's."""
         return self.plan.specs.scale.comparable
+
+    @property
+    def results(self) -> list[Result]:
+        return [facts.result for facts in self.jobs.values() if facts.result is not None]
 
     def table(self, table_id: str) -> Table:
         return self._by_id[table_id]

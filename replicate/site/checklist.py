@@ -1,11 +1,11 @@
-"""The reproducibility checklist of the site, filled in from what is stored."""
+"""The reproducibility checklist of the site, answered from what is stored."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from replicate.render import wording
 from replicate.render.overview import claims_said
@@ -15,13 +15,15 @@ from replicate.store.result import Result
 from replicate.text import megabytes, plural, seconds, value
 
 Answer = Literal["yes", "partly", "no", "not recorded"]
+Facts = Iterable[str]
+Listed = Iterable[tuple[str, str]]
 
 NEURIPS, COMPLETENESS = "NeurIPS", "ML Code Completeness"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """``facts`` are sentences, ``listed`` names with what is said of each: values nobody published, failed jobs."""
+    """``facts`` are sentences; ``listed`` are names, each with a text: values nobody published, failed jobs."""
 
     group: str
     question: str
@@ -31,8 +33,80 @@ class Item:
     listed: tuple[tuple[str, str], ...] = ()
 
 
-def splits(book: Book, results: list[Result]) -> Item:
-    """What the test images had a say in."""
+Ask = Callable[[Book], tuple[Answer, Facts, Listed]]
+_ITEMS: list[tuple[str, str, str, Ask]] = []
+
+
+def _asks(group: str, question: str, asked_by: str = NEURIPS) -> Callable[[Ask], Ask]:
+    """Add an item to the checklist; the page has them in the order of this file."""
+
+    def add(answer: Ask) -> Ask:
+        _ITEMS.append((group, question, asked_by, answer))
+        return answer
+
+    return add
+
+
+def checklist(book: Book) -> list[Item]:
+    """Answer every item."""
+    items = []
+    for group, question, asked_by, ask in _ITEMS:
+        answer, facts, listed = ask(book)
+        items.append(Item(group, question, asked_by, answer, tuple(facts), tuple(listed)))
+    return items
+
+
+@_asks("Code", "Is there a command for every result?", COMPLETENESS)
+def _commands(book: Book) -> tuple[Answer, Facts, Listed]:
+    does = "trains and evaluates what is missing"
+    if book.jobs_of("weights"):
+        does = "evaluates what is missing, and trains what no published weights stand for unless --no-train is added"
+    facts = [f"each command {does}; every job has its own on the page of its run"]
+    return "yes", facts, [(table.id, book.command("table", "--id", table.id)) for table in book.tables]
+
+
+@_asks("Code", "From which state of the code?")
+def _code(book: Book) -> tuple[Answer, Facts, Listed]:
+    made = _made(book)
+    commits = Counter(one.commit for one in made)
+    facts = [f"{plural(number, 'job')}: commit {commit[:12]}" for commit, number in sorted(commits.items())]
+    if dirty := sum(one.dirty is True for one in made):
+        facts.append(f"{plural(dirty, 'job')} of them ran with changes that were not committed")
+    if unknown := sum(one.dirty is None for one in made):
+        facts.append(f"of {plural(unknown, 'job')} the state of the code is not known (no git there)")
+    return "partly" if dirty or unknown else _recorded(book), facts, ()
+
+
+@_asks("Code", "Which software, in which versions?", COMPLETENESS)
+def _versions(book: Book) -> tuple[Answer, Facts, Listed]:
+    sets = Counter(
+        f"Python {one.python}, "
+        + ", ".join(f"{name} {version}" for name, version in sorted(one.packages.items()) if version)
+        for one in _made(book)
+    )
+    facts = [f"{plural(number, 'job')}: {versions}" for versions, number in sorted(sets.items())]
+    if len(sets) > 1:
+        facts.append("the results are not all of one environment")
+    facts.append("requirements.txt pins every package with its hash")
+    return "partly" if len(sets) > 1 else _recorded(book), facts, ()
+
+
+@_asks("Data", "Which data, and can it be told from another copy?")
+def _data(book: Book) -> tuple[Answer, Facts, Listed]:
+    jobs = book.jobs_of("data")
+    made = sum(facts.result is not None for facts in jobs)
+    listed = [(facts.job.key, _stated(facts.result)) for facts in jobs]
+    answer: Answer = "yes" if made == len(jobs) else "partly" if made else "not recorded"
+    return answer, ["sizes as found, and a fingerprint of the files"], listed
+
+
+def _stated(result: Result | None) -> str:
+    facts = result.summary.items() if result else ()
+    return ", ".join(f"{name} {value(given)}" for name, given in facts) or "not made yet"
+
+
+@_asks("Data", "Are the test images kept out of every choice?")
+def _splits(book: Book) -> tuple[Answer, Facts, Listed]:
     facts = []
     if book.jobs_of("train"):
         facts += [
@@ -46,56 +120,100 @@ def splits(book: Book, results: list[Result]) -> Item:
         "the recipe is an input: on which images its authors chose it is not recorded, and the paper's accuracies "
         "are themselves of ImageNet's validation images (deit#62)"
     )
-    return Item("Data", "Are the test images kept out of every choice?", NEURIPS, "partly", tuple(facts))
+    return "partly", facts, ()
 
 
-def seeds(book: Book, results: list[Result]) -> Item:
-    """Which seeds there are, of what."""
-    used, trained, published = book.plan.seeds, book.jobs_of("train"), book.jobs_of("weights")
+@_asks("Hyper-parameters", "Is every hyper-parameter given, with its source?")
+def _parameters(book: Book) -> tuple[Answer, Facts, Listed]:
+    """The values that something here was trained or evaluated with."""
+    own: dict[tuple[str, str, str], bool] = {}
+    unknown: dict[str, str] = {}
+    for name in book.runs:
+        for block in blocks(book.plan, book.sources, name):
+            for row in block.rows if block.used else ():
+                own[block.place, row.name, row.paper] = bool(row.source)
+                if row.unknown:
+                    unknown.setdefault(f"{block.title}: {row.name} = {row.paper}", row.source)
+    total, sourced = len(own), sum(own.values())
+    runs = set(book.runs) - book.plan.specs.scale.released.keys()
+    facts = [
+        f"{plural(total, 'value')} in the recipes of {plural(len(runs), 'run')}, all of them given",
+        f"{sourced:,} have a source of their own; {total - sourced:,} only that at the head of their block",
+        f"{plural(len(unknown), 'value')} nobody published: marked unknown, and chosen here"
+        if unknown
+        else "none is marked unknown",
+    ]
+    if published := book.jobs_of("weights"):
+        facts.append(f"{_networks(published)}: nothing here was trained with their recipes, which are not counted")
+    return "partly" if unknown or sourced < total else "yes", facts, unknown.items()
+
+
+@_asks("Statistics", "How many runs is a number made of, with which seeds?")
+def _seeds(book: Book) -> tuple[Answer, Facts, Listed]:
+    seeds, trained, published = book.plan.seeds, book.jobs_of("train"), book.jobs_of("weights")
     facts = []
     if trained:
         facts += [
-            f"{plural(len(used), 'seed')}: {', '.join(map(str, used))}",
-            f"n = {len(used)} for every number that depends on a seed",
+            f"{plural(len(seeds), 'seed')}: {', '.join(map(str, seeds))}",
+            f"n = {len(seeds)} for every number that depends on a seed",
         ]
     teachers = {facts.job.inputs["teacher"] for facts in trained if "teacher" in facts.job.inputs}
     if any(book.jobs[key].job.kind == "train" for key in teachers):
         facts.append("students of every seed learn from the teacher of seed 0, so their spread is their own")
     if published:
         facts.append(f"{_networks(published)}: one training each, and its seed is not known here")
-    answer: Answer = "yes" if len(used) > 1 else "partly"
-    return Item("Statistics", "How many runs is a number made of, with which seeds?", NEURIPS, answer, tuple(facts))
+    return "yes" if len(seeds) > 1 else "partly", facts, ()
 
 
-def parameters(book: Book, results: list[Result]) -> Item:
-    """The values that something here was trained or evaluated with."""
-    own: dict[tuple[str, str, str], bool] = {}
-    listed: dict[str, str] = {}
-    for name in book.runs:
-        for block in blocks(book.plan, book.sources, name):
-            for row in block.rows if block.used else ():
-                own[block.place, row.name, row.paper] = bool(row.source)
-                if row.unknown:
-                    listed.setdefault(f"{block.title}: {row.name} = {row.paper}", row.source)
-    total, sourced = len(own), sum(own.values())
-    published = book.jobs_of("weights")
-    runs = set(book.runs) - book.plan.specs.scale.released.keys()
+@_asks("Statistics", "Are there error bars, and how are they computed?")
+def _errors(book: Book) -> tuple[Answer, Facts, Listed]:
+    scale = book.plan.specs.scale
+    several = len(book.plan.seeds) > 1
     facts = [
-        f"{plural(total, 'value')} in the recipes of {plural(len(runs), 'run')}, all of them given",
-        f"beside {sourced:,} stands who says so; {total - sourced:,} have only what the head of their block says",
-        f"{plural(len(listed), 'value')} nobody published: marked unknown, and chosen here"
-        if listed
-        else "none is marked unknown",
+        "± beside a number is its standard error over seeds: the sample standard deviation (n − 1) by the root of n"
+        if several
+        else "± beside a number is its standard error over test images (binomial); it leaves out that seeds differ",
+        "± beside a claim is paired over the test images: each image is compared with itself in both networks",
+        f"seed noise enters the claims with a standard deviation of {scale.seed_sd:g} points ({scale.seed_sd_source})"
+        + (", or with what the seeds show where that is larger" if several else ""),
+        "a verdict needs the whole 95 % interval on one side: 1.96 standard errors, or Student's t where seeds are few",
     ]
-    if published:
-        facts.append(f"{_networks(published)}: nothing here was trained with their recipes, which are not counted")
-    answer: Answer = "partly" if listed or sourced < total else "yes"
-    question = "Is every hyper-parameter given, with its source?"
-    return Item("Hyper-parameters", question, NEURIPS, answer, tuple(facts), tuple(listed.items()))
+    return "yes", facts, ()
 
 
-def weights(book: Book, results: list[Result]) -> Item:
-    """Where the networks behind the numbers are to be had."""
+@_asks("Computing", "On which hardware was it made?")
+def _hardware(book: Book) -> tuple[Answer, Facts, Listed]:
+    machines = Counter(
+        f"{one.processor or 'processor not named'}, {one.system or 'system not named'}, "
+        f"{plural(one.threads, 'thread')} a job"
+        for one in _made(book)
+    )
+    devices = Counter(str(device) for result in book.results if (device := result.summary.get("device")))
+    facts = [f"{plural(number, 'job')}: {machine}" for machine, number in sorted(machines.items())]
+    facts += [f"{plural(number, 'measurement')} on {device}" for device, number in sorted(devices.items())]
+    return _recorded(book), facts, ()
+
+
+@_asks("Computing", "How much computing did it take?")
+def _compute(book: Book) -> tuple[Answer, Facts, Listed]:
+    done = [facts for facts in book.jobs.values() if facts.result is not None]
+    missing = [facts for facts in book.jobs.values() if facts.state != "done"]
+    facts = []
+    if done:
+        wall, cpu = sum(one.wall or 0.0 for one in done), sum(one.cpu or 0.0 for one in done)
+        facts += [
+            f"{plural(len(done), 'job')} took {seconds(wall)} of wall time, {seconds(cpu)} of processor time",
+            f"the largest job took {megabytes(max(one.peak or 0.0 for one in done))} of memory",
+        ]
+    if missing:
+        left = sum(one.job.seconds for one in missing)
+        processor = book.plan.specs.scale.processor
+        facts.append(f"{plural(len(missing), 'job')} to go, estimated at {seconds(left)} of one {processor}")
+    return _recorded(book), facts, ()
+
+
+@_asks("Results", "Are the trained networks available?", COMPLETENESS)
+def _weights(book: Book) -> tuple[Answer, Facts, Listed]:
     trained, published = book.jobs_of("train"), book.jobs_of("weights")
     stored = [one for one in trained if one.result and any(name.endswith(".safetensors") for name in one.result.files)]
     read = [one for one in published if one.result]
@@ -113,8 +231,7 @@ def weights(book: Book, results: list[Result]) -> Item:
     answer: Answer = "partly" if stored or read else "no"
     if published and not trained and len(read) == len(published):
         answer = "yes"
-    question = "Are the trained networks available?"
-    return Item("Results", question, COMPLETENESS, answer, tuple(facts), tuple(map(_file, published)))
+    return answer, facts, map(_file, published)
 
 
 def _networks(published: list[JobFacts]) -> str:
@@ -126,173 +243,52 @@ def _file(facts: JobFacts) -> tuple[str, str]:
     return facts.job.run, f"{facts.job.payload['file']}{digest}"
 
 
-def checklist(book: Book) -> list[Item]:
-    """Every item, in the order of the page."""
-    results = [facts.result for facts in book.jobs.values() if facts.result is not None]
-    return [ask(book, results) for ask in _ITEMS]
-
-
-def _hardware(book: Book, results: list[Result]) -> Item:
-    machines = Counter(
-        f"{made['processor'] or 'processor not named'}, {made['system'] or 'system not named'}, "
-        f"{plural(made['threads'], 'thread')} a job"
-        for made in _made(results)
-    )
-    devices = Counter(str(result.summary["device"]) for result in results if result.summary.get("device"))
-    facts = [f"{plural(number, 'job')}: {machine}" for machine, number in sorted(machines.items())]
-    facts += [f"{plural(number, 'measurement')} on {device}" for device, number in sorted(devices.items())]
-    return Item("Computing", "On which hardware was it made?", NEURIPS, _recorded(results), tuple(facts))
-
-
-def _compute(book: Book, results: list[Result]) -> Item:
-    wall = sum(result.cost["wall_seconds"] for result in results)
-    cpu = sum(result.cost["cpu_seconds"] for result in results)
-    peak = max((result.cost["peak_mb"] for result in results), default=0.0)
-    missing = [facts for facts in book.jobs.values() if facts.state != "done"]
-    facts = []
-    if results:
-        facts.append(
-            f"{plural(len(results), 'job')} took {seconds(wall)} of wall time, {seconds(cpu)} of processor time"
-        )
-        facts.append(f"the largest job took {megabytes(peak)} of memory")
-    if missing:
-        left = sum(facts.job.seconds for facts in missing)
-        processor = book.plan.specs.scale.processor
-        facts.append(f"{plural(len(missing), 'job')} to go, estimated at {seconds(left)} of one {processor}")
-    return Item("Computing", "How much computing did it take?", NEURIPS, _recorded(results), tuple(facts))
-
-
-def _versions(book: Book, results: list[Result]) -> Item:
-    sets = Counter(
-        f"Python {made['python']}, "
-        + ", ".join(f"{name} {version}" for name, version in sorted(made["packages"].items()) if version)
-        for made in _made(results)
-    )
-    facts = [f"{plural(number, 'job')}: {versions}" for versions, number in sorted(sets.items())]
-    if len(sets) > 1:
-        facts.append("the results are not all of one environment")
-    facts.append("requirements.txt pins every package with its hash")
-    answer: Answer = _recorded(results) if len(sets) <= 1 else "partly"
-    return Item("Code", "Which software, in which versions?", COMPLETENESS, answer, tuple(facts))
-
-
-def _code(book: Book, results: list[Result]) -> Item:
-    commits = Counter(made["commit"] for made in _made(results))
-    dirty = sum(made["dirty"] is True for made in _made(results))
-    unknown = sum(made["dirty"] is None for made in _made(results))
-    facts = [f"{plural(number, 'job')}: commit {commit[:12]}" for commit, number in sorted(commits.items())]
-    if dirty:
-        facts.append(f"{plural(dirty, 'job')} of them ran with changes that were not committed")
-    if unknown:
-        facts.append(f"of {plural(unknown, 'job')} the state of the code is not known (no git there)")
-    answer: Answer = "partly" if dirty or unknown else _recorded(results)
-    return Item("Code", "From which state of the code?", NEURIPS, answer, tuple(facts))
-
-
-def _commands(book: Book, results: list[Result]) -> Item:
-    listed = tuple((table.id, book.command("table", "--id", table.id)) for table in book.tables)
-    does = "trains and evaluates what is missing"
-    if book.jobs_of("weights"):
-        does = "evaluates what is missing, and trains what no published weights stand for unless --no-train is added"
-    facts = (f"each command {does}; every job has its own on the page of its run",)
-    return Item("Code", "Is there a command for every result?", COMPLETENESS, "yes", facts, listed)
-
-
-def _data(book: Book, results: list[Result]) -> Item:
-    listed = []
-    for facts in book.jobs.values():
-        if facts.job.kind != "data":
-            continue
-        found = facts.result.summary if facts.result else {}
-        stated = ", ".join(f"{name} {value(item)}" for name, item in found.items()) or "not made yet"
-        listed.append((facts.job.key, stated))
-    made = sum(stated != "not made yet" for _, stated in listed)
-    answer: Answer = "yes" if made == len(listed) else "partly" if made else "not recorded"
-    said = ("sizes as found, and a fingerprint of the files",)
-    return Item("Data", "Which data, and can it be told from another copy?", NEURIPS, answer, said, tuple(listed))
-
-
-def _errors(book: Book, results: list[Result]) -> Item:
-    scale = book.plan.specs.scale
-    several = len(book.plan.seeds) > 1
-    own = (
-        "± beside a number is its standard error over seeds: the sample standard deviation (n − 1) by the root of n"
-        if several
-        else "± beside a number is its standard error over test images (binomial); one seed says nothing of other seeds"
-    )
-    facts = (
-        own,
-        "± beside a claim is paired over the test images: each image is compared with itself in both networks",
-        f"seed noise enters the claims with a standard deviation of {scale.seed_sd:g} points ({scale.seed_sd_source})"
-        + (", or with what the seeds show where that is larger" if several else ""),
-        "a verdict needs the whole 95 % interval on one side: 1.96 standard errors, or Student's t where seeds are few",
-    )
-    return Item("Statistics", "Are there error bars, and how are they computed?", NEURIPS, "yes", facts)
-
-
-def _complete(book: Book, results: list[Result]) -> Item:
+@_asks("Results", "Are all results shown, also failures and what was not run?")
+def _complete(book: Book) -> tuple[Answer, Facts, Listed]:
     cells = Counter(
         cell.state
         for table in book.tables
         for ref, cell in table.cells.items()
         if not ref.is_reference and cell.state != "text"
     )
-    failed = tuple(
-        (facts.job.key, facts.trouble) for facts in book.jobs.values() if facts.state in ("failed", "damaged")
-    )
+    failed = [(one.job.key, one.trouble) for one in book.jobs.values() if one.state in ("failed", "damaged")]
     facts = [f"{number} numbers: {state}" for state, number in sorted(cells.items())]
     if failed:
         facts.append(f"{plural(len(failed), 'job')} failed")
-    answer: Answer = "yes" if set(cells) <= {"done"} else "partly" if cells["done"] else "no"
-    question = "Are all results shown, also failures and what was not run?"
-    return Item("Results", question, NEURIPS, answer, tuple(facts), failed)
+    return "yes" if set(cells) <= {"done"} else "partly" if cells["done"] else "no", facts, failed
 
 
-def _claims(book: Book, results: list[Result]) -> Item:
-    verdicts: Counter[str] = Counter(claim.verdict for table in book.tables for claim in table.claims)
-    against = tuple(
-        (claim.text, f"{table.id}: {wording.claim_here(claim)}, {wording.claim_margin(claim)}")
-        for table in book.tables
-        for claim in table.claims
-        if claim.verdict == "fails"
-    )
+@_asks("Results", "Is every claim tested, and are those that do not hold listed?")
+def _claims(book: Book) -> tuple[Answer, Facts, Listed]:
+    verdicts = Counter[str](line.claim.verdict for line in book.claims)
+    against = [
+        (line.claim.text, f"{line.table.id}: {wording.claim_here(line.claim)}, {wording.claim_margin(line.claim)}")
+        for line in book.claims
+        if line.claim.verdict == "fails"
+    ]
     answer: Answer = "yes" if verdicts and not verdicts["not run"] else "partly" if len(verdicts) > 1 else "no"
-    question = "Is every claim tested, and are those that do not hold listed?"
-    return Item("Results", question, NEURIPS, answer, (claims_said(verdicts),), against)
+    return answer, [claims_said(verdicts)], against
 
 
-def _made(results: Iterable[Result]) -> list[Mapping[str, Any]]:
-    return [{**_NOT_SAID, **result.provenance} for result in results]
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The provenance of a result; the defaults stand for what an older one did not record."""
+
+    commit: str = "unknown"
+    dirty: bool | None = None
+    python: str = "unknown"
+    packages: Mapping[str, str | None] = field(default_factory=dict)
+    processor: str = ""
+    system: str = ""
+    threads: int = 1
 
 
-_NOT_SAID: Mapping[str, Any] = {
-    "commit": "unknown",
-    "dirty": None,
-    "python": "unknown",
-    "packages": {},
-    "processor": "",
-    "system": "",
-    "threads": 1,
-}
-"""What stands for what an older result did not record."""
+def _made(book: Book) -> list[_Made]:
+    names = {field.name for field in fields(_Made)}
+    return [
+        _Made(**{name: given for name, given in result.provenance.items() if name in names}) for result in book.results
+    ]
 
 
-_ITEMS: tuple[Callable[[Book, list[Result]], Item], ...] = (
-    _commands,
-    _code,
-    _versions,
-    _data,
-    splits,
-    parameters,
-    seeds,
-    _errors,
-    _hardware,
-    _compute,
-    weights,
-    _complete,
-    _claims,
-)
-
-
-def _recorded(results: list[Result]) -> Answer:
-    return "yes" if results else "not recorded"
+def _recorded(book: Book) -> Answer:
+    return "yes" if book.results else "not recorded"

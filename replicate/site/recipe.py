@@ -1,29 +1,71 @@
-"""The recipe of a run, value by value: what is used here, what the paper's scale uses, and who says so."""
+"""The recipe of a run, value by value: what is used here, what the paper's scale uses, and who says so.
+
+The comment beside a value in the specs says where the value comes from. tomllib drops comments; tomlkit keeps them, but
+would be one more package for the forty lines below.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, assert_never
+from pathlib import Path
+from typing import assert_never
 
 from pydantic import BaseModel
 
 from replicate.plan.cells import Plan
-from replicate.site.sources import UNKNOWN, Place, Sources
+from replicate.specs.file import read_toml
+from replicate.specs.load import Specs
 from replicate.specs.resolve import Layer, last
 from replicate.specs.run import RunSpec
 from replicate.text import value
 
 RUNS = "runs.toml"
 
+Place = tuple[str, ...]
+"""Dotted place of a value in a file, such as ``("recipes", "deit", "lr")``, or of a table."""
+
+UNKNOWN = "unknown"
+"""A comment that starts so says that nobody published the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """``comments`` by file name (``runs.toml``, ``mini.toml``) and place.
+
+    ``scale_files`` are the file of the scale and that of the scale it extends, the nearest first.
+    """
+
+    comments: Mapping[str, Mapping[Place, str]]
+    scale_files: tuple[str, ...]
+
+    def of(self, file: str, *place: str) -> str:
+        """The comment beside a value or a header; empty where there is none."""
+        return self.comments.get(file, {}).get(place, "")
+
+
+def read_sources(specs: Specs) -> Sources:
+    """The comments of runs.toml, of the scale and of the scale that it extends."""
+    files = _scale_files(specs)
+    paths = [specs.folder / RUNS, *(specs.folder / "scales" / name for name in files)]
+    return Sources({path.name: comments(_text(path)) for path in paths}, tuple(files))
+
+
+def _scale_files(specs: Specs) -> list[str]:
+    names = [f"{specs.scale.id}.toml"]
+    raw = read_toml(specs.folder / "scales" / names[0], [])
+    base = raw.get("extends") if raw else None
+    return [*names, f"{base}.toml"] if isinstance(base, str) else names
+
 
 @dataclass(frozen=True, slots=True)
 class Ingredient:
     """One value. ``paper`` is what runs.toml writes down, ``source`` the comment beside it.
 
-    ``here`` is empty where nothing here uses it: the weights were published. ``changed`` says what replaces it (the
-    scale, the run itself) and ``why`` is the comment beside that; both are empty where the value here is the paper's.
-    ``unknown``: nobody published it.
+    ``here`` is empty where nothing here uses it: the weights were published. ``changed`` names what replaces it (the
+    scale, the run itself) and ``why`` is the comment there; both are empty where the paper's value is used.
     """
 
     name: str
@@ -35,6 +77,7 @@ class Ingredient:
 
     @property
     def unknown(self) -> bool:
+        """Whether nobody published the value."""
         return self.source.lower().startswith(UNKNOWN)
 
 
@@ -58,16 +101,12 @@ def blocks(plan: Plan, sources: Sources, name: str) -> list[Block]:
     run = runs.runs[name]
     found = [_recipe(plan, sources, name, run)] if run.recipe else []
     if run.distillation:
-        found.append(_plain(sources, "Distillation", ("distillation", run.distillation), _of(runs, run.distillation)))
+        values = runs.distillation[run.distillation]
+        found.append(_plain(sources, "Distillation", values, "distillation", run.distillation))
     if name in plan.specs.scale.released:
         found = [_unused(block) for block in found]
-    evaluation = _plain(sources, "Evaluation", ("evaluation",), runs.evaluation)
+    evaluation = _plain(sources, "Evaluation", runs.evaluation, "evaluation")
     return [*found, _changed(evaluation, "weights", run.weights)]
-
-
-def _of(runs: Any, name: str) -> BaseModel:
-    found: BaseModel = runs.distillation[name]
-    return found
 
 
 def _recipe(plan: Plan, sources: Sources, name: str, run: RunSpec) -> Block:
@@ -77,11 +116,11 @@ def _recipe(plan: Plan, sources: Sources, name: str, run: RunSpec) -> Block:
     layers = runs.layers(run.recipe, scale.recipes, name)
     bases = [layer.name for layer in reversed(layers) if layer.by == "recipe"]
     rows = []
-    for field in paper:
+    for key, given in paper.items():
         # A value that is written down once more, as it was, is no change.
-        changed, why = _change(sources, layers, field) if here[field] != paper[field] else ("", "")
-        source = _first(sources, [RUNS], [("recipes", base, field) for base in bases])
-        rows.append(Ingredient(field, value(here[field]), value(paper[field]), source, changed, why))
+        changed, why = _change(sources, layers, key) if here[key] != given else ("", "")
+        source = _first(sources, [RUNS], [("recipes", base, key) for base in bases])
+        rows.append(Ingredient(key, value(here[key]), value(given), source, changed, why))
     said = sources.of(RUNS, "recipes", run.recipe)
     extended = f"; extends {runs.extends[run.recipe]}" if run.recipe in runs.extends else ""
     return Block(f"Recipe {run.recipe}", f"tables/runs.toml, [recipes.{run.recipe}]{extended}", said, tuple(rows))
@@ -108,7 +147,7 @@ def _first(sources: Sources, files: Sequence[str], places: Sequence[Place]) -> s
     return next((text for text in said if text), "")
 
 
-def _plain(sources: Sources, title: str, place: Place, values: BaseModel) -> Block:
+def _plain(sources: Sources, title: str, values: BaseModel, *place: str) -> Block:
     rows = tuple(
         Ingredient(field, value(given), value(given), sources.of(RUNS, *place, field))
         for field, given in values.model_dump().items()
@@ -131,3 +170,51 @@ def _changed(block: Block, field: str, given: str | None) -> Block:
         for row in block.rows
     )
     return replace(block, rows=rows)
+
+
+def comments(text: str) -> dict[Place, str]:
+    """The comments of a TOML file by the place of the value or the header that they share a line with."""
+    found: dict[Place, str] = {}
+    table: Place = ()
+    for line in text.splitlines():
+        code, comment = split(line)
+        if code.startswith("[") and not code.startswith("[["):
+            place = table = _place(f"{code}\n_ = 0")[:-1]
+        elif "=" in code and not code.startswith("["):
+            name = _place(f"{code.partition('=')[0]} = 0")
+            place = table + name if name else ()
+        else:
+            continue
+        if comment and place:
+            found[place] = comment
+    return found
+
+
+_CODE = re.compile(r"""(?:[^#"']|"(?:\\.|[^"\\])*"|'[^']*'|["'].*)*""")
+"""Up to the first ``#`` outside quotes; a quote that is not closed reaches to the end of the line."""
+
+
+def split(line: str) -> tuple[str, str]:
+    """The code and the comment of a line of TOML."""
+    code = match[0] if (match := _CODE.match(line)) else ""
+    return code.strip(), line[len(code) + 1 :].strip()
+
+
+def _place(code: str) -> Place:
+    """The place that a piece of TOML sets; empty where it is not whole, such as a line of a list."""
+    try:
+        value: object = tomllib.loads(code)
+    except tomllib.TOMLDecodeError:
+        return ()
+    place: list[str] = []
+    while isinstance(value, dict) and len(value) == 1:
+        name, value = next(iter(value.items()))
+        place.append(name)
+    return tuple(place)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -10,8 +10,7 @@ from site_stage import plan_of
 from replicate import text
 from replicate.site import curve
 from replicate.site.addresses import file_names
-from replicate.site.recipe import blocks
-from replicate.site.sources import comments, read_sources, split
+from replicate.site.recipe import blocks, comments, read_sources, split
 
 
 @pytest.mark.parametrize(
