@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import assert_never
 
 from torch import Tensor
 from torch.nn import functional
 
 from replicate.errors import UserError
-from replicate.specs.recipe import Distillation
+from replicate.specs.recipe import Distillation, Reduction
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), targets)
 
 
-def divergence(student: Tensor, teacher: Tensor, tau: float, reduction: Literal["mean", "batchmean"]) -> Tensor:
+def divergence(student: Tensor, teacher: Tensor, tau: float, reduction: Reduction) -> Tensor:
     """``tau^2 KL(teacher / tau || student / tau)`` of logits [b, K].
 
     reduction: ``batchmean``, the KL per sample of Equation 2; ``mean`` divides by the classes as well,
@@ -27,7 +27,13 @@ def divergence(student: Tensor, teacher: Tensor, tau: float, reduction: Literal[
     log_teacher = functional.log_softmax(teacher.float() / tau, dim=1)
     total = functional.kl_div(log_student, log_teacher, reduction="sum", log_target=True)
     # Divided here, as torch announces that its "mean" will become "batchmean".
-    return tau**2 * total / (student.numel() if reduction == "mean" else len(student))
+    match reduction:
+        case "mean":
+            return tau**2 * total / student.numel()
+        case "batchmean":
+            return tau**2 * total / len(student)
+        case _:
+            assert_never(reduction)
 
 
 def agreement(student: Tensor, teacher: Tensor) -> Tensor:
@@ -52,15 +58,18 @@ def loss(
     label = cross_entropy(logits["class"], targets)
     if distillation is None:
         return label
-    if distillation.method == "label":
-        second = cross_entropy(logits["distillation"], targets)
-        return (1 - distillation.weight) * label + distillation.weight * second
-    assert teacher is not None
     student = logits["distillation" if distillation.token else "class"]
-    if distillation.method == "soft":
-        term = divergence(student, teacher, distillation.tau, distillation.reduction)
-    else:
-        term = agreement(student, teacher)
+    match distillation.method:
+        case "label":
+            term = cross_entropy(student, targets)
+        case "soft":
+            assert teacher is not None
+            term = divergence(student, teacher, distillation.tau, distillation.reduction)
+        case "hard":
+            assert teacher is not None
+            term = agreement(student, teacher)
+        case _:
+            assert_never(distillation.method)
     return (1 - distillation.weight) * label + distillation.weight * term
 
 

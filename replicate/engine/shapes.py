@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, Literal, assert_never, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ Array = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 Outline = Callable[[Array, Array], Mask]
 """Whether points (x, y) are inside the object: its circumscribed circle has radius 1, and y points down."""
+
+Roof = Literal["none", "low", "cabin", "whole"]
+Filling = Literal["full", "across", "along", "hollow"]
 
 WHITE = (True, True, True)
 
@@ -85,15 +88,20 @@ def _flower(petals: int, thin: bool, eye: bool, x: Array, y: Array) -> Mask:
     return np.asarray(flower & (square >= 0.07)) if eye else flower
 
 
-def _vehicle(roof: str, wheels: int, windows: int, x: Array, y: Array) -> Mask:
+def _vehicle(roof: Roof, wheels: int, windows: int, x: Array, y: Array) -> Mask:
     """A body with a roof, wheels under it and windows, which are holes; its own mirror image, as is due to flips."""
     body = box(x, y - 0.1, 0.9, 0.25)
-    if roof == "low":
-        body |= box(x, y + 0.25, 0.75, 0.12)
-    elif roof == "cabin":
-        body |= box(x, y + 0.4, 0.35, 0.27)
-    elif roof == "whole":
-        body |= box(x, y + 0.4, 0.75, 0.27)
+    match roof:
+        case "none":
+            pass
+        case "low":
+            body |= box(x, y + 0.25, 0.75, 0.12)
+        case "cabin":
+            body |= box(x, y + 0.4, 0.35, 0.27)
+        case "whole":
+            body |= box(x, y + 0.4, 0.75, 0.27)
+        case _:
+            assert_never(roof)
     for place in np.linspace(-0.6, 0.6, wheels).tolist():
         body |= _disk(x, y, (place, 0.5), 0.25)
     for place in ((), (0.0,), (-0.4, 0.4))[windows]:
@@ -101,18 +109,22 @@ def _vehicle(roof: str, wheels: int, windows: int, x: Array, y: Array) -> Mask:
     return body
 
 
-def _creature(lobes: int, filling: str, flat: bool, x: Array, y: Array) -> Mask:
+def _creature(lobes: int, filling: Filling, flat: bool, x: Array, y: Array) -> Mask:
     """A wavy outline with a filling; ``flat`` ones are half as high as wide."""
     high = y * 2 if flat else y
     wave = 0.8 + 0.2 * np.cos(lobes * np.arctan2(high, x))
     inside = np.asarray(x * x + high * high <= wave**2)
-    if filling == "across":
-        return np.asarray(inside & (np.mod(y, np.float32(0.4)) <= 0.25))
-    if filling == "along":
-        return np.asarray(inside & (np.mod(x, np.float32(0.4)) <= 0.25))
-    if filling == "hollow":
-        return np.asarray(inside & (x * x + high * high >= (0.6 * wave) ** 2))
-    return inside
+    match filling:
+        case "full":
+            return inside
+        case "across":
+            return np.asarray(inside & (np.mod(y, np.float32(0.4)) <= 0.25))
+        case "along":
+            return np.asarray(inside & (np.mod(x, np.float32(0.4)) <= 0.25))
+        case "hollow":
+            return np.asarray(inside & (x * x + high * high >= (0.6 * wave) ** 2))
+        case _:
+            assert_never(filling)
 
 
 FAMILIES: dict[str, tuple[Kind, ...]] = {
@@ -121,12 +133,9 @@ FAMILIES: dict[str, tuple[Kind, ...]] = {
     "flowers": tuple(
         Kind(partial(_flower, *chosen)) for chosen in product((3, 4, 5, 6, 7), (False, True), (False, True))
     ),
-    "vehicles": tuple(
-        Kind(partial(_vehicle, *chosen)) for chosen in product(("none", "low", "cabin", "whole"), (2, 3), (0, 1, 2))
-    ),
+    "vehicles": tuple(Kind(partial(_vehicle, *chosen)) for chosen in product(get_args(Roof), (2, 3), (0, 1, 2))),
     "creatures": tuple(
-        Kind(partial(_creature, *chosen))
-        for chosen in product((2, 3, 4, 5, 6), ("full", "across", "along", "hollow"), (False, True))
+        Kind(partial(_creature, *chosen)) for chosen in product((2, 3, 4, 5, 6), get_args(Filling), (False, True))
     ),
 }
 """The kinds of each family (10, 40, 20, 24 and 40), in the order of their labels."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from timm.utils.model_ema import ModelEmaV3
@@ -111,7 +111,6 @@ def _train(training: Training, payload: Mapping[str, Any], folder: Path, report:
 
 
 ALONE = Ranks()
-AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Training:
@@ -284,9 +283,15 @@ class Training:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.recipe.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, AUTOCAST[self.recipe.precision])
+        match self.recipe.precision:
+            case "fp32":
+                return nullcontext()
+            case "fp16":
+                return torch.autocast(self.device.type, torch.float16)
+            case "bf16":
+                return torch.autocast(self.device.type, torch.bfloat16)
+            case _:
+                assert_never(self.recipe.precision)
 
     @torch.no_grad()
     def _teach(self, images: Tensor) -> Tensor | None:

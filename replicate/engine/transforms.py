@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from replicate.engine.keyed_random import generator
-from replicate.specs.recipe import Recipe
+from replicate.specs.recipe import Interpolation, Recipe
 
 CROP_ATTEMPTS = 10
 CROP_DRAWS = 2 * CROP_ATTEMPTS + 2
@@ -53,7 +53,7 @@ def crop_resized(image: Tensor, box: Box, size: int) -> Tensor:
     return _resize(image[:, top : top + height, left : left + width], size, size, "bicubic")
 
 
-def evaluation_view(image: Tensor, size: int, crop: float, interpolation: str) -> Tensor:
+def evaluation_view(image: Tensor, size: int, crop: float, interpolation: Interpolation) -> Tensor:
     """Resize the shorter edge to ``int(size / crop)`` and cut out the centre: uint8 [3, size, size].
 
     256 for 224 and 438 for 384 at the paper's crop of 0.875 (recipes.md, "Evaluation").
@@ -70,7 +70,7 @@ def evaluation_view(image: Tensor, size: int, crop: float, interpolation: str) -
     return resized[:, top : top + size, left : left + size]
 
 
-def _resize(image: Tensor, height: int, width: int, mode: str) -> Tensor:
+def _resize(image: Tensor, height: int, width: int, mode: Interpolation) -> Tensor:
     if image.shape[1:] == (height, width):
         return image
     return interpolate(image[None], (height, width), mode=mode, antialias=True)[0]

@@ -15,6 +15,14 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 
 
+# Closed sets: every use is a match that ends in assert_never, so the type checker names where a new member is missing.
+OptimizerName = Literal["adamw", "sgd"]
+Precision = Literal["fp32", "fp16", "bf16"]
+Method = Literal["soft", "hard", "label"]
+Reduction = Literal["mean", "batchmean"]
+Interpolation = Literal["bicubic", "bilinear"]
+
+
 class Strict(BaseModel):
     """Frozen, no unknown keys, no silent conversion (an int may stand for a float, nothing else)."""
 
@@ -45,7 +53,7 @@ class Recipe(Strict):
     Every field enters the key of the job, so a change of any of them is another result.
     """
 
-    optimizer: Literal["adamw", "sgd"]
+    optimizer: OptimizerName
     lr: Positive
     """Learning rate at a global batch of ``lr_batch``; the rate used is ``lr * batch / lr_batch``."""
     lr_batch: Count
@@ -88,7 +96,7 @@ class Recipe(Strict):
     """False trains in eval mode (no drop path), as the paper-time fine-tuning did."""
     ema: Annotated[float, Field(ge=0.0, lt=1.0)]
     """Decay of the averaged weights, which are stored and evaluated only where asked; 0 is none."""
-    precision: Literal["fp32", "fp16", "bf16"]
+    precision: Precision
     clip_norm: NonNegative = 0.0
     """Gradients are scaled down to this norm over all parameters; 0 leaves them alone (DeiT; Table 9)."""
 
@@ -96,14 +104,14 @@ class Recipe(Strict):
 class Distillation(Strict):
     """What the student learns from the teacher (paper Section 3.1 and 3.2, Equations 2 and 3)."""
 
-    method: Literal["soft", "hard", "label"]
+    method: Method
     """``label``: no teacher; both tokens are taught by the label, the control of Section 4."""
     token: bool
     """True adds the distillation token, whose head learns from the teacher; the class head from the label."""
     weight: Probability
     """Share of the teacher's term: lambda of Equation 2, 1/2 in Equation 3."""
     tau: Positive
-    reduction: Literal["mean", "batchmean"]
+    reduction: Reduction
     """``batchmean`` is the printed per-sample KL; ``mean`` divides by the classes too (deit#61)."""
 
     @model_validator(mode="after")
@@ -117,7 +125,7 @@ class Evaluation(Strict):
     """Single-crop evaluation: resize to ``size / crop`` (rounded down), centre crop of ``size``."""
 
     crop: Annotated[float, Field(gt=0.0, le=1.0)]
-    interpolation: Literal["bicubic", "bilinear"]
+    interpolation: Interpolation
     weights: Literal["last", "ema"]
 
 
