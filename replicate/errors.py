@@ -69,8 +69,7 @@ class UnknownName(UserError):
     def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         lines = [f"unknown {what} '{name}'"]
-        plural = f"{what}es" if what.endswith("s") else f"{what}s"
-        lines += [f"  {line}" for line in suggestion(name, names, plural)]
+        lines += [f"  {line}" for line in suggestion(name, names, _plural(what))]
         super().__init__("\n".join(lines))
 
 
@@ -84,6 +83,18 @@ class Fault:
 
     def __str__(self) -> str:
         return "\n".join([f"{self.where}: {self.what}", *(f"  {line}" for line in self.help)])
+
+
+def unknown_name(where: str, what: str, name: str, known: Iterable[str], fault: str = "") -> list[Fault]:
+    """The fault of ``name``, a ``what``, with the nearest of ``known``; empty if it is one of them."""
+    names = sorted(known)
+    if name in names:
+        return []
+    return [Fault(where, fault or f"there is no {what} '{name}'", tuple(suggestion(name, names, _plural(what))))]
+
+
+def _plural(what: str) -> str:
+    return f"{what}es" if what.endswith("s") else f"{what}s"
 
 
 class SpecError(UserError):

@@ -58,9 +58,9 @@ class Paper:
     @property
     def rendered(self) -> Path:
         """The folder of the files that are rendered."""
-        from replicate.specs.load import world
+        from replicate.specs.load import namespace
 
-        return self.out / world(self.scale, self.released)
+        return self.out / namespace(self.scale, self.released)
 
     def specs(self) -> Specs:
         """Read and check every spec. Raises SpecError with all faults."""

@@ -113,7 +113,7 @@ def command(
 
     specs = workspace.specs()
     store = workspace.store()
-    nights = Nights(store.root, specs.world)
+    nights = Nights(store.root, specs.namespace)
     plan = workspace.plan(specs.ordered, specs)
     options = NightlyOptions(budget, train, again, not no_run)
     night = Night(workspace, options, plan, store, nights, Terminal(workspace.json))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from replicate.errors import Fault, suggestion
+from replicate.errors import Fault, unknown_name
 from replicate.figures.spec import AxisSpec, FigureSpec
 from replicate.specs.cell import TOKEN_HEADS, CellRef, heads_of, resolve_source
 from replicate.specs.check import check_source
@@ -20,24 +20,18 @@ def check_figure(file: str, spec: FigureSpec, tables: Tables, runs: RunsFile, sc
     return [*_places(file, spec, tables), *_whole_tables(file, spec, tables), *_runs(file, spec, runs, scale)]
 
 
-def _unknown(where: str, what: str, name: str, known: Iterable[str]) -> Iterator[Fault]:
-    names = list(known)
-    if name not in names:
-        yield Fault(where, f"there is no {what} '{name}'", tuple(suggestion(name, names, plural=f"{what}s")))
-
-
 def _cell(where: str, ref: CellRef, tables: Tables) -> Iterator[Fault]:
     if ref.table not in tables:
-        yield from _unknown(where, "table", ref.table, tables)
+        yield from unknown_name(where, "table", ref.table, tables)
     elif ref.is_reference:
-        yield from _unknown(where, "reference", ref.column, [one.key for one in tables[ref.table].references])
+        yield from unknown_name(where, "reference", ref.column, [one.key for one in tables[ref.table].references])
     else:
         yield from _row(where, ref.row, tables[ref.table])
         yield from _column(where, ref.column, tables[ref.table])
 
 
 def _row(where: str, row: str, table: TableSpec) -> Iterator[Fault]:
-    yield from _unknown(where, "row", row, [one.key for one in table.rows])
+    yield from unknown_name(where, "row", row, [one.key for one in table.rows])
 
 
 def _column(where: str, column: str, table: TableSpec) -> Iterator[Fault]:
@@ -45,7 +39,7 @@ def _column(where: str, column: str, table: TableSpec) -> Iterator[Fault]:
     if column in words:
         yield Fault(where, f"column '{column}' holds words")
     else:
-        yield from _unknown(where, "column", column, [one.key for one in table.table.columns if not one.text])
+        yield from unknown_name(where, "column", column, [one.key for one in table.table.columns if not one.text])
 
 
 def _places(file: str, spec: FigureSpec, tables: Tables) -> Iterator[Fault]:
@@ -73,7 +67,7 @@ def _whole_tables(file: str, spec: FigureSpec, tables: Tables) -> Iterator[Fault
     """Rows and columns of the one table that a kind reads."""
     block = spec.scatter or spec.heatmap or spec.differences
     if block is not None:
-        yield from _unknown(f"{file}: {spec.kind}.table", "table", block.table, tables)
+        yield from unknown_name(f"{file}: {spec.kind}.table", "table", block.table, tables)
         if block.table not in tables:
             return
     if spec.scatter:
@@ -102,7 +96,7 @@ def _whole_tables(file: str, spec: FigureSpec, tables: Tables) -> Iterator[Fault
     for index, panel in enumerate(spec.identity.panels if spec.identity else ()):
         for name, row in panel.relative_to_rows.items():
             where = f"{file}: identity.panels[{index}].relative_to_rows"
-            yield from _unknown(where, "table", name, tables)
+            yield from unknown_name(where, "table", name, tables)
             if name in tables:
                 yield from _row(f"{where}.{name}", row, tables[name])
 
@@ -117,7 +111,7 @@ def _runs(file: str, spec: FigureSpec, runs: RunsFile, scale: Scale | None) -> I
             yield from check_source(f"{file}: {where}", "point", read, runs, scale)
     for index, series in enumerate(spec.profile.series if spec.profile else ()):
         where = f"{file}: profile.series[{index}].run"
-        yield from _unknown(where, "run", series.run, runs.runs)
+        yield from unknown_name(where, "run", series.run, runs.runs)
         if series.run in runs.runs and heads_of(runs.runs[series.run], runs) != TOKEN_HEADS:
             yield Fault(where, f"the network of run '{series.run}' has one token only, so nothing to compare")
     if spec.curves:
@@ -128,6 +122,6 @@ def _runs(file: str, spec: FigureSpec, runs: RunsFile, scale: Scale | None) -> I
 
 
 def _curve(where: str, name: str, runs: RunsFile) -> Iterator[Fault]:
-    yield from _unknown(where, "run", name, runs.runs)
+    yield from unknown_name(where, "run", name, runs.runs)
     if name in runs.runs and not runs.runs[name].trainable:
         yield Fault(where, f"the network of run '{name}' is never trained")

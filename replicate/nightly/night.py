@@ -97,7 +97,7 @@ class Night:
             Summary(
                 code=self._code(found, failed),
                 when=now,
-                scale=self.plan.specs.world,
+                scale=self.plan.specs.namespace,
                 seeds=self.plan.seeds,
                 where=self.backend.name,
                 made=self.made,

@@ -40,7 +40,7 @@ def snapshot(
     body: dict[str, Any] = {
         "schema": SCHEMA,
         "when": when,
-        "scale": plan.specs.world,
+        "scale": plan.specs.namespace,
         "seeds": list(plan.seeds),
         "made": dict(made),
         "tables": found,

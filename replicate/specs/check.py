@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pydantic import ValidationError
 
 from replicate import metrics
-from replicate.errors import Fault, suggestion
+from replicate.errors import Fault, suggestion, unknown_name
 from replicate.specs.cell import (
     REFERENCE,
     CellRef,
@@ -32,58 +32,52 @@ MARKED = re.compile(r"\d+(\.\d+)?\s*[^\d\s.,]")
 
 
 def check_runs(file: str, spec: RunsFile, scale: Scale | None) -> list[Fault]:
-    return [*_runs(file, spec, scale), *(check_trainings(file, spec, scale) if scale is not None else ())]
+    if scale is None:
+        return [*_runs(file, spec, None)]
+    return [*_runs(file, spec, scale), *_scale(spec, scale), *check_trainings(file, spec, scale)]
 
 
 def check_table(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> list[Fault]:
     return [*_layout(file, spec), *_cells(file, spec, runs, scale), *check_claims(file, spec)]
 
 
-def _unknown(where: str, what: str, name: str, known: Iterable[str], fault: str) -> Iterator[Fault]:
-    names = sorted(known)
-    if name not in names:
-        yield Fault(where, fault, tuple(suggestion(name, names, plural=what)))
-
-
 def _runs(file: str, spec: RunsFile, scale: Scale | None) -> Iterator[Fault]:
     for name, run in spec.runs.items():
         where = f'{file}: runs."{name}"'
         if run.recipe is not None:
-            fault = f"there is no recipe '{run.recipe}'"
-            yield from _unknown(f"{where}.recipe", "recipes", run.recipe, spec.recipes, fault)
+            yield from unknown_name(f"{where}.recipe", "recipe", run.recipe, spec.recipes)
         for field, other in (("init", run.init), ("teacher", run.teacher)):
             if other is not None:
-                yield from _unknown(f"{where}.{field}", "runs", other, spec.runs, f"there is no run '{other}'")
+                yield from unknown_name(f"{where}.{field}", "run", other, spec.runs)
                 yield from _trainable(f"{where}.{field}", other, spec)
         if run.distillation is not None:
-            yield from _unknown(
-                f"{where}.distillation",
-                "distillation",
-                run.distillation,
-                spec.distillation,
-                f"there is no distillation '{run.distillation}'",
-            )
+            yield from unknown_name(f"{where}.distillation", "distillation", run.distillation, spec.distillation)
         how = spec.distillation.get(run.distillation) if run.distillation else None
         if run.teacher is not None and run.distillation is None:
             yield Fault(where, "'teacher' needs 'distillation': how the student learns from it")
         if how is not None and (run.teacher is None) != (how.method == "label"):
-            yield Fault(
-                where, f"the distillation '{run.distillation}' {'takes no' if run.teacher else 'needs a'} teacher"
-            )
+            what = "takes no" if run.teacher else "needs a"
+            yield Fault(where, f"the distillation '{run.distillation}' {what} teacher")
         yield from _circle(where, name, spec)
         if run.recipe is not None and run.recipe in spec.recipes:
             yield from _changes(f"{where}.change", spec.recipes[run.recipe], run.change)
         if scale is not None:
             yield from _bound(where, run, scale, needs_token=how is not None and how.token)
-    if scale is not None:
-        for name, change in scale.recipes.items():
-            where = f"scales/{scale.id}.toml: recipes.{name}"
-            if name in spec.recipes:
-                yield from _changes(where, spec.recipes[name], change)
-            else:
-                yield from _unknown(where, "recipes", name, spec.recipes, f"runs.toml has no recipe '{name}'")
-        for name in scale.released:
-            yield from _published(f'scales/{scale.id}.toml: released."{name}"', name, spec)
+
+
+def _scale(spec: RunsFile, scale: Scale) -> Iterator[Fault]:
+    """What a scale says of recipes and runs that runs.toml does not have."""
+    for name, change in scale.recipes.items():
+        where = f"scales/{scale.id}.toml: recipes.{name}"
+        yield from unknown_name(where, "recipe", name, spec.recipes, f"runs.toml has no recipe '{name}'")
+        if name in spec.recipes:
+            yield from _changes(where, spec.recipes[name], change)
+    for name in scale.released:
+        where = f'scales/{scale.id}.toml: released."{name}"'
+        yield from unknown_name(where, "run", name, spec.runs, f"runs.toml has no run '{name}'")
+        yield from _trainable(where, name, spec)
+        if name in spec.runs and spec.runs[name].weights == "ema":
+            yield Fault(where, f"the run '{name}' is read by its averaged weights, and a published file has one set")
 
 
 def _trainable(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
@@ -96,27 +90,21 @@ def _trainable(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
         yield Fault(where, f"the run '{name}' has trained = false: its recipe is only read out")
 
 
-def _published(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
-    yield from _unknown(where, "runs", name, spec.runs, f"runs.toml has no run '{name}'")
-    yield from _trainable(where, name, spec)
-    if name in spec.runs and spec.runs[name].weights == "ema":
-        yield Fault(where, f"the run '{name}' is read by its averaged weights, and a published file has one set")
-
-
 def _changes(where: str, recipe: Recipe, change: dict[str, object]) -> Iterator[Fault]:
     try:
         Recipe.model_validate(recipe.model_dump() | change)
-    except ValidationError as error:
-        for one in error.errors(include_url=False):
-            field = ".".join(map(str, one["loc"]))
-            if one["type"] == "extra_forbidden":
-                known = tuple(suggestion(field, sorted(Recipe.model_fields), plural="fields"))
-                yield Fault(f"{where}.{field}", f"unknown key '{field}'", known)
+    except ValidationError as errors:
+        for error in errors.errors(include_url=False):
+            field = ".".join(map(str, error["loc"]))
+            if error["type"] == "extra_forbidden":
+                yield from unknown_name(
+                    f"{where}.{field}", "field", field, Recipe.model_fields, f"unknown key '{field}'"
+                )
             else:
-                message = one["msg"].removeprefix("Input ").removeprefix("Value error, ")
-                # Pairs are said in full by whoever refuses them.
-                shown = "" if isinstance(one["input"], tuple) else f", got {one['input']!r}"
-                yield Fault(f"{where}.{field}", f"{message}{shown}")
+                message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
+                # The message of a pair holds the pair already.
+                got = "" if isinstance(error["input"], tuple) else f", got {error['input']!r}"
+                yield Fault(f"{where}.{field}", f"{message}{got}")
 
 
 def _circle(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
@@ -135,67 +123,63 @@ def _circle(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:
 
 
 def _bound(where: str, run: RunSpec, scale: Scale, needs_token: bool) -> Iterator[Fault]:
-    at = f"the scale '{scale.id}' does not bind"
-    yield from _unknown(f"{where}.model", "models", run.model, scale.models, f"{at} the model '{run.model}'")
+    size = str(run.resolution)
+    for field, what, name, known in (
+        ("model", "model", run.model, scale.models),
+        ("data", "data set", run.data, scale.data),
+        ("resolution", "resolution", size, scale.resolutions),
+    ):
+        fault = f"the scale '{scale.id}' does not bind the {what} '{name}'"
+        yield from unknown_name(f"{where}.{field}", what, name, known, fault)
     if needs_token and run.model in scale.models and scale.models[run.model].timm_distilled is None:
         yield Fault(
             f"{where}.distillation",
             f"the model '{run.model}' has no distillation token at the scale '{scale.id}'",
             ("name its twin with a token there as 'timm_distilled', or use a distillation without token",),
         )
-    yield from _unknown(f"{where}.data", "data sets", run.data, scale.data, f"{at} the data set '{run.data}'")
-    size = str(run.resolution)
-    yield from _unknown(f"{where}.resolution", "resolutions", size, scale.resolutions, f"{at} the resolution {size}")
 
 
 def _layout(file: str, spec: TableSpec) -> Iterator[Fault]:
+    rows = [row.key for row in spec.rows]
     for what, keys in (
         ("table.columns", [column.key for column in spec.table.columns]),
-        ("rows", [row.key for row in spec.rows]),
+        ("rows", rows),
         ("references", [reference.key for reference in spec.references]),
     ):
         for index, key in enumerate(keys):
             if key in keys[:index]:
                 yield Fault(f"{file}: {what}[{index}].key", f"'{key}' stands twice")
-    for index, row in enumerate(spec.rows):
-        if is_number(row.key):
-            help = (f"a claim would take it for the number {row.key}; name the row 'at_{row.key}', for example",)
-            yield Fault(f"{file}: rows[{index}].key", f"a key with a letter, got '{row.key}'", help)
+    for index, key in enumerate(rows):
+        if is_number(key):
+            help = (f"a claim would take it for the number {key}; name the row 'at_{key}', for example",)
+            yield Fault(f"{file}: rows[{index}].key", f"a key with a letter, got '{key}'", help)
     numbers = [column.key for column in spec.table.columns if not column.text]
     words = [column.key for column in spec.table.columns if column.text]
-    for key in spec.table.tolerance:
-        if key != "default":
-            yield from _unknown(
-                f"{file}: table.tolerance.{key}", "columns", key, numbers, f"the table has no column '{key}'"
-            )
     if "default" not in spec.table.tolerance:
         yield Fault(f"{file}: table.tolerance.default", "this key is required")
+    for key in spec.table.tolerance.keys() - {"default"}:
+        yield from _names(f"{file}: table.tolerance.{key}", "column", key, numbers)
     for index, row in enumerate(spec.rows):
-        places = (("paper", row.paper, numbers), ("runs", row.runs, numbers), ("text", row.text, words))
-        for field, given, known in places:
-            for key in sorted(given):
-                yield from _unknown(
-                    f"{file}: rows[{index}].{field}.{key}",
-                    "columns",
-                    key,
-                    known,
-                    f"the table has no column '{key}'"
-                    if key not in numbers + words
-                    else f"column '{key}' holds " + ("words" if key in words else "numbers"),
-                )
-    for index, note in enumerate(spec.notes):
-        for field, named, known in (
-            ("rows", note.rows, [row.key for row in spec.rows]),
-            ("columns", note.columns, numbers + words),
+        for field, given, known in (
+            ("paper", row.paper, numbers),
+            ("runs", row.runs, numbers),
+            ("text", row.text, words),
         ):
-            for key in named:
-                yield from _unknown(
-                    f"{file}: notes[{index}].{field}",
-                    field,
-                    key,
-                    known,
-                    f"the table has no {field[:-1]} '{key}'",
-                )
+            for key in sorted(given):
+                where = f"{file}: rows[{index}].{field}.{key}"
+                fault = f"column '{key}' holds {'words' if key in words else 'numbers'}"
+                if key not in numbers + words:
+                    fault = f"the table has no column '{key}'"
+                yield from unknown_name(where, "column", key, known, fault)
+    for index, note in enumerate(spec.notes):
+        for key in note.rows:
+            yield from _names(f"{file}: notes[{index}].rows", "row", key, rows)
+        for key in note.columns:
+            yield from _names(f"{file}: notes[{index}].columns", "column", key, numbers + words)
+
+
+def _names(where: str, what: str, name: str, known: Iterable[str]) -> list[Fault]:
+    return unknown_name(where, what, name, known, f"the table has no {what} '{name}'")
 
 
 def _cells(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> Iterator[Fault]:
@@ -225,7 +209,7 @@ def check_source(where: str, what: str, read: ResolvedSource, runs: RunsFile, sc
         if name is None:
             continue
         if name not in runs.runs:
-            yield from _unknown(f"{where}.run", "runs", name, runs.runs, f"{what}: there is no run '{name}'")
+            yield from unknown_name(f"{where}.run", "run", name, runs.runs, f"{what}: there is no run '{name}'")
         elif head != "truth" and head not in heads_of(runs.runs[name], runs):
             known: tuple[str, ...] = heads_of(runs.runs[name], runs)
             yield Fault(
@@ -247,7 +231,7 @@ def check_source(where: str, what: str, read: ResolvedSource, runs: RunsFile, sc
         yield Fault(f"{where}.on", f"{what}: the metric '{metric.name}' needs the data set it is about")
     if read.on is not None and scale is not None:
         fault = f"{what}: the scale '{scale.id}' does not bind the data set '{read.on}'"
-        yield from _unknown(f"{where}.on", "data sets", read.on, scale.data, fault)
+        yield from unknown_name(f"{where}.on", "data set", read.on, scale.data, fault)
 
 
 def check_claims(file: str, spec: TableSpec) -> Iterator[Fault]:
@@ -257,8 +241,7 @@ def check_claims(file: str, spec: TableSpec) -> Iterator[Fault]:
         try:
             yield from _ratios(where, spec, claim)
         except UnknownSide as error:
-            known = tuple(suggestion(error.name, error.known, plural=f"{error.what}s"))
-            yield Fault(where, f"the table has no {error.what} '{error.name}'", known)
+            yield from _names(where, error.what, error.name, error.known)
         except ValueError as error:
             yield Fault(where, str(error))
 

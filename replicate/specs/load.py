@@ -34,9 +34,9 @@ class Specs:
     """What the readers given to `load` returned; whoever reads it knows its own by type."""
 
     @property
-    def world(self) -> str:
+    def namespace(self) -> str:
         """What its numbers, files and nights are kept under: the scale, and whether published weights are read."""
-        return world(self.scale.id, bool(self.scale.released))
+        return namespace(self.scale.id, bool(self.scale.released))
 
     def table(self, table_id: str) -> TableSpec:
         if table_id not in self.tables:
@@ -50,8 +50,8 @@ class Specs:
         return sorted(self.tables, key=lambda name: (self.tables[name].table.place, name))
 
 
-def world(scale: str, released: bool) -> str:
-    """See `Specs.world`, of which the specs need not be read for this."""
+def namespace(scale: str, released: bool) -> str:
+    """See `Specs.namespace`, of which the specs need not be read for this."""
     return f"{scale}-released" if released else scale
 
 

@@ -136,4 +136,4 @@ def test_check_finds_them(replicate: Call, tmp_path: Path) -> None:
     tables = write_specs(tmp_path, {"one": named_one(DIFFERENCES).replace('base    = "b"', 'base = "c"')})
     done = replicate("check", "--tables", str(tables))
     assert done.returncode == 2
-    assert done.stderr == "error: figures/one.toml: differences: there is no row 'c'\n  rows: ti, b, other\n"
+    assert done.stderr == "error: figures/one.toml: differences: there is no row 'c'\n  rows: b, other, ti\n"

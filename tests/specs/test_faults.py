@@ -227,7 +227,7 @@ def test_names_that_the_scale_does_not_bind(tables: Path) -> None:
         "runs.\"x\".model: the scale 'mini' does not bind the model 'deit-bb'\n  did you mean 'deit-b'?",
         "runs.\"x\".recipe: there is no recipe 'deti'\n  did you mean 'deit'?",
         "runs.\"x\".data: the scale 'mini' does not bind the data set 'imagent'\n  did you mean 'imagenet'?",
-        "runs.\"x\".resolution: the scale 'mini' does not bind the resolution 225\n  did you mean '224'?",
+        "runs.\"x\".resolution: the scale 'mini' does not bind the resolution '225'\n  did you mean '224'?",
     ):
         assert any(part in fault for fault in found), part
     assert len(found) == 4
