@@ -19,8 +19,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from replicate.backends.local import LocalRun
-from replicate.plan.expand import Expander
-from replicate.plan.job import Job
+from replicate.jobs.expand import Expander
+from replicate.jobs.job import Job
+from replicate.plan.graph import Graph
 from replicate.specs.load import load
 from replicate.specs.scale import Scale
 from replicate.store.result import Result
@@ -64,9 +65,9 @@ def candidate(change: str, runs: Mapping[str, str], seeds: list[int], workers: i
     """For each network: its accuracies, their mean and standard deviation, and the mean cost of a training."""
     known = load(Path(__file__).resolve().parents[1] / "tables", "mini")
     specs = replace(known, scale=changed(known.scale, f"{OTHER_IMAGES};{change}"))
-    expander = Expander(specs)
+    expander = Expander(specs, Graph().add)
     jobs = {
-        name: [(expander.network(run, seed), expander.predict(run, seed)) for seed in seeds]
+        name: [(expander.network(run, seed), expander.job("predict", run, seed)) for seed in seeds]
         for name, run in runs.items()
     }
     with tempfile.TemporaryDirectory() as folder:

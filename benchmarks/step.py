@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
 
 from replicate.engine import models, optim
+from replicate.jobs.train import Train
 from replicate.plan.cells import plan_tables
 from replicate.specs.load import load
 
@@ -56,13 +57,14 @@ def measured(steps: int, names: list[str]) -> Iterator[list[str]]:
     plan = plan_tables(specs, ["distillation_ablation"], (0,))
     for name in names:
         run = RUNS[name]
-        payload, recipe = plan.expander.network(run, 0).payload, plan.expander.recipe(run)
-        size, classes = payload["size"], specs.scale.data["imagenet"].classes
+        job = plan.expander.network(run, 0)
+        assert isinstance(job, Train)
+        recipe, size, classes = job.recipe, job.size, specs.scale.data["imagenet"].classes
         images = torch.randn(recipe.batch, 3, size, size, generator=torch.Generator().manual_seed(0))
         labels = torch.arange(recipe.batch) % classes
         trained = {}
         for way, how in WAYS.items():
-            network = models.build(payload["model"], size, classes, recipe, 0).train()
+            network = models.build(job.model, size, classes, recipe, 0).train()
             groups = optim.decay_groups(network, recipe.weight_decay)
             trained[way] = network, AdamW(groups, lr=recipe.lr, betas=(0.9, 0.999), eps=1e-8, **how)
         turns = [{way: step(*trained[way], images, labels) for way in WAYS} for _ in range(WARM + steps)][WARM:]

@@ -10,15 +10,18 @@ import shutil
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from replicate.cli import main
+from replicate.jobs.job import Job
 from replicate.plan.cells import Plan, plan_tables
-from replicate.plan.job import Job
 from replicate.specs.load import load
 from replicate.store.result import commit_result
 from replicate.store.store import Store
@@ -76,6 +79,30 @@ def missing(reason: str) -> None:
 
 def plan_of(scale: str = "mini", seeds: tuple[int, ...] = (0,), released: bool = False) -> Plan:
     return plan_tables(load(ROOT / "tables", scale, released), [TABLE], seeds)
+
+
+@cache
+def example(kind: str) -> Job:
+    """A job of ``kind``, of the miniature (of published weights at the paper's scale)."""
+    expander = plan_of("paper" if kind == "weights" else "mini", released=kind == "weights").expander
+    run = "deit-b-224/token"
+    match kind:
+        case "data":
+            return expander.data("imagenet")
+        case "train" | "weights":
+            return expander.network(run, 0)
+        case "predict":
+            return expander.job("predict", run, 0)
+        case "probe":
+            return expander.job("probe", run, 0)
+        case "measure":
+            return expander.job("measure", run)
+    raise ValueError(kind)
+
+
+def job_like(key: str, kind: str, inputs: Mapping[str, str] | None = None, **about: Any) -> Job:
+    """A job of ``kind`` by the name of ``key``, for tests to which what it computes is all one."""
+    return replace(example(kind), **{"key": key, "inputs": inputs or {}, "run": "", "seed": 0, "seconds": 0.0} | about)
 
 
 def copied_tables(into: Path) -> Path:

@@ -16,14 +16,11 @@ import pytest
 from stage import ROOT, TABLE, Call, copied_tables, environment
 
 LAYERS = (
-    "metrics", "specs", "plan", "store", "engine", "backends", "judge", "render", "figures", "site", "actions",
+    "metrics", "specs", "jobs", "plan", "store", "engine", "backends", "judge", "render", "figures", "site", "actions",
     "nightly", "cli",
 )  # fmt: skip
 
-UPWARDS = {
-    # The store keeps jobs, so it knows what one is; a job's key is hashed by the store's canonical bytes.
-    ("plan", "replicate.store.files"),
-}
+UPWARDS = {}
 
 HEAVY = {"torch", "torchvision", "timm", "safetensors", "PIL", "sklearn"}
 HEAVY_AT = ("engine",)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job
 from replicate.store.store import LOG, Store
 
 if TYPE_CHECKING:

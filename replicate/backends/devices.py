@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 
-from replicate.plan.job import Job
+from replicate.jobs.job import Job
 from replicate.specs.scale import Scale
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -54,8 +54,8 @@ def has_gpu(scale: Scale) -> bool:
 
 
 def need_gpu(jobs: Iterable[Job]) -> list[Job]:
-    """The trainings in mixed precision, which no CPU runs."""
-    return [job for job in jobs if job.kind == "train" and job.payload["recipe"]["precision"] != "fp32"]
+    """Those that no CPU runs, such as trainings in mixed precision."""
+    return [job for job in jobs if job.needs_gpu]
 
 
 def at_once(scale: Scale, asked: int | None) -> int:

@@ -25,17 +25,15 @@ from replicate.backends import stopping, worker
 from replicate.backends.backend import Capacity, JobStates, Listener, Reporter, RunReport, Silent
 from replicate.backends.devices import cores, least_used
 from replicate.errors import NotAvailable, StoreFault, Unreadable, UserError
+from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job
-from replicate.specs.scale import DATA_ROOT, PublishedFile, Scale
+from replicate.specs.scale import DATA_ROOT, Scale
 from replicate.store import lease
 from replicate.store.provenance import provenance
 from replicate.store.store import FAILURE, Store
 from replicate.text import plural
 
-PRELOAD = "replicate.engine.run"
 LOST_RETRIES = 2
-EVALUATIONS = ("predict", "probe")
 _POLL = 0.2
 _OUTCOMES = {code: outcome for outcome, code in worker.EXIT_CODES.items()}
 
@@ -95,10 +93,12 @@ class LocalRun:
 
     def _advance(self) -> None:
         urgency = self.graph.urgency()
-        context = preloaded(PRELOAD)
+        # All that a kind brings along, torch before all, is imported once.
+        engines = dict.fromkeys(job.engine_module for job in self.graph)
+        context = preloaded(["replicate.engine.run", *engines])
         while self._waiting or self._running or self._elsewhere:
             # Evaluations first: they take a second, and a number that can be seen is a number.
-            for job in sorted(self._ready(), key=lambda job: (job.kind not in EVALUATIONS, -urgency[job.key])):
+            for job in sorted(self._ready(), key=lambda job: (not job.starts_first, -urgency[job.key])):
                 if len(self._running) < self.workers:
                     self._start(job, context)
             self._look()
@@ -260,10 +260,10 @@ class LocalRun:
                 (self.store.folder(key) / FAILURE).unlink(missing_ok=True)
 
 
-def preloaded(module: str) -> Any:
-    """The context of worker processes, with its fork server started; that imports ``module``, once."""
+def preloaded(modules: list[str]) -> Any:
+    """The context of worker processes, with its fork server started; that imports ``modules``, once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([module])
+    context.set_forkserver_preload(modules)
     # A Ctrl-C reaches the whole process group; while the server imports torch it would print a traceback.
     # What is blocked here stays blocked in the server and its forks, which are told to stop by SIGTERM.
     # First the tracker, which the server would start, and which blocks SIGINT for itself and then unblocks it.
@@ -373,9 +373,7 @@ def check_data_root(jobs: Iterable[Job]) -> None:
     if os.environ.get(DATA_ROOT):
         return
     for job in jobs:
-        data = job.kind == "data" and "name" in job.payload["data"]
-        weights = job.kind == "weights" and not PublishedFile.of(job.payload["file"]).url
-        if data or weights:
+        if job.on_disk:
             raise UserError(
                 f"{DATA_ROOT} is not set (expected the folder that holds the image data sets)\n"
                 f"  export {DATA_ROOT}=/path/to/datasets (docs/paper-scale.md says what lies in it)"

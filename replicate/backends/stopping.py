@@ -10,7 +10,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from replicate.plan.job import RESUMABLE, Job
+from replicate.jobs.job import Job
 from replicate.text import plural
 
 _POLL = 0.2
@@ -65,9 +65,9 @@ def stop(running: Sequence[tuple[Job, BaseProcess]], interrupts: Interrupts, sai
         elapsed = time.monotonic() - begun
         again = any(when - begun >= _SAME for when in interrupts.told)
         for job, process in left:
-            if again or (job.kind not in RESUMABLE and elapsed >= _PATIENCE):
+            if again or (not job.resumable and elapsed >= _PATIENCE):
                 process.kill()
-        writing = sum(job.kind in RESUMABLE for job, _ in left)
+        writing = sum(job.resumable for job, _ in left)
         if silent and writing and not again and elapsed >= _SPEAKS_AFTER:
             them = "it" if writing == 1 else "them"
             said(f"waiting for {plural(writing, 'job')} to write a checkpoint; Ctrl-C again to kill {them}")

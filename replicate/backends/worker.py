@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from replicate.backends.devices import VISIBLE
 from replicate.errors import Diverged, NotAvailable, StoreFault, Unreadable
-from replicate.plan.job import RESUMABLE, Job
+from replicate.jobs.job import Job
 from replicate.store import lease
 from replicate.store.files import FULL, write_json
 from replicate.store.result import JOB, RESULT, commit_result
@@ -87,7 +87,7 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     # Ctrl-C reaches the whole process group; what follows from it is decided by the caller alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    patience = ORPHAN_SECONDS if job.kind in RESUMABLE else ORPHAN_REST
+    patience = ORPHAN_SECONDS if job.resumable else ORPHAN_REST
     threading.Thread(target=_die_with_parent, args=(stopping, heard, patience), daemon=True).start()
     outcome = perform(Store(Path(root), gone=gone), job, provenance, stop)
     sys.exit(EXIT_CODES[outcome])
@@ -103,7 +103,7 @@ def take_part(root: str, job: Job) -> None:
     store = Store(Path(root))
     inputs = {role: store.folder(key) for role, key in job.inputs.items()}
     with suppress(Stopped):
-        execute(job.payload, inputs, store.folder(job.key), lambda fields: None, stopping.is_set)
+        execute(job, inputs, store.folder(job.key), lambda fields: None, stopping.is_set)
 
 
 def perform(store: Store, job: Job, provenance: Mapping[str, Any], stop: Any) -> Outcome:
@@ -158,7 +158,7 @@ def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, Any], st
             now = time.strftime("%Y-%m-%d %H:%M:%S")
             log.write(f"--- {now}: process {os.getpid()} on {socket.gethostname()}{gpu}\n")
             with redirect_stdout(log), redirect_stderr(log):
-                summary = execute(job.payload, inputs, folder, report, stop)
+                summary = execute(job, inputs, folder, report, stop)
             remove_scratch(folder)
             cost = {
                 "wall_seconds": round(time.monotonic() - started, 3),

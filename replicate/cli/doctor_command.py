@@ -20,7 +20,7 @@ from replicate.backends.slurm.waves import over_time_limit, unsplittable_batches
 from replicate.cli import DONE, MISTAKE
 from replicate.cli.workspace import Amount, Workspace, with_workspace
 from replicate.errors import UserError
-from replicate.plan.job import Job
+from replicate.jobs.job import Job
 from replicate.specs.scale import FolderData, PublishedFile
 from replicate.text import plural
 

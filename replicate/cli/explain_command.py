@@ -14,10 +14,10 @@ from replicate.errors import UnknownName
 from replicate.text import number, plural
 
 if TYPE_CHECKING:
+    from replicate.jobs.job import Job
     from replicate.judge.table import Cell, Table
     from replicate.plan.cells import Plan
     from replicate.plan.graph import Graph
-    from replicate.plan.job import Job
     from replicate.store.store import Store
 
 
@@ -163,7 +163,10 @@ def _error(plan: Plan, table: Table, cell: Cell) -> str | None:
     if cell.spread is not None:
         over = f"over {plural(len(cell.seeds), 'seed')}"
     elif planned.read is not None and metrics.find(planned.read.metric).timed:
-        paired = "reference" in planned.jobs[0].payload["protocol"]
+        from replicate.jobs.measure import Measure
+
+        job = planned.jobs[0]
+        paired = isinstance(job, Measure) and job.protocol.reference is not None
         over = "from the interval of its ratio to the reference network" if paired else "over the times of its runs"
     else:
         over = "over images"

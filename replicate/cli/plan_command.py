@@ -12,8 +12,8 @@ from replicate.cli.workspace import Workspace, table_id_option, with_workspace
 from replicate.text import duration, plural
 
 if TYPE_CHECKING:
+    from replicate.jobs.job import Job
     from replicate.plan.cells import Plan
-    from replicate.plan.job import Job
     from replicate.store.store import State, Store
 
 
@@ -28,7 +28,6 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool) -> int:
     """
     from replicate.actions.run_missing import without_training
     from replicate.figures.plan import with_figures
-    from replicate.plan.cost import running, stored
 
     specs = workspace.specs()
     plan = workspace.plan([table_id] if table_id else specs.ordered, specs)
@@ -45,9 +44,9 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool) -> int:
     capacity = workspace.backend(specs.scale).capacity(missing)
     at_once = capacity.at_once
     wall = longest if at_once is None else max(seconds / at_once, longest)
-    megabytes = sum(stored(job, graph) for job in missing)
+    megabytes = sum(job.megabytes(graph.jobs) for job in missing)
     # Not more of them run at once, whichever they are.
-    meanwhile = sum(sorted((running(job, graph) for job in missing), reverse=True)[:at_once])
+    meanwhile = sum(sorted((job.megabytes_meanwhile(graph.jobs) for job in missing), reverse=True)[:at_once])
     together, alone = _trainings(plan)
     if workspace.json:
         jobs = [
@@ -107,14 +106,14 @@ def _size(megabytes: float) -> str:
 
 def _assumed(plan: Plan, missing: list[Job]) -> list[str]:
     """What the hours rest on, at a scale whose seconds an image are somebody else's."""
-    from replicate.plan.cost import teacher_seconds
+    from replicate.jobs.train import Train, teacher_seconds
 
     specs = plan.specs
     if not specs.scale.seconds_source or not missing:
         return []
     runs = specs.runs.runs
-    trainings = [job for job in missing if job.kind == "train"]
-    taught = sum(teacher_seconds(specs, runs[job.run], job.payload["recipe"]["epochs"]) for job in trainings)
+    trainings = [job for job in missing if isinstance(job, Train)]
+    taught = sum(teacher_seconds(specs, runs[job.run], job.recipe.epochs) for job in trainings)
     teachers = {job.inputs["teacher"] for job in trainings if "teacher" in job.inputs}
     own = sum(job.seconds for job in trainings if job.key in teachers)
     source = f"{specs.scale.processor}-hours {specs.scale.seconds_source}: tables/scales/{specs.scale.id}.toml"

@@ -16,7 +16,7 @@ from replicate.text import duration, plural
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from replicate.plan.job import Job
+    from replicate.jobs.job import Job
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from replicate.errors import UserError
 
 if TYPE_CHECKING:
     from replicate.backends.backend import RunReport
-    from replicate.plan.job import Job
+    from replicate.jobs.job import Job
     from replicate.store.result import Result
     from replicate.store.store import Store
 

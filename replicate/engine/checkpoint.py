@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from replicate.errors import UserError
-from replicate.plan.job import without_neutral
-from replicate.store.files import FULL, canonical, write_bytes
+from replicate.jobs.job import Job
+from replicate.jobs.key import Texts, canonical
+from replicate.store.files import FULL, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -88,13 +89,13 @@ def within(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
 class Checkpoints:
     """The checkpoints of one training, in the folder of its job.
 
-    payload: of the job; a checkpoint of another one is never resumed.
+    A checkpoint of another ``job`` is never resumed.
     Errors: `UserError` where `SECONDS` is no number of seconds.
     """
 
-    def __init__(self, folder: Path, payload: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, job: Job) -> None:
         self.folder = folder
-        self.payload = hashlib.sha256(canonical(without_neutral(payload))).hexdigest()
+        self.payload = hashlib.sha256(job.written(Texts())).hexdigest()
         self.last: Path | None = None
         self._asked = _asked_seconds()
         self._took = 0.0

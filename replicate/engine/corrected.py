@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from replicate.engine.imagefolder import list_splits, root_folder
 from replicate.engine.keyed_random import uniforms
 from replicate.engine.shapes import true_labels
 from replicate.errors import UserError
+from replicate.specs.scale import DataSpec, DigitsData, FolderData, RealData, RealJsonData, ShapesData
 
 Corrected = NDArray[np.bool_]
 
@@ -26,35 +26,39 @@ NUMBER = re.compile(r"(\d+)\.[A-Za-z]+$")
 """The number of an image among all of its split, at the end of a name such as ILSVRC2012_val_00000293.JPEG."""
 
 
-def drawn_labels(data: dict[str, Any]) -> Corrected:
-    """What is really in each test image of ``data["of"]``, bool [N, K]: one class each, as one object is drawn.
+def drawn_labels(data: RealData, of: DataSpec | None) -> Corrected:
+    """What is really in each test image of ``of``, bool [N, K]: one class each, as one object is drawn.
 
-    A keyed share ``data["dropped"]`` of the images has no label and is left out of the accuracy, as ReaL does.
+    A keyed share ``data.dropped`` of the images has no label and is left out of the accuracy, as ReaL does.
     """
-    of = data["of"]
-    if of["source"] == "shapes":
-        labels = true_labels(of["seed"], "test", of["test"], of["classes"])
-    elif of["source"] == "digits":
-        labels = split_digits(of["seed"], of["train"], of["test"], of["size"], of["skip"])[1][1]
+    if isinstance(of, ShapesData):
+        labels = true_labels(of.seed, "test", of.test, of.classes)
+    elif isinstance(of, DigitsData):
+        labels = split_digits(of.seed, of.train, of.test, of.size, of.skip)[1][1]
     else:
         raise UserError(
-            f"data.of: the true labels of 'shapes' and 'digits' are known, got '{of['source']}'\n"
+            f"data.of: the true labels of 'shapes' and 'digits' are known, got '{of.source if of else 'none'}'\n"
             "  use the source 'real-json' with published corrections"
         )
-    corrected = np.zeros((len(labels), _classes(data)), np.bool_)
+    corrected = np.zeros((len(labels), _classes(data, of)), np.bool_)
     corrected[np.arange(len(labels)), labels] = True
-    dropped = uniforms(data["seed"], "corrected labels dropped", 0, 0, len(labels), 1)[:, 0] < data["dropped"]
+    dropped = uniforms(data.seed, "corrected labels dropped", 0, 0, len(labels), 1)[:, 0] < data.dropped
     corrected[dropped] = False
     return corrected
 
 
-def read_json_labels(data: dict[str, Any]) -> Corrected:
+def read_json_labels(data: RealJsonData, of: DataSpec | None) -> Corrected:
     """The published corrections, ``$REPLICATE_DATA/<name>/real.json``, in the order of our test images: bool [N, K].
 
     The file is a list, by the number in the name of an image, of the lists of its right classes. Raises
     UserError for a file that is missing or no such list, and where numbers and images do not match.
     """
-    path, classes = root_folder() / data["name"] / FILE, _classes(data)
+    if not isinstance(of, FolderData):
+        raise UserError(
+            f"data.of: the corrections are of images in folders, got '{of.source if of else 'none'}'\n"
+            "  name the data set whose file names they number"
+        )
+    path, classes = root_folder() / data.name / FILE, _classes(data, of)
     try:
         lists = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -66,7 +70,7 @@ def read_json_labels(data: dict[str, Any]) -> Corrected:
         raise UserError(
             f"{path}: a list of lists of classes 0 to {classes - 1}, got something else\n  download it again"
         )
-    _, test = list_splits(data["of"]["name"], data["of"]["classes"], train=False)
+    _, test = list_splits(of.name, of.classes, train=False)
     if len(lists) != len(test.files):
         raise UserError(
             f"{path}: one entry for each of the {len(test.files)} images in {test.root}, got {len(lists)}\n"
@@ -84,12 +88,10 @@ def read_json_labels(data: dict[str, Any]) -> Corrected:
     return corrected
 
 
-def _classes(data: dict[str, Any]) -> int:
-    classes: int = data["of"]["classes"]
-    if data["classes"] != classes:
-        raise UserError(
-            f"data.classes: {classes}, those of the data set it corrects, got {data['classes']}\n  correct it"
-        )
+def _classes(data: RealData | RealJsonData, of: ShapesData | DigitsData | FolderData) -> int:
+    classes = of.classes
+    if data.classes != classes:
+        raise UserError(f"data.classes: {classes}, those of the data set it corrects, got {data.classes}\n  correct it")
     return classes
 
 

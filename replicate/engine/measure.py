@@ -26,7 +26,10 @@ from torch import Tensor, nn
 from replicate.engine import models
 from replicate.engine.context import Progress, Report, Stop
 from replicate.engine.keyed_random import generator, torch_seed
-from replicate.errors import JobError, UnknownName
+from replicate.errors import JobError
+from replicate.jobs.measure import Measure
+from replicate.jobs.network import Untrained
+from replicate.metrics.stated import TIMES
 from replicate.store.files import write_json
 
 STEADY_PERCENT = 2.0
@@ -71,11 +74,11 @@ class Ratio:
 class Subject:
     """A network that is measured, in evaluation mode on the device, with one batch of noise as its input."""
 
-    def __init__(self, spec: Mapping[str, Any], batch: int, device: torch.device) -> None:
+    def __init__(self, network: Untrained, batch: int, device: torch.device) -> None:
         self.device = device
-        self.format = torch.channels_last if spec["model"]["channels_last"] else torch.contiguous_format
-        self.network = models.build(spec["model"], spec["size"], spec["classes"]).eval().to(device)
-        self.images = noise(batch, spec["size"]).to(device, memory_format=self.format)
+        self.format = torch.channels_last if network.model.channels_last else torch.contiguous_format
+        self.network = models.build(network.model, network.size, network.classes).eval().to(device)
+        self.images = noise(batch, network.size).to(device, memory_format=self.format)
 
     def run(self) -> None:
         with torch.inference_mode():
@@ -118,11 +121,11 @@ def bootstrap(ratios: Sequence[float]) -> Ratio:
 
 
 def paper_protocol(
-    spec: Mapping[str, Any], batch: int, device: torch.device, progress: Progress
+    job: Measure, batch: int, device: torch.device, progress: Progress
 ) -> tuple[dict[str, Any], nn.Module]:
     """Mean of ``runs`` batches, each timed alone (Tables 1 and 5)."""
-    runs = spec["protocol"]["runs"]
-    subject = Subject(spec, batch, device)
+    runs = job.protocol.runs
+    subject = Subject(job.network, batch, device)
     subject.warm_up()
     windows: list[Window] = []
     for run in range(runs):
@@ -134,7 +137,7 @@ def paper_protocol(
 
 
 def paired_protocol(
-    spec: Mapping[str, Any], batch: int, device: torch.device, progress: Progress
+    job: Measure, batch: int, device: torch.device, progress: Progress
 ) -> tuple[dict[str, Any], nn.Module]:
     """Windows of the network and of a fixed reference in turn, so that what disturbs one disturbs the other.
 
@@ -142,16 +145,18 @@ def paired_protocol(
     processes took of the cores (at a load of 7 on 2 cores the interval was a third as wide); ``ratio_wall`` is
     beside it. The order in a pair alternates, so that a drift cancels.
     """
-    how = spec["protocol"]
-    subject, reference = (Subject(one, batch, device) for one in (spec, how["reference"]))
+    how = job.protocol
+    if how.reference is None:
+        raise JobError("measure: the protocol 'paired' has no reference network; name one in the scale's [measure]")
+    subject, reference = (Subject(each, batch, device) for each in (job.network, how.reference))
     subject.warm_up()
     reference.warm_up()
     taken: dict[str, list[Window]] = {"network": [], "reference": []}
-    for number in range(how["windows"]):
+    for number in range(how.windows):
         order = [("network", subject), ("reference", reference)]
         for name, each in order if number % 2 == 0 else order[::-1]:
-            taken[name].append(each.window(how["window_seconds"]))
-        progress({"window": number + 1, "of": how["windows"]})
+            taken[name].append(each.window(how.window_seconds))
+        progress({"window": number + 1, "of": how.windows})
     pairs = list(zip(taken["network"], taken["reference"], strict=True))
     wall = bootstrap([own.rate / other.rate for own, other in pairs])
     cpu = bootstrap([own.images / own.cpu / (other.images / other.cpu) for own, other in pairs])
@@ -164,49 +169,44 @@ def paired_protocol(
     return result | {"windows": windows}, subject.network
 
 
-Protocol = Callable[[Mapping[str, Any], int, torch.device, Progress], tuple[dict[str, Any], nn.Module]]
-PROTOCOLS: dict[str, Protocol] = {"paper": paper_protocol, "paired": paired_protocol}
+Timing = Callable[[Measure, int, torch.device, Progress], tuple[dict[str, Any], nn.Module]]
+PROTOCOLS: dict[str, Timing] = {"paper": paper_protocol, "paired": paired_protocol}
 
 
-def measure(
-    payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
-) -> dict[str, Any]:
+def run(job: Measure, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
     """Run a measure job: ``measure.json``, with the time of every window and the conditions.
 
     Returns ``images_per_second``, ``ratio`` (None under the protocol ``paper``), ``batch``, the exact number
     of ``parameters``, the ``architecture`` and the ``device``. All but what was timed is a function of the
-    payload. Errors: `UnknownName` for the protocol, `JobError` where no batch fits or windows are too few.
+    job. Errors: `JobError` where no batch fits or windows are too few.
     """
-    protocol = payload["protocol"]["name"]
-    if protocol not in PROTOCOLS:
-        raise UnknownName("protocol", protocol, PROTOCOLS)
     device = models.best_device()
     with exact_fp32():
-        batch, tried, result, network = largest_fitting(payload, device, Progress(report))
-        seen = conditions(device) | {"size": payload["size"], "batches_tried": tried}
+        batch, tried, result, network = largest_fitting(job, device, Progress(report))
+        seen = conditions(device) | {"size": job.size, "batches_tried": tried}
     facts = {
         "batch": batch,
         "parameters": models.parameter_count(network),
         "architecture": models.architecture(network),
     }
-    write_json(folder / "measure.json", {"protocol": protocol, "conditions": seen} | result | facts)
+    write_json(folder / TIMES, {"protocol": job.protocol.name, "conditions": seen} | result | facts)
     summary = {name: result[name] for name in ("images_per_second", "ratio")}
     return summary | facts | {"device": seen["device"]}
 
 
 def largest_fitting(
-    payload: Mapping[str, Any], device: torch.device, progress: Progress
+    job: Measure, device: torch.device, progress: Progress
 ) -> tuple[int, list[dict[str, Any]], dict[str, Any], nn.Module]:
     """The largest batch that fits ("largest possible batch size"), what was tried, the result and the network.
 
     On a CPU every batch fits. Errors: `JobError` where none fits.
     """
-    protocol = PROTOCOLS[payload["protocol"]["name"]]
-    sizes = sorted(payload["protocol"]["batches"], reverse=True)
+    protocol = PROTOCOLS[job.protocol.name]
+    sizes = sorted(job.protocol.batches, reverse=True)
     tried: list[dict[str, Any]] = []
     for batch in sizes:
         try:
-            result, network = protocol(payload, batch, device, progress)
+            result, network = protocol(job, batch, device, progress)
         except torch.OutOfMemoryError:
             tried.append({"batch": batch, "fits": False})
         else:

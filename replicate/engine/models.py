@@ -5,7 +5,6 @@ The only module that knows timm's model interface.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from replicate.engine.keyed_random import torch_seed, uniforms
 from replicate.errors import StoreFault, UnknownName, UserError
+from replicate.jobs.network import Network
 from replicate.specs.recipe import Recipe
 
 RESAMPLED = frozenset({"pos_embed", "patch_embed.proj.weight"})
@@ -31,10 +31,9 @@ VIT_MODULES = ("deit", "vision_transformer")
 """timm's modules of `VisionTransformer`."""
 
 
-def build(model: Mapping[str, Any], size: int, classes: int, recipe: Recipe | None = None, seed: int = 0) -> nn.Module:
+def build(model: Network, size: int, classes: int, recipe: Recipe | None = None, seed: int = 0) -> nn.Module:
     """A freshly initialised network on the CPU, in training mode.
 
-    model: ``{"name", "timm", "args", "resizable", "pos_embed_std", "channels_last"}`` of a train job.
     size: edge of the images in pixels; only a ``resizable`` network is built for it (convnets take any).
     recipe: gives drop path and dropout; None builds without either, for a teacher or an evaluation.
     seed: of the initialisation. Torch's default generator is left where the initialisation ended.
@@ -46,29 +45,29 @@ def build(model: Mapping[str, Any], size: int, classes: int, recipe: Recipe | No
     widths below 100. Errors: `UnknownName` when timm has no such network.
     """
     args = _arguments(model, size)
-    vit = is_model_in_modules(model["timm"], VIT_MODULES)
+    vit = is_model_in_modules(model.timm, VIT_MODULES)
     if recipe is not None:
         places = ("pos_drop_rate", "proj_drop_rate") if vit else ("drop_rate",)
         args |= {"drop_path_rate": recipe.drop_path} | dict.fromkeys(places, recipe.dropout)
     torch.default_generator.manual_seed(torch_seed(seed, "init", 0, 0))
-    network: nn.Module = timm.create_model(model["timm"], pretrained=False, num_classes=classes, **args)
+    network: nn.Module = timm.create_model(model.timm, pretrained=False, num_classes=classes, **args)
     token = getattr(network, "cls_token", None)
     if vit and token is not None and "weight_init" not in args:
         nn.init.trunc_normal_(token, std=0.02)
-    if model["pos_embed_std"] is not None:
-        nn.init.trunc_normal_(_parameter(network, "pos_embed"), std=model["pos_embed_std"])
-    if model["channels_last"]:
+    if model.pos_embed_std is not None:
+        nn.init.trunc_normal_(_parameter(network, "pos_embed"), std=model.pos_embed_std)
+    if model.channels_last:
         network = network.to(memory_format=torch.channels_last)
     return network
 
 
-def published(model: Mapping[str, Any], size: int, classes: int, path: Path) -> nn.Module:
+def published(model: Network, size: int, classes: int, path: Path) -> nn.Module:
     """The network `build` makes, with the weights of the published file ``path``, on the CPU.
 
     ``.safetensors``, or what torch.load reads with ``weights_only``; timm translates the names of older releases.
     Errors: `UserError` for a file that holds no weights or those of another network, size or number of classes.
     """
-    kind = f"{model['timm']} at {size} pixels with {classes} classes"
+    kind = f"{model.timm} at {size} pixels with {classes} classes"
     args = _arguments(model, size)
     try:
         stored = load_state_dict(str(path), use_ema=False, device="cpu", weights_only=True)
@@ -78,7 +77,7 @@ def published(model: Mapping[str, Any], size: int, classes: int, path: Path) -> 
         # timm takes an empty dictionary for none, and fetches its own file instead.
         raise UserError(f"{path}: weights of {kind}, got a file without any, or of something else")
     with torch.device("meta"):
-        own = timm.create_model(model["timm"], num_classes=classes, **args).state_dict()
+        own = timm.create_model(model.timm, num_classes=classes, **args).state_dict()
     for name in RESAMPLED & stored.keys() & own.keys():
         if stored[name].shape != own[name].shape:
             shapes = f"{tuple(own[name].shape)}, got {tuple(stored[name].shape)}"
@@ -86,17 +85,17 @@ def published(model: Mapping[str, Any], size: int, classes: int, path: Path) -> 
     overlay = {"state_dict": stored, "num_classes": classes, "input_size": (3, size, size)}
     try:
         filled: nn.Module = timm.create_model(
-            model["timm"], pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes, **args
+            model.timm, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes, **args
         )
     except (RuntimeError, KeyError, AttributeError, ValueError) as error:
         raise UserError(f"{path}: weights of {kind}, got those of another network: {error}") from error
     return filled
 
 
-def _arguments(model: Mapping[str, Any], size: int) -> dict[str, Any]:
-    if not timm.is_model(model["timm"]):
-        raise UnknownName("timm model", model["timm"], timm.list_models())
-    return dict(model["args"]) | ({"img_size": size} if model["resizable"] else {})
+def _arguments(model: Network, size: int) -> dict[str, Any]:
+    if not timm.is_model(model.timm):
+        raise UnknownName("timm model", model.timm, timm.list_models())
+    return dict(model.args) | ({"img_size": size} if model.resizable else {})
 
 
 def best_device() -> torch.device:

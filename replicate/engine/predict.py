@@ -17,8 +17,8 @@ from replicate.engine.batches import decode_workers, evaluation_batches
 from replicate.engine.context import Progress, Report, Stop
 from replicate.engine.micro_batch import MicroBatches
 from replicate.errors import JobError
-from replicate.specs.recipe import Evaluation
-from replicate.store.files import canonical, write_bytes
+from replicate.jobs.predict import DECISIONS, Predict
+from replicate.store.files import write_bytes
 
 BATCH = 256
 """Images at a time, where the memory takes them (`portion`): which classes an image gets does not depend on it."""
@@ -48,26 +48,23 @@ def best(scores: Tensor) -> NDArray[np.int16]:
     return order[:, :TOP].to(torch.int16).cpu().numpy()
 
 
-def predict(
-    payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
-) -> dict[str, Any]:
+def run(job: Predict, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
     """Run a predict job: ``decisions.npz`` in ``folder``, in fp32.
 
     It holds ``labels`` int16 [N] and, for each head, int16 [N, min(5, K)] as `best` gives them.
     Returns ``{"images": N, "correct": {head: number of images whose best class is the label}}``.
     Errors: those of `upstream.network` and `MicroBatches`, and `JobError` for scores that are not finite.
     """
-    evaluation = Evaluation.model_validate_json(canonical(payload["evaluation"]))
     data = input_results.data_set(inputs)
     device = models.best_device()
     source = inputs["network"]
-    network = input_results.network(source, payload["size"], data.classes, evaluation.weights).to(device)
+    network = input_results.network(source, job.size, data.classes, job.evaluation.weights).to(device)
     labels: list[NDArray[np.int16]] = []
     decided: dict[str, list[NDArray[np.int16]]] = {}
     done = 0
-    portion = MicroBatches.of_evaluation(BATCH, payload["size"], device)
+    portion = MicroBatches.of_evaluation(BATCH, job.size, device)
     progress = Progress(report)
-    batches = evaluation_batches(data.test, payload["size"], evaluation, BATCH, decode_workers(device))
+    batches = evaluation_batches(data.test, job.size, job.evaluation, BATCH, decode_workers(device))
     with torch.no_grad():
         for images, true in batches:
             for part in portion.each(lambda some: fused(models.heads(network, some.to(device))), images):
@@ -82,7 +79,7 @@ def predict(
         raise JobError(f"predict: {len(data.test)} images in the test split, got {done}")
     arrays = {"labels": np.concatenate(labels)}
     arrays |= {head: np.concatenate(parts) for head, parts in decided.items()}
-    write_bytes(folder / "decisions.npz", npz_bytes(arrays))
+    write_bytes(folder / DECISIONS, npz_bytes(arrays))
     correct = {head: int((arrays[head][:, 0] == arrays["labels"]).sum()) for head in decided}
     return {"images": done, "correct": correct}
 

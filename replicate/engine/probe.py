@@ -19,40 +19,35 @@ from replicate.engine.context import Progress, Report, Stop
 from replicate.engine.data import Split
 from replicate.engine.micro_batch import MicroBatches
 from replicate.errors import JobError, UserError
-from replicate.specs.recipe import Evaluation
-from replicate.store.files import canonical, write_json
+from replicate.jobs.probe import SIMILARITY, Probe
+from replicate.store.files import write_json
 
 BATCH = 256
 """Images at a time, where the memory takes them (`portion`): a similarity is that of an image by itself."""
 
 
-def probe(
-    payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
-) -> dict[str, Any]:
+def run(job: Probe, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
     """Run a probe job: ``similarity.json``, which is also the summary.
 
     ``input`` is the cosine of the two learned vectors before the first layer, which are the same for every
     image (deit#111), ``input_with_position`` with their position embeddings added. ``layers`` are those after
-    each block and ``last`` after the final norm, means over the first ``payload["images"]`` test images;
+    each block and ``last`` after the final norm, means over the first ``job.images`` test images;
     ``errors`` are the standard errors of these means.
     Errors: `UserError` for a network without a second token or too many images, `JobError` for a
     similarity that is not finite.
     """
-    evaluation = PAPER
-    if "evaluation" in payload:
-        evaluation = Evaluation.model_validate_json(canonical(payload["evaluation"]))
     data = input_results.data_set(inputs)
-    network = input_results.network(inputs["network"], payload["size"], data.classes, evaluation.weights)
+    network = input_results.network(inputs["network"], job.size, data.classes, PAPER.weights)
     if not models.has_distillation_head(network):
         raise UserError(
             f"probe: a network with two tokens, got one with a class token only: {inputs['network'].name}\n"
             "  take a run with a distillation token"
         )
-    if not 2 <= payload["images"] <= len(data.test):
-        raise UserError(f"probe.images: 2 to {len(data.test)}, the test images, got {payload['images']}")
+    if not 2 <= job.images <= len(data.test):
+        raise UserError(f"probe.images: 2 to {len(data.test)}, the test images, got {job.images}")
     alone, placed = models.input_tokens(network)
     network = network.to(models.best_device())
-    values = similarities(network, data.test, payload["size"], payload["images"], evaluation, Progress(report))
+    values = similarities(network, data.test, job.size, job.images, Progress(report))
     means, errors = values.mean(dim=0).tolist(), (values.std(dim=0) / len(values) ** 0.5).tolist()
     result = {
         "input": cosine(alone).item(),
@@ -62,19 +57,17 @@ def probe(
         "errors": {"layers": errors[:-1], "last": errors[-1]},
         "images": len(values),
     }
-    write_json(folder / "similarity.json", result)
+    write_json(folder / SIMILARITY, result)
     return result
 
 
-def similarities(
-    network: torch.nn.Module, split: Split, size: int, images: int, evaluation: Evaluation, progress: Progress
-) -> Tensor:
+def similarities(network: torch.nn.Module, split: Split, size: int, images: int, progress: Progress) -> Tensor:
     """Cosines of the two tokens, float64 [images, blocks + 1]: after each block and after the final norm."""
     device = next(network.parameters()).device
     parts: list[Tensor] = []
     portion = MicroBatches.of_evaluation(BATCH, size, device)
     done = 0
-    batches = evaluation_batches(split, size, evaluation, BATCH, decode_workers(device), range(images))
+    batches = evaluation_batches(split, size, PAPER, BATCH, decode_workers(device), range(images))
     with torch.no_grad():
         for batch, _ in batches:
             parts += portion.each(lambda some: layered(network, some.to(device)), batch)

@@ -1,6 +1,6 @@
 """Training one network: pre-training, distillation and fine-tuning are one loop.
 
-A training is a function of its payload and its inputs: where it is stopped and resumed does not
+A training is a function of its job and its inputs: where it is stopped and resumed does not
 change a bit of it (on the CPU).
 """
 
@@ -35,17 +35,16 @@ from replicate.engine.micro_batch import BatchNorms, MicroBatches, check_whole
 from replicate.engine.models import DropPaths
 from replicate.engine.ranks import Ranks, together
 from replicate.errors import Diverged, JobError, NotAvailable
-from replicate.specs.recipe import Distillation, Recipe
-from replicate.store.files import canonical, write_bytes, write_json
+from replicate.jobs.network import WEIGHTS, Network
+from replicate.jobs.train import CURVE, Train
+from replicate.store.files import write_bytes, write_json
 
 
 class Stopped(JobError):
     """The training was asked to stop; a checkpoint of that step is in its folder."""
 
 
-def train(
-    payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
-) -> dict[str, Any]:
+def run(job: Train, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
     """Run a train job: ``model.safetensors``, ``curve.json`` and, with an EMA, ``ema.safetensors``.
 
     report: gets ``{"epoch", "epochs", "step", "steps", "loss"}``, epoch and step counted from 1.
@@ -56,13 +55,13 @@ def train(
     one writes; the others return an empty summary.
     Errors: `Diverged`, those of `Training`, and `OSError` when the weights cannot be written.
     """
-    with together() as team, closing(Training(payload, inputs, team)) as training:
-        return _train(training, payload, folder, report, stop)
+    with together() as team, closing(Training(job, inputs, team)) as training:
+        return _train(training, job, folder, report, stop)
 
 
-def _train(training: Training, payload: Mapping[str, Any], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
+def _train(training: Training, job: Train, folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
     team = training.team
-    checkpoints = Checkpoints(folder, payload)
+    checkpoints = Checkpoints(folder, job)
     start = 0
     if (snapshot := checkpoints.newest()) is not None:
         training.restore(snapshot)
@@ -97,10 +96,10 @@ def _train(training: Training, payload: Mapping[str, Any], folder: Path, report:
             checkpoints.save(training.snapshot(position + 1))
     if not team.first:
         return {}
-    write_bytes(folder / input_results.WEIGHTS["last"], weights_bytes(training.network.state_dict()))
+    write_bytes(folder / WEIGHTS["last"], weights_bytes(training.network.state_dict()))
     if training.ema is not None:
-        write_bytes(folder / input_results.WEIGHTS["ema"], weights_bytes(training.ema.module.state_dict()))
-    write_json(folder / "curve.json", training.curve)
+        write_bytes(folder / WEIGHTS["ema"], weights_bytes(training.ema.module.state_dict()))
+    write_json(folder / CURVE, training.curve)
     checkpoints.clear()
     return {
         "loss": training.curve[-1]["loss"],
@@ -120,14 +119,10 @@ class Training:
     method, the weights it starts from or the number of processes, or for `portion.MICRO_BATCH`.
     """
 
-    def __init__(self, payload: Mapping[str, Any], inputs: Mapping[str, Path], team: Ranks = ALONE) -> None:
-        # Through JSON, since the strict models take no list for a tuple.
-        self.recipe = Recipe.model_validate_json(canonical(payload["recipe"]))
-        self.distillation: Distillation | None = None
-        if payload["distillation"] is not None:
-            self.distillation = Distillation.model_validate_json(canonical(payload["distillation"]))
-        self.seed: int = payload["seed"]
-        self.size: int = payload["size"]
+    def __init__(self, job: Train, inputs: Mapping[str, Path], team: Ranks = ALONE) -> None:
+        self.recipe, self.distillation = job.recipe, job.distillation
+        assert job.seed is not None, "its payload has one"
+        self.seed, self.size = job.seed, job.size
         self.device = models.best_device()
         if self.recipe.precision != "fp32" and self.device.type != "cuda":
             raise NotAvailable(
@@ -143,12 +138,11 @@ class Training:
         if self.device.type == "cuda":
             self.ahead = Prefetcher(lambda position: self._batch(position).pinned(), self.recipe.epochs * self.steps)
 
-        network = models.build(payload["model"], self.size, data.classes, self.recipe, self.seed)
+        network = models.build(job.model, self.size, data.classes, self.recipe, self.seed)
         check_token(models.has_distillation_head(network), self.distillation)
         if "init" in inputs:
-            weights = inputs["init"] / input_results.WEIGHTS[payload.get("init_weights", "last")]
-            new_heads = payload.get("new_head", False) or not input_results.same_data(payload, inputs)
-            models.load_weights(network, weights, resize=True, new_heads=new_heads)
+            weights = inputs["init"] / WEIGHTS[job.init_weights]
+            models.load_weights(network, weights, resize=True, new_heads=not input_results.same_data(job, inputs))
         self.drop_paths = DropPaths(network, self.seed)
         self.network = network.to(self.device).train(self.recipe.train_mode)
         self.portion = MicroBatches(self.stream.share)
@@ -157,12 +151,12 @@ class Training:
             check_whole(self.recipe, team.world)
             # Another number of images would be another network.
             self.portion.images = self.recipe.mix_batch
-        self.format = _memory_format(payload["model"])
+        self.format = _memory_format(job.model)
         self.teacher: torch.nn.Module | None = None
         self.teacher_format = torch.contiguous_format
         if self.distillation is not None and self.distillation.method != "label":
             self.teacher = input_results.network(inputs["teacher"], self.size, data.classes).to(self.device)
-            self.teacher_format = _memory_format(input_results.payload_of(inputs["teacher"])["model"])
+            self.teacher_format = _memory_format(input_results.network_of(inputs["teacher"]).model)
 
         self.forward = team.forward(self.network)
         self.optimizer = optim.optimizer(self.network, self.recipe)
@@ -300,8 +294,8 @@ class Training:
         return models.joint(self.teacher, images.contiguous(memory_format=self.teacher_format))
 
 
-def _memory_format(model: Mapping[str, Any]) -> torch.memory_format:
-    return torch.channels_last if model["channels_last"] else torch.contiguous_format
+def _memory_format(model: Network) -> torch.memory_format:
+    return torch.channels_last if model.channels_last else torch.contiguous_format
 
 
 VALIDATION_IMAGES = 256

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, build_opener
 
-from replicate.engine import input_results, models
+from replicate.engine import models
 from replicate.engine.checkpoint import weights_bytes
 from replicate.engine.context import Report, Stop
 from replicate.engine.imagefolder import root_folder
 from replicate.errors import NotAvailable, UserError
+from replicate.jobs.network import WEIGHTS
+from replicate.jobs.weights import Weights
 from replicate.specs.scale import DATA_ROOT, FOLDER, PublishedFile
 from replicate.store.files import FULL, sha256_of, write_bytes
 
@@ -23,9 +25,7 @@ _SILENCE = 60.0
 """Seconds without a byte before a download is given up: a compute node's packets may lead nowhere."""
 
 
-def released(
-    payload: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop
-) -> dict[str, Any]:
+def run(job: Weights, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
     """Run a weights job: ``model.safetensors``, the same tensors under the names of this timm.
 
     The file is ``$REPLICATE_DATA/weights/<file>``, else it is downloaded from its address, and not kept.
@@ -33,7 +33,7 @@ def released(
     Errors: `NotAvailable` where there is no file and none comes; `UserError` for one with other digits than its name
     says, or of another network; `OSError` for a full disk.
     """
-    wanted = PublishedFile.of(payload["file"])
+    wanted = PublishedFile.of(job.file)
     with _found(wanted, folder) as (path, source):
         digest = sha256_of(path)
         if not digest.startswith(wanted.sha256):
@@ -41,8 +41,8 @@ def released(
                 f"{source}: a file whose SHA-256 begins with {wanted.sha256}, got {digest}\n"
                 "  it is another file, or half of it: fetch it again"
             )
-        network = models.published(payload["model"], payload["size"], payload["data"]["classes"], path)
-    write_bytes(folder / input_results.WEIGHTS["last"], weights_bytes(network.state_dict()))
+        network = models.published(job.model, job.size, job.data.classes, path)
+    write_bytes(folder / WEIGHTS["last"], weights_bytes(network.state_dict()))
     return {"parameters": models.parameter_count(network), "file": wanted.file, "sha256": digest}
 
 

@@ -12,9 +12,9 @@ from replicate.figures.plan import FigurePlan
 from replicate.figures.source import Source
 from replicate.figures.training import curves, profile, unseen
 from replicate.figures.xy import identity, lines, scatter
+from replicate.jobs.key import canonical
 from replicate.judge.cell import network_origin
 from replicate.judge.table import Origin
-from replicate.store.files import canonical
 from replicate.store.store import Store
 
 

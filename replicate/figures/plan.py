@@ -104,10 +104,10 @@ def _all(specs: Specs, table_id: str) -> list[CellRef]:
 def _direct(spec: FigureSpec, plan: Plan) -> tuple[str, ...]:
     jobs = []
     if spec.profile:
-        jobs += [plan.expander.probe(series.run, seed) for series in spec.profile.series for seed in plan.seeds]
+        jobs += [plan.expander.job("probe", series.run, seed) for series in spec.profile.series for seed in plan.seeds]
     if spec.curves:
         # Published weights have no curve, and their accuracy without one would be a label of nothing.
         for name in spec.curves.names:
             for seed in plan.seeds if name not in plan.specs.scale.released else ():
-                jobs += [plan.expander.network(name, seed), plan.expander.predict(name, seed)]
+                jobs += [plan.expander.network(name, seed), plan.expander.job("predict", name, seed)]
     return tuple(dict.fromkeys(job.key for job in jobs))

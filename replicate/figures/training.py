@@ -14,13 +14,12 @@ from replicate.figures.model import Axis, Panel, Point, Series, XYPanel
 from replicate.figures.plan import FigurePlan
 from replicate.figures.source import Source
 from replicate.figures.spec import Curves, Profile, ProfileSeries
+from replicate.jobs.train import CURVE
 from replicate.judge.cell import network_origin
 from replicate.judge.statistics import student
 from replicate.judge.table import Origin
 from replicate.store.result import Result
 from replicate.text import half_up
-
-CURVE = "curve.json"
 
 
 def profile(source: Source, spec: Profile) -> tuple[Panel, ...]:
@@ -42,7 +41,7 @@ def profile(source: Source, spec: Profile) -> tuple[Panel, ...]:
 
 def _probes(source: Source, run: str) -> list[Mapping[str, Any]]:
     plan = source.plan.tables
-    keys = [plan.expander.probe(run, seed).key for seed in plan.seeds]
+    keys = [plan.expander.job("probe", run, seed).key for seed in plan.seeds]
     summaries = [source.summary(key) for key in keys]
     return summaries if all(summaries) else []
 
@@ -134,7 +133,7 @@ def _end(source: Source, run: str) -> list[str]:
     plan = source.plan.tables
     hits = []
     for seed in plan.seeds:
-        result = source.store.result(plan.expander.predict(run, seed).key)
+        result = source.store.result(plan.expander.job("predict", run, seed).key)
         if result is None:
             return []
         try:

@@ -9,6 +9,7 @@ from string import ascii_lowercase
 from typing import Any
 
 from replicate import metrics
+from replicate.jobs.key import canonical
 from replicate.judge.cell import finished, outline, unfinished
 from replicate.judge.claims import judge
 from replicate.judge.statistics import SeedNoise
@@ -17,7 +18,6 @@ from replicate.judge.values import CellReader, CellValue
 from replicate.plan.cells import CellPlan, Plan
 from replicate.specs.cell import CellRef, pairs
 from replicate.specs.table import ClaimSpec, ColumnSpec, TableSpec
-from replicate.store.files import canonical
 from replicate.store.store import Store
 
 UNCOMMITTED = "Made with changes that were not committed."

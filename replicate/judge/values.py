@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from replicate import metrics
 from replicate.errors import StoreFault
+from replicate.jobs.job import Job
 from replicate.metrics import Decisions, Number, Reading, Stored
 from replicate.plan.cells import CellPlan, Plan
-from replicate.plan.job import Job
 from replicate.specs.cell import ResolvedSource
 from replicate.store.result import Result
 from replicate.store.store import Store
 
-FILE = "decisions.npz"
 NO_DIMENSION = "–"
 """Printed where the network has no such dimension."""
+from replicate.jobs.predict import DECISIONS
 
 
 @dataclass(slots=True)
@@ -42,11 +42,11 @@ class DecisionReader:
 def _load(result: Result) -> Decisions:
     try:
         # No pickle: an array of objects is refused.
-        with np.load(result.path(FILE), allow_pickle=False) as arrays:
+        with np.load(result.path(DECISIONS), allow_pickle=False) as arrays:
             heads = {name: arrays[name] for name in arrays.files if name != "labels"}
             return Decisions(arrays["labels"], heads)
     except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise StoreFault(f"{result.key}/{FILE}: cannot be read ({error})") from error
+        raise StoreFault(f"{result.key}/{DECISIONS}: cannot be read ({error})") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,25 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from replicate.jobs.job import HOUR, Job
 from replicate.plan.graph import Graph
-from replicate.plan.job import SOURCES, Job, Kind
 from replicate.store.provenance import differences
-
-HOUR = 3600.0
-
-CADENCE: Mapping[Kind, float | None] = {
-    "data": None,
-    "weights": None,
-    "train": None,
-    "predict": 20 * HOUR,
-    "probe": 20 * HOUR,
-    "measure": 20 * HOUR,
-}
-"""Seconds after which a result is computed again and compared; None: never by age.
-
-Twenty hours is "nightly" for a night that begins at two and is late now and then. Data sets are made from
-their own description, and a training costs days: neither is repeated to see whether it still agrees.
-"""
 
 Standing = Literal["done", "busy", "stuck", "open"]
 """``busy``: running or queued. ``stuck``: failed for good, or blocked by one that did. ``open``: can be computed."""
@@ -153,7 +137,7 @@ def _possible(graph: Graph, job: Job, wanted: Iterable[str], night: AgendaInputs
 
 def _evaluations(graph: Graph, night: AgendaInputs, wanted: Mapping[str, str]) -> list[DueJob]:
     """Without a result, of networks that are trained: cheap, and each fills a cell."""
-    computed = (job for job in graph if job.kind != "train" and job.kind not in SOURCES)
+    computed = (job for job in graph if job.kind != "train" and not job.source)
     missing = [job for job in computed if night.standing(job.key) == "open"]
     return [DueJob(job, "not computed yet", job.seconds) for job in missing if _possible(graph, job, (), night)]
 
@@ -162,7 +146,7 @@ def _new_trainings(graph: Graph, wanted: Mapping[str, str], night: AgendaInputs)
     """Trainings, and the evaluations that wait for one of them."""
     dues = []
     for job in graph:
-        if job.kind in SOURCES or night.standing(job.key) != "open" or not _possible(graph, job, wanted, night):
+        if job.source or night.standing(job.key) != "open" or not _possible(graph, job, wanted, night):
             continue
         if job.kind == "train":
             dues.append(DueJob(job, wanted[job.key], job.seconds))
@@ -175,7 +159,7 @@ def _rechecks(graph: Graph, night: AgendaInputs) -> list[DueJob]:
     """Results to be computed again: first what other code or packages made, then the longest unseen."""
     dues: list[tuple[int, float, DueJob]] = []
     for job in graph:
-        cadence = CADENCE[job.kind]
+        cadence = job.stale_seconds
         if cadence is None or night.standing(job.key) != "done" or job.key in night.underway:
             continue
         if any(night.standing(key) != "done" for key in job.inputs.values()):

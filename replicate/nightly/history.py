@@ -20,8 +20,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from replicate.jobs.key import canonical
 from replicate.store import lease
-from replicate.store.files import canonical, write_json, write_text
+from replicate.store.files import write_json, write_text
 
 FOLDER = ".nights"
 CELLS, SUMMARY, REPORT = "cells.json", "summary.json", "summary.md"

@@ -16,9 +16,10 @@ from replicate.actions.paper import Paper
 from replicate.backends.backend import Backend, JobStates, JobView, Reporter, RunReport, Silent
 from replicate.errors import UserError
 from replicate.figures.plan import with_figures
+from replicate.jobs.job import HOUR
 from replicate.judge.finish import Finisher
 from replicate.judge.table import Table
-from replicate.nightly.agenda import HOUR, Agenda, AgendaInputs, Standing, agenda
+from replicate.nightly.agenda import Agenda, AgendaInputs, Standing, agenda
 from replicate.nightly.changes import Changes, changes
 from replicate.nightly.history import CELLS, REPORT, SUMMARY, Nights
 from replicate.nightly.recheck import Recheck, Rechecks

@@ -11,13 +11,13 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from replicate.backends.slurm.job_states import RETRIED
+from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job
 from replicate.store import lease
 from replicate.store.files import read_json, write_json
 from replicate.store.provenance import differences
@@ -90,7 +90,7 @@ class Rechecks:
                 (again.folder(key) / RETRIED).touch()
         inputs = {key for one in whole for key in graph.jobs[one].inputs.values()}
         # An input is finished here, so what it was made from does not matter.
-        jobs = {key: Job(key, job.kind, job.payload, {}) if key in inputs else job for key, job in graph.jobs.items()}
+        jobs = {key: replace(job, inputs={}) if key in inputs else job for key, job in graph.jobs.items()}
         return Graph({key: job for key, job in jobs.items() if key in inputs or key in whole})
 
     def settle(self, graph: Graph, keys: Iterable[str]) -> tuple[list[Recheck], dict[str, dict[str, Any]]]:

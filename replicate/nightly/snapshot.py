@@ -8,11 +8,11 @@ from hashlib import sha256
 from typing import Any
 
 from replicate import metrics
+from replicate.jobs.key import canonical
 from replicate.judge.table import Cell, Table
 from replicate.nightly.history import digest_of
 from replicate.plan.cells import CellPlan, Plan
 from replicate.plan.graph import Graph
-from replicate.store.files import canonical
 from replicate.store.store import Store
 
 SCHEMA = 1

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from replicate.nightly.agenda import HOUR, Agenda, DueJob
+from replicate.jobs.job import HOUR
+from replicate.nightly.agenda import Agenda, DueJob
 from replicate.nightly.changes import Change, Changes
 from replicate.nightly.recheck import Recheck
 from replicate.render.markdown import escape
@@ -71,13 +72,13 @@ def as_json(summary: Summary) -> str:
         "left": [_due(due) for due in agenda.left],
         "unasked": [job.key for job in agenda.unasked],
         "owed": list(agenda.owed),
-        "hours": round(agenda.seconds / HOUR, 4),
+        "hours": round(agenda.seconds / 4),
     }
     return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n"
 
 
 def _due(due: DueJob) -> dict[str, Any]:
-    return {"key": due.job.key, "reason": due.reason, "hours": round(due.seconds / HOUR, 4)}
+    return {"key": due.job.key, "reason": due.reason, "hours": round(due.seconds / 4)}
 
 
 def as_markdown(summary: Summary) -> str:

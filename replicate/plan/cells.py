@@ -10,9 +10,11 @@ from typing import assert_never
 
 from replicate import metrics
 from replicate.errors import UserError
-from replicate.plan.expand import TEACHER_SEED, Expander
+from replicate.jobs.expand import Expander
+from replicate.jobs.job import Job
+from replicate.jobs.measure import Measure
+from replicate.jobs.train import TEACHER_SEED
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job
 from replicate.specs.cell import REFERENCE, CellRef, ResolvedSource, resolve_source
 from replicate.specs.load import Specs
 from replicate.specs.table import TableSpec
@@ -60,12 +62,10 @@ class Plan:
 
     specs: Specs
     seeds: tuple[int, ...]
+    graph: Graph
     expander: Expander
+    """Adds to ``graph``."""
     cells: dict[str, list[CellPlan]] = field(default_factory=dict)
-
-    @property
-    def graph(self) -> Graph:
-        return self.expander.graph
 
     @property
     def keys(self) -> frozenset[str]:
@@ -85,7 +85,8 @@ class Plan:
 
 def plan_tables(specs: Specs, tables: Sequence[str], seeds: Sequence[int]) -> Plan:
     """Plan the cells of ``tables`` for ``seeds``."""
-    plan = Plan(specs, tuple(seeds), Expander(specs))
+    graph = Graph()
+    plan = Plan(specs, tuple(seeds), graph, Expander(specs, graph.add))
     # Nothing made here is garbage; searching for some among 100,000 jobs takes a third of the time.
     collecting = gc.isenabled()
     gc.disable()
@@ -129,7 +130,7 @@ def _jobs(expander: Expander, read: ResolvedSource, seeds: Sequence[int]) -> tup
     if metric.second == "network":
         return _both(expander, read, metric.job, seeds)
     on = None if metric.second == "labels" else read.on
-    jobs = tuple(_job(expander, metric.job, read.run, seed, on) for seed in (seeds if metric.trained else (0,)))
+    jobs = tuple(expander.job(metric.job, read.run or "", seed, on) for seed in (seeds if metric.trained else (0,)))
     match metric.second:
         case "none":
             return jobs, ()
@@ -140,20 +141,6 @@ def _jobs(expander: Expander, read: ResolvedSource, seeds: Sequence[int]) -> tup
             return jobs, _reference(expander, jobs[0])
         case _:
             assert_never(metric.second)
-
-
-def _job(expander: Expander, kind: str, run: str | None, seed: int, on: str | None) -> Job:
-    if kind == "data":
-        assert on is not None
-        return expander.data(on)
-    assert run is not None
-    if kind == "measure":
-        return expander.measure(run)
-    if kind == "probe":
-        return expander.probe(run, seed)
-    if kind == "predict":
-        return expander.predict(run, seed, on)
-    raise ValueError(f"no kind of job is called '{kind}'")
 
 
 def _both(
@@ -167,20 +154,20 @@ def _both(
     # A student of any seed is compared with the teacher it learned from, which has one.
     taught, teaches = runs[one].teacher == other, runs[other].teacher == one
     return (
-        tuple(_job(expander, kind, one, TEACHER_SEED if teaches else seed, read.on) for seed in seeds),
-        tuple(_job(expander, kind, other, TEACHER_SEED if taught else seed, read.on) for seed in seeds),
+        tuple(expander.job(kind, one, TEACHER_SEED if teaches else seed, read.on) for seed in seeds),
+        tuple(expander.job(kind, other, TEACHER_SEED if taught else seed, read.on) for seed in seeds),
     )
 
 
 def _reference(expander: Expander, job: Job) -> tuple[Job, ...]:
     """The measurement of the network that ``job`` is measured beside; none under a protocol without pairs."""
-    if "reference" not in job.payload["protocol"]:
+    if not isinstance(job, Measure) or job.protocol.reference is None:
         return ()
     how, runs = expander.specs.scale.measure, expander.specs.runs.runs
     for name, run in runs.items():
         named = (run.model, run.resolution) == (how.reference, how.reference_resolution)
         if named and run.data == "imagenet" and run.distillation is None:
-            return (expander.measure(name),)
+            return (expander.job("measure", name),)
     raise UserError(
         f"measure.reference: a network that a run trains on imagenet without distillation, got '{how.reference}' at "
         f"{how.reference_resolution}\n  add such a run to runs.toml: its images/s are the unit of all others"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from replicate.plan.job import Job
+from replicate.jobs.job import Job
 
 
 @dataclass(slots=True)

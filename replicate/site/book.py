@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from replicate.figures.model import Figure
 from replicate.figures.plan import FigurePlan
+from replicate.jobs.job import Job
+from replicate.jobs.train import CURVE
 from replicate.judge.finish import Finisher
 from replicate.judge.table import Cell, Table
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job, Kind
 from replicate.render.html_page import ClaimLine, claim_lines
 from replicate.site import curve
 from replicate.site.addresses import Addresses, command, file_names
@@ -66,10 +67,10 @@ class JobFacts:
 
     def curve(self) -> tuple[curve.Line, ...]:
         """The epochs of a training; empty where the job left none."""
-        if self.result is None or "curve.json" not in self.result.files:
+        if self.result is None or CURVE not in self.result.files:
             return ()
         try:
-            raw = json.loads(self.result.path("curve.json").read_text(encoding="utf-8"))
+            raw = json.loads(self.result.path(CURVE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return ()
         return curve.lines(raw)
@@ -129,7 +130,7 @@ class Book:
         """``python -m replicate WORDS`` as it finds what this site shows."""
         return command(self.plan, *words)
 
-    def jobs_of(self, kind: Kind) -> list[JobFacts]:
+    def jobs_of(self, kind: str) -> list[JobFacts]:
         """All jobs of one kind, in the order of the graph."""
         return [facts for facts in self.jobs.values() if facts.job.kind == kind]
 

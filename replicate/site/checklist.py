@@ -240,7 +240,7 @@ def _networks(published: list[JobFacts]) -> str:
 
 def _file(facts: JobFacts) -> tuple[str, str]:
     digest = f", SHA-256 {facts.result.summary['sha256']}" if facts.result else ", not read yet"
-    return facts.job.run, f"{facts.job.payload['file']}{digest}"
+    return facts.job.run, f"{facts.job.own()['file']}{digest}"
 
 
 @_asks("Results", "Are all results shown, also failures and what was not run?")

@@ -5,21 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from replicate import text
+from replicate.jobs.measure import Measure
+from replicate.jobs.train import Train
+from replicate.jobs.weights import Weights
 from replicate.judge.table import Cell, Table
 from replicate.site.book import Book, JobFacts
 from replicate.site.curve import draw, draw_validation
 from replicate.site.recipe import blocks
 from replicate.specs.run import RunSpec
 from replicate.text import plural
-
-TITLES = {
-    "data": "Data",
-    "weights": "Published weights",
-    "train": "Training",
-    "predict": "Evaluation",
-    "measure": "Throughput and dimensions",
-    "probe": "Similarity of the tokens",
-}
 
 
 def context(book: Book, name: str) -> dict[str, Any]:
@@ -40,7 +34,7 @@ def context(book: Book, name: str) -> dict[str, Any]:
 def data_context(book: Book, key: str) -> dict[str, Any]:
     """What the template of a data set's page is given."""
     facts = book.jobs[key]
-    bound = dict(facts.job.payload["data"])
+    bound = facts.job.own()["data"]
     users = [(name, book.addresses.run(name)) for name in book.runs if key in _inputs(book, name)]
     named = {name: data.model_dump() for name, data in book.plan.specs.scale.data.items()}
     # Corrected labels name the data set they are of; in a job that is spelt out.
@@ -97,7 +91,7 @@ def job(book: Book, facts: JobFacts) -> dict[str, Any]:
     return {
         "facts": facts,
         "key": facts.job.key,
-        "title": f"{TITLES[facts.job.kind]}{seed}",
+        "title": f"{facts.job.title or facts.job.kind}{seed}",
         "state": facts.shown,
         "picture": draw(curve, f"Training curve of {facts.job.key}"),
         "validation": draw_validation(curve, f"Validation curve of {facts.job.key}"),
@@ -116,7 +110,7 @@ def _what(book: Book, name: str, run: RunSpec, jobs: list[JobFacts]) -> list[tup
     scale = book.plan.specs.scale
     pixels = scale.resolutions.get(str(run.resolution))
     model = scale.models.get(run.model)
-    built = next((facts.job.payload["model"]["timm"] for facts in jobs if "model" in facts.job.payload), None)
+    built = next((each.job.model.timm for each in jobs if isinstance(each.job, Train | Weights | Measure)), None)
     published = name in scale.released
     before = "in the paper, " if published else ""
     found = [

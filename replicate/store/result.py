@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from replicate.errors import StoreFault, Unreadable
-from replicate.store.files import canonical, sha256_of, write_json
+from replicate.jobs.key import canonical
+from replicate.store.files import sha256_of, write_json
 
 SCHEMA = 1
 RESULT = "result.json"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from replicate.errors import StoreFault, StoreUnusable, Unreadable
-from replicate.plan.job import Job, without_neutral
+from replicate.jobs.job import Job, same_result, to_json
 from replicate.store import lease
 from replicate.store.files import read_json, write_json
 from replicate.store.result import JOB, RESULT, Result, read_result
@@ -110,17 +110,10 @@ class Store:
         """
         folder = self.folder(job.key)
         folder.mkdir(parents=True, exist_ok=True)
-        body = {
-            "key": job.key,
-            "payload": job.payload,
-            "inputs": job.inputs,
-            "run": job.run,
-            "seed": job.seed,
-        }
+        body = to_json(job)
         known = read_json(folder / JOB)
         # A field that came later, at its neutral value, is no difference: the key does not see it either.
-        before = without_neutral(known.get("payload") or {})
-        if known and before != without_neutral(json.loads(json.dumps(job.payload))):
+        if known and not same_result(job, known.get("payload") or {}):
             raise StoreFault(f"{job.key}: the folder holds another job of the same key; move it away")
         if known != json.loads(json.dumps(body)):
             write_json(folder / JOB, body)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import ROOT
+from stage import ROOT, job_like
 from world import JOBS, new_world
 
 from replicate.backends import devices, local, worker
@@ -18,7 +18,6 @@ from replicate.backends.local import LocalRun
 from replicate.cli.progress import Estimate, Lines
 from replicate.plan.cells import plan_tables
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job
 from replicate.specs.load import load
 from replicate.store.provenance import provenance
 from replicate.store.store import Store
@@ -110,7 +109,7 @@ def test_jobs_at_once_share_the_cores(
 ) -> None:
     monkeypatch.setattr(local, "cores", lambda: cores)
     names = [f"measure-{n}" for n in range(1 + waiting + running)]
-    jobs = {name: Job(name, "measure", {"kind": "measure"}, {}) for name in names}
+    jobs = {name: job_like(name, "measure") for name in names}
     context = Started()
     with Lines(Estimate(workers, {}), len(jobs), quiet=True) as listener:
         run = LocalRun(Graph(jobs), Store(tmp_path), {}, workers, listener)
@@ -126,7 +125,7 @@ def given_threads(path: Path) -> None:
         return "done"
 
     worker.perform = perform  # type: ignore[assignment]
-    worker.main(str(path.parent), Job("measure-x", "measure", {}, {}), {}, threads=4)
+    worker.main(str(path.parent), job_like("measure-x", "measure"), {}, threads=4)
 
 
 @pytest.mark.torch

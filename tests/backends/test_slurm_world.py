@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from stage import job_like
 
 from replicate.backends.backend import JobView
 from replicate.backends.slurm import submission
@@ -31,7 +32,6 @@ from replicate.backends.slurm.submission import (
 from replicate.backends.slurm.waves import over_time_limit
 from replicate.errors import StoreFault
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job
 from replicate.store.files import write_json
 from replicate.store.lease import Owner
 from replicate.store.store import Store
@@ -42,8 +42,8 @@ KEY, AFTER = "train-a", "predict-a"
 @pytest.fixture
 def graph() -> Graph:
     graph = Graph()
-    graph.add(Job(KEY, "train", {"kind": "train"}, {}))
-    graph.add(Job(AFTER, "predict", {"kind": "predict"}, {"network": KEY}))
+    graph.add(job_like(KEY, "train"))
+    graph.add(job_like(AFTER, "predict", {"network": KEY}))
     return graph
 
 
@@ -241,9 +241,9 @@ def test_jobs_that_cannot_end_in_time() -> None:
             "requeue": 1,
         }
     )
-    fits = Job("train-fits", "train", {}, {}, seconds=8 * 20 * 3600.0)
-    long = Job("train-long", "train", {}, {}, seconds=8 * 21 * 3600.0)
-    once = Job("predict-long", "predict", {}, {}, seconds=1.5 * 3600.0)
+    fits = job_like("train-fits", "train", seconds=8 * 20 * 3600.0)
+    long = job_like("train-long", "train", seconds=8 * 21 * 3600.0)
+    once = job_like("predict-long", "predict", seconds=1.5 * 3600.0)
     assert list(over_time_limit([fits], profile)) == []
     assert list(map(str, over_time_limit([fits, long, once], profile))) == [
         "train-long: expected to take 21.0 h in 8 processes (of the scale's processor), but may take 10.0 h 2 times\n"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from stage import job_like
+
 from replicate.backends.slurm.submission import Task
 from replicate.backends.slurm.waves import Array, Unit, arrays_of, dependency, levels, units_of
+from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job
 
 
 def job(key: str, *inputs: str) -> Job:
-    return Job(key, key.split("-")[0], {}, {str(n): name for n, name in enumerate(inputs)})  # type: ignore[arg-type]
+    return job_like(key, key.split("-")[0], {str(n): name for n, name in enumerate(inputs)})
 
 
 def table_3(students: int = 3) -> Graph:

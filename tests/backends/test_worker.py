@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import ROOT, environment
+from stage import ROOT, environment, example, job_like
 from world import wait_for
 
 from replicate.backends.worker import failure_kind, perform
-from replicate.plan import job as jobs
-from replicate.plan.job import Job
+from replicate.jobs.key import canonical
+from replicate.jobs.train import Train
 from replicate.store.store import Store
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-JOB = Job("measure-x-0123456789ab", "measure", {"kind": "measure"}, {})
+JOB = job_like("measure-x-0123456789ab", "measure")
 
 
 class OutOfMemoryError(RuntimeError):
@@ -30,15 +32,15 @@ class OutOfMemoryError(RuntimeError):
 
 
 def engine(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
-    from replicate.engine.run import KINDS
+    from replicate.engine import measure
 
-    def execute(payload: Any, inputs: Any, folder: Path, report: Any, stop: Any) -> dict[str, Any]:
+    def run(job: Any, inputs: Any, folder: Path, report: Any, stop: Any) -> dict[str, Any]:
         if error is not None:
             raise error
         (folder / "measure.json").write_text("{}")
         return {"images": 1}
 
-    monkeypatch.setitem(KINDS, "measure", execute)
+    monkeypatch.setattr(measure, "run", run)
 
 
 def test_a_damaged_result_is_no_artefact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,12 +70,13 @@ def test_memory_of_the_gpu_has_a_name_of_its_own(tmp_path: Path, monkeypatch: py
 CALLER = """
 import multiprocessing, sys, time
 from pathlib import Path
-from replicate.engine.run import KINDS
+from stage import example, job_like
+from replicate.engine import measure, train
 from replicate.engine.train import Stopped
 from replicate.backends import worker
-from replicate.plan.job import Job
+from replicate.jobs.job import Job
 
-def train(payload, inputs, folder, report, stop):
+def run(job, inputs, folder, report, stop):
     (folder / "began").touch()
     time.sleep(float(sys.argv[2]))
     if stop():
@@ -83,8 +86,8 @@ def train(payload, inputs, folder, report, stop):
     return {}
 
 worker.ORPHAN_SECONDS = float(sys.argv[4])
-KINDS["train"] = KINDS["measure"] = train
-job = Job(sys.argv[5], sys.argv[5].split("-")[0], {"kind": sys.argv[5].split("-")[0]}, {})
+measure.run = train.run = run
+job = job_like(sys.argv[5], sys.argv[5].split("-")[0])
 child = multiprocessing.get_context("fork").Process(target=worker.main, args=(sys.argv[1], job, {}))
 child.start()
 child.join()
@@ -107,7 +110,7 @@ def test_a_worker_whose_caller_is_killed_ends_its_step_and_its_checkpoint(
 ) -> None:
     folder = tmp_path / key
     command = [sys.executable, "-c", CALLER, str(tmp_path), str(step), str(checkpoint), str(patience), key]
-    caller = subprocess.Popen(command, cwd=ROOT, env=environment())
+    caller = subprocess.Popen(command, cwd=ROOT, env=environment(PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}"))
     wait_for(lambda: (folder / "began").exists(), caller)
     pid = json.loads((folder / "claim" / "owner.json").read_text())["pid"]
     caller.kill()
@@ -128,7 +131,7 @@ def test_what_cannot_be_read_is_not_computed_again(tmp_path: Path, monkeypatch: 
     engine(monkeypatch)
     store = Store(tmp_path)
     assert perform(store, JOB, {}, lambda: False) == "done"
-    reader = Job("measure-y-0123456789ab", "measure", {"kind": "measure", "inputs": {}}, {"network": JOB.key})
+    reader = job_like("measure-y-0123456789ab", "measure", {"network": JOB.key})
     path = store.folder(JOB.key) / "result.json"
     path.rename(tmp_path / "kept")
     path.mkdir()
@@ -149,15 +152,21 @@ def test_torch_calls_it_so() -> None:
     assert failure_kind(torch.cuda.OutOfMemoryError("CUDA out of memory")) == ("OOM-GPU", False)
 
 
-def test_a_checkpoint_from_before_a_field_existed_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_from_before_a_field_existed_is_resumed(tmp_path: Path) -> None:
     import torch
 
     from replicate.engine.checkpoint import Checkpoints, Snapshot
 
-    monkeypatch.setattr(jobs, "NEUTRAL", {"recipe": {"clip": 0.0}})
-    old: dict[str, Any] = {"kind": "train", "recipe": {"lr": 1.0}}
-    assert Checkpoints(tmp_path, old).save(Snapshot(7, {"w": torch.ones(2)}, {}))
-    found = Checkpoints(tmp_path, {"kind": "train", "recipe": {"lr": 1.0, "clip": 0.0}}).newest()
+    job = example("train")
+    assert isinstance(job, Train)
+    payload = {name: value for name, value in job.payload.items() if name != "init_weights"}
+    payload["recipe"] = {name: value for name, value in payload["recipe"].items() if name != "clip_norm"}
+    checkpoints = Checkpoints(tmp_path, job)
+    # As it was written then.
+    checkpoints.payload = sha256(canonical(payload)).hexdigest()
+    assert checkpoints.save(Snapshot(7, {"w": torch.ones(2)}, {}))
+    found = Checkpoints(tmp_path, job).newest()
     assert found is not None
     assert found.position == 7
-    assert Checkpoints(tmp_path, {"kind": "train", "recipe": {"lr": 1.0, "clip": 0.5}}).newest() is None
+    other = replace(job, recipe=job.recipe.model_copy(update={"clip_norm": 0.5}))
+    assert Checkpoints(tmp_path, other).newest() is None

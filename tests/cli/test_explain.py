@@ -11,9 +11,9 @@ from stage import ROOT, TABLE, Call, fill
 
 from replicate.cli.explain_command import lines
 from replicate.cli.workspace import Workspace
+from replicate.jobs.job import Job
 from replicate.judge.finish import Finisher
 from replicate.plan.cells import Plan, plan_tables
-from replicate.plan.job import Job
 from replicate.specs.cell import CellRef
 from replicate.specs.load import load
 from replicate.store.result import commit_result

@@ -12,7 +12,7 @@ from test_explain import MADE, MEASURED, RATIO, finish, plan_all
 
 from replicate.actions import run_missing
 from replicate.backends.backend import RunReport
-from replicate.plan.job import Job
+from replicate.jobs.job import Job
 from replicate.specs.cell import CellRef
 from replicate.store.store import FAILURE, Store
 

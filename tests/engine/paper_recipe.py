@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from replicate.jobs.data import Data
+from replicate.jobs.job import from_payload
 from replicate.specs.recipe import Recipe
 
 
@@ -39,3 +42,17 @@ def recipe(**change: Any) -> Recipe:
         "precision": "fp32",
     }
     return Recipe(**(values | change))
+
+
+def trained_payload(model: dict[str, Any]) -> dict[str, Any]:
+    """The payload of a training of the network ``model``: what it was trained with is all one."""
+    values = recipe().model_dump()
+    body = {"kind": "train", "seed": 0, "size": 16, "model": model, "recipe": values, "distillation": None}
+    return body | {"inputs": {"data": "d"}}
+
+
+def data_job(data: dict[str, Any]) -> Data:
+    """The job that makes ``data``, an entry of a scale."""
+    job = from_payload({"kind": "data", "version": 1, "data": json.loads(json.dumps(data))})
+    assert isinstance(job, Data)
+    return job

@@ -12,6 +12,8 @@ import pytest
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 
+from paper_recipe import data_job
+
 from replicate.engine import models
 from replicate.engine.run import execute
 from replicate.specs.load import load
@@ -102,8 +104,7 @@ def test_the_mini_scale_makes_every_data_set(tmp_path: Path) -> None:
             data["of"] = small(bound[data["of"]].model_dump())
         folder = tmp_path / name
         folder.mkdir()
-        payload = json.loads(json.dumps({"kind": "data", "version": 1, "data": data}))
-        summary = execute(payload, {}, folder, lambda fields: None, lambda: False)
+        summary = execute(data_job(data), {}, folder, lambda fields: None, lambda: False)
         assert summary["classes"] == spec.classes
         if name != "imagenet-real":
             assert (summary["train"], summary["test"]) == (data["train"], data["test"])

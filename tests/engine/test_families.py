@@ -11,12 +11,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from paper_recipe import data_job
 from PIL import Image
 
 from replicate.engine.data import CORRECTED, make_data, open_data
 from replicate.engine.run import execute
 from replicate.engine.shapes import FAMILIES, given_labels, render_split, true_labels
-from replicate.errors import UnknownName, UserError
+from replicate.errors import StoreFault, UserError
 from replicate.specs.scale import DigitsData, RealData, ShapesData
 
 pytestmark = pytest.mark.torch
@@ -28,7 +29,7 @@ def shapes(**change: Any) -> dict[str, Any]:
 
 
 def run(folder: Path, data: dict[str, Any]) -> dict[str, Any]:
-    return execute({"kind": "data", "version": 1, "data": data}, {}, folder, lambda fields: None, lambda: False)
+    return execute(data_job(data), {}, folder, lambda fields: None, lambda: False)
 
 
 # --- families
@@ -71,7 +72,7 @@ def test_colour_is_in_the_channels_of_the_class() -> None:
 def test_the_tail_is_long_in_the_training_images_only(tmp_path: Path) -> None:
     made = shapes(family="creatures", classes=40, train=2000, test=400, tail=1.0, size=8)
     run(tmp_path, made)
-    data = open_data(made, tmp_path)
+    data = open_data(data_job(made), tmp_path)
     counts = np.bincount(data.train.labels, minlength=40)
     # Weights 1, 1/2, ..., 1/40; their sum is 4.279. Of 1960 drawn: 458 and 11.5 of the first and the last, +1 each.
     assert counts[0] == pytest.approx(459, abs=70)
@@ -99,13 +100,13 @@ def test_harder_images_have_smaller_objects_and_more_noise() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
-        ({"family": "flower"}, UnknownName, "did you mean 'flowers'"),
+        ({"family": "flower"}, StoreFault, "family: Input should be .*'flowers'"),
         ({"family": "flowers", "classes": 21}, UserError, "at most 20 of 'flowers', got 21"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path, change: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
-        make_data(shapes() | change, tmp_path)
+        make_data(data_job(shapes() | change), tmp_path)
 
 
 # --- wrong labels and their correction
@@ -168,15 +169,15 @@ def test_corrected_digits_are_their_labels(tmp_path: Path) -> None:
 
 def test_corrected_labels_are_no_data_set(tmp_path: Path) -> None:
     real = {"source": "real", "version": 1, "of": shapes(), "classes": 10, "dropped": 0.0, "seed": 1}
-    make_data(real, tmp_path)
+    make_data(data_job(real), tmp_path)
     with pytest.raises(UserError, match="a data set with images, got 'real'"):
-        open_data(real, tmp_path)
+        open_data(data_job(real), tmp_path)
 
 
 def test_corrected_labels_have_the_classes_of_their_images(tmp_path: Path) -> None:
     real = {"source": "real", "version": 1, "of": shapes(), "classes": 9, "dropped": 0.0, "seed": 1}
     with pytest.raises(UserError, match=r"data\.classes: 10, those of the data set it corrects, got 9"):
-        make_data(real, tmp_path)
+        make_data(data_job(real), tmp_path)
 
 
 def test_digits_that_skip_each_other_share_none(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_digits_that_skip_each_other_share_none(tmp_path: Path) -> None:
     for name, train, test, skip in (("a", 900, 450, 0), ("b", 0, 447, 1350)):
         (tmp_path / name).mkdir()
         data = {"source": "digits", "version": 1, "classes": 10, "size": 8, "seed": 3}
-        make_data(data | {"train": train, "test": test, "skip": skip}, tmp_path / name)
+        make_data(data_job(data | {"train": train, "test": test, "skip": skip}), tmp_path / name)
         found.append([np.load(tmp_path / name / f"{part}_labels.npy") for part in ("train", "test")])
     # All 1797 together, each digit as often as in the file.
     together = np.concatenate([*found[0], *found[1]])
@@ -198,7 +199,7 @@ def test_a_test_set_alone_has_no_training_images(tmp_path: Path) -> None:
     made = shapes(train=0, test=30)
     summary = run(tmp_path, made)
     assert (summary["train"], summary["test"]) == (0, 30)
-    data = open_data(made, tmp_path)
+    data = open_data(data_job(made), tmp_path)
     assert len(data.train) == 0
     assert data.test.image(29).shape == (3, 24, 24)
 
@@ -241,7 +242,7 @@ def test_published_corrections_follow_the_numbers_of_the_images(root: Path, tmp_
 def test_corrections_that_do_not_fit_are_refused(root: Path, tmp_path: Path, content: str, text: str) -> None:
     (root / "real" / "real.json").write_text(content)
     with pytest.raises(UserError, match=text):
-        make_data(JSON, tmp_path)
+        make_data(data_job(JSON), tmp_path)
 
 
 def test_renamed_images_are_noticed(root: Path, tmp_path: Path) -> None:
@@ -249,12 +250,12 @@ def test_renamed_images_are_noticed(root: Path, tmp_path: Path) -> None:
     path = root / "net" / "val" / "n1" / "val_00000003.JPEG"
     path.rename(path.with_name("val_00000007.JPEG"))
     with pytest.raises(UserError, match="files numbered from 1 to 4"):
-        make_data(JSON, tmp_path)
+        make_data(data_job(JSON), tmp_path)
 
 
 def test_a_folder_without_training_images_needs_no_train_folder(root: Path, tmp_path: Path) -> None:
-    make_data(FOLDER, tmp_path)
-    data = open_data(FOLDER, tmp_path)
+    make_data(data_job(FOLDER), tmp_path)
+    data = open_data(data_job(FOLDER), tmp_path)
     assert (len(data.train), len(data.test)) == (0, 4)
 
 
@@ -267,6 +268,6 @@ def test_classes_named_by_numbers_are_in_the_order_of_the_numbers(tmp_path: Path
     monkeypatch.setenv("REPLICATE_DATA", str(tmp_path))
     folder = FOLDER | {"name": "v2", "classes": 3, "test": 3}
     (tmp_path / "job").mkdir()
-    make_data(folder, tmp_path / "job")
-    test = open_data(folder, tmp_path / "job").test
+    make_data(data_job(folder), tmp_path / "job")
+    test = open_data(data_job(folder), tmp_path / "job").test
     assert [int(test.image(index)[0].float().mean()) // 15 for index in range(3)] == [0, 2, 13]

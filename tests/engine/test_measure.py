@@ -14,7 +14,8 @@ pytest.importorskip("timm")
 
 from replicate.engine import measure
 from replicate.engine.run import execute
-from replicate.errors import JobError, UnknownName
+from replicate.errors import JobError, StoreFault
+from replicate.jobs.job import from_payload
 
 pytestmark = pytest.mark.torch
 
@@ -39,8 +40,9 @@ PAIRED = {
 
 def run(folder: Any, protocol: dict[str, Any], model: dict[str, Any] | None = None) -> tuple[Any, Any, list[Any]]:
     reports: list[Any] = []
-    payload = {"kind": "measure", "version": 1, "model": model or vit(), "size": 32, "classes": 10}
-    summary = execute(payload | {"protocol": protocol}, {}, folder, reports.append, lambda: False)
+    payload: dict[str, Any] = {"kind": "measure", "version": 1, "model": model or vit(), "size": 32, "classes": 10}
+    payload["protocol"] = {"runs": 30, "windows": 11, "window_seconds": 0.05} | protocol
+    summary = execute(from_payload(payload), {}, folder, reports.append, lambda: False)
     return summary, json.loads((folder / "measure.json").read_text()), reports
 
 
@@ -192,7 +194,7 @@ def test_precision_flags_are_put_back() -> None:
 
 
 def test_unknown_protocol(tmp_path: Any) -> None:
-    with pytest.raises(UnknownName, match="unknown protocol 'papper'"):
+    with pytest.raises(StoreFault, match=r"protocol\.name: Input should be 'paper' or 'paired'"):
         run(tmp_path, PAPER | {"name": "papper"})
 
 

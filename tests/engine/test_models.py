@@ -1,14 +1,17 @@
 import json
+from dataclasses import asdict, replace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 
+from paper_recipe import trained_payload
 from safetensors.torch import save_file
 
 from replicate.engine import input_results, models
 from replicate.errors import StoreFault, UnknownName, UserError
+from replicate.jobs.network import Network
 from replicate.specs.recipe import Recipe
 
 pytestmark = pytest.mark.torch
@@ -26,14 +29,17 @@ def vit(distilled=False, **fields):
     name = "deit_tiny_distilled_patch16_224" if distilled else "deit_tiny_patch16_224"
     args = {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
     model = {"name": "v", "timm": name, "args": args, "resizable": True, "pos_embed_std": None}
-    return model | {"channels_last": False} | fields
+    return Network(**model | {"channels_last": False} | fields)
 
 
-CONVNET = {
-    "name": "c", "timm": "regnety_002",
-    "args": {"depth": 4, "w0": 16, "wa": 12.0, "wm": 1.5, "stem_width": 8},
-    "resizable": False, "pos_embed_std": None, "channels_last": True,
-}  # fmt: skip
+CONVNET = Network(
+    name="c",
+    timm="regnety_002",
+    args={"depth": 4, "w0": 16, "wa": 12.0, "wm": 1.5, "stem_width": 8},
+    resizable=False,
+    pos_embed_std=None,
+    channels_last=True,
+)
 
 
 def stored(network, path):
@@ -59,7 +65,7 @@ def test_the_position_embedding_can_be_drawn_wider():
 
 def test_a_convnet_has_no_position_embedding_to_draw():
     with pytest.raises(UserError, match="pos_embed_std"):
-        models.build(CONVNET | {"pos_embed_std": 0.1}, 32, 3)
+        models.build(replace(CONVNET, pos_embed_std=0.1), 32, 3)
 
 
 def test_an_unknown_network_gets_the_nearest_name():
@@ -99,7 +105,7 @@ def test_dropout_of_a_convnet_is_before_its_head():
 
 @pytest.mark.parametrize("distilled", [False, True])
 def test_the_class_token_is_drawn_as_in_timm_0_3_2(distilled):
-    args = vit()["args"] | {"embed_dim": 192}
+    args = dict(vit().args) | {"embed_dim": 192}
     network = models.build(vit(distilled, args=args), 32, 3)
     for name in ["cls_token", "dist_token"][: 1 + distilled]:
         assert getattr(network, name).std().item() == pytest.approx(0.02, rel=0.15)
@@ -238,7 +244,7 @@ def test_a_damaged_file_is_a_fault_of_the_store(tmp_path, content):
 def test_a_trained_network_is_read_for_another_size_in_evaluation_mode(tmp_path):
     network = models.build(vit(), 32, 3, seed=1)
     stored(network, tmp_path / "model.safetensors")
-    (tmp_path / "job.json").write_text(json.dumps({"key": "k", "payload": {"model": vit()}}))
+    (tmp_path / "job.json").write_text(json.dumps({"key": "k", "payload": trained_payload(asdict(vit()))}))
     read = input_results.network(tmp_path, 64, 3)
     assert not read.training
     assert read.pos_embed.shape == (1, 65, 16)
@@ -247,4 +253,4 @@ def test_a_trained_network_is_read_for_another_size_in_evaluation_mode(tmp_path)
 
 def test_a_folder_without_a_job_is_a_fault_of_the_store(tmp_path):
     with pytest.raises(StoreFault, match=r"job\.json"):
-        input_results.payload_of(tmp_path)
+        input_results.job_of(tmp_path)

@@ -11,10 +11,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
+from paper_recipe import trained_payload
+
 from replicate.engine import models, probe
 from replicate.engine.checkpoint import weights_bytes
 from replicate.engine.run import execute
 from replicate.errors import JobError, UserError
+from replicate.jobs.job import from_payload
+from replicate.jobs.network import Network
 
 pytestmark = pytest.mark.torch
 
@@ -33,24 +37,26 @@ def model(distilled: bool = True) -> dict[str, Any]:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("data")
     payload = {"kind": "data", "data": DIGITS}
-    execute(payload, {}, folder, lambda fields: None, lambda: False)
+    execute(from_payload(payload), {}, folder, lambda fields: None, lambda: False)
     (folder / "job.json").write_text(json.dumps({"key": "d", "payload": payload}))
     return folder
 
 
 def stored(folder: Any, change: Any, distilled: bool = True) -> Any:
     """The result of a training whose network is ``change``d by hand."""
-    network = models.build(model(distilled), 16, 10)
+    network = models.build(Network(**model(distilled)), 16, 10)
     with torch.no_grad():
         change(network)
     (folder / "model.safetensors").write_bytes(weights_bytes(network.state_dict()))
-    (folder / "job.json").write_text(json.dumps({"key": "n", "payload": {"model": model(distilled)}}))
+    (folder / "job.json").write_text(json.dumps({"key": "n", "payload": trained_payload(model(distilled))}))
     return folder
 
 
 def run(folder: Any, network: Any, data: Any, images: int = 20) -> Any:
     payload = {"kind": "probe", "version": 1, "size": 16, "images": images, "inputs": {}}
-    return execute(payload, {"network": network, "data": data}, folder, lambda fields: None, lambda: False)
+    return execute(
+        from_payload(payload), {"network": network, "data": data}, folder, lambda fields: None, lambda: False
+    )
 
 
 def silent(network: Any) -> None:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from stage import ROOT
 
 from replicate.engine.data import make_data
+from replicate.jobs.job import from_payload
 from replicate.specs.load import load
 
 pytestmark = pytest.mark.torch
@@ -30,10 +31,11 @@ RANK = """
 import json, os, sys
 from pathlib import Path
 from replicate.engine import train
+from replicate.jobs.job import from_json
 from replicate.engine.batches import TrainBatches
 
 root, stop_after = Path(sys.argv[1]), int(sys.argv[2])
-payload = json.loads((root / "train" / "job.json").read_text())["payload"]
+job = from_json(json.loads((root / "train" / "job.json").read_text()))
 own = root / f"seen-{os.environ.get('RANK', '0')}"
 batch = TrainBatches.batch
 
@@ -47,7 +49,7 @@ TrainBatches.batch = seen
 steps = iter(range(1, 1000))
 stop = lambda: next(steps) == stop_after
 try:
-    summary = train.train(payload, {"data": root / "data"}, root / "train", lambda fields: None, stop)
+    summary = train.run(job, {"data": root / "data"}, root / "train", lambda fields: None, stop)
 except train.Stopped:
     sys.exit(77)
 (root / f"summary-{os.environ.get('RANK', '0')}").write_text(json.dumps(summary))
@@ -94,7 +96,7 @@ def root(tmp_path: Path) -> Path:
     for name, body in (("data", {"kind": "data", "data": digits}), ("train", payload())):
         (tmp_path / name).mkdir()
         write_job(tmp_path / name, body)
-    make_data(digits, tmp_path / "data")
+    make_data(from_payload({"kind": "data", "data": digits}), tmp_path / "data")
     return tmp_path
 
 

@@ -21,6 +21,8 @@ from replicate.backends.worker import failure_kind
 from replicate.engine import models
 from replicate.engine.run import execute
 from replicate.errors import NotAvailable, UserError
+from replicate.jobs.job import from_payload
+from replicate.jobs.network import Network
 
 pytestmark = pytest.mark.torch
 
@@ -38,10 +40,11 @@ CONVNET = DISTILLED | {
     "args": {"depth": 4, "w0": 16, "wa": 12.0, "wm": 1.5, "stem_width": 8},
     "resizable": False,
 }
+TRAINED_ON = {"source": "imagefolder", "name": "imagenet", "classes": CLASSES, "train": 1, "test": 1}
 
 
 def tensors_of(model: dict[str, Any], seed: int = 5) -> dict[str, Any]:
-    return dict(models.build(model, SIZE, CLASSES, seed=seed).state_dict())
+    return dict(models.build(Network(**model), SIZE, CLASSES, seed=seed).state_dict())
 
 
 def stored(folder: Path, holds: Any, name: str = "net.pth") -> str:
@@ -60,9 +63,9 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(file: str, folder: Path, model: dict[str, Any] = DISTILLED, **changes: Any) -> dict[str, Any]:
-    payload = {"kind": "weights", "model": model, "size": SIZE, "data": {"classes": CLASSES}, "file": file} | changes
+    payload = {"kind": "weights", "model": model, "size": SIZE, "data": TRAINED_ON, "file": file} | changes
     folder.mkdir(parents=True, exist_ok=True)
-    return execute(payload, {}, folder, lambda fields: None, lambda: False)
+    return execute(from_payload(payload | {"distillation": None}), {}, folder, lambda fields: None, lambda: False)
 
 
 @pytest.mark.parametrize("model", [DISTILLED, CONVNET], ids=["vit", "convnet"])
@@ -96,7 +99,7 @@ def test_another_file_than_its_name_says(weights: Path, tmp_path: Path) -> None:
     [
         (DISTILLED | {"timm": "deit_tiny_patch16_224"}, {}, r"pos_embed: \(1, 17, 16\), got \(1, 18, 16\)"),
         (DISTILLED, {"size": 64}, r"at 64 pixels .*: pos_embed: "),
-        (DISTILLED, {"data": {"classes": 7}}, "with 7 classes, got those of another network"),
+        (DISTILLED, {"data": TRAINED_ON | {"classes": 7}}, "with 7 classes, got those of another network"),
         (DISTILLED | {"args": DISTILLED["args"] | {"depth": 3}}, {}, r"got those of another network: .*blocks\.2"),
         (CONVNET, {}, "regnety_002 .*, got those of another network"),
     ],

@@ -11,6 +11,7 @@ pytest.importorskip("timm")
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, load_file
+from stage import example
 
 from replicate.engine import batches, checkpoint, input_results, models, train
 from replicate.engine import train as step_module
@@ -19,6 +20,7 @@ from replicate.engine.data import make_data
 from replicate.engine.ranks import Ranks
 from replicate.engine.train import Training
 from replicate.errors import Diverged, NotAvailable, StoreFault, UserError
+from replicate.jobs.job import from_payload
 from replicate.specs.recipe import Distillation, Recipe
 
 pytestmark = pytest.mark.torch
@@ -70,8 +72,12 @@ class Job:
         self.payload = base | {"distillation": None, "inputs": names} | payload
         (folder / "job.json").write_text(json.dumps({"key": folder.name, "payload": self.payload}))
 
+    @property
+    def job(self):
+        return from_payload(self.payload, self.folder.name)
+
     def run(self, stop=lambda: False, report=None):
-        return train.train(self.payload, self.inputs, self.folder, report or self.reports.append, stop)
+        return train.run(self.job, self.inputs, self.folder, report or self.reports.append, stop)
 
     def stop(self, after):
         """Run and stop after so many steps; the message."""
@@ -92,7 +98,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     digits = {"source": "digits", "version": 1, "classes": 10, "size": SIZE, "seed": 1, "skip": 0}
     digits |= {"train": IMAGES, "test": 20}
-    make_data(digits, folder)
+    make_data(from_payload({"kind": "data", "data": digits}), folder)
     (folder / "job.json").write_text(json.dumps({"key": "d", "payload": {"kind": "data", "data": digits}}))
     return folder
 
@@ -219,7 +225,7 @@ def clock_of(monkeypatch, cost):
 def test_writing_takes_a_twentieth_of_the_time_unless_seconds_are_set(tmp_path, monkeypatch, set_to, cost, expected):
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", set_to)
     now = clock_of(monkeypatch, cost)
-    made = checkpoint.Checkpoints(tmp_path, {})
+    made = checkpoint.Checkpoints(tmp_path, example("train"))
     assert made.due() == (set_to == "0")
     now[0] += 10
     assert made.due()
@@ -451,7 +457,7 @@ def test_validation_reaches_the_last_class_of_a_sorted_folder(data, tmp_path, mo
     job = Job(tmp_path / "job", {"data": data})
     test = input_results.data_set({"data": data}).test
     # 20 test images, every fourth
-    assert Training(job.payload, job.inputs).validation.labels.tolist() == test.labels[::4].tolist()
+    assert Training(job.job, job.inputs).validation.labels.tolist() == test.labels[::4].tolist()
 
 
 def test_it_learns(data, tmp_path):
@@ -464,7 +470,7 @@ def test_it_learns(data, tmp_path):
 
 def test_the_teacher_sees_the_students_images_in_evaluation_mode(data, teacher, tmp_path, monkeypatch):
     job = Job(tmp_path / "job", {"data": data, "teacher": teacher}, distillation=method())
-    training = Training(job.payload, job.inputs)
+    training = Training(job.job, job.inputs)
     seen = {}
     heads = models.heads
 
@@ -496,7 +502,7 @@ def test_training_in_evaluation_mode_has_no_drop_path(data, tmp_path):
 
 
 def test_drop_path_is_keyed_by_the_step(data, tmp_path):
-    training = Training(Job(tmp_path / "job", {"data": data}).payload, {"data": data})
+    training = Training(Job(tmp_path / "job", {"data": data}).job, {"data": data})
     state = training.snapshot(0)
     state = checkpoint.Snapshot(0, {name: t.clone() for name, t in state.tensors.items()}, dict(state.state))
     first = training.step(0, 1)
@@ -525,9 +531,9 @@ def same_gradients(found, wanted):
 def test_a_batch_in_parts_has_the_gradients_of_the_whole(data, teacher, tmp_path, monkeypatch, micro, how):
     fields = {"distillation": method(method=how, reduction="mean")} if how != "none" else {}
     job = Job(tmp_path / "job", inputs_for(fields, data, teacher), **fields)
-    whole = gradients(Training(job.payload, job.inputs))
+    whole = gradients(Training(job.job, job.inputs))
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", micro)
-    training = Training(job.payload, job.inputs)
+    training = Training(job.job, job.inputs)
     assert training.portion.images == min(int(micro), BATCH)
     same_gradients(gradients(training), whole)
 
@@ -549,8 +555,8 @@ def memory_of(monkeypatch, images, which=lambda network: True):
 
 def test_without_memory_for_the_batch_it_goes_on_with_parts(data, tmp_path, monkeypatch, caplog):
     job = Job(tmp_path / "job", {"data": data})
-    whole = gradients(Training(job.payload, job.inputs))
-    training = Training(job.payload, job.inputs)
+    whole = gradients(Training(job.job, job.inputs))
+    training = Training(job.job, job.inputs)
     sizes = memory_of(monkeypatch, 10)
     same_gradients(gradients(training), whole)
     assert sizes == [32, 16, 8, 8, 8, 8]
@@ -563,7 +569,7 @@ def test_without_memory_for_the_batch_it_goes_on_with_parts(data, tmp_path, monk
 def test_what_does_not_fit_in_any_parts_fails(data, tmp_path, monkeypatch, fields, tried):
     """BatchNorm's statistics are those of a group, so it is not split further."""
     job = Job(tmp_path / "job", {"data": data}, **fields)
-    training = Training(job.payload, job.inputs)
+    training = Training(job.job, job.inputs)
     sizes = memory_of(monkeypatch, 0)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         training.step(0, 0)
@@ -574,7 +580,7 @@ def test_what_does_not_fit_in_any_parts_fails(data, tmp_path, monkeypatch, field
 def test_batch_norm_sees_groups_whatever_the_memory(data, tmp_path, monkeypatch, train_mode, images):
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", "4")
     job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=recipe(train_mode=train_mode, mix_batch=8))
-    assert Training(job.payload, job.inputs).portion.images == images
+    assert Training(job.job, job.inputs).portion.images == images
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -582,7 +588,7 @@ def test_batch_norm_has_the_statistics_of_each_gpu_of_the_released_code(data, tm
     """Gradients are the mean over the GPUs', the running statistics those of the first one."""
     plain = recipe(mix_batch=BATCH // groups, drop_path=0.0)
     job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=plain)
-    training, gpus = (Training(job.payload, job.inputs) for _ in range(2))
+    training, gpus = (Training(job.job, job.inputs) for _ in range(2))
     batch = training.stream.batch(0, 1)
     running, means = [], []
     for images, targets in zip(batch.images.chunk(groups), batch.targets.chunk(groups), strict=True):
@@ -606,7 +612,7 @@ def test_a_group_of_batch_norm_is_not_torn_between_processes(data, tmp_path, wor
     job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=plain)
     said = f"recipe.mix_batch: a divisor of one process's {BATCH // world} images, got 16\n  .* use at most 2 processes"
     with pytest.raises(UserError, match=said):
-        Training(job.payload, job.inputs, Ranks(0, world))
+        Training(job.job, job.inputs, Ranks(0, world))
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "many", "1.5"])
@@ -614,7 +620,7 @@ def test_a_micro_batch_that_is_none(data, tmp_path, monkeypatch, text):
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", text)
     job = Job(tmp_path / "job", {"data": data})
     with pytest.raises(UserError, match=f"REPLICATE_MICRO_BATCH: a number of images from 1 on, got '{text}'"):
-        Training(job.payload, job.inputs)
+        Training(job.job, job.inputs)
 
 
 def test_a_training_whose_batches_are_made_ahead_is_the_same(data, whole, tmp_path, monkeypatch):
@@ -638,7 +644,7 @@ def test_a_training_whose_batches_are_made_ahead_is_the_same(data, whole, tmp_pa
 
 def test_the_average_of_the_weights(data, tmp_path):
     job = Job(tmp_path / "job", {"data": data}, recipe=recipe(ema=0.75))
-    training = Training(job.payload, job.inputs)
+    training = Training(job.job, job.inputs)
     expected = training.network.head.weight.detach().clone()
     for step in range(STEPS):
         training.step(0, step)
@@ -651,7 +657,7 @@ def test_fine_tuning_starts_from_the_weights_at_another_size(data, tmp_path):
     first = Job(tmp_path / "first", {"data": data})
     first.run()
     job = Job(tmp_path / "job", {"data": data, "init": first.folder}, size=32)
-    training = Training(job.payload, job.inputs)
+    training = Training(job.job, job.inputs)
     start = load_file(first.folder / "model.safetensors")
     assert torch.equal(training.network.head.weight, start["head.weight"])
     assert training.network.pos_embed.shape == (1, 17, 16)
@@ -672,27 +678,31 @@ def test_new_heads_only_for_other_data(data, tmp_path, same_data, allowed, publi
         # Published weights name their data set and read none.
         own = json.loads((data / "job.json").read_text())["payload"]["data"]
         payload = {"kind": "weights", "model": payload["model"], "size": SIZE, "data": own}
+        payload |= {"distillation": None, "file": "model-01234567.pth"}
     if not same_data:
-        payload |= {"data": {"source": "other"}} if published else {"inputs": {"data": "another"}}
+        payload |= {"data": own | {"seed": 2}} if published else {"inputs": {"data": "another"}}
     (first.folder / "job.json").write_text(json.dumps({"payload": payload}))
     job = Job(tmp_path / "job", {"data": data, "init": first.folder})
     if allowed:
-        network = Training(job.payload, job.inputs).network
+        network = Training(job.job, job.inputs).network
         assert network.head.weight.shape == (10, 16)
         assert torch.equal(network.norm.weight, weights["norm.weight"])
     else:
         with pytest.raises(UserError, match=r"head\.weight"):
-            Training(job.payload, job.inputs)
+            Training(job.job, job.inputs)
 
 
-def test_a_new_head_can_be_asked_for_and_depends_on_the_seed(data, tmp_path):
+def test_a_new_head_depends_on_the_seed(data, tmp_path):
     first = Job(tmp_path / "first", {"data": data})
     first.run()
     start = load_file(first.folder / "model.safetensors")
     found = {}
-    for name, fields in {"kept": {}, "new": {"new_head": True}, "other": {"new_head": True, "seed": 4}}.items():
+    for name, fields in {"kept": {}, "new": {}, "other": {"seed": 4}}.items():
+        if name == "new":
+            payload = first.payload | {"inputs": {"data": "another"}}
+            (first.folder / "job.json").write_text(json.dumps({"payload": payload}))
         job = Job(tmp_path / name, {"data": data, "init": first.folder}, **fields)
-        network = Training(job.payload, job.inputs).network
+        network = Training(job.job, job.inputs).network
         assert torch.equal(network.norm.weight, start["norm.weight"])
         found[name] = network.head.weight.detach()
     assert torch.equal(found["kept"], start["head.weight"])
@@ -706,13 +716,13 @@ def test_it_starts_from_the_weights_that_are_asked_for(data, tmp_path, asked, fi
     first.run()
     start = load_file(first.folder / f"{file}.safetensors")
     job = Job(tmp_path / "job", {"data": data, "init": first.folder}, **({"init_weights": asked} if asked else {}))
-    assert torch.equal(Training(job.payload, job.inputs).network.norm.weight, start["norm.weight"])
+    assert torch.equal(Training(job.job, job.inputs).network.norm.weight, start["norm.weight"])
 
 
 def test_two_class_tokens_need_no_teacher(data, tmp_path):
     how = method(method="label", token=True)
     job = Job(tmp_path / "job", {"data": data}, model=vit(True), distillation=how)
-    training = Training(job.payload, job.inputs)
+    training = Training(job.job, job.inputs)
     assert training.teacher is None
     before = training.network.head_dist.weight.detach().clone()
     training.step(0, 0)
@@ -724,7 +734,7 @@ def test_gradients_are_scaled_down_to_the_norm(data, tmp_path, norm):
     """Plain SGD at a rate of 1 moves the weights by the gradient, so by ``norm`` where it is below the gradient's."""
     fields = {"optimizer": "sgd", "lr": 1.0, "momentum": 0.0, "weight_decay": 0.0, "warmup_epochs": 0}
     job = Job(tmp_path / "job", {"data": data}, recipe=recipe(clip_norm=norm, **fields))
-    training = Training(job.payload, job.inputs)
+    training = Training(job.job, job.inputs)
     before = [parameter.detach().clone() for parameter in training.network.parameters()]
     training.step(0, 0)
     moved = [parameter.detach() - old for parameter, old in zip(training.network.parameters(), before, strict=True)]
@@ -739,7 +749,7 @@ def test_a_token_without_its_head_is_refused_before_the_first_step(data, teacher
     inputs = {"data": data, "teacher": teacher}
     job = Job(tmp_path / "job", inputs, model=vit(False), distillation=method(token=True))
     with pytest.raises(UserError, match="distillation token"):
-        Training(job.payload, job.inputs)
+        Training(job.job, job.inputs)
 
 
 def test_a_teacher_without_weights_is_a_fault_of_the_store(data, tmp_path):

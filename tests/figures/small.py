@@ -14,7 +14,7 @@ from replicate.figures.finish import finish_figure
 from replicate.figures.load import load_with_figures
 from replicate.figures.model import Figure, Point, Side, XYPanel
 from replicate.figures.plan import FigurePlan, plan_figure
-from replicate.plan.job import Job
+from replicate.jobs.job import Job
 from replicate.specs.load import Specs
 from replicate.store.result import commit_result
 from replicate.store.store import Store

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from stage import IMAGES, ROOT, TABLE, fill, plan_of
 
+from replicate.jobs.job import Job
 from replicate.judge.cell import _over_seeds, finished
 from replicate.judge.finish import Finisher, _with_bold
 from replicate.judge.table import Cell, SeedValue, Table
 from replicate.judge.values import CellValue
 from replicate.plan.cells import CellPlan, Plan
-from replicate.plan.job import Job
 from replicate.specs.cell import CellRef, ResolvedSource
 from replicate.specs.load import load
 from replicate.specs.table import ColumnSpec, TableHead

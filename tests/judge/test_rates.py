@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from stage import ROOT, fill
 
+from replicate.jobs.job import Job
 from replicate.judge.finish import UNCOMMITTED, UNSTEADY, Finisher
 from replicate.judge.table import Table
 from replicate.plan.cells import Plan, plan_tables
-from replicate.plan.job import Job
 from replicate.specs.cell import CellRef
 from replicate.specs.load import load
 from replicate.store.result import commit_result

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from stage import job_like
 
+from replicate.jobs.job import Job
 from replicate.nightly.agenda import HOUR, Agenda, AgendaInputs, agenda
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job
 
 NOW = 1_000_000.0
 MADE = {"commit": "a" * 40, "dirty": False, "python": "3.11.7", "packages": {"timm": "1.0"}}
@@ -30,7 +31,7 @@ def graph() -> Graph:
 
 def job(kind: Any, name: str = "", *inputs: str, seconds: float = 1.0) -> Job:
     key = f"{kind}-{name}" if name else str(kind)
-    return Job(key, kind, {}, {key: key for key in inputs}, name, 0, seconds)
+    return job_like(key, kind, {key: key for key in inputs}, run=name, seconds=seconds)
 
 
 def circumstances(done: str = "", **changes: Any) -> AgendaInputs:

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stage import fill, plan_of
+from stage import fill, job_like, plan_of
 
 from replicate.nightly.history import Nights
 from replicate.nightly.recheck import Rechecks, compared
-from replicate.plan.job import Job
 from replicate.store import lease
 from replicate.store.result import Result, commit_result
 from replicate.store.store import Store
@@ -20,7 +19,7 @@ from replicate.store.store import Store
 MADE = {"commit": "a" * 40}
 GRAPH = plan_of().graph
 PREDICT = next(job for job in GRAPH if job.kind == "predict")
-MEASURE = Job("measure-x", "measure", {}, {})
+MEASURE = job_like("measure-x", "measure")
 
 
 @pytest.fixture

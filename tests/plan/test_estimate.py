@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 from stage import plan_of
 
-from replicate.plan.cost import parameters, running, stored
-from replicate.plan.job import Job
+from replicate.jobs.job import Job
+from replicate.jobs.network import parameters
+from replicate.jobs.train import Train
 
 
 def training(start: str, scale: str) -> tuple[Job, float, float]:
     graph = plan_of(scale).graph
     (job,) = [job for job in graph if job.key.startswith(start)]
-    return job, stored(job, graph), running(job, graph)
+    return job, job.megabytes(graph.jobs), job.megabytes_meanwhile(graph.jobs)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,8 @@ def training(start: str, scale: str) -> tuple[Job, float, float]:
 )
 def test_parameters_of_a_transformer(start: str, count: int) -> None:
     job, megabytes, _ = training(start, "paper")
-    assert parameters(job.payload, 1000) == count
+    assert isinstance(job, Train)
+    assert parameters(job.model, job.size, 1000, job.distillation) == count
     # Four bytes each, twice: the last weights and the averaged ones.
     assert megabytes == pytest.approx(8e-6 * count, abs=0.1)
 
@@ -53,18 +55,16 @@ def test_decisions_by_image_and_head() -> None:
 def test_all_of_table_3_at_mini_scale() -> None:
     """48 MB were stored by `benchmarks/table3.py`."""
     graph = plan_of().graph
-    assert sum(stored(job, graph) for job in graph) == pytest.approx(48, rel=0.05)
+    assert sum(job.megabytes(graph.jobs) for job in graph) == pytest.approx(48, rel=0.05)
 
 
 @pytest.mark.torch
 @pytest.mark.parametrize("start", ["train-deit-ti-224-none", "train-deit-b-384-token", "train-regnety-16gf-224-none"])
 def test_as_many_parameters_as_the_network_has(start: str) -> None:
     from replicate.engine import models
-    from replicate.specs.recipe import Recipe
 
     job, _, _ = training(start, "mini")
-    network = models.build(
-        job.payload["model"], job.payload["size"], 10, Recipe.model_validate(job.payload["recipe"]), 0
-    )
+    network = models.build(job.model, job.size, 10, job.recipe, 0)
     count = sum(parameter.numel() for parameter in network.parameters())
-    assert parameters(job.payload, 10) == pytest.approx(count, rel=0 if "deit" in start else 0.01)
+    expected = parameters(job.model, job.size, 10, job.distillation)
+    assert expected == pytest.approx(count, rel=0 if "deit" in start else 0.01)

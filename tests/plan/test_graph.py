@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stage import TABLE, plan_of
+from stage import TABLE, job_like, plan_of
 
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job
 
 
 @st.composite
@@ -18,7 +17,7 @@ def graphs(draw: st.DrawFn) -> Graph:
         inputs = draw(st.lists(st.sampled_from(list(graph.jobs)), max_size=3, unique=True)) if graph.jobs else []
         seconds = draw(st.floats(0.0, 1e4))
         roles = {f"role{index}": key for index, key in enumerate(inputs)}
-        graph.add(Job(f"job{number}", "train", {}, roles, seconds=seconds))
+        graph.add(job_like(f"job{number}", "train", roles, seconds=seconds))
     return graph
 
 
@@ -70,15 +69,15 @@ def test_a_job_serves_all_whose_part_of_the_graph_it_is_in(graph: Graph, data: s
 
 def test_a_job_is_in_it_once() -> None:
     graph = Graph()
-    first = graph.add(Job("a", "data", {"size": 1}, {}))
-    assert graph.add(Job("a", "data", {"size": 1}, {})) is first
+    first = graph.add(job_like("a", "data"))
+    assert graph.add(job_like("a", "data")) is first
     assert len(graph) == 1
 
 
 def test_inputs_come_first() -> None:
     graph = Graph()
     with pytest.raises(ValueError, match="b reads a, which is not in the graph"):
-        graph.add(Job("b", "train", {}, {"data": "a"}))
+        graph.add(job_like("b", "train", {"data": "a"}))
 
 
 def test_the_plan_of_table_3() -> None:

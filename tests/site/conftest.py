@@ -35,10 +35,10 @@ def report(table3: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     plan = plan_of(table3)
     store = Store(folder / "results")
     left = {
-        "failed": plan.expander.predict("deit-ti-224/soft", 0),
-        "damaged": plan.expander.predict("deit-s-224/soft", 0),
-        "running": plan.expander.predict("deit-b-224/soft", 0),
-        "not run": plan.expander.predict("deit-b-384/soft", 0),
+        "failed": plan.expander.job("predict", "deit-ti-224/soft", 0),
+        "damaged": plan.expander.job("predict", "deit-s-224/soft", 0),
+        "running": plan.expander.job("predict", "deit-b-224/soft", 0),
+        "not run": plan.expander.job("predict", "deit-b-384/soft", 0),
     }
     fill_all(store, plan, leave={job.key for job in left.values()})
     fail(store, left["failed"], "a loss that is not finite & <i>more</i>")

@@ -11,8 +11,8 @@ import numpy as np
 from stage import ROOT
 
 from replicate.figures.load import load_with_figures
+from replicate.jobs.job import Job
 from replicate.plan.cells import Plan, plan_tables
-from replicate.plan.job import Job
 from replicate.site.book import Book
 from replicate.specs.load import Specs
 from replicate.specs.scale import PublishedFile

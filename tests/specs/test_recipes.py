@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 from stage import ROOT, TABLE
 
 from replicate.errors import SpecError
+from replicate.jobs.expand import Expander, _field
+from replicate.jobs.key import Texts, canonical, without_neutral
+from replicate.jobs.train import Train
 from replicate.plan.cells import Plan, plan_tables
-from replicate.plan.expand import Expander, _field
+from replicate.plan.graph import Graph
 from replicate.specs.cell import CellRef
 from replicate.specs.load import load
 from replicate.specs.recipe import Recipe
-from replicate.store.files import canonical
 
 
 def edited(tables: Path, file: str, old: str, new: str) -> Path:
@@ -79,7 +83,7 @@ def test_a_changed_field_is_what_a_whole_recipe_makes_of_it(plan: Plan) -> None:
 
 
 def test_at_paper_scale_a_recipe_is_what_its_entries_write() -> None:
-    expander = Expander(load(ROOT / "tables", "paper"))
+    expander = Expander(load(ROOT / "tables", "paper"), Graph().add)
     cifar = expander.recipe("deit-b-224/none/cifar10")
     assert (cifar.batch, cifar.lr, cifar.weight_decay, cifar.epochs, cifar.erase) == (768, 0.01, 1e-4, 1000, 0.0)
     assert cifar.auto_augment == expander.recipe("deit-b-224/none").auto_augment
@@ -89,7 +93,7 @@ def test_at_paper_scale_a_recipe_is_what_its_entries_write() -> None:
 def test_s_and_ti_draw_their_mixup_as_on_four_gpus(scale: str, groups: int) -> None:
     """The rest is B's; at mini scale a batch is one group for all."""
     specs = load(ROOT / "tables", scale)
-    expander = Expander(specs)
+    expander = Expander(specs, Graph().add)
     base = expander.recipe("deit-b-224/none").model_dump()
     assert base["batch"] // base["mix_batch"] == (16 if scale == "paper" else 1)
     names = [name for name, run in specs.runs.runs.items() if run.model in ("deit-ti", "deit-s") and run.recipe]
@@ -166,13 +170,15 @@ def test_one_token_has_no_similarity(tables: Path) -> None:
     assert "the network of run 'regnety-16gf' has one token, got 'similarity'" in faults(tables)
 
 
+def hashed(payload: Mapping[str, Any]) -> bytes:
+    return canonical(without_neutral(payload, Train.neutral))
+
+
 def test_new_fields_move_no_key(plan: Plan) -> None:
     """A recipe without clipping and a start from the last weights are hashed as before there were such fields."""
-    from replicate.plan.job import key_of
-
     job = plan.expander.network("deit-b-384/none", 0)
     before = {name: value for name, value in job.payload.items() if name != "init_weights"}
     before["recipe"] = {name: value for name, value in job.payload["recipe"].items() if name != "clip_norm"}
-    assert key_of(before, "x") == key_of(job.payload, "x")
+    assert hashed(before) == job.written(Texts()) == hashed(job.payload)
     clipped = {**job.payload, "recipe": {**job.payload["recipe"], "clip_norm": 1.0}}
-    assert key_of(clipped, "x") != key_of(job.payload, "x")
+    assert hashed(clipped) != hashed(job.payload)

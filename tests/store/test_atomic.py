@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from stage import environment
 
-from replicate.store.files import canonical, replacing, write_bytes, write_json, write_text
+from replicate.jobs.key import canonical
+from replicate.store.files import replacing, write_bytes, write_json, write_text
 
 WRITE_AND_HANG = """
 import sys, time
 from pathlib import Path
+from replicate.jobs.key import canonical
 from replicate.store.files import replacing
 with replacing(Path(sys.argv[1])) as temporary, temporary.open("wb") as file:
     file.write(b"new" * 1000)

@@ -6,13 +6,15 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from stage import example
 
 from replicate.errors import StoreFault, Unreadable
-from replicate.plan import job as jobs
+from replicate.jobs.job import from_json, to_json
+from replicate.jobs.train import Train
 from replicate.store import lease
 from replicate.store import result as results
 from replicate.store.result import commit_result, read_result
@@ -215,17 +217,19 @@ def test_folders_aside_are_no_results(folder: Path) -> None:
     assert store.keys() == []
 
 
-def test_a_field_that_came_later_is_no_other_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "NEUTRAL", {"recipe": {"clip": 0.0}})
-    store = Store(tmp_path)
-    old: dict[str, Any] = {"kind": "train", "recipe": {"lr": 1.0}}
-    new: dict[str, Any] = {"kind": "train", "recipe": {"lr": 1.0, "clip": 0.0}}
-    for payload in (old, new, old):
-        folder = store.prepare(jobs.Job(KEY, "train", payload, {}))
-        assert json.loads((folder / "job.json").read_text())["payload"] == payload
-    other = {"kind": "train", "recipe": {"lr": 1.0, "clip": 0.5}}
+def test_a_field_that_came_later_is_no_other_job(tmp_path: Path) -> None:
+    store, new = Store(tmp_path), example("train")
+    assert isinstance(new, Train)
+    new = replace(new, key=KEY)
+    old = {name: value for name, value in to_json(new)["payload"].items() if name != "init_weights"}
+    old["recipe"] = {name: value for name, value in old["recipe"].items() if name != "clip_norm"}
+    (tmp_path / KEY).mkdir()
+    (tmp_path / KEY / "job.json").write_text(json.dumps(to_json(new) | {"payload": old}))
+    folder = store.prepare(from_json(json.loads((tmp_path / KEY / "job.json").read_text())))
+    assert json.loads((folder / "job.json").read_text()) == json.loads(json.dumps(to_json(new)))
+    other = replace(new, recipe=new.recipe.model_copy(update={"clip_norm": 0.5}))
     with pytest.raises(StoreFault, match="another job of the same key"):
-        store.prepare(jobs.Job(KEY, "train", other, {}))
+        store.prepare(other)
 
 
 def test_result_json_says_what_it_is(folder: Path) -> None:

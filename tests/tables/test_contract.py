@@ -93,7 +93,7 @@ def test_students_of_every_seed_are_compared_with_the_teacher_they_learned_from(
 
 def test_averaged_weights_need_no_training_of_their_own(plan: Plan) -> None:
     assert plan.expander.network("deit-b-224/ema", 0) == plan.expander.network("deit-b-224/none", 0)
-    assert plan.expander.predict("deit-b-224/ema", 0) != plan.expander.predict("deit-b-224/none", 0)
+    assert plan.expander.job("predict", "deit-b-224/ema", 0) != plan.expander.predict("deit-b-224/none", 0)
     tuned = plan.expander.network("deit-b-384/ema", 0)
     assert tuned.payload["init_weights"] == "ema"
     assert tuned != plan.expander.network("deit-b-384/none", 0)
@@ -104,7 +104,7 @@ def test_all_of_it_fits_into_a_quarter_of_an_hour(specs: Specs) -> None:
     everything = plan_tables(specs, specs.ordered, (0,))
     for name, run in specs.runs.runs.items():
         if run.recipe not in (None, "vit"):
-            everything.expander.predict(name, 0)
+            everything.expander.job("predict", name, 0)
     seconds = sum(job.seconds for job in everything.graph)
     assert seconds / CORES < MINUTES * 60
     assert max(everything.graph.urgency().values()) < MINUTES * 60

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from replicate.backends.doctor.files import Finding, fail, ok, warn
 from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.profile import Profile
-from replicate.backends.slurm.profile_check import KINDS
 from replicate.backends.slurm.sbatch import arguments, minutes
 from replicate.errors import ClusterDown, suggestion
+from replicate.jobs.job import kinds
 
 PROGRAMS = ("sbatch", "squeue", "scontrol", "sinfo", "scancel", "srun")
 SHORT_MEMORY = 60
@@ -137,10 +137,10 @@ def _gpus(profile: Profile, known: dict[str, Partition]) -> Finding:
 
 def _requests(profile: Profile, client: Client, known: dict[str, Partition]) -> Iterator[Finding]:
     """Every distinct request once, as sbatch itself judges it."""
-    kinds: dict[tuple[str, ...], list[str]] = {}
-    for kind in KINDS:
-        kinds.setdefault(tuple(arguments(profile.request(kind))), []).append(kind)
-    for options, names in kinds.items():
+    requests: dict[tuple[str, ...], list[str]] = {}
+    for kind in kinds():
+        requests.setdefault(tuple(arguments(profile.request(kind))), []).append(kind)
+    for options, names in requests.items():
         request = profile.request(names[0])
         subject = f"request of {', '.join(names)}"
         wanted = str(request.get("partition", ""))

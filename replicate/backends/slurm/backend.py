@@ -20,8 +20,8 @@ from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.snapshot import take
 from replicate.backends.slurm.submission import Task
 from replicate.backends.slurm.submitter import Step, Submitter
+from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
-from replicate.plan.job import Job
 from replicate.store import lease
 from replicate.store.store import FAILURE, Store
 

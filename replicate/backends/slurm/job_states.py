@@ -9,7 +9,7 @@ from replicate.backends.backend import JobStates, JobView, State
 from replicate.backends.slurm.client import Queue, Row
 from replicate.backends.slurm.ending import ENDINGS, advice, killed_for_memory, meaning, task_logs
 from replicate.backends.slurm.submission import Submission, Task, mine
-from replicate.plan.job import Job
+from replicate.jobs.job import Job
 from replicate.store import lease
 from replicate.store.lease import Owner
 from replicate.store.store import PROGRESS, Store

@@ -34,14 +34,13 @@ from pathlib import Path
 from typing import Any
 
 from replicate.backends import worker
-from replicate.backends.local import PRELOAD
 from replicate.backends.slurm.attempt import Attempt, begin
 from replicate.backends.slurm.client import Client, look
 from replicate.backends.slurm.ending import kills_counted
 from replicate.backends.slurm.nfs import wait_for_path, wait_for_result
 from replicate.backends.slurm.submission import MAP, Task, check_private, mine
 from replicate.errors import ClusterDown, ReplicateError
-from replicate.plan.job import Job
+from replicate.jobs.job import Job, from_json
 from replicate.store import lease
 from replicate.store.files import write_json
 from replicate.store.lease import RESTART, TASK, Owner
@@ -97,8 +96,9 @@ class NodeTask:
             self._give_up(restart)
             return worker.EXIT_CODES["failed"]
         missing = [key for key in self.keys if not wait_for_result(self.store, key, 0.0)]
-        if missing:
-            import_module(PRELOAD)
+        # Once, for the processes that are forked from this one.
+        for module in dict.fromkeys(self._job(key).engine_module for key in missing):
+            import_module(module)
         if rank() > 0:
             return max((self._follow(key) for key in missing), default=0)
         outcomes = [self._perform(key) for key in missing if not self.signals.any]
@@ -130,9 +130,9 @@ class NodeTask:
         return abs(code)
 
     def _follow(self, key: str) -> int:
-        """Take part in a training that the first process leads."""
+        """Take part in a job that the first process leads."""
         job = self._job(key)
-        if job.kind != "train":
+        if not job.shared:
             return 0
         for upstream in job.inputs.values():
             if not wait_for_result(self.store, upstream, float(self.body["visible_seconds"])):
@@ -189,8 +189,7 @@ class NodeTask:
     def _job(self, key: str) -> Job:
         path = self.store.folder(key) / JOB
         wait_for_path(path, float(self.body["visible_seconds"]))
-        body = json.loads(path.read_text(encoding="utf-8"))
-        return Job(key, body["payload"]["kind"], body["payload"], body["inputs"], body["run"], body["seed"])
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
 
     def _facts(self) -> dict[str, Any]:
         shown = ("SLURM_", "CUDA_", "REPLICATE_", "OMP_", "PYTHON", "NCCL_", "SRUN_")
@@ -211,7 +210,7 @@ def _child(root: str, job: Job, made: Mapping[str, Any], attempt: Attempt) -> No
     attempt.redirect()
     # The watcher passes the signal on as SIGTERM; Slurm may also send its own to every process.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    if process_count() > 1 and job.kind == "train":
+    if process_count() > 1 and job.shared:
         export_torch_env()
         made = {**made, "processes": process_count()}
     worker.main(root, job, made, partial(_gone, Path(root)))
@@ -268,7 +267,7 @@ if __name__ == "__main__":
 
 
 def run_rank(root: str, job: Job) -> None:
-    """Take part in a training that another process leads; nothing is written."""
+    """Take part in a job that another process leads; nothing is written."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     export_torch_env()
     worker.take_part(root, job)

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 from replicate.backends.slurm.profile_check import check, of_kind
 from replicate.backends.slurm.sbatch import Plain, Sbatch, Value, one_line
 from replicate.errors import Fault, SpecError, UnknownName, UserError
-from replicate.plan.job import Kind
+from replicate.jobs.job import kind_named, kinds
 from replicate.specs.file import read_toml, shown_path, validated
 from replicate.specs.recipe import Count, Strict
 
@@ -81,6 +81,19 @@ class Container(Strict):
     digest: Annotated[str, AfterValidator(_digest)] | None = None
 
 
+def _kind(name: str) -> str:
+    if name not in kinds():
+        raise ValueError(f"should be a kind of job: {', '.join(kinds())}, got '{name}'")
+    return name
+
+
+def _packs() -> dict[str, int]:
+    return {name: kind.pack for name, kind in kinds().items() if kind.pack > 1}
+
+
+Kind = Annotated[str, AfterValidator(_kind)]
+
+
 class Profile(Strict):
     """One file of slurm/. ``[kinds.KIND]`` changes ``[sbatch]`` option by option."""
 
@@ -96,7 +109,7 @@ class Profile(Strict):
     srun_args: tuple[Line, ...] = ()
     max_running: Count | None = None
     """Throttle of an array: ``%N``."""
-    pack: dict[Kind, Count] = {"data": 4, "predict": 8, "probe": 8}
+    pack: dict[Kind, Count] = Field(default_factory=_packs)
     """How many short jobs share one task; 1 where a kind is not named."""
     requeue: Annotated[int, Field(ge=0)] = 3
     """How often one job may be started again after a time limit, a preemption or a lost node."""
@@ -120,11 +133,11 @@ class Profile(Strict):
     def request(self, kind: str) -> dict[str, Value]:
         """Options of one job of ``kind``: sbatch's names with underscores -> values, ``time`` in minutes.
 
-        A ``measure`` job has its node to itself unless the profile says otherwise.
+        A kind that asks for it has its node to itself unless the profile says otherwise.
         """
         section = of_kind(self.kinds, kind)
         own = section.request() if section else {}
-        alone: dict[str, Value] = {"exclusive": True} if kind == "measure" else {}
+        alone: dict[str, Value] = {"exclusive": True} if kind_named(kind).alone else {}
         return {**alone, **self.sbatch.request(), **own}
 
     def packed(self, kind: str) -> int:
@@ -132,10 +145,10 @@ class Profile(Strict):
         return of_kind(self.pack, kind) or 1
 
     def processes(self, kind: str) -> int:
-        """How many processes share one job: a training is started once for each of srun's tasks."""
+        """How many processes share one job: a kind that they can share is started once for each of srun's tasks."""
         request = self.request(kind)
         count = request.get("ntasks", int(request.get("nodes", 1)) * int(request.get("ntasks_per_node", 1)))
-        return int(count) if kind == "train" else 1
+        return int(count) if kind_named(kind).shared else 1
 
     @property
     def log(self) -> Path:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from replicate.backends.slurm.sbatch import minutes
 from replicate.errors import Fault
-from replicate.plan.job import RESUMABLE, Kind
+from replicate.jobs.job import kind_named, kinds
 
 V = TypeVar("V")
-
-KINDS = get_args(Kind)
-LIKE: Mapping[str, str] = {"weights": "data"}
-"""Kinds that ask what another one asks, where the profile has nothing of their own."""
 
 SHORTEST_MINUTES = 13
 """submitit counts a job as timed out after min(0.8 T, T - 10) minutes, so at 10 or less it always has."""
@@ -25,7 +21,7 @@ _IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
 
 def of_kind(found: Mapping[Any, V], kind: str) -> V | None:
     """What a section by kind of job has for ``kind``."""
-    return found.get(kind, found.get(LIKE.get(kind)))
+    return found.get(kind, found.get(kind_named(kind).like))
 
 
 def check(where: str, stem: str, raw: dict[str, Any]) -> list[Fault]:
@@ -57,10 +53,10 @@ def _in_tmp(shared: str) -> bool:
 
 def _check_times(where: str, raw: dict[str, Any]) -> list[Fault]:
     faults, missing = [], []
-    sbatch, kinds = raw.get("sbatch"), raw.get("kinds")
+    sbatch, sections = raw.get("sbatch"), raw.get("kinds")
     common = sbatch.get("time") if isinstance(sbatch, dict) else None
-    for kind in KINDS:
-        own = of_kind(kinds, kind) if isinstance(kinds, dict) else None
+    for kind in kinds():
+        own = of_kind(sections, kind) if isinstance(sections, dict) else None
         value = own.get("time", common) if isinstance(own, dict) else common
         if value is None:
             missing.append(kind)
@@ -69,7 +65,7 @@ def _check_times(where: str, raw: dict[str, Any]) -> list[Fault]:
             limit = minutes(value)
         except ValueError:
             continue
-        if kind in RESUMABLE and limit < SHORTEST_MINUTES:
+        if kind_named(kind).resumable and limit < SHORTEST_MINUTES:
             place = f"kinds.{kind}.time" if isinstance(own, dict) and "time" in own else "sbatch.time"
             what = f"a limit of {limit} minutes counts as timed out from the start (submitit), got {value!r}"
             help = f"{kind} jobs are restarted from checkpoints: use {SHORTEST_MINUTES} minutes or more"

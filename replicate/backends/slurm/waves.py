@@ -8,13 +8,9 @@ from dataclasses import dataclass, field
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.submission import Task
 from replicate.errors import Fault, UserError
+from replicate.jobs.job import HOUR, Job, kind_named
 from replicate.plan.graph import Graph
-from replicate.plan.job import RESUMABLE, Job
-from replicate.specs.recipe import Recipe, check_shares
-from replicate.store.files import canonical
 from replicate.text import plural
-
-HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +143,14 @@ def over_time_limit(jobs: Sequence[Job], profile: Profile) -> Iterator[TimeLimit
     """
     for kind in dict.fromkeys(job.kind for job in jobs):
         processes, limit = profile.processes(kind), float(profile.request(kind)["time"]) * 60.0
-        lives = profile.requeue + 1 if kind in RESUMABLE else 1
+        resumable = kind_named(kind).resumable
+        lives = profile.requeue + 1 if resumable else 1
         long = [job for job in jobs if job.kind == kind and job.seconds / processes > limit * lives]
         if not long:
             continue
         worst = max(long, key=lambda job: job.seconds)
         others = f" and {len(long) - 1} more" if len(long) > 1 else ""
-        names = "ntasks_per_node and gpus_per_node, time, or requeue" if kind in RESUMABLE else "time"
+        names = "ntasks_per_node and gpus_per_node, time, or requeue" if resumable else "time"
         yield TimeLimitWarning(
             kind,
             f"{worst.key}{others}: expected to take {worst.seconds / processes / HOUR:,.1f} h in "
@@ -164,23 +161,19 @@ def over_time_limit(jobs: Sequence[Job], profile: Profile) -> Iterator[TimeLimit
 
 
 def unsplittable_batches(jobs: Sequence[Job], profile: Profile) -> Iterator[Fault]:
-    """A fault for each way in which batches of trainings cannot be dealt out to the profile's processes.
+    """A fault for each way in which jobs, such as batches of trainings, cannot be shared by the profile's processes.
 
     The nodes would find out, but after the wait in the queue, and once in each life that a job has.
     """
-    processes = profile.processes("train")
-    recipes: dict[bytes, list[str]] = {}
+    wrong: dict[tuple[str, str], list[str]] = {}
     for job in jobs:
-        if job.kind == "train" and processes > 1:
-            recipes.setdefault(canonical(job.payload["recipe"]), []).append(job.key)
-    wrong: dict[str, list[str]] = {}
-    for text, keys in recipes.items():
-        try:
-            check_shares(Recipe.model_validate_json(text), processes)
-        except UserError as error:
-            wrong.setdefault(str(error), []).extend(keys)
-    for message, keys in wrong.items():
+        if (processes := profile.processes(job.kind)) > 1:
+            try:
+                job.check_processes(processes)
+            except UserError as error:
+                wrong.setdefault((job.kind, str(error)), []).append(job.key)
+    for (kind, message), keys in wrong.items():
         what, _, help = message.partition("\n")
         others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-        advice = f"{help.strip()}: nodes and ntasks_per_node in [kinds.train], now {processes} in all"
+        advice = f"{help.strip()}: nodes and ntasks_per_node in [kinds.{kind}], now {profile.processes(kind)} in all"
         yield Fault(f"slurm/{profile.name}.toml: {keys[0]}{others}", what, (advice,))

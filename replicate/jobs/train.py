@@ -1,0 +1,115 @@
+"""Training of a network: pre-training, distillation and fine-tuning alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Literal
+
+from replicate.jobs.data import Data
+from replicate.jobs.job import FILES_MB, Job, Line, Outcome, register
+from replicate.jobs.network import Network, described, image_seconds, images, label, parameters
+from replicate.specs.load import Specs
+from replicate.specs.recipe import Distillation, Recipe, check_shares
+from replicate.specs.run import RunSpec
+from replicate.text import pairs
+
+if TYPE_CHECKING:
+    from replicate.jobs.expand import Expander
+
+CURVE = "curve.json"
+"""Rate, loss, images seen and validation, epoch by epoch."""
+
+COPIES = 2
+"""Checkpoints that a training keeps at once: the last and the one before it."""
+
+TEACHER_SEED = 0
+"""One teacher for all seeds of the students: their spread is then that of the student alone."""
+
+
+@register
+class Train(Job):
+    """Inputs: ``data``, and where the run has them ``init``, what it starts from, and ``teacher``."""
+
+    size: int
+    """Edge of the images in pixels."""
+    model: Network
+    recipe: Recipe
+    distillation: Distillation | None
+    init_weights: Literal["last", "ema"] = "last"
+    """Of the network that it starts from."""
+
+    version = 2
+    neutral = {"init_weights": "last", "recipe": {"clip_norm": 0.0}}
+    title = "Training"
+    origin = "trained here"
+    seeded = True
+    resumable = True
+    shared = True
+
+    @classmethod
+    def of_run(cls, expander: Expander, run: str, seed: int, on: str | None) -> Job:
+        """The training of the run ``run``, with all that it starts from."""
+        specs = expander.specs
+        spec, recipe = specs.runs.runs[run], expander.recipe(run)
+        inputs = {"data": expander.data(spec.data).key}
+        if spec.init:
+            inputs["init"] = expander.network(spec.init, seed).key
+        if spec.teacher:
+            inputs["teacher"] = expander.network(spec.teacher, TEACHER_SEED).key
+        job = cls(
+            inputs=inputs,
+            run=run,
+            seed=seed,
+            seconds=train_seconds(specs, spec, recipe.epochs),
+            size=expander.size(spec),
+            model=expander.model(spec.model, spec.distillation),
+            recipe=recipe,
+            distillation=expander.distillation(spec.distillation),
+            init_weights=(specs.runs.runs[spec.init].weights if spec.init else None) or "last",
+        )
+        return expander.add(job, f"{label(spec)}-s{seed}")
+
+    def check_processes(self, processes: int) -> None:
+        check_shares(self.recipe, processes)
+
+    @property
+    def needs_gpu(self) -> bool:
+        # No CPU trains in mixed precision.
+        return self.recipe.precision != "fp32"
+
+    def megabytes(self, jobs: Mapping[str, Job]) -> float:
+        return FILES_MB + self._copy(jobs) * (1 + bool(self.recipe.ema))
+
+    def megabytes_meanwhile(self, jobs: Mapping[str, Job]) -> float:
+        """Checkpoints: with the weights, their average and the moments."""
+        moments = 2 if self.recipe.optimizer == "adamw" else 1
+        return COPIES * self._copy(jobs) * (1 + bool(self.recipe.ema) + moments)
+
+    def _copy(self, jobs: Mapping[str, Job]) -> float:
+        """Megabytes of one copy of the weights."""
+        data = jobs[self.inputs["data"]]
+        classes = data.data.classes if isinstance(data, Data) else 0
+        return 4 * parameters(self.model, self.size, classes, self.distillation) / 1e6
+
+    def describe(self, result: Outcome | None) -> Iterator[Line]:
+        yield "run", f"{self.described_run}, {self.size} pixels"
+        yield "model", described(self.model)
+        if self.distillation is not None:
+            yield "distilled", pairs(self.distillation.model_dump())
+        yield "recipe", pairs(self.recipe.model_dump())
+        if result is not None:
+            yield "result", pairs(result.summary)
+
+
+def train_seconds(specs: Specs, run: RunSpec, epochs: int) -> float:
+    """Expected seconds of a training, its teacher's among them."""
+    alone = image_seconds(specs, run) * epochs * images(specs, run.data, "train")
+    return specs.scale.job_seconds + alone + teacher_seconds(specs, run, epochs)
+
+
+def teacher_seconds(specs: Specs, run: RunSpec, epochs: int) -> float:
+    """The part of a training in which the teacher answers: once for each image of each epoch."""
+    if run.teacher is None:
+        return 0.0
+    each = specs.scale.predict_share * image_seconds(specs, specs.runs.runs[run.teacher])
+    return each * epochs * images(specs, run.data, "train")
