@@ -59,7 +59,8 @@ def main() -> None:
     try:
         _check()
     except ImportError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     from replicate.cli import main as command_line
 
     command_line()
