@@ -15,7 +15,7 @@ from torch import Tensor
 
 from replicate.engine import image_ops as ops
 from replicate.errors import UserError
-from replicate.specs.policy import MAX_LEVEL, policy_of
+from replicate.specs.recipe import MAX_LEVEL, policy_of
 
 AUTO_LAYERS = 2
 """Operations of every sub-policy."""
@@ -53,7 +53,7 @@ class AutoAugment:
 
 
 def parse(text: str) -> RandAugment | AutoAugment:
-    """Read timm's notation of either (see `replicate.specs.policy`). The sub-policies are timm's own tables.
+    """Read timm's notation of either (see `replicate.specs.recipe.Policy`). The sub-policies are timm's own tables.
 
     Raises UserError for any other text.
     """

@@ -35,28 +35,28 @@ def outline(planned: CellPlan) -> Cell:
     return Cell(planned.ref, "done", shown="", paper=paper, paper_source=source, jobs=planned.keys)
 
 
-def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, found: CellValue, scale: Scale) -> Cell:
-    """The cell with the value ``found``, compared with the paper's where the two can be."""
+def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, ours: CellValue, scale: Scale) -> Cell:
+    """The cell with the value ``ours``, compared with the paper's where the two can be."""
     assert planned.read is not None
     cell = replace(outline(planned), origin=_origin(planned.read, scale))
-    if found.text is not None:
-        return _in_words(cell, found.text, scale)
+    if ours.text is not None:
+        return _in_words(cell, ours.text, scale)
     decimals, factor = table.places(column), exact(column.factor)
-    hits = found.hits or {}
-    known = cell.origin != "released weights"
+    hits = ours.hits or {}
+    has_seed = cell.origin != "released weights"
     seeds = tuple(
         SeedValue(
-            seed if known else None,
+            seed if has_seed else None,
             value * factor,
             int(hits[seed].sum()) if seed in hits else None,
             len(hits[seed]) if seed in hits else None,
             planned.keys if len(planned.jobs) == 1 else _of_seed(planned, index),
         )
-        for index, (seed, value) in enumerate(found.values.items())
+        for index, (seed, value) in enumerate(ours.values.items())
     )
     value = sum((seed.value for seed in seeds), Fraction()) / len(seeds)
     deviation = spread([float(seed.value) for seed in seeds])
-    error = _error(found, deviation, len(seeds), column.factor)
+    error = _error(ours, deviation, len(seeds), column.factor)
     cell = replace(
         cell,
         shown=half_up(value, decimals),
@@ -66,7 +66,7 @@ def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, found: Cel
         spread=deviation,
         seeds=seeds,
     )
-    return _compared(table, column, cell, planned, found, scale)
+    return _compared(table, column, cell, planned, ours, scale)
 
 
 def network_origin(runs: Set[str | None], scale: Scale) -> Origin:
@@ -87,13 +87,13 @@ def _origin(read: ResolvedSource, scale: Scale) -> Origin:
     return metrics.find(read.metric).origin or network_origin(networks, scale)
 
 
-def _error(found: CellValue, deviation: float | None, seeds: int, factor: float) -> float | None:
+def _error(ours: CellValue, deviation: float | None, seeds: int, factor: float) -> float | None:
     """One standard error: over seeds where there are several, else over images or over time."""
-    if found.hits is not None:
+    if ours.hits is not None:
         if deviation is not None:
             return deviation / sqrt(seeds)
-        return image_error(next(iter(found.hits.values())), found.scale)
-    own = list(found.errors.values())
+        return image_error(next(iter(ours.hits.values())), ours.scale)
+    own = list(ours.errors.values())
     over_images = sqrt(sum((error or 0.0) ** 2 for error in own)) / seeds * factor
     return hypot(over_images, (deviation or 0.0) / sqrt(seeds)) or None
 
@@ -111,9 +111,9 @@ def _in_words(cell: Cell, text: str, scale: Scale) -> Cell:
 
 
 def _compared(
-    table: TableHead, column: ColumnSpec, cell: Cell, planned: CellPlan, found: CellValue, scale: Scale
+    table: TableHead, column: ColumnSpec, cell: Cell, planned: CellPlan, ours: CellValue, scale: Scale
 ) -> Cell:
-    unsteady = "" if found.steady else "; unsteady: its interval is wider than ±2 %"
+    unsteady = "" if ours.steady else "; unsteady: its interval is wider than ±2 %"
     assert planned.read is not None
     metric = metrics.find(planned.read.metric)
     if metric.timed:
@@ -127,10 +127,10 @@ def _compared(
         return replace(cell, verdict="not compared", reason="the paper gives no number here")
     paper = exact(printed)
     tolerance = table.tolerance.get(cell.column, table.tolerance["default"])
-    if cell.origin == "released weights" and metric.accuracy and found.hits:
-        images = len(next(iter(found.hits.values())))
+    if cell.origin == "released weights" and metric.accuracy and ours.hits:
+        images = len(next(iter(ours.hits.values())))
         tolerance = min(tolerance, round(EVALUATED_AGAIN * sqrt(OF_IMAGES / images), 2))
-    error = _over_seeds(cell, scale.seed_sd * found.scale / 100 if found.hits else 0.0)
+    error = _over_seeds(cell, scale.seed_sd * ours.scale / 100 if ours.hits else 0.0)
     half_unit = 0.5 * 10 ** -table.places(column)
     verdict, reason = cell_verdict(float(cell.value - paper), tolerance, half_unit, error)
     return replace(
@@ -161,13 +161,13 @@ def unfinished(cell: Cell, row: RowSpec | None, states: Mapping[str, State], why
         return replace(cell, state="paper-only", origin="printed in the paper only", reason=reason)
     worst: tuple[State, ...] = ("failed", "running")
     for state in worst:
-        culprits = [key for key, found in states.items() if found == state]
+        culprits = [key for key, of_job in states.items() if of_job == state]
         if culprits:
             return replace(cell, state=state, reason=why[culprits[0]])
-    # Of a result that is there, what is known is that it cannot be read.
-    waiting = [key for key, found in states.items() if found != "done" or key in why]
-    known = [why[key] for key in waiting if key in why]
-    reason = known[0] if known else _not_run(len(waiting), len(states))
+    # A job that is done but has a note is unreadable.
+    waiting = [key for key, of_job in states.items() if of_job != "done" or key in why]
+    notes = [why[key] for key in waiting if key in why]
+    reason = notes[0] if notes else _not_run(len(waiting), len(states))
     return replace(cell, state="pending", reason=reason)
 
 

@@ -114,7 +114,7 @@ def _over_seeds(sides: Sides, seeds: Sequence[int], per_seed: Sequence[float], n
     """How sure the mean margin is over other seeds; what all of them share, such as a teacher, is one draw."""
     each = [_weights(sides, seed) for seed in seeds]
     unit = next((side.scale / 100 for both in sides for side in both if side.hits), 0.0)
-    networks, cells = _split([one.networks for one in each]), _split([one.cells for one in each])
+    networks, cells = _split([weights.networks for weights in each]), _split([weights.cells for weights in each])
     moving, fixed = (noise.scaled(unit).of_sum(*weights) for weights in zip(networks, cells, strict=True))
     return combined([seed_error(moving * sqrt(len(seeds)), per_seed), error_from_sigma(fixed)])
 
@@ -127,8 +127,8 @@ def _split(each: Sequence[Mapping[Any, float]]) -> tuple[list[float], list[float
     moving: list[float] = []
     fixed: list[float] = []
     for key in dict.fromkeys(key for weights in each for key in weights):
-        found = [weights.get(key, 0.0) for weights in each]
-        (fixed if len(each) > 1 and len(set(found)) == 1 else moving).append(sum(found) / len(each))
+        shares = [weights.get(key, 0.0) for weights in each]
+        (fixed if len(each) > 1 and len(set(shares)) == 1 else moving).append(sum(shares) / len(each))
     return moving, fixed
 
 
@@ -141,17 +141,17 @@ class _Weights(NamedTuple):
 
 def _weights(sides: Sides, seed: int) -> _Weights:
     """Of the mean margin at ``seed``; a network on both sides cancels."""
-    found = _Weights({}, {})
+    weights = _Weights({}, {})
     for left, right in sides:
         for side, sign in ((left, 1.0), (right, -1.0)):
             names = side.networks.get(seed, ())
             if not side.hits or not names:
                 continue
             share = sign / len(sides)
-            found.cells[id(side), names] = found.cells.get((id(side), names), 0.0) + share
+            weights.cells[id(side), names] = weights.cells.get((id(side), names), 0.0) + share
             for name in names:
-                found.networks[name] = found.networks.get(name, 0.0) + share / len(names)
-    return found
+                weights.networks[name] = weights.networks.get(name, 0.0) + share / len(names)
+    return weights
 
 
 def _difference(both: tuple[CellValue, CellValue], seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -74,10 +74,10 @@ class Finisher:
             ),
             spec=f"tables/{self.plan.specs.files[table_id].name}",
             digest=self._digest(spec, planned),
-            commits=tuple(sorted({str(one.get("commit", "unknown")) for one in made})),
-            processors=tuple(sorted({str(one["processor"]) for one in made if one.get("processor")})),
+            commits=tuple(sorted({str(by.get("commit", "unknown")) for by in made})),
+            processors=tuple(sorted({str(by["processor"]) for by in made if by.get("processor")})),
             macros=self.plan.specs.runs.paper.macros,
-            uncommitted=any(one.get("dirty") is True for one in made),
+            uncommitted=any(by.get("dirty") is True for by in made),
         )
 
     def values(self, table_id: str) -> dict[CellRef, CellValue]:
@@ -162,8 +162,8 @@ class Finisher:
         if key in self.elsewhere:
             return self.elsewhere[key][0]
         if key not in self._states:
-            found = self.store.state(key)
-            self._states[key] = found if found in ("done", "running", "failed") else "pending"
+            state = self.store.state(key)
+            self._states[key] = state if state in ("done", "running", "failed") else "pending"
         return self._states[key]
 
     def _why(self, key: str, state: State) -> str:
@@ -197,8 +197,7 @@ def _lettered(notes: Sequence[Note]) -> tuple[Note, ...]:
 
 def _column(spec: TableSpec, key: str) -> ColumnSpec:
     """The column of a cell; a reference has none and is printed as the table is."""
-    found = next((column for column in spec.table.columns if column.key == key), None)
-    return found or ColumnSpec(key=key, header="")
+    return next((column for column in spec.table.columns if column.key == key), ColumnSpec(key=key, header=""))
 
 
 def _words(spec: TableSpec) -> dict[CellRef, Cell]:

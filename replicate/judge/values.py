@@ -33,10 +33,9 @@ class DecisionReader:
     _read: dict[str, Decisions] = field(default_factory=dict)
 
     def read(self, result: Result) -> Decisions:
-        known = self._read.get(result.key)
-        if known is None:
-            known = self._read[result.key] = _load(result)
-        return known
+        if result.key not in self._read:
+            self._read[result.key] = _load(result)
+        return self._read[result.key]
 
 
 def _load(result: Result) -> Decisions:
@@ -162,13 +161,12 @@ class _Stored:
         return self.read.read(self.result)
 
     def array(self, file: str) -> NDArray[Any]:
-        known = self.arrays.get((self.key, file))
-        if known is None:
+        if (self.key, file) not in self.arrays:
             try:
-                known = self.arrays[self.key, file] = np.load(self.result.path(file), allow_pickle=False)
+                self.arrays[self.key, file] = np.load(self.result.path(file), allow_pickle=False)
             except (OSError, ValueError) as error:
                 raise StoreFault(f"{self.key}/{file}: cannot be read ({error})") from error
-        return known
+        return self.arrays[self.key, file]
 
     def document(self, file: str) -> Any:
         if file not in self.result.files:

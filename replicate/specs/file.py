@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from replicate.errors import Fault, suggestion
 
@@ -44,10 +45,12 @@ def validated(path: Path, model: type[M], raw: dict[str, Any], faults: list[Faul
         # Strict mode refuses a list where a tuple is meant; TOML has lists only.
         return model.model_validate(_tuples(raw))
     except ValidationError as error:
-        found: list[dict[str, Any]] = [dict(one) for one in error.errors(include_url=False)]
-        # A list whose only entry is at fault counts as empty too: that is said of the entry alone.
-        deeper = {one["loc"][:depth] for one in found for depth in range(len(one["loc"]))}
-        faults += [_fault(path, model, one) for one in found if one["type"] != "too_short" or one["loc"] not in deeper]
+        errors = error.errors(include_url=False)
+        # pydantic also reports the list of a faulty entry as too short; the entry's fault is enough.
+        deeper = {each["loc"][:depth] for each in errors for depth in range(len(each["loc"]))}
+        faults += [
+            _fault(path, model, each) for each in errors if each["type"] != "too_short" or each["loc"] not in deeper
+        ]
         return None
 
 
@@ -59,7 +62,7 @@ def _tuples(value: Any) -> Any:
     return value
 
 
-def _fault(path: Path, model: type[BaseModel], error: dict[str, Any]) -> Fault:
+def _fault(path: Path, model: type[BaseModel], error: ErrorDetails) -> Fault:
     # pydantic adds a last step "[key]" where a name itself is at fault.
     loc = error["loc"][:-1] if error["loc"][-1:] == ("[key]",) else error["loc"]
     where = f"{shown_path(path)}: {_dotted(loc)}" if loc else shown_path(path)
@@ -80,7 +83,7 @@ def _fault(path: Path, model: type[BaseModel], error: dict[str, Any]) -> Fault:
     return Fault(where, f"{message}{shown}", tuple(line for line in near if line.startswith("did you mean")))
 
 
-def _expected(error: dict[str, Any]) -> list[str]:
+def _expected(error: ErrorDetails) -> list[str]:
     """The words that pydantic lists as the ones allowed."""
     return re.findall(r"'([^']*)'", error["ctx"]["expected"])
 
@@ -115,10 +118,10 @@ def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
         if option.get("type") != "null":
             node = option
     while "$ref" in node:
-        found: Any = schema
-        for step in node["$ref"].lstrip("#/").split("/"):
-            found = found[step] if step else found
-        node = found
+        path = node["$ref"].lstrip("#/").split("/")
+        node = schema
+        for step in filter(None, path):
+            node = node[step]
     return node
 
 

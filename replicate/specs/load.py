@@ -57,11 +57,11 @@ def namespace(scale: str, released: bool) -> str:
 
 def unknown_spec(what: str, name: str, known: list[str], numbers: Mapping[int | None, str]) -> UserError:
     """The id is meant, and the paper's number of it may have been given: ``3``, ``Table 3``."""
-    found = re.fullmatch(rf"(?:{what})?\s*(\d+)", name.strip(), re.IGNORECASE | re.ASCII)
-    meant = numbers.get(int(found[1])) if found else None
-    if found is None or meant is None:
+    number = re.fullmatch(rf"(?:{what})?\s*(\d+)", name.strip(), re.IGNORECASE | re.ASCII)
+    meant = numbers.get(int(number[1])) if number else None
+    if number is None or meant is None:
         return UnknownName(what, name, known)
-    lines = [f"unknown {what} '{name}'", f"  {what.capitalize()} {found[1]} of the paper is '{meant}'"]
+    lines = [f"unknown {what} '{name}'", f"  {what.capitalize()} {number[1]} of the paper is '{meant}'"]
     return UserError("\n".join([*lines, *(f"  {line}" for line in suggestion("", sorted(known), plural=f"{what}s"))]))
 
 
@@ -114,18 +114,18 @@ def misnamed(path: Path, key: str, name: str) -> list[Fault]:
 
 
 def _attributed(faults: list[Fault], folder: Path, scale: str, runs: RunsFile | None) -> list[Fault]:
-    """``faults``, with those that ``scale`` has from the one it extends said of that file."""
+    """``faults``; those that ``scale`` inherits name the file of the scale that it extends."""
     path = folder / "scales" / f"{scale}.toml"
     base = path.with_name(f"{(read_toml(path, []) or {}).get('extends')}.toml")
     if not base.is_file():
         return faults
-    known: list[Fault] = []
-    raw = read_toml(base, known)
-    found = validated(base, Scale, raw, known) if raw is not None else None
+    inherited: list[Fault] = []
+    raw = read_toml(base, inherited)
+    scale_of_base = validated(base, Scale, raw, inherited) if raw is not None else None
     if runs is not None:
-        known += check_runs(shown_path(folder / "runs.toml"), runs, found)
+        inherited += check_runs(shown_path(folder / "runs.toml"), runs, scale_of_base)
     moved = [replace(fault, where=fault.where.replace(shown_path(path), shown_path(base), 1)) for fault in faults]
-    return [other if other in known else fault for fault, other in zip(faults, moved, strict=True)]
+    return [other if other in inherited else fault for fault, other in zip(faults, moved, strict=True)]
 
 
 def scales(folder: Path) -> list[str]:
@@ -159,10 +159,10 @@ def _scale(folder: Path, name: str, faults: list[Fault]) -> Scale | None:
         if below is None:
             return None
         raw = _merged(below, raw)
-    found = validated(path, Scale, raw, faults) if raw is not None else None
-    if found is not None:
-        faults += misnamed(path, "id", found.id)
-    return found
+    bound = validated(path, Scale, raw, faults) if raw is not None else None
+    if bound is not None:
+        faults += misnamed(path, "id", bound.id)
+    return bound
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

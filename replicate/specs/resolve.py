@@ -35,12 +35,12 @@ def layers(
     written, scaled: the fields of each recipe in runs.toml, and in the scale. change: what ``run`` changes.
     Raises ValueError where the bases lead nowhere, or in a circle.
     """
-    found = []
+    stack = []
     for name in chain_of(recipe, extends, list(written)):
-        found.append(Layer("recipe", name, written[name]))
+        stack.append(Layer("recipe", name, written[name]))
         if name in scaled:
-            found.append(Layer("scale", name, scaled[name]))
-    return [*found, Layer("run", run, change)] if change else found
+            stack.append(Layer("scale", name, scaled[name]))
+    return [*stack, Layer("run", run, change)] if change else stack
 
 
 def merged(layers: Sequence[Layer]) -> dict[str, Any]:

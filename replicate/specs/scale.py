@@ -151,7 +151,7 @@ class Scale(Strict):
     title: str
     banner: str = ""
     """Printed above everything that is made at this scale, such as what experiment it is instead of the paper's."""
-    comparable: bool = Field(default_factory=lambda known: not known.get("banner"))
+    comparable: bool = Field(default_factory=lambda fields: not fields.get("banner"))
     """Whether numbers may be compared with the paper's. Not written: only at a scale without a banner."""
     processor: str
     """What a second of ``seconds`` is a second of, such as ``CPU core`` or ``V100``."""
@@ -200,13 +200,13 @@ class PublishedFile:
     @classmethod
     def of(cls, text: str) -> PublishedFile:
         """Errors: ValueError for what no `Weights` can be."""
-        found = _FILE.fullmatch(text)
-        if found is None:
+        match = _FILE.fullmatch(text)
+        if match is None:
             raise ValueError(
                 "the name of a file or its https address, ending as torch.hub's do in - and the first 8 or more hex "
                 "digits of its SHA-256, then .pth or .safetensors"
             )
-        return cls(found["file"], found["sha256"], text if "/" in text else "")
+        return cls(match["file"], match["sha256"], text if "/" in text else "")
 
 
 def _checked(text: str) -> str:

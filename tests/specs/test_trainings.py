@@ -9,7 +9,7 @@ from stage import Call
 
 from replicate.errors import SpecError
 from replicate.specs.load import load
-from replicate.specs.policy import Policy, policy_of
+from replicate.specs.recipe import Policy, policy_of
 
 RUNS, MINI = "tables/runs.toml", "scales/mini.toml"
 OWN = '\n[runs.own]\nmodel = "deit-b"\nrecipe = "deit"\n'
