@@ -64,17 +64,18 @@ def write_book(paper: Paper, tables: Sequence[Table]) -> list[Path]:
 
 def write_figure(paper: Paper, figure: Figure, formats: Sequence[str] = FIGURE_FORMATS) -> list[Path]:
     """The files of ``figure``. Raises NotAvailable where matplotlib or seaborn is not installed."""
-    try:
-        from replicate.figures import draw
-    except ModuleNotFoundError as error:
-        raise NotAvailable(
-            f"cannot draw figures: '{error.name}' is not installed\n"
-            "  install matplotlib and seaborn: pip install 'deit-replicate[figures]'; tables need neither"
-        ) from error
     # A folder of their own: some figures share the name of a table.
     folder = paper.rendered / "figures"
-    with _written("figure", folder):
-        return draw.write(figure, folder, tuple(formats))
+    try:
+        from replicate.figures import draw
+
+        with _written("figure", folder):
+            return draw.write(figure, folder, tuple(formats))
+    except ModuleNotFoundError as error:
+        raise NotAvailable(
+            f"cannot draw figures: '{(error.name or '').partition('.')[0]}' is not installed\n"
+            "  install matplotlib and seaborn: pip install 'deit-replicate[figures]'; tables need neither"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicate.actions.paper import Paper, check_name
+from replicate.actions.paper import Paper
 from replicate.backends.backend import Reporter, RunReport
-from replicate.errors import UserError
 from replicate.figures.finish import finish_figure
-from replicate.figures.load import figures_of
 from replicate.figures.plan import FigurePlan, plan_figure, with_figures
 from replicate.judge.finish import Finisher
 from replicate.plan.cells import Plan
@@ -97,13 +95,6 @@ def update_figure(
 ) -> UpdatedFigure:
     """Run what one figure lacks, then finish it. ``runs``: of a figure of curves, in place of its own."""
     specs = paper.specs()
-    spec = figures_of(specs).spec(figure_id)
-    if runs and spec.curves is None:
-        raise UserError(f"figure {figure_id}: --run is for figures of curves, got a figure of kind '{spec.kind}'")
-    for name in runs:
-        check_name("run", name, [*specs.runs.runs])
-        if not specs.runs.runs[name].trainable:
-            raise UserError(f"run {name} is never trained\n  name a run that runs.toml trains")
     plan, store = plan_figure(specs, figure_id, paper.seeds, runs), paper.store()
     names = [f"figure-{figure_id}"]
     report = run_missing(paper, plan.graph, store, specs.scale, names, options, reporter, plan.keys)

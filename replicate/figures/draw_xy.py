@@ -32,6 +32,7 @@ def draw_xy(axes: Axes, panel: XYPanel, letters: int) -> None:
     _axis(axes, "x", panel.x, letters, across)
     _axis(axes, "y", panel.y, letters, up)
     if panel.identity:
+        axes.set_box_aspect(1)
         _identity(axes, panel, across)
     families = sorted({series.family for series in panel.series})
     for series in sorted(panel.series, key=lambda one: (not one.faint, one.side == "here")):

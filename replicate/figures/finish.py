@@ -5,13 +5,10 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import get_args
 
-from replicate.figures.grid import differences, heatmap
 from replicate.figures.load import figures_of
-from replicate.figures.model import Figure, Panel
+from replicate.figures.model import Figure
 from replicate.figures.plan import FigurePlan
 from replicate.figures.source import Source
-from replicate.figures.training import curves, profile, unseen
-from replicate.figures.xy import identity, lines, scatter
 from replicate.jobs.key import canonical
 from replicate.judge.cell import network_origin
 from replicate.judge.table import Origin
@@ -21,42 +18,36 @@ from replicate.store.store import Store
 def finish_figure(plan: FigurePlan, store: Store) -> Figure:
     """The figure as it stands now; values that are not there are counted, not drawn."""
     source = Source(plan, store)
-    spec, scale = plan.spec, plan.tables.specs.scale
-    panels = _panels(source, scale.comparable)
+    head, scale = plan.spec.figure, source.specs.scale
+    panels = plan.spec.panels(source)
     wanted, pending = progress(plan, store)
-    only = [source.cell(place).state == "paper-only" for place in plan.cells]
     return Figure(
-        id=spec.figure.id,
-        number=spec.figure.number,
-        kind=spec.kind,
-        caption=spec.figure.caption,
+        id=head.id,
+        number=head.number,
+        kind=plan.spec.kind,
+        caption=head.caption,
         scale=scale.id,
         banner=scale.banner,
         comparable=scale.comparable,
         panels=panels,
         wanted=wanted,
         pending=pending,
-        paper_only=sum(only),
+        paper_only=sum(source.cell(place).state == "paper-only" for place in plan.cells),
         seeds=plan.tables.seeds,
-        source=spec.figure.source,
+        source=head.source,
         origins=_origins(source),
-        notes=(*spec.figure.notes, *_left_out(plan)),
-        spec=f"figures/{figures_of(plan.tables.specs).files[spec.figure.id].name}",
+        notes=(*head.notes, *plan.spec.notes(scale)),
+        spec=f"figures/{figures_of(source.specs).files[head.id].name}",
         digest=_digest(plan, store),
     )
 
 
 def _origins(source: Source) -> tuple[Origin, ...]:
     """Where the values that are there come from, in the order of `Origin`."""
-    plan, scale = source.plan, source.plan.tables.specs.scale
+    plan, scale = source.plan, source.specs.scale
     read = [plan.tables.graph.jobs[key] for key in plan.direct if source.store.result(key) is not None]
-    found = {source.cell(place).origin for place in plan.cells} | {network_origin({job.run}, scale) for job in read}
-    return tuple(origin for origin in get_args(Origin) if origin in found - {"not run", "printed in the paper only"})
-
-
-def _left_out(plan: FigurePlan) -> tuple[str, ...]:
-    names = unseen(plan)
-    return (f"Published weights, which have no curve: {', '.join(names)}.",) if names else ()
+    origins = {source.cell(place).origin for place in plan.cells} | {network_origin({job.run}, scale) for job in read}
+    return tuple(origin for origin in get_args(Origin) if origin in origins - {"not run", "printed in the paper only"})
 
 
 def progress(plan: FigurePlan, store: Store) -> tuple[int, int]:
@@ -64,24 +55,6 @@ def progress(plan: FigurePlan, store: Store) -> tuple[int, int]:
     needed = [cell.keys for cell in plan.cells.values() if cell.keys] + [(key,) for key in plan.direct]
     there = {key: store.result(key) is not None for key in plan.keys}
     return len(needed), sum(not all(there[key] for key in keys) for keys in needed)
-
-
-def _panels(source: Source, comparable: bool) -> tuple[Panel, ...]:
-    spec = source.plan.spec
-    if spec.scatter:
-        return scatter(source, spec.scatter, comparable)
-    if spec.lines:
-        return lines(source, spec.lines, comparable)
-    if spec.heatmap:
-        return heatmap(source, spec.heatmap)
-    if spec.differences:
-        return differences(source, spec.differences)
-    if spec.profile:
-        return profile(source, spec.profile)
-    if spec.curves:
-        return curves(source, spec.curves)
-    assert spec.identity is not None
-    return identity(source, spec.identity, comparable)
 
 
 def _digest(plan: FigurePlan, store: Store) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from replicate.errors import Fault, UserError
-from replicate.figures.check import check_figure
-from replicate.figures.spec import FigureSpec
-from replicate.specs.file import read, shown_path
+from replicate.figures import kinds as kinds  # registers them
+from replicate.figures.spec import FigureSpec, Names, read_figure
+from replicate.specs.file import shown_path
 from replicate.specs.load import Specs, load, misnamed, unknown_spec
 from replicate.specs.run import RunsFile
 from replicate.specs.scale import Scale
@@ -65,11 +65,12 @@ def read_figures(
     whole = folder.absolute()
     paths = sorted((whole.parent / FIGURES).glob("*.toml")) if whole.name == TABLES else []
     for path in paths:
-        spec = read(path, FigureSpec, faults)
+        spec = read_figure(path, faults)
         if spec is None:
             continue
         faults += misnamed(path, "figure.id", spec.figure.id)
         specs[spec.figure.id], files[spec.figure.id] = spec, path
         if complete and runs is not None:
-            faults += check_figure(shown_path(path), spec, tables, runs, scale)
+            found = spec.faults(Names(tables, runs, scale))
+            faults += [replace(fault, where=f"{shown_path(path)}: {fault.where}") for fault in found]
     return Figures(folder, specs, files)

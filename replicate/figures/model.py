@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from replicate.judge.table import Origin, Verdict
 from replicate.specs.cell import CellRef
 
 Side = Literal["here", "paper"]
+SIDES: tuple[Side, ...] = get_args(Side)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class XYPanel:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class HeatmapPanel:
     """Numbers in a grid, [row][column]: ``values`` for the colour (None: no value), ``shown`` printed in it."""
 
     title: str
@@ -105,7 +106,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Bars:
+class MarginPanel:
     """Margins to a base, one row a label; those beyond ``limit`` are drawn at the edge with ``shown``.
 
     ``groups`` are (first row, heading).
@@ -119,7 +120,7 @@ class Bars:
     groups: tuple[tuple[int, str], ...] = ()
 
 
-Panel = XYPanel | Field | Bars
+Panel = XYPanel | HeatmapPanel | MarginPanel
 
 
 @dataclass(frozen=True, slots=True)

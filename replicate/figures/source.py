@@ -1,20 +1,41 @@
-"""The values a figure draws, looked up by place: ours and the paper's, with their intervals."""
+"""The values that a figure draws: of cells, ours and the paper's, and of what it reads from jobs themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 
+import numpy as np
+
+from replicate.errors import StoreFault
 from replicate.figures.model import Point, Side
 from replicate.figures.plan import FigurePlan
+from replicate.jobs.train import CURVE
+from replicate.judge.cell import network_origin
+from replicate.judge.claims import judge
 from replicate.judge.finish import Finisher
-from replicate.judge.statistics import NO_ERROR, Error, combined, error_from_samples, error_from_sigma
-from replicate.judge.table import Cell, Table
-from replicate.judge.values import CellValue, DecisionReader
+from replicate.judge.statistics import (
+    NO_ERROR,
+    Error,
+    SeedNoise,
+    combined,
+    error_from_samples,
+    error_from_sigma,
+    student,
+)
+from replicate.judge.table import Cell
+from replicate.judge.values import DecisionReader
 from replicate.specs.cell import CellRef
+from replicate.specs.load import Specs
+from replicate.specs.table import ClaimSpec
+from replicate.store.result import Result
 from replicate.store.store import Store
+from replicate.text import exact, half_up, signed
+
+Curve = Sequence[Mapping[str, float]]
+"""The epochs of a training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,42 +54,39 @@ class Value:
         return Value(ratio, combined(relative))
 
 
-@dataclass
 class Source:
-    """Finishes the tables behind one figure, each once."""
+    """Reads what one figure draws; each cell is finished once, and no table is."""
 
-    plan: FigurePlan
-    store: Store
-    decisions: DecisionReader = field(default_factory=DecisionReader)
-    _tables: dict[str, Table] = field(default_factory=dict)
-    _values: dict[str, dict[CellRef, CellValue]] = field(default_factory=dict)
+    def __init__(self, plan: FigurePlan, store: Store) -> None:
+        self.plan = plan
+        self.store = store
+        self._finisher = Finisher(plan.tables, store)
+        self._cells: dict[CellRef, Cell] = {}
+        self._decisions = DecisionReader()
 
-    @cached_property
-    def finisher(self) -> Finisher:
-        return Finisher(self.plan.tables, self.store)
+    @property
+    def specs(self) -> Specs:
+        return self.plan.tables.specs
 
-    def table(self, table_id: str) -> Table:
-        if table_id not in self._tables:
-            self._tables[table_id] = self.finisher.finish(table_id)
-        return self._tables[table_id]
+    @property
+    def comparable(self) -> bool:
+        """See `replicate.specs.scale.Scale`."""
+        return self.specs.scale.comparable
 
-    def values(self, table_id: str) -> dict[CellRef, CellValue]:
-        """What the margins between cells of a table are computed from."""
-        if table_id not in self._values:
-            self._values[table_id] = self.finisher.values(table_id)
-        return self._values[table_id]
-
-    def cell(self, ref: CellRef) -> Cell:
-        return self.table(ref.table).cells[ref]
+    def cell(self, place: CellRef) -> Cell:
+        if place not in self._cells:
+            self._cells[place] = self._finisher.cell(self.plan.planned[place])
+        return self._cells[place]
 
     def value(self, place: CellRef, side: Side, relative_to: CellRef | None = None) -> Value | None:
         """None where that side has no number there, or none to relate it to."""
-        if relative_to is None:
-            return self._value(place, side)
+        value = self._value(place, side)
+        if relative_to is None or value is None:
+            return value
         if place == relative_to:
-            return None if self._value(place, side) is None else Value(1.0)
-        value, base = self._value(place, side), self._value(relative_to, side)
-        return None if value is None or base is None or not base.value else value.over(base)
+            return Value(1.0)
+        base = self._value(relative_to, side)
+        return None if base is None or not base.value else value.over(base)
 
     def point(
         self,
@@ -104,10 +122,95 @@ class Source:
         printed = cell.paper.number if cell.paper else None
         return None if printed is None else Value(printed)
 
-    def summary(self, key: str) -> Mapping[str, Any]:
-        """What the job said of its result; empty without one."""
-        result = self.store.result(key)
-        return result.summary if result else {}
+    def margins(
+        self, table_id: str, row: str, base: str, column: str
+    ) -> dict[Side, tuple[float, str, float | None, float | None]]:
+        """Row minus base by side: the value, as it is shown, and the ends of its interval.
+
+        Ours is over the same images, and over seeds, as for a claim.
+        """
+        spec = self.specs.table(table_id)
+        head = spec.table
+        digits = head.places(next(spec for spec in head.columns if spec.key == column))
+        both = [CellRef(table_id, key, column) for key in (row, base)]
+        found: dict[Side, tuple[float, str, float | None, float | None]] = {}
+        claim = ClaimSpec(text="", left=f"{row}.{column}", above=f"{base}.{column}")
+        values = [(self.plan.planned[place], self._finisher.value(self.plan.planned[place])) for place in both]
+        made = {cell.ref: value for cell, value in values if value is not None}
+        judged = judge(spec, claim, {}, made, SeedNoise.of(self.specs.scale), digits)
+        if (margin := judged.margin) is not None:
+            ends = (None, None) if judged.half is None else (margin - judged.half, margin + judged.half)
+            found["here"] = (margin, signed(exact(margin), digits), *ends)
+        printed = [exact(value.value) for place in both if (value := self._value(place, "paper")) is not None]
+        if len(printed) == len(both):
+            margin_printed = printed[0] - printed[1]
+            found["paper"] = (float(margin_printed), signed(margin_printed, digits), None, None)
+        return found
+
+    def layers(self, run: str) -> tuple[Point, ...]:
+        """The similarity of the tokens of ``run`` at its input, after each block and at its output.
+
+        Means over seeds, with their interval over seeds where there are several; over images it is invisible.
+        Without the probe of each seed there are none.
+        """
+        summaries = [result.summary for result in self._results("probe", run)]
+        if not summaries:
+            return ()
+        values = np.asarray([[one["input"], *one["layers"], one["last"]] for one in summaries], np.float64)
+        half = np.zeros(values.shape[1])
+        if len(values) > 1:
+            half = student(len(values) - 1) * values.std(axis=0, ddof=1) / len(values) ** 0.5
+        origin = network_origin({run}, self.specs.scale)
+        return tuple(
+            Point(float(at), float(mean), low=float(mean - wide), high=float(mean + wide), origin=origin)
+            for at, (mean, wide) in enumerate(zip(values.mean(axis=0), half, strict=True))
+        )
+
+    def curves(self, run: str) -> list[Curve]:
+        """The curve of the training of each seed; empty unless all can be read. A damaged one is noted in the store."""
+        curves: list[Curve] = []
+        for result in self._results("network", run):
+            try:
+                curves.append(json.loads(result.path(CURVE).read_text(encoding="utf-8")))
+            except (OSError, ValueError) as error:
+                self._damaged(result, f"{result.key}/{CURVE}: cannot be read ({error})")
+        return curves if len(curves) == len(self.plan.tables.seeds) else []
+
+    def epochs(self, curves: Sequence[Curve], field: str) -> tuple[Point, ...]:
+        """``field`` by epoch: means over seeds, and from the lowest to the highest of them."""
+        if not curves or any(field not in epoch for curve in curves for epoch in curve):
+            return ()
+        values = np.asarray([[epoch[field] for epoch in curve] for curve in curves], np.float64)
+        each = zip(values.mean(axis=0), values.min(axis=0), values.max(axis=0), strict=True)
+        return tuple(
+            Point(float(at + 1), float(mean), low=float(low), high=float(high), origin="trained here")
+            for at, (mean, low, high) in enumerate(each)
+        )
+
+    def accuracy(self, run: str) -> str | None:
+        """Top-1 [%] of the run's class head on the test images; None without the decisions of each seed."""
+        shares = []
+        for result in self._results("predict", run):
+            try:
+                hits = self._decisions.read(result).among("class", 1)
+            except StoreFault as fault:
+                self._damaged(result, str(fault))
+                return None
+            shares.append(Fraction(int(hits.sum()), len(hits)))
+        return half_up(100 * sum(shares, Fraction()) / len(shares), 1) if shares else None
+
+    def _results(self, kind: str, run: str) -> list[Result]:
+        """The result of the job of ``run`` of each seed; empty unless all are there. ``network``: what trains it."""
+        plan = self.plan.tables
+        network, job = plan.expander.network, plan.expander.job
+        jobs = [network(run, seed) if kind == "network" else job(kind, run, seed) for seed in plan.seeds]
+        results = [self.store.result(one.key) for one in jobs]
+        there = [result for result in results if result is not None]
+        return there if len(there) == len(results) else []
+
+    def _damaged(self, result: Result, why: str) -> None:
+        self.store.forget(result.key)
+        self.store.damage[result.key] = why
 
 
 def _error(cell: Cell) -> Error | None:

@@ -1,18 +1,34 @@
-"""A figure, as its spec file says it: a kind of drawing and the cells it reads. No expressions.
+"""A figure, as its spec file says it: the block ``[figure]``, and one block whose name says the kind of drawing.
 
-A cell is named ``table/row/column`` (``table/@/reference`` for a reference). Where no table prints a number, a
-point says what it reads by itself (``run``, ``head``, ...), with the paper's value beside it.
+Each kind is a class of its own, in `replicate.figures.kinds`: its block, the cells it reads, its faults, its points.
+A cell is named ``table/row/column`` (``table/@/reference`` for a reference).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self, TypeVar
 
-from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
-from replicate.specs.cell import CellRef
-from replicate.specs.recipe import Positive, Strict
-from replicate.specs.table import CellSource, ColumnSpec, MetricName, Name, RowSpec, TableHead, TableSpec, Written
+from replicate.errors import Fault, UserError, suggestion, unknown_name
+from replicate.figures.model import Axis, Panel
+from replicate.jobs.job import Job
+from replicate.plan.cells import Plan
+from replicate.specs.cell import REFERENCE, CellRef
+from replicate.specs.file import read_toml, shown_path, validated
+from replicate.specs.load import Specs
+from replicate.specs.recipe import Strict
+from replicate.specs.run import RunsFile
+from replicate.specs.scale import Scale
+from replicate.specs.table import Name, TableSpec
+
+# What is drawn is read with numpy, which a command that only plans need not import.
+if TYPE_CHECKING:
+    from replicate.figures.source import Source
 
 
 def _place(text: object) -> CellRef:
@@ -21,8 +37,6 @@ def _place(text: object) -> CellRef:
 
 Place = Annotated[CellRef, PlainValidator(_place), PlainSerializer(str), WithJsonSchema({"type": "string"})]
 """``table/row/column``."""
-
-KINDS = ("scatter", "lines", "heatmap", "differences", "profile", "curves", "identity")
 
 
 class FigureHead(Strict):
@@ -48,215 +62,121 @@ class AxisSpec(Strict):
     relative_to: Place | None = None
     ticks: tuple[float, ...] = ()
 
-
-class ScatterAxis(AxisSpec):
-    """``column``: what is read along this axis, for each row of a series."""
-
-    column: str
-
-
-class ScatterSeries(Strict):
-    """A family of networks: one point a row. ``names`` are printed beside the points (empty: no name)."""
-
-    label: str
-    rows: tuple[str, ...] = Field(min_length=1)
-    names: tuple[str, ...] = ()
-    y: str | None = None
-    """Another column than the figure's for this series."""
-    joined: bool = True
-
-
-class Scatter(Strict):
-    """Two columns of one table against each other."""
-
-    table: str
-    x: ScatterAxis
-    y: ScatterAxis
-    series: tuple[ScatterSeries, ...] = Field(min_length=1)
-
-
-class PointSpec(CellSource):
-    """A value at ``x``: a ``cell`` of a table, or read by itself as the fields of a reading say."""
-
-    x: float = 0.0
-    cell: Place | None = None
-    paper: float | None = None
-    source: str = ""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        own = [name for name in ("run", "head", "metric", "on", "field", "paper") if getattr(self, name) is not None]
-        if self.cell is not None and own:
-            raise ValueError(f"'cell' already says what is read; '{own[0]}' cannot stand beside it")
-        if self.cell is None and self.run is None and self.paper is None:
-            raise ValueError("names nothing to be read: 'cell', 'run' or 'paper' is needed")
-        return self
-
-
-class LineSeries(Strict):
-    label: str = ""
-    """Empty where the panel's title says it: then the legend leaves it out."""
-    points: tuple[PointSpec, ...] = Field(min_length=1)
-
-
-class Level(PointSpec):
-    """A horizontal line."""
-
-    label: str
-
-
-class LinePanel(Strict):
-    title: str = ""
-    x: AxisSpec
-    y: AxisSpec
-    series: tuple[LineSeries, ...] = Field(min_length=1)
-    levels: tuple[Level, ...] = ()
-
-
-class Lines(Strict):
-    """Values over a number, in one or more panels."""
-
-    metric: MetricName = "top1"
-    """Of the points that are no cells."""
-    panels: tuple[LinePanel, ...] = Field(min_length=1, max_length=3)
-
-
-class Heatmap(Strict):
-    """A table as a field of colours, its numbers printed in it."""
-
-    table: str
-    label: str
-    names: tuple[str, ...] = ()
-    """Of the columns, where their headers are too long or need their group to be understood."""
-
-
-class Differences(Strict):
-    """Every row of a table against the row ``base``: margins with their paired 95 % intervals."""
-
-    table: str
-    base: str
-    columns: tuple[str, ...] = Field(min_length=1, max_length=2)
-    rows: tuple[str, ...] = ()
-    """Empty: all rows but the base."""
-    label: str
-    limit: Positive
-    """Margins beyond this are drawn at the edge, with their value: one diverged run must not flatten the rest."""
-
-
-class ProfileSeries(Strict):
-    """Similarity of the two tokens of ``run``, layer by layer. ``paper``: printed values, by cell."""
-
-    label: str
-    run: str
-    paper_input: Place | None = None
-    paper_last: Place | None = None
-
-
-class Profile(Strict):
-    label: str
-    series: tuple[ProfileSeries, ...] = Field(min_length=1)
-
-
-class Curves(Strict):
-    """Training loss by epoch of ``runs``, and the accuracy they end at; ``reference`` is drawn behind them."""
-
-    runs: tuple[str, ...] = Field(min_length=1, max_length=6)
-    reference: str | None = None
-
     @property
-    def names(self) -> tuple[str, ...]:
-        """All runs that are drawn, each once, the reference last."""
-        return tuple(dict.fromkeys([*self.runs, *([self.reference] if self.reference else [])]))
-
-
-class IdentityPanel(Strict):
-    """All cells of these metrics, of all tables."""
-
-    label: str
-    metrics: tuple[MetricName, ...] = Field(min_length=1)
-    log: bool = False
-    relative_to_rows: dict[str, str] = {}
-    """By table, the row that its numbers are divided by (images/s)."""
-
-
-class Identity(Strict):
-    """Every number of every table: the paper's against ours."""
-
-    panels: tuple[IdentityPanel, ...] = Field(min_length=1, max_length=6)
+    def axis(self) -> Axis:
+        return Axis(self.label, self.log, tuple((tick, f"{tick:g}") for tick in self.ticks))
 
 
 class FigureSpec(Strict):
-    """One file of figures/: ``[figure]`` and one block that says its kind."""
+    """One file of figures/. A kind adds a field for its block, which has the name of the kind."""
 
+    kind: ClassVar[str]
     figure: FigureHead
-    scatter: Scatter | None = None
-    lines: Lines | None = None
-    heatmap: Heatmap | None = None
-    differences: Differences | None = None
-    profile: Profile | None = None
-    curves: Curves | None = None
-    identity: Identity | None = None
 
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        given = [name for name in KINDS if getattr(self, name) is not None]
-        if len(given) != 1:
-            got = " and ".join(given) or "none"
-            raise ValueError(f"a figure has exactly one of the blocks {', '.join(KINDS)}, got {got}")
-        return self
+    @abstractmethod
+    def cells(self, specs: Specs) -> list[CellRef]:
+        """The places of all cells that it draws; some may stand twice."""
 
-    @property
-    def kind(self) -> str:
-        return next(name for name in KINDS if getattr(self, name) is not None)
+    @abstractmethod
+    def faults(self, names: Names) -> Iterator[Fault]:
+        """References to what ``names`` lacks; ``where`` is the place in the file."""
 
-    @property
-    def own_id(self) -> str:
-        """Id of the table that holds the points which no printed table has."""
-        return f"figure_{self.figure.id}"
+    @abstractmethod
+    def panels(self, source: Source) -> tuple[Panel, ...]:
+        """What is drawn, from the values in ``source``."""
 
-    def points(self) -> list[tuple[str, PointSpec]]:
-        """All points of a ``lines`` figure with their places in the file, levels included."""
-        found: list[tuple[str, PointSpec]] = []
-        for index, panel in enumerate(self.lines.panels if self.lines else ()):
-            at = f"lines.panels[{index}]"
-            for number, series in enumerate(panel.series):
-                found += [(f"{at}.series[{number}].points[{i}]", point) for i, point in enumerate(series.points)]
-            found += [(f"{at}.levels[{number}]", level) for number, level in enumerate(panel.levels)]
-        return found
+    def printed(self) -> list[CellRef]:
+        """The places of cells of which only the paper's value is drawn: nothing has to run for them."""
+        return []
 
-    def places(self) -> list[CellRef]:
-        """The cells of `points`, in the same order; a point that is no cell has its own in `own_table`."""
-        places: list[CellRef] = []
-        own = 0
-        for _, point in self.points():
-            places.append(point.cell or CellRef(self.own_id, f"p{own}", OWN_COLUMN))
-            own += point.cell is None
-        return places
+    def jobs(self, plan: Plan) -> list[Job]:
+        """Jobs that it reads without a cell, added to the graph of ``plan``."""
+        return []
 
     def own_table(self) -> TableSpec | None:
-        """The points that are no cells, as a table that is never printed; None where there are none."""
-        own = [point for _, point in self.points() if point.cell is None]
-        if not own:
-            return None
-        assert self.lines is not None
-        rows = tuple(_row(index, point) for index, point in enumerate(own))
-        head: dict[str, Any] = {
-            "id": self.own_id,
-            "source": self.figure.source,
-            "caption": self.figure.caption,
-            "metric": self.lines.metric,
-            "tolerance": {"default": 0.3},
-            "tolerance_reason": "a rerun moves about 0.2 points (deit#32)",
-            "columns": (ColumnSpec(key=OWN_COLUMN, header=""),),
-        }
-        return TableSpec(table=TableHead(**head), rows=rows)
+        """Points that no table prints, as a table that is never printed either."""
+        return None
+
+    def notes(self, scale: Scale) -> tuple[str, ...]:
+        """Further notes on what the drawing lacks at ``scale``."""
+        return ()
+
+    def of_runs(self, runs: tuple[str, ...], known: RunsFile) -> Self:
+        """The same figure of other runs of ``known``. Raises UserError for a kind that does not name its runs."""
+        raise UserError(f"figure {self.figure.id}: --run is for figures of curves, got a figure of kind '{self.kind}'")
 
 
-OWN_COLUMN = "value"
+F = TypeVar("F", bound=FigureSpec)
+
+KINDS: dict[str, type[FigureSpec]] = {}
 
 
-def _row(index: int, point: PointSpec) -> RowSpec:
-    read = point.model_dump(include=set(CellSource.model_fields))
-    paper: dict[str, Written] = {} if point.paper is None else {OWN_COLUMN: point.paper}
-    source = point.source or None
-    return RowSpec(key=f"p{index}", label="", paper=paper, source=source, **read)
+def register(kind: type[F]) -> type[F]:
+    """Read the figures that have the block ``kind.kind`` as ``kind``. Raises ValueError for a second such kind."""
+    if kind.kind in KINDS:
+        raise ValueError(f"two kinds of figure are called '{kind.kind}'")
+    if kind.kind not in kind.model_fields:
+        raise ValueError(f"the kind of figure '{kind.kind}' has no field of that name, which holds its block")
+    KINDS[kind.kind] = kind
+    return kind
+
+
+def read_figure(path: Path, faults: list[Fault]) -> FigureSpec | None:
+    """The file as a figure of its kind, or None with its faults added to ``faults``."""
+    raw = read_toml(path, faults)
+    if raw is None:
+        return None
+    given = [name for name in raw if name in KINDS]
+    if len(given) == 1:
+        return validated(path, KINDS[given[0]], raw, faults)
+    what = f"a figure has exactly one of the blocks {', '.join(KINDS)}, got {' and '.join(given) or 'none'}"
+    near = [line for name in raw if name != "figure" for line in suggestion(name, list(KINDS), "blocks")[:-1]]
+    faults.append(Fault(shown_path(path), what, tuple(near)))
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a figure can refer to. Each method yields the fault of one reference that leads nowhere."""
+
+    tables: Mapping[str, TableSpec]
+    runs: RunsFile
+    scale: Scale | None
+
+    def table(self, where: str, table: str) -> Iterator[Fault]:
+        yield from unknown_name(where, "table", table, self.tables)
+
+    def row(self, where: str, table: str, row: str) -> Iterator[Fault]:
+        """Of a table that exists."""
+        if table in self.tables:
+            yield from unknown_name(where, "row", row, [spec.key for spec in self.tables[table].rows])
+
+    def column(self, where: str, table: str, column: str) -> Iterator[Fault]:
+        """Of a table that exists; it must hold numbers."""
+        columns = self.tables[table].table.columns if table in self.tables else ()
+        if any(spec.text and spec.key == column for spec in columns):
+            yield Fault(where, f"column '{column}' holds words")
+        elif columns:
+            yield from unknown_name(where, "column", column, [spec.key for spec in columns if not spec.text])
+
+    def cell(self, where: str, ref: CellRef | None) -> Iterator[Fault]:
+        """Of a cell that may be left out."""
+        if ref is None:
+            return
+        yield from self.table(where, ref.table)
+        if not ref.is_reference:
+            yield from self.row(where, ref.table, ref.row)
+            yield from self.column(where, ref.table, ref.column)
+        elif ref.table in self.tables:
+            references = [spec.key for spec in self.tables[ref.table].references]
+            yield from unknown_name(where, "reference", ref.column, references)
+
+    def run(self, where: str, run: str) -> Iterator[Fault]:
+        yield from unknown_name(where, "run", run, self.runs.runs)
+
+
+def all_cells(spec: TableSpec) -> list[CellRef]:
+    """The places of all numbers of a table, then its references."""
+    numbers = [column.key for column in spec.table.columns if not column.text]
+    cells = [CellRef(spec.table.id, row.key, column) for row in spec.rows for column in numbers]
+    return cells + [CellRef(spec.table.id, REFERENCE, reference.key) for reference in spec.references]

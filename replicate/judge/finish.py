@@ -80,10 +80,20 @@ class Finisher:
             uncommitted=any(by.get("dirty") is True for by in made),
         )
 
+    def value(self, planned: CellPlan) -> CellValue | None:
+        """What was read for a cell; None unless it has all its results."""
+        return self._reader.read(planned)
+
+    def cell(self, planned: CellPlan) -> Cell:
+        """One cell as it stands now, without its table, so that nothing says whether it is bold."""
+        value = self.value(planned)
+        values = {} if value is None else {planned.ref: value}
+        return self._cell(self.plan.specs.table(planned.table), planned, values)
+
     def values(self, table_id: str) -> dict[CellRef, CellValue]:
         """What was read for each cell of the table that has its results."""
         planned = self.plan.cells[table_id]
-        return {cell.ref: value for cell in planned if (value := self._reader.read(cell))}
+        return {cell.ref: value for cell in planned if (value := self.value(cell))}
 
     def claims_of_paper(self, table_id: str) -> tuple[Claim, ...]:
         """The claims judged on the paper's numbers alone; nothing is read from the store."""

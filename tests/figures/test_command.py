@@ -120,4 +120,4 @@ def test_only_figures_need_matplotlib(replicate: Call, tmp_path: Path) -> None:
         assert done.returncode in (0, 3), done.stderr
     done = replicate("figure", "speed", *folders(tmp_path), env=env)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: cannot draw figures: 'seaborn' is not installed")
+    assert done.stderr.startswith("error: cannot draw figures: 'matplotlib' is not installed")

@@ -9,7 +9,7 @@ import pytest
 from figures.small import CURVES, IMAGES, fill, finish, plan, points, whole, write_specs
 from replicate.figures.finish import finish_figure, progress
 from replicate.figures.load import load_with_figures
-from replicate.figures.model import Bars, Field, Level, XYPanel
+from replicate.figures.model import HeatmapPanel, Level, MarginPanel, XYPanel
 from replicate.figures.plan import plan_figure
 from replicate.specs.cell import CellRef
 from replicate.store.store import Store
@@ -97,7 +97,7 @@ def test_lines_read_cells_and_points_of_their_own(tmp_path: Path) -> None:
 
 def test_margins_are_paired_and_have_a_sign(tmp_path: Path) -> None:
     (panel,) = finish(tmp_path, "margins").panels
-    assert isinstance(panel, Bars)
+    assert isinstance(panel, MarginPanel)
     assert panel.rows == ("Ti", "a convnet")
     assert panel.groups == ((1, "large"),)
     here, paper, other = panel.bars
@@ -113,8 +113,8 @@ def test_margins_are_paired_and_have_a_sign(tmp_path: Path) -> None:
 
 def test_a_field_has_the_numbers_as_they_are_printed(tmp_path: Path) -> None:
     here, paper = finish(tmp_path, "field", without=("deit-ti-224/none",)).panels
-    assert isinstance(here, Field)
-    assert isinstance(paper, Field)
+    assert isinstance(here, HeatmapPanel)
+    assert isinstance(paper, HeatmapPanel)
     assert here.columns == ("speed", "accuracy")
     assert here.rows == ("Ti", "B", "a convnet")
     assert here.shown == (("○", "○"), ("220.0", "80.0"), ("880.0", "–"))
