@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from replicate.jobs.job import HOUR, Job
+from replicate.nightly.history import Checked
+from replicate.nightly.snapshot import JobRecord
 from replicate.plan.graph import Graph
 from replicate.store.provenance import differences
 
-Standing = Literal["done", "busy", "stuck", "open"]
+Progress = Literal["done", "busy", "stuck", "open"]
 """``busy``: running or queued. ``stuck``: failed for good, or blocked by one that did. ``open``: can be computed."""
 
 
@@ -22,39 +24,47 @@ class DueJob:
     reason: str
     seconds: float
 
+    @property
+    def hours(self) -> float:
+        return self.seconds / HOUR
+
 
 @dataclass(slots=True)
 class Agenda:
     """``missing`` have no result, ``again`` have one that is to be compared with a new one.
 
-    ``left`` did not fit into the budget. ``unasked`` are trainings that only ``--train`` begins.
-    ``owed`` are trainings that a night has to bring to an end, tonight or later.
+    ``over_budget`` did not fit into the budget. ``skipped`` are trainings that only ``--train`` begins.
+    ``unfinished`` are trainings that a night has to bring to an end, tonight or later.
     """
 
     missing: list[DueJob] = field(default_factory=list)
     again: list[DueJob] = field(default_factory=list)
-    left: list[DueJob] = field(default_factory=list)
-    unasked: list[Job] = field(default_factory=list)
-    owed: list[str] = field(default_factory=list)
+    over_budget: list[DueJob] = field(default_factory=list)
+    skipped: list[Job] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
     seconds: float = 0.0
+
+    @property
+    def hours(self) -> float:
+        return self.seconds / HOUR
 
 
 @dataclass(frozen=True, slots=True)
 class AgendaInputs:
-    """Of a night. ``standing`` and ``begun`` are asked for keys of the graph.
+    """What a night knows when it decides. ``progress_of`` and ``begun`` are asked for keys of the graph.
 
-    past: jobs of the last night (``run``, ``seed``, ``kind``, ``state`` by key). owed: its trainings that are not
-    done. made: provenance of what would be computed now. checked: see `replicate.nightly.history.Nights.checked`;
-    written: provenance of a result and when it was finished. underway: being computed again already.
-    chained: whether jobs can wait for busy ones (Slurm), or not (here). now: seconds since 1970.
+    past: jobs of the last night, by key. unfinished: its trainings that are not done. made: provenance of what would
+    be computed now. checked: see `replicate.nightly.history.Nights.checked`. written: provenance of a result and when
+    it was finished. underway: being computed again already. chained: whether jobs can wait for busy ones (Slurm), or
+    not (here). now: seconds since 1970.
     """
 
-    standing: Callable[[str], Standing]
+    progress_of: Callable[[str], Progress]
     begun: Callable[[str], bool]
-    past: Mapping[str, Mapping[str, Any]]
-    owed: Sequence[str]
+    past: Mapping[str, JobRecord]
+    unfinished: Sequence[str]
     made: Mapping[str, Any]
-    checked: Mapping[str, Mapping[str, Any]]
+    checked: Mapping[str, Checked]
     written: Callable[[str], tuple[Mapping[str, Any], float]]
     now: float
     underway: frozenset[str]
@@ -68,12 +78,12 @@ def agenda(graph: Graph, night: AgendaInputs, budget: float) -> Agenda:
     found = Agenda()
     wanted = _trainings(graph, night, found)
     for due in [*_evaluations(graph, night, wanted), *_rechecks(graph, night), *_new_trainings(graph, wanted, night)]:
-        closure = [] if night.standing(due.job.key) == "done" else _open(graph, due.job, night)
+        closure = [] if night.progress_of(due.job.key) == "done" else _open(graph, due.job, night)
         chosen = {one.job.key for one in found.missing}
         new = [job for job in closure if job.key not in chosen]
         seconds = due.job.seconds if not closure else sum(job.seconds for job in new)
         if found.seconds + seconds > budget:
-            found.left.append(DueJob(due.job, due.reason, seconds))
+            found.over_budget.append(DueJob(due.job, due.reason, seconds))
             continue
         found.seconds += seconds
         if closure:
@@ -84,17 +94,17 @@ def agenda(graph: Graph, night: AgendaInputs, budget: float) -> Agenda:
 
 
 def _trainings(graph: Graph, night: AgendaInputs, found: Agenda) -> dict[str, str]:
-    """Trainings without a result that may run, with the reason; fills ``unasked`` and ``owed``."""
+    """Trainings without a result that may run, with the reason; fills ``skipped`` and ``unfinished``."""
     moved = _moved(graph, night)
     wanted: dict[str, str] = {}
     for job in graph:
-        if job.kind != "train" or night.standing(job.key) not in ("open", "busy"):
+        if job.kind != "train" or night.progress_of(job.key) not in ("open", "busy"):
             continue
         if night.train:
             wanted[job.key] = "asked for"
-        elif night.begun(job.key) or night.standing(job.key) == "busy":
+        elif night.begun(job.key) or night.progress_of(job.key) == "busy":
             wanted[job.key] = "begun earlier"
-        elif job.key in moved or job.key in night.owed:
+        elif job.key in moved or job.key in night.unfinished:
             wanted[job.key] = "its recipe changed"
     # A student cannot be trained without its teacher.
     for key in list(wanted):
@@ -103,34 +113,34 @@ def _trainings(graph: Graph, night: AgendaInputs, found: Agenda) -> dict[str, st
                 wanted.setdefault(job.key, f"needed for {key}")
     for job in graph:
         if job.kind == "train" and job.key in wanted:
-            found.owed.append(job.key)
-        elif job.kind == "train" and night.standing(job.key) == "open":
-            found.unasked.append(job)
+            found.unfinished.append(job.key)
+        elif job.kind == "train" and night.progress_of(job.key) == "open":
+            found.skipped.append(job)
     return wanted
 
 
 def _moved(graph: Graph, night: AgendaInputs) -> set[str]:
     """Trainings whose run was trained before under another key: the recipe, or its version, changed."""
     before = {
-        (one["run"], one["seed"])
-        for key, one in night.past.items()
-        if one["kind"] == "train" and one["state"] == "done" and key not in graph.jobs
+        (past.run, past.seed)
+        for key, past in night.past.items()
+        if past.kind == "train" and past.state == "done" and key not in graph.jobs
     }
     return {job.key for job in graph if job.kind == "train" and (job.run, job.seed) in before}
 
 
 def _open(graph: Graph, job: Job, night: AgendaInputs) -> list[Job]:
     """What has to be computed for ``job``, itself included, inputs first."""
-    return [one for one in graph.needed_for([job.key]) if night.standing(one.key) == "open"]
+    return [one for one in graph.needed_for([job.key]) if night.progress_of(one.key) == "open"]
 
 
 def _possible(graph: Graph, job: Job, wanted: Iterable[str], night: AgendaInputs) -> bool:
     may = set(wanted)
     for one in graph.needed_for([job.key]):
-        standing = night.standing(one.key)
-        if standing == "stuck" or (standing == "busy" and not night.chained):
+        progress = night.progress_of(one.key)
+        if progress == "stuck" or (progress == "busy" and not night.chained):
             return False
-        if standing == "open" and one.kind == "train" and one.key not in may:
+        if progress == "open" and one.kind == "train" and one.key not in may:
             return False
     return True
 
@@ -138,7 +148,7 @@ def _possible(graph: Graph, job: Job, wanted: Iterable[str], night: AgendaInputs
 def _evaluations(graph: Graph, night: AgendaInputs, wanted: Mapping[str, str]) -> list[DueJob]:
     """Without a result, of networks that are trained: cheap, and each fills a cell."""
     computed = (job for job in graph if job.kind != "train" and not job.source)
-    missing = [job for job in computed if night.standing(job.key) == "open"]
+    missing = [job for job in computed if night.progress_of(job.key) == "open"]
     return [DueJob(job, "not computed yet", job.seconds) for job in missing if _possible(graph, job, (), night)]
 
 
@@ -146,7 +156,7 @@ def _new_trainings(graph: Graph, wanted: Mapping[str, str], night: AgendaInputs)
     """Trainings, and the evaluations that wait for one of them."""
     dues = []
     for job in graph:
-        if job.source or night.standing(job.key) != "open" or not _possible(graph, job, wanted, night):
+        if job.source or night.progress_of(job.key) != "open" or not _possible(graph, job, wanted, night):
             continue
         if job.kind == "train":
             dues.append(DueJob(job, wanted[job.key], job.seconds))
@@ -160,14 +170,14 @@ def _rechecks(graph: Graph, night: AgendaInputs) -> list[DueJob]:
     dues: list[tuple[int, float, DueJob]] = []
     for job in graph:
         cadence = job.stale_seconds
-        if cadence is None or night.standing(job.key) != "done" or job.key in night.underway:
+        if cadence is None or night.progress_of(job.key) != "done" or job.key in night.underway:
             continue
-        if any(night.standing(key) != "done" for key in job.inputs.values()):
+        if any(night.progress_of(key) != "done" for key in job.inputs.values()):
             continue
         made, when = night.written(job.key)
         seen = night.checked.get(job.key)
-        if seen is not None and float(seen["when"]) > when:
-            made, when = seen["asked"], float(seen["when"])
+        if seen is not None and seen.when > when:
+            made, when = seen.asked, seen.when
         changed = differences(made, night.made)
         if changed:
             dues.append((0, when, DueJob(job, f"changed since: {', '.join(changed)}", job.seconds)))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Literal
 
-from replicate.nightly.snapshot import behind
+from replicate.nightly.snapshot import CellRecord, ClaimRecord, EarlierValue, JobRecord, Snapshot, TableRecord, behind
 from replicate.store.provenance import differences
 
-Cells = Mapping[str, Any]
-"""What `replicate.nightly.snapshot.snapshot` gives."""
-
-NONE: Cells = {"state": "none", "shown": "", "value": None, "reason": "", "jobs": []}
+NONE = CellRecord(state="none")
 """A cell that a night did not have."""
 
 Kind = Literal["moved", "within", "new", "vanished", "failed", "claim"]
@@ -66,76 +63,83 @@ class Changes:
         return [change for change in self.changes if change.kind in kinds]
 
 
-def changes(before: Cells | None, after: Cells) -> Changes:
+def changes(before: Snapshot | None, after: Snapshot) -> Changes:
     """What is different in ``after``. Without ``before`` (the first night) nothing is."""
-    failed = {key for key, job in after["jobs"].items() if job["state"] == "failed"}
+    failed = _failed(after)
     if before is None:
-        return Changes("", False, (), dict.fromkeys(sorted(failed), "new"))
-    known = {key for key, job in before["jobs"].items() if job["state"] == "failed"}
-    found = []
-    for table in dict.fromkeys([*before["tables"], *after["tables"]]):
-        old, new = before["tables"].get(table, {}), after["tables"].get(table, {})
-        found += list(_cells(table, old.get("cells", {}), new.get("cells", {}), before, after))
-        found += list(_claims(table, old.get("claims", {}), new.get("claims", {})))
+        return Changes("", False, (), dict.fromkeys(failed, "new"))
+    different: list[Change] = []
+    for table in dict.fromkeys([*before.tables, *after.tables]):
+        old, new = (night.tables.get(table, TableRecord()) for night in (before, after))
+        different += _cells(table, old.cells, new.cells, before, after)
+        different += _claims(table, old.claims, new.claims)
+    earlier = _failed(before)
     return Changes(
-        since=before["when"],
-        same_values=before["values"] == after["values"],
-        changes=tuple(found),
-        failed={key: "since an earlier night" if key in known else "new" for key in sorted(failed)},
+        since=before.when,
+        same_values=before.values == after.values,
+        changes=tuple(different),
+        failed={key: "since an earlier night" if key in earlier else "new" for key in failed},
     )
 
 
-def _cells(table: str, old: Cells, new: Cells, before: Cells, after: Cells) -> Iterator[Change]:
+def _failed(night: Snapshot) -> list[str]:
+    return sorted(key for key, job in night.jobs.items() if job.state == "failed")
+
+
+def _cells(
+    table: str, old: Mapping[str, CellRecord], new: Mapping[str, CellRecord], before: Snapshot, after: Snapshot
+) -> Iterator[Change]:
     for place in dict.fromkeys([*old, *new]):
         was, now = old.get(place, NONE), new.get(place, NONE)
-        had, has = was["state"] == "done", now["state"] == "done"
-        if now["state"] == "failed" and was["state"] != "failed":
-            yield Change(table, place, "failed", was["shown"], "", reason=now["reason"])
+        had, has = was.state == "done", now.state == "done"
+        if now.state == "failed" and was.state != "failed":
+            yield Change(table, place, "failed", was.shown, "", reason=now.reason)
         elif had and not has:
-            gone = "no cell of the table any more" if now is NONE else now["reason"] or "its jobs have not run"
-            yield Change(table, place, "vanished", was["shown"], "", reason=gone)
-        elif has and not had and "last" not in was:
-            yield Change(table, place, "new", "", now["shown"])
+            gone = "no cell of the table any more" if now is NONE else now.reason or "its jobs have not run"
+            yield Change(table, place, "vanished", was.shown, "", reason=gone)
+        elif has and not had and was.last is None:
+            yield Change(table, place, "new", "", now.shown)
         elif has:
             # A number that was made anew over several nights is compared with the one before them.
-            past, jobs = (was, before["jobs"]) if had else (was["last"], was["last"]["behind"])
-            if (past["shown"], past["value"]) != (now["shown"], now["value"]):
-                yield _moved(table, place, past, now, jobs, after["jobs"])
+            past, jobs = (was, before.jobs) if had or was.last is None else (was.last, was.last.behind)
+            if (past.shown, past.value) != (now.shown, now.value):
+                yield _moved(table, place, past, now, _causes(past.jobs, now.jobs, jobs, after.jobs))
 
 
-def _moved(table: str, place: str, was: Cells, now: Cells, before: Cells, after: Cells) -> Change:
-    causes = tuple(_causes(was, now, before, after))
-    if was["value"] is None or now["value"] is None:
+def _moved(table: str, place: str, was: CellRecord | EarlierValue, now: CellRecord, causes: Iterator[Cause]) -> Change:
+    if was.value is None or now.value is None:
         # Words, such as an ingredient of a recipe: they agree or they do not.
-        return Change(table, place, "moved", was["shown"], now["shown"], causes=causes)
-    difference = float(Fraction(now["value"]) - Fraction(was["value"]))
-    kind: Kind = "moved" if abs(difference) > now["allowed"] + 1e-9 else "within"
-    return Change(table, place, kind, was["shown"], now["shown"], difference, now["allowed"], causes)
+        return Change(table, place, "moved", was.shown, now.shown, causes=tuple(causes))
+    difference = float(Fraction(now.value) - Fraction(was.value))
+    kind: Kind = "moved" if abs(difference) > now.allowed + 1e-9 else "within"
+    return Change(table, place, kind, was.shown, now.shown, difference, now.allowed, tuple(causes))
 
 
-def _causes(was: Cells, now: Cells, before: Cells, after: Cells) -> Iterator[Cause]:
-    """Every job behind the number that is not the one it was, inputs first."""
-    earlier = {_role(before[key]): key for key in behind(was["jobs"], before)}
-    for key in behind(now["jobs"], after):
+def _causes(
+    was: Sequence[str], now: Sequence[str], before: Mapping[str, JobRecord], after: Mapping[str, JobRecord]
+) -> Iterator[Cause]:
+    """Every job behind a number that is another one now, inputs first. ``was``, ``now``: the jobs it is read from."""
+    earlier = {_role(before[key]): key for key in behind(was, before)}
+    for key in behind(now, after):
         job = after[key]
         old = key if key in before else earlier.get(_role(job), "")
-        past = before.get(old, {})
-        if old == key and past.get("files") == job.get("files"):
+        past = before.get(old)
+        if past is not None and old == key and past.files == job.files:
             continue
-        made, remade = past.get("made") or {}, job.get("made") or {}
+        made, remade = (past.made if past else None) or {}, job.made or {}
         what = [] if old == key else ["another key: its recipe, evaluation or an input changed"]
         commits = (str(made.get("commit")), str(remade.get("commit")))
         yield Cause(key, old if old != key else "", (*what, *differences(made, remade, machine=True)), commits)
 
 
-def _role(job: Cells) -> tuple[Any, ...]:
-    return job["kind"], job["run"], job["seed"]
+def _role(job: JobRecord) -> tuple[str, str, int | None]:
+    return job.kind, job.run, job.seed
 
 
-def _claims(table: str, old: Cells, new: Cells) -> Iterator[Change]:
-    for text in old:
-        was, now = old[text]["verdict"], new.get(text, {}).get("verdict")
-        if now is None or was == now or was == "not run":
+def _claims(table: str, old: Mapping[str, ClaimRecord], new: Mapping[str, ClaimRecord]) -> Iterator[Change]:
+    for text, was in old.items():
+        now = new.get(text)
+        if now is None or was.verdict in (now.verdict, "not run"):
             continue
-        reason = f"margin {old[text]['margin'] or 'unknown'} → {new[text]['margin'] or 'unknown'}"
-        yield Change(table, text, "claim", was, now, reason=reason)
+        reason = f"margin {was.margin or 'unknown'} → {now.margin or 'unknown'}"
+        yield Change(table, text, "claim", was.verdict, now.verdict, reason=reason)

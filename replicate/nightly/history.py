@@ -16,11 +16,12 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from replicate.jobs.key import canonical
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from replicate.nightly.snapshot import Snapshot
 from replicate.store import lease
 from replicate.store.files import write_json, write_text
 
@@ -32,6 +33,18 @@ _STALE = 900.0
 """Seconds without a sign of life after which a night on another machine counts as dead."""
 _KEPT_SECONDS = 400 * 86400.0
 """A year and a month: this night of last year can still be looked at."""
+
+
+class Checked(BaseModel):
+    """When a result was last computed again (seconds since 1970), and the provenance of whoever asked for it.
+
+    What a node has installed is only known once it has answered.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    when: float
+    asked: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +86,12 @@ class Nights:
         owner = lease.holder(self.work)
         return f"process {owner.pid} on {owner.host}" if owner else "another process"
 
-    def last(self) -> Mapping[str, Any] | None:
-        """The cells of the last night that has any, None before the first. What is damaged is passed over."""
+    def last(self) -> Snapshot | None:
+        """What the last night found that has a snapshot, None before the first. What is damaged is passed over."""
         names = [LATEST, *sorted((path.name for path in self.folder.glob("[0-9]*")), reverse=True)]
         for name in names:
             with suppress(OSError, ValueError, TypeError, KeyError):
-                found = json.loads((self.folder / name / CELLS).read_text(encoding="utf-8"))
-                if found["digest"] == digest_of(found):
-                    return dict(found)
+                return Snapshot.parse((self.folder / name / CELLS).read_text(encoding="utf-8"))
         return None
 
     def write(self, when: float, files: Mapping[str, str]) -> Path:
@@ -115,28 +126,22 @@ class Nights:
                 return made.rename(folder)
             number += 1
 
-    def checked(self) -> dict[str, dict[str, Any]]:
-        """Key -> ``{"when": seconds since 1970, "asked": provenance}`` of the last time it was computed again.
-
-        ``asked`` is of whoever asked: what a node has installed is only known once it has answered.
-        """
+    def checked(self) -> dict[str, Checked]:
+        """When each result was last computed again, by key. What is damaged is passed over."""
         try:
-            found = json.loads((self.work / "checked.json").read_text(encoding="utf-8"))
+            entries = json.loads((self.work / "checked.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        if not isinstance(found, dict):
-            return {}
-        return {key: one for key, one in found.items() if isinstance(one, dict) and {"when", "asked"} <= one.keys()}
+        checked = {}
+        for key, entry in entries.items() if isinstance(entries, dict) else ():
+            with suppress(ValidationError):
+                checked[key] = Checked.model_validate(entry)
+        return checked
 
-    def note_checked(self, checked: Mapping[str, Mapping[str, Any]]) -> None:
-        write_json(self.work / "checked.json", {**self.checked(), **checked})
+    def note_checked(self, checked: Mapping[str, Checked]) -> None:
+        every = {**self.checked(), **checked}
+        write_json(self.work / "checked.json", {key: entry.model_dump(mode="json") for key, entry in every.items()})
 
 
 def _name(when: float) -> str:
     return time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime(when))
-
-
-def digest_of(cells: Mapping[str, Any]) -> str:
-    """Checksum of the cells of a night, without its own."""
-    body = {name: value for name, value in cells.items() if name != "digest"}
-    return sha256(canonical(body)).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import Counter
@@ -19,11 +18,11 @@ from replicate.figures.plan import with_figures
 from replicate.jobs.job import HOUR
 from replicate.judge.finish import Finisher
 from replicate.judge.table import Table
-from replicate.nightly.agenda import Agenda, AgendaInputs, Standing, agenda
+from replicate.nightly.agenda import Agenda, AgendaInputs, Progress, agenda
 from replicate.nightly.changes import Changes, changes
-from replicate.nightly.history import CELLS, REPORT, SUMMARY, Nights
+from replicate.nightly.history import CELLS, REPORT, SUMMARY, Checked, Nights
 from replicate.nightly.recheck import Recheck, Rechecks
-from replicate.nightly.snapshot import snapshot
+from replicate.nightly.snapshot import Snapshot, job_record, snapshot
 from replicate.nightly.summary import Summary, as_json, as_markdown
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
@@ -50,7 +49,7 @@ class Night:
     """Everything one night knows. What goes wrong around it is collected in ``faults``, and the night goes on."""
 
     paper: Paper
-    wishes: NightlyOptions
+    options: NightlyOptions
     plan: Plan
     store: Store
     nights: Nights
@@ -90,21 +89,22 @@ class Night:
         counts = Counter[str](cell.state for table in tables for cell in table.cells.values())
         now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.when))
         states = {job.key: self.states.in_a_table(job.key) for job in self.graph}
-        owed = [key for key in planned.owed if states[key] != "done"]
-        cells = snapshot(self.plan, self.graph, tables, self.store, states, self.made, owed, now, before)
-        found = changes(before, cells)
+        jobs = {job.key: job_record(job, states[job.key], self.store) for job in self.graph}
+        unfinished = [key for key in planned.unfinished if states[key] != "done"]
+        after = snapshot(self.plan, jobs, tables, self.made, unfinished, now, before)
+        different = changes(before, after)
         failed = {key: self.states.views[key].why for key, state in states.items() if state == "failed"} | self.failed
         return self._written(
             Summary(
-                code=self._code(found, failed),
+                code=self._code(different, failed),
                 when=now,
                 scale=self.plan.specs.namespace,
                 seeds=self.plan.seeds,
                 where=self.backend.name,
                 made=self.made,
-                budget=self.wishes.budget,
-                run=self.wishes.run,
-                changes=found,
+                budget=self.options.budget,
+                run=self.options.run,
+                changes=different,
                 agenda=planned,
                 rechecks=self.compared,
                 computed=self.computed,
@@ -115,21 +115,21 @@ class Night:
                 faults=self.faults,
                 notes=[*self.notes, *self.store.damage.values()],
                 files=files,
-                digest=cells["values"],
+                digest=after.values,
             ),
-            cells,
+            after,
         )
 
-    def _compute(self, before: Mapping[str, Any] | None) -> Agenda:
+    def _compute(self, before: Snapshot | None) -> Agenda:
         """Settle what earlier nights began, then run or submit what is due; a dry run only lists it."""
         rechecks = Rechecks(self.store, self.nights.again)
-        if self.wishes.run:
+        if self.options.run:
             rechecks.drop(self.graph)
             self._settle(rechecks, rechecks.waiting(self.graph))
         underway = rechecks.waiting(self.graph)
-        planned = agenda(self.graph, self._circumstances(before, underway), self.wishes.budget * HOUR)
-        if not self.wishes.run:
-            planned.left += [*planned.missing, *planned.again]
+        planned = agenda(self.graph, self._inputs(before, underway), self.options.budget * HOUR)
+        if not self.options.run:
+            planned.over_budget += [*planned.missing, *planned.again]
             planned.missing, planned.again, planned.seconds = [], [], 0.0
             return planned
         missing = [due.job.key for due in planned.missing]
@@ -163,27 +163,27 @@ class Night:
         self.notes += report.notes
 
     def _settle(self, rechecks: Rechecks, keys: list[str]) -> None:
-        found, asked = rechecks.settle(self.graph, keys)
-        self.compared += found
+        settled, asked = rechecks.settle(self.graph, keys)
+        self.compared += settled
         now = time.time()
         if asked:
-            self.nights.note_checked({key: {"when": now, "asked": asker or self.made} for key, asker in asked.items()})
+            entries = {key: Checked(when=now, asked=asker or self.made) for key, asker in asked.items()}
+            self.nights.note_checked(entries)
 
-    def _circumstances(self, before: Mapping[str, Any] | None, underway: list[str]) -> AgendaInputs:
-        past = before or {"jobs": {}, "owed": []}
+    def _inputs(self, before: Snapshot | None, underway: list[str]) -> AgendaInputs:
         return AgendaInputs(
-            standing=lambda key: standing_of(self.states.views[key]),
+            progress_of=lambda key: progress_of(self.states.views[key]),
             begun=lambda key: (self.store.folder(key) / JOB).exists(),
-            past=past["jobs"],
-            owed=past["owed"],
+            past=before.jobs if before else {},
+            unfinished=before.owed if before else (),
             made=self.made,
             checked=self.nights.checked(),
             written=self._finished,
             now=self.when,
             underway=frozenset(underway),
             chained=self.backend.chains,
-            train=self.wishes.train,
-            again=self.wishes.again,
+            train=self.options.train,
+            again=self.options.again,
         )
 
     def _finished(self, key: str) -> tuple[Mapping[str, Any], float]:
@@ -210,30 +210,30 @@ class Night:
                 self.faults.append(str(error))
         return tables, files
 
-    def _code(self, found: Changes, failed: Mapping[str, str]) -> int:
+    def _code(self, different: Changes, failed: Mapping[str, str]) -> int:
         if self.faults:
             return INFRASTRUCTURE
         if failed:
             return FAILED
         # A measurement is judged by its ratio to the reference, of which its cell shows one side only.
         another = any(one.outcome == "moved" and one.kind == "measure" for one in self.compared)
-        return MOVED if found.beyond or another else SAME
+        return MOVED if different.beyond or another else SAME
 
-    def _written(self, summary: Summary, cells: Mapping[str, Any]) -> Summary:
-        if not self.wishes.run:
+    def _written(self, summary: Summary, after: Snapshot) -> Summary:
+        if not self.options.run:
             # The next night compares with the last one that was recorded, however often somebody looks in between.
             return summary
         texts = {
             REPORT: as_markdown(summary),
             SUMMARY: as_json(summary),
-            CELLS: json.dumps(cells, indent=1, ensure_ascii=False, sort_keys=True) + "\n",
+            CELLS: after.text(),
         }
         folder = self.nights.write(self.when, texts)
         print(f"written: {self.paper.shown(folder)}", file=sys.stderr)
         return summary
 
 
-def standing_of(view: JobView) -> Standing:
+def progress_of(view: JobView) -> Progress:
     """What a night can do about a job."""
     match view.state:
         case "done":

@@ -1,112 +1,204 @@
-"""All cells, claims and jobs as one night found them: plain data with a checksum, to be compared with the next."""
+"""All cells, claims and jobs as one night found them: what is kept with a checksum and compared with the next night."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from replicate import metrics
+from replicate.jobs.job import Job
 from replicate.jobs.key import canonical
 from replicate.judge.table import Cell, Table
-from replicate.nightly.history import digest_of
 from replicate.plan.cells import CellPlan, Plan
-from replicate.plan.graph import Graph
 from replicate.store.store import Store
 
 SCHEMA = 1
+RECORDED = ("commit", "dirty", "python", "packages", "processor")
+"""Of the provenance of a result."""
+
+
+class Record(BaseModel):
+    """A part of a snapshot. Fields that are not set are not written; those of later versions are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class JobRecord(Record):
+    """``files``: digest of the files of its result, ``made``: its provenance; None without a result."""
+
+    kind: str
+    run: str
+    seed: int | None
+    state: str
+    inputs: tuple[str, ...] = ()
+    files: str | None = None
+    made: Mapping[str, Any] | None = None
+
+
+class EarlierValue(Record):
+    """The value of a cell before its jobs were begun anew. ``behind``: the jobs that it rested on."""
+
+    shown: str
+    value: str | None
+    jobs: tuple[str, ...]
+    behind: dict[str, JobRecord]
+
+
+class CellRecord(Record):
+    """``value``: an exact fraction. ``allowed``: by how much it may move. ``reason``: why its jobs failed."""
+
+    state: str
+    shown: str = ""
+    value: str | None = None
+    allowed: float = 0.0
+    jobs: tuple[str, ...] = ()
+    reason: str = ""
+    last: EarlierValue | None = None
+    """Of a number that is being made anew: to be compared when the new one comes."""
+
+
+class ClaimRecord(Record):
+    verdict: str
+    margin: str
+    error: str
+
+
+class TableRecord(Record):
+    """``cells`` by ``row/column``, ``claims`` by their text."""
+
+    number: int | None = None
+    unit: str = ""
+    cells: dict[str, CellRecord] = {}
+    claims: dict[str, ClaimRecord] = {}
+
+
+class Snapshot(Record):
+    """One night. ``made``: provenance of the night itself. ``owed``: trainings that a later night goes on with."""
+
+    version: int = Field(alias="schema")
+    when: str
+    scale: str
+    seeds: tuple[int, ...]
+    made: Mapping[str, Any]
+    tables: dict[str, TableRecord]
+    jobs: dict[str, JobRecord]
+    owed: tuple[str, ...]
+    values: str
+    """A checksum of the tables alone: equal nights have it equal."""
+
+    def text(self) -> str:
+        """The file that is kept of it."""
+        body = _dumped(self)
+        return json.dumps(body | {"digest": _digest(body)}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError or KeyError for a damaged file."""
+        body = json.loads(text)
+        if body.pop("digest") != _digest(body):
+            raise ValueError("the checksum of the night is of other content")
+        return cls.model_validate(body)
+
+
+def _dumped(record: Record) -> dict[str, Any]:
+    return record.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return sha256(canonical(body)).hexdigest()
 
 
 def snapshot(
     plan: Plan,
-    graph: Graph,
+    jobs: Mapping[str, JobRecord],
     tables: Sequence[Table],
-    store: Store,
-    states: Mapping[str, str],
     made: Mapping[str, Any],
-    owed: Iterable[str],
+    unfinished: Sequence[str],
     when: str,
-    before: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What there is tonight. ``states`` are of all jobs of ``graph``; ``owed`` trainings a later night goes on with.
-
-    made: provenance of this night itself. ``values`` is a checksum of the numbers alone: equal nights have it equal.
-    before: the last night. A number that is being made anew is kept from it, to be compared when the new one comes.
-    """
-    found = {table.id: _table(plan, table) for table in tables}
-    if before is not None:
-        _remember(found, before)
-    body: dict[str, Any] = {
-        "schema": SCHEMA,
-        "when": when,
-        "scale": plan.specs.namespace,
-        "seeds": list(plan.seeds),
-        "made": dict(made),
-        "tables": found,
-        "jobs": {job.key: _job(store, job.key, states, job.kind, job.run, job.seed, job.inputs) for job in graph},
-        "owed": sorted(owed),
-        "values": sha256(canonical(found)).hexdigest(),
-    }
-    return body | {"digest": digest_of(body)}
+    before: Snapshot | None,
+) -> Snapshot:
+    """What there is tonight. ``unfinished``: trainings; ``before``: the last night, see `Snapshot`."""
+    records = {table.id: _table(plan, table, before) for table in tables}
+    return Snapshot(
+        schema=SCHEMA,
+        when=when,
+        scale=plan.specs.namespace,
+        seeds=plan.seeds,
+        made=made,
+        tables=records,
+        jobs=dict(jobs),
+        owed=tuple(sorted(unfinished)),
+        values=_digest({name: _dumped(table) for name, table in records.items()}),
+    )
 
 
-def _remember(tables: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    for name, table in tables.items():
-        earlier = before["tables"].get(name, {}).get("cells", {})
-        for place, cell in table["cells"].items():
-            was = earlier.get(place)
-            if cell["state"] == "done" or was is None:
-                continue
-            if was["state"] == "done":
-                jobs = {key: before["jobs"][key] for key in behind(was["jobs"], before["jobs"])}
-                cell["last"] = {"shown": was["shown"], "value": was["value"], "jobs": was["jobs"], "behind": jobs}
-            elif "last" in was:
-                cell["last"] = was["last"]
+def job_record(job: Job, state: str, store: Store) -> JobRecord:
+    inputs = tuple(sorted(job.inputs.values()))
+    record = JobRecord(kind=job.kind, run=job.run, seed=job.seed, state=state, inputs=inputs)
+    result = store.result(job.key)
+    if result is None:
+        return record
+    made = {name: result.provenance.get(name) for name in RECORDED}
+    return record.model_copy(update={"files": _digest(result.files), "made": made})
 
 
-def behind(keys: Sequence[str], jobs: Mapping[str, Any]) -> list[str]:
+def behind(keys: Sequence[str], jobs: Mapping[str, JobRecord]) -> list[str]:
     """The jobs that ``keys`` rest on, themselves included, inputs first. Only those that ``jobs`` has."""
-    found: dict[str, None] = {}
+    order: dict[str, None] = {}
 
     def visit(key: str) -> None:
-        if key in jobs and key not in found:
-            for upstream in jobs[key]["inputs"]:
+        if key in jobs and key not in order:
+            for upstream in jobs[key].inputs:
                 visit(upstream)
-            found[key] = None
+            order[key] = None
 
     for key in keys:
         visit(key)
-    return list(found)
+    return list(order)
 
 
-def _table(plan: Plan, table: Table) -> dict[str, Any]:
+def _table(plan: Plan, table: Table, before: Snapshot | None) -> TableRecord:
     planned = {cell.ref: cell for cell in plan.cells[table.id]}
     tolerances = plan.specs.table(table.id).table.tolerance
     cells = {}
     for ref, cell in table.cells.items():
         if cell.state in ("text", "paper-only"):
             continue
-        tolerance = tolerances.get(cell.column, tolerances.get("default", 0.0))
-        cells[ref.within] = _cell(cell, planned.get(ref), tolerance)
+        record = _cell(cell, planned.get(ref), tolerances.get(cell.column, tolerances.get("default", 0.0)))
+        earlier = _earlier(before, table.id, ref.within) if before and cell.state != "done" else None
+        cells[ref.within] = record.model_copy(update={"last": earlier}) if earlier else record
     claims = {
-        claim.text: {"verdict": claim.verdict, "margin": claim.margin_shown, "error": claim.error_shown}
+        claim.text: ClaimRecord(verdict=claim.verdict, margin=claim.margin_shown, error=claim.error_shown)
         for claim in table.claims
         if claim.possible
     }
-    return {"number": table.number, "unit": table.unit, "cells": cells, "claims": claims}
+    return TableRecord(number=table.number, unit=table.unit, cells=cells, claims=claims)
 
 
-def _cell(cell: Cell, planned: CellPlan | None, tolerance: float) -> dict[str, Any]:
-    return {
-        "state": cell.state,
-        "shown": cell.shown,
-        "value": None if cell.value is None else str(cell.value),
-        "allowed": _allowed(cell.value, planned, tolerance),
-        "jobs": list(cell.jobs),
+def _earlier(before: Snapshot, table_id: str, place: str) -> EarlierValue | None:
+    """The value that the cell last had."""
+    was = before.tables[table_id].cells.get(place) if table_id in before.tables else None
+    if was is None or was.state != "done":
+        return was.last if was else None
+    jobs = {key: before.jobs[key] for key in behind(was.jobs, before.jobs)}
+    return EarlierValue(shown=was.shown, value=was.value, jobs=was.jobs, behind=jobs)
+
+
+def _cell(cell: Cell, planned: CellPlan | None, tolerance: float) -> CellRecord:
+    return CellRecord(
+        state=cell.state,
+        shown=cell.shown,
+        value=None if cell.value is None else str(cell.value),
+        allowed=_allowed(cell.value, planned, tolerance),
+        jobs=cell.jobs,
         # Why a number is missing, but not how far it is: that would differ every night.
-        "reason": cell.reason if cell.state == "failed" else "",
-    }
+        reason=cell.reason if cell.state == "failed" else "",
+    )
 
 
 def _allowed(value: Fraction | None, planned: CellPlan | None, tolerance: float) -> float:
@@ -115,20 +207,3 @@ def _allowed(value: Fraction | None, planned: CellPlan | None, tolerance: float)
         return 0.0
     allowed = metrics.find(planned.read.metric).may_move
     return float(tolerance) if allowed == "tolerance" else allowed * abs(float(value))
-
-
-def _job(
-    store: Store,
-    key: str,
-    states: Mapping[str, str],
-    kind: str,
-    run: str,
-    seed: int | None,
-    inputs: Mapping[str, str],
-) -> dict[str, Any]:
-    result = store.result(key)
-    entry = {"kind": kind, "run": run, "seed": seed, "state": states[key], "inputs": sorted(inputs.values())}
-    if result is None:
-        return entry
-    made = {name: result.provenance.get(name) for name in ("commit", "dirty", "python", "packages", "processor")}
-    return entry | {"files": sha256(canonical(dict(result.files))).hexdigest(), "made": made}

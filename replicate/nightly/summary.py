@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from replicate.jobs.job import HOUR
 from replicate.nightly.agenda import Agenda, DueJob
 from replicate.nightly.changes import Change, Changes
 from replicate.nightly.recheck import Recheck
@@ -69,16 +68,16 @@ def as_json(summary: Summary) -> str:
     body["agenda"] = {
         "missing": [_due(due) for due in agenda.missing],
         "again": [_due(due) for due in agenda.again],
-        "left": [_due(due) for due in agenda.left],
-        "unasked": [job.key for job in agenda.unasked],
-        "owed": list(agenda.owed),
-        "hours": round(agenda.seconds / 4),
+        "left": [_due(due) for due in agenda.over_budget],
+        "unasked": [job.key for job in agenda.skipped],
+        "owed": list(agenda.unfinished),
+        "hours": round(agenda.hours, 4),
     }
     return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n"
 
 
 def _due(due: DueJob) -> dict[str, Any]:
-    return {"key": due.job.key, "reason": due.reason, "hours": round(due.seconds / 4)}
+    return {"key": due.job.key, "reason": due.reason, "hours": round(due.hours, 4)}
 
 
 def as_markdown(summary: Summary) -> str:
@@ -168,7 +167,7 @@ def _failed(summary: Summary) -> list[str]:
 
 def _work(summary: Summary) -> list[str]:
     agenda = summary.agenda
-    planned = f"{agenda.seconds / HOUR:.3g} processor hours planned, of a budget of {summary.budget:g}"
+    planned = f"{agenda.hours:.3g} processor hours planned, of a budget of {summary.budget:g}"
     lines = ["", "## Work", "", f"- {planned if summary.run else 'nothing was run, settled or recorded, as asked'}"]
     if summary.computed:
         lines.append(f"- {plural(len(summary.computed), 'job')} computed")
@@ -181,12 +180,12 @@ def _work(summary: Summary) -> list[str]:
         lines.append(f"- {plural(len(outcomes), 'result')} computed again and compared: {counted}")
     for key, why in list(summary.recovered.items())[:SHOWN]:
         lines.append(f"- `{key}` had ended without a result and goes on: {escape(why)}")
-    if agenda.unasked:
-        lines.append(f"- not begun, as `--train` was not asked for: {plural(len(agenda.unasked), 'training')}")
-    if agenda.left:
-        hours = sum(due.seconds for due in agenda.left) / HOUR
+    if agenda.skipped:
+        lines.append(f"- not begun, as `--train` was not asked for: {plural(len(agenda.skipped), 'training')}")
+    if agenda.over_budget:
+        hours = sum(due.hours for due in agenda.over_budget)
         why = "did not fit into the budget" if summary.run else "due"
-        lines += [f"- {plural(len(agenda.left), 'job')} {why} ({hours:.3g} hours):", *_left(agenda.left)]
+        lines += [f"- {plural(len(agenda.over_budget), 'job')} {why} ({hours:.3g} hours):", *_left(agenda.over_budget)]
     shown = [one for one in summary.rechecks if one.outcome != "same"]
     if shown:
         lines += ["", "### Compared and not identical", ""]
@@ -200,7 +199,7 @@ def _work(summary: Summary) -> list[str]:
 
 def _left(left: Iterable[DueJob]) -> list[str]:
     listed = list(left)
-    rows = [f"  - `{due.job.key}`: {escape(due.reason)}, {due.seconds / HOUR:.3g} hours" for due in listed[:SHOWN]]
+    rows = [f"  - `{due.job.key}`: {escape(due.reason)}, {due.hours:.3g} hours" for due in listed[:SHOWN]]
     return rows + [f"  {line}" for line in _more(listed)]
 
 

@@ -10,6 +10,8 @@ from stage import job_like
 
 from replicate.jobs.job import Job
 from replicate.nightly.agenda import HOUR, Agenda, AgendaInputs, agenda
+from replicate.nightly.history import Checked
+from replicate.nightly.snapshot import JobRecord
 from replicate.plan.graph import Graph
 
 NOW = 1_000_000.0
@@ -39,10 +41,10 @@ def circumstances(done: str = "", **changes: Any) -> AgendaInputs:
     states = changes.pop("states", {})
     keys = graph().jobs if done == "all" else done.split()
     usual = AgendaInputs(
-        standing=lambda key: states.get(key, "done" if key in keys else "open"),
+        progress_of=lambda key: states.get(key, "done" if key in keys else "open"),
         begun=lambda key: False,
         past={},
-        owed=(),
+        unfinished=(),
         made=MADE,
         checked={},
         written=lambda key: (MADE, NOW - HOUR),
@@ -63,7 +65,7 @@ def keys(found: list[Any]) -> list[str]:
 
 def test_what_is_fresh_is_left_alone() -> None:
     found = due(circumstances("all"))
-    assert (found.missing, found.again, found.left, found.unasked, found.owed) == ([], [], [], [], [])
+    assert (found.missing, found.again, found.over_budget, found.skipped, found.unfinished) == ([], [], [], [], [])
 
 
 def test_evaluations_and_measurements_are_repeated_nightly_and_trainings_never() -> None:
@@ -77,7 +79,7 @@ def test_evaluations_and_measurements_are_repeated_nightly_and_trainings_never()
 
 def test_what_a_later_look_found_unchanged_is_fresh() -> None:
     night = circumstances("all", written=lambda key: (MADE, 0.0))
-    seen = {key: {"when": NOW - HOUR, "asked": MADE} for key in ("predict-alone", "measure-alone")}
+    seen = {key: Checked(when=NOW - HOUR, asked=MADE) for key in ("predict-alone", "measure-alone")}
     assert keys(due(replace(night, checked=seen)).again) == ["predict-student"]
     assert len(due(replace(night, checked=seen, again=True)).again) == 3
 
@@ -101,19 +103,19 @@ def test_other_code_or_packages_come_first(change: dict[str, Any], reason: str) 
 def test_no_training_begins_by_itself() -> None:
     found = due(circumstances("data"))
     assert keys(found.missing) == ["measure-alone"]
-    assert [job.key for job in found.unasked] == ["train-teacher", "train-student", "train-alone"]
+    assert [job.key for job in found.skipped] == ["train-teacher", "train-student", "train-alone"]
     found = due(circumstances("data", train=True))
     assert set(keys(found.missing)) == set(graph().jobs) - {"data"}
-    assert found.unasked == []
+    assert found.skipped == []
 
 
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
         ({"begun": lambda key: key == "train-student"}, "begun earlier"),
-        ({"owed": ("train-student",)}, "its recipe changed"),
+        ({"unfinished": ("train-student",)}, "its recipe changed"),
         (
-            {"past": {"train-old": {"kind": "train", "run": "student", "seed": 0, "state": "done"}}},
+            {"past": {"train-old": JobRecord(kind="train", run="student", seed=0, state="done")}},
             "its recipe changed",
         ),
     ],
@@ -122,13 +124,13 @@ def test_a_training_that_was_begun_or_changed_goes_on_with_its_teacher(how: Any,
     found = due(circumstances("data", **how))
     assert set(keys(found.missing)) == {"measure-alone", "train-teacher", "train-student", "predict-student"}
     assert reason in {one.reason for one in found.missing}
-    assert found.owed == ["train-teacher", "train-student"]
-    assert [job.key for job in found.unasked] == ["train-alone"]
+    assert found.unfinished == ["train-teacher", "train-student"]
+    assert [job.key for job in found.skipped] == ["train-alone"]
 
 
 def test_a_run_that_was_not_trained_before_is_not_taken_for_changed() -> None:
-    past = {"train-old": {"kind": "train", "run": "student", "seed": 0, "state": "pending"}}
-    assert due(circumstances("data", past=past)).owed == []
+    past = {"train-old": JobRecord(kind="train", run="student", seed=0, state="pending")}
+    assert due(circumstances("data", past=past)).unfinished == []
 
 
 def test_published_weights_are_read_for_what_evaluates_them_and_never_again() -> None:
@@ -145,13 +147,13 @@ def test_the_budget_lists_what_it_leaves() -> None:
     found = due(circumstances("data", train=True), 6 * HOUR)
     # The measurement and the small network fit; the student only together with its teacher.
     assert keys(found.missing) == ["measure-alone", "train-alone", "predict-alone"]
-    assert {one.job.key: one.seconds / HOUR for one in found.left} == {
+    assert {one.job.key: one.seconds / HOUR for one in found.over_budget} == {
         "train-teacher": 10,
         "train-student": 15,
         "predict-student": 16,
     }
     assert found.seconds == 5 * HOUR
-    assert set(found.owed) == {"train-teacher", "train-student", "train-alone"}
+    assert set(found.unfinished) == {"train-teacher", "train-student", "train-alone"}
 
 
 def test_what_failed_for_good_and_what_others_compute_is_not_waited_for() -> None:
