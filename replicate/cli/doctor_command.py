@@ -21,7 +21,8 @@ from replicate.cli import DONE, MISTAKE
 from replicate.cli.workspace import Amount, Workspace, with_workspace
 from replicate.errors import UserError
 from replicate.jobs.job import Job
-from replicate.specs.scale import FolderData, PublishedFile
+from replicate.specs.scale import PublishedFile
+from replicate.specs.sources.imagefolder import FolderData
 from replicate.text import plural
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, assert_never
+from pkgutil import resolve_name
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,26 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from replicate.engine.context import Report, Stop
-from replicate.engine.corrected import drawn_labels, read_json_labels
-from replicate.engine.digits import split_digits
-from replicate.engine.imagefolder import FolderSplit, Listing, list_splits
-from replicate.engine.shapes import FAMILIES, given_labels, render_split
 from replicate.errors import StoreFault, UserError
 from replicate.jobs.data import INDEX, Data, images_file, labels_file
 from replicate.jobs.key import canonical
 from replicate.metrics.decided import CORRECTED
-from replicate.specs.scale import DigitsData, FolderData, RealData, RealJsonData, ShapesData, sizes
-from replicate.store.files import replacing, sha256_of, write_json
+from replicate.specs.sources import ArrayData, DataSpec, ImageData, LabelData
+from replicate.store.files import replacing, sha256_of
 
-STATISTICS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    # Measured on the training images of seed 1234, rounded. Every generated family is normalised by those of the
-    # ten shapes, as the paper normalises every transfer set by ImageNet's.
-    "shapes": ((0.26, 0.26, 0.26), (0.22, 0.22, 0.22)),
-    "digits": ((0.31, 0.31, 0.31), (0.36, 0.36, 0.36)),
-    # timm's IMAGENET_DEFAULT_MEAN and _STD, which DeiT uses.
-    "imagefolder": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
-"""Mean and standard deviation of the channels, for pixel values in 0..1."""
+PARTS = ("train", "test")
+Arrays = tuple[NDArray[np.uint8], NDArray[np.int16]]
+"""Images [N, 3, size, size] and their labels [N]."""
 
 
 class Split(Protocol):
@@ -94,25 +85,12 @@ def run(job: Data, inputs: Mapping[str, Path], folder: Path, report: Report, sto
 
 
 def make_data(job: Data, folder: Path) -> None:
-    """Write the arrays of ``shapes``, ``digits`` or corrected labels, or a folder's fingerprint.
+    """Write what `open_data` and `data_facts` read again into ``folder``.
 
     Raises UserError where ``job`` asks for something that cannot be had, or a folder holds another number of images
     than its data set states.
     """
-    data = job.data
-    match data:
-        case FolderData():
-            write_json(folder / INDEX, _index(data))
-        case RealData():
-            _save(folder / CORRECTED, drawn_labels(data, job.of))
-        case RealJsonData():
-            _save(folder / CORRECTED, read_json_labels(data, job.of))
-        case ShapesData():
-            _save_splits(folder, _shapes(data))
-        case DigitsData():
-            _save_splits(folder, _digits(data))
-        case _:
-            assert_never(data)
+    source_of(job.data).make(job.data, job.of, folder)
 
 
 def data_facts(job: Data, folder: Path) -> dict[str, int]:
@@ -120,12 +98,7 @@ def data_facts(job: Data, folder: Path) -> dict[str, int]:
 
     Of corrected labels ``test`` counts the images, ``labelled`` those that have a label.
     """
-    if isinstance(job.data, RealData | RealJsonData):
-        labels = np.load(folder / CORRECTED)
-        images, classes = labels.shape
-        return {"train": 0, "test": images, "classes": classes, "labelled": int(labels.any(axis=1).sum())}
-    made = open_data(job, folder)
-    return {"train": len(made.train), "test": len(made.test), "classes": made.classes}
+    return source_of(job.data).facts(job.data, folder)
 
 
 def open_data(job: Data, folder: Path) -> DataSet:
@@ -134,92 +107,97 @@ def open_data(job: Data, folder: Path) -> DataSet:
     Raises UserError where an image folder is missing, is no longer the one that the data job saw, or holds another
     number of images than its entry states, and for corrected labels, which have no images.
     """
-    data = job.data
-    if isinstance(data, RealData | RealJsonData):
+    return source_of(job.data).open(job.data, folder)
+
+
+S = TypeVar("S", bound=DataSpec)
+I = TypeVar("I", bound=ImageData)  # noqa: E741 - the initial, as of the others
+A = TypeVar("A", bound=ArrayData)
+L = TypeVar("L", bound=LabelData)
+
+
+class Source(ABC, Generic[S]):
+    """The part of a data source that needs arrays: what its entry ``data``, an ``S``, is made into and opened as."""
+
+    @abstractmethod
+    def make(self, data: S, of: DataSpec | None, folder: Path) -> None:
+        """Write what the others read into ``folder``. of: the entry that corrected labels are of."""
+
+    def open(self, data: S, folder: Path) -> DataSet:
         raise UserError(f"data.source: a data set with images, got '{data.source}'\n  name the one it corrects instead")
-    mean, std = STATISTICS[data.source]
-    if isinstance(data, FolderData):
-        train, test = _listings(data)
-        index = json.loads((folder / INDEX).read_text())
-        for part, listing in (("train", train), ("test", test)):
-            if listing.fingerprint() != index[part]:
-                raise UserError(
-                    f"{listing.root}: the {sum(index[part]['counts'])} files that {folder} recorded, "
-                    f"got other ones ({len(listing.files)} files)\n"
-                    f"  restore the files, or remove {folder} to start from the new ones"
-                )
-        _check_counts(data, train, test)
-        folders = FolderSplit(train, mean, std), FolderSplit(test, mean, std)
-        return DataSet(*folders, data.classes, mean, std)
-    train_split, test_split = (_open(folder, part, count, data.size, mean, std) for part, count in _counts(data))
-    return DataSet(train_split, test_split, data.classes, mean, std)
 
+    def facts(self, data: S, folder: Path) -> dict[str, int]:
+        opened = self.open(data, folder)
+        return {"train": len(opened.train), "test": len(opened.test), "classes": opened.classes}
 
-Rendered = Iterator[tuple[str, NDArray[np.uint8], NDArray[np.int16]]]
-"""Of each split its name, images and labels."""
-
-
-def _counts(data: ShapesData | DigitsData | FolderData) -> tuple[tuple[str, int], tuple[str, int]]:
-    return ("train", data.train), ("test", data.test)
-
-
-def _shapes(data: ShapesData) -> Rendered:
-    """Both splits; only test labels are wrong, and only training images are long-tailed."""
-    if data.classes > len(FAMILIES[data.family]):
+    def true_labels(self, data: S) -> NDArray[np.int16]:
+        """What is really in each test image: int16 [N]. Raises UserError unless the source knows."""
         raise UserError(
-            f"data.classes: at most {len(FAMILIES[data.family])} of '{data.family}', got {data.classes}\n"
-            "  ask for fewer"
+            f"data.of: a source whose true labels are known, got '{data.source}'\n"
+            "  use the source 'real-json' with published corrections"
         )
-    for part, count in _counts(data):
-        images, labels = render_split(
-            data.seed,
-            part,
-            count,
-            data.size,
-            family=data.family,
-            classes=data.classes,
-            noise=data.noise,
-            radius=data.radius,
-            tail=data.tail if part == "train" else 0.0,
-        )
-        if part == "test":
-            labels = given_labels(labels, data.seed, data.label_noise, data.classes)
-        yield part, images, labels
 
 
-def _digits(data: DigitsData) -> Rendered:
-    train, test = split_digits(data.seed, data.train, data.test, data.size, data.skip)
-    yield "train", *train
-    yield "test", *test
+class ImageSource(Source[I]):
+    """A source with images, whose `splits` of the stored ``folder`` are normalised as its entry says."""
+
+    @abstractmethod
+    def splits(self, data: I, folder: Path) -> tuple[Split, Split]: ...
+
+    def open(self, data: I, folder: Path) -> DataSet:
+        return DataSet(*self.splits(data, folder), data.classes, data.mean, data.std)
 
 
-def _listings(data: FolderData) -> tuple[Listing, Listing]:
-    return list_splits(data.name, data.classes, train=data.train > 0)
+class ArraySource(ImageSource[A]):
+    """A source that yields its images once, and has them stored in arrays."""
+
+    @abstractmethod
+    def arrays(self, data: A) -> Iterator[Arrays]:
+        """Images uint8 [N, 3, size, size] and labels int16 [N] of the training images, then of the test images."""
+
+    def make(self, data: A, of: DataSpec | None, folder: Path) -> None:
+        for part, (images, labels) in zip(PARTS, self.arrays(data), strict=True):
+            _save(folder / images_file(part), images)
+            _save(folder / labels_file(part), labels)
+
+    def splits(self, data: A, folder: Path) -> tuple[Split, Split]:
+        return _open(folder, "train", data.train, data), _open(folder, "test", data.test, data)
 
 
-def _check_counts(data: FolderData, train: Listing, test: Listing) -> None:
-    listed, stated = (len(train.files), len(test.files)), (data.train, data.test)
-    if listed in sizes(data.name, *stated):
-        return
-    faults = [
-        f"{listing.root}: {wanted} images, got {count}\n"
-        f"  copy the data set again, or correct the numbers of '{data.name}' in the scale's file"
-        for listing, wanted, count in zip((train, test), stated, listed, strict=True)
-        if wanted != count
-    ]
-    raise UserError("\n\n".join(faults))
+class LabelSource(Source[L]):
+    """A source of corrected labels, of which an image may have any number."""
+
+    @abstractmethod
+    def right(self, data: L, of: ImageData) -> NDArray[np.bool_]:
+        """Whether each class is right for each test image of ``of``: bool [N, K]."""
+
+    def make(self, data: L, of: DataSpec | None, folder: Path) -> None:
+        if not isinstance(of, ImageData):
+            raise UserError(f"data.of: a data set with images, got '{of.source if of else 'none'}'\n  name another")
+        if data.classes != of.classes:
+            raise UserError(
+                f"data.classes: {of.classes}, those of the data set it corrects, got {data.classes}\n  correct it"
+            )
+        _save(folder / CORRECTED, self.right(data, of))
+
+    def facts(self, data: L, folder: Path) -> dict[str, int]:
+        labels = np.load(folder / CORRECTED)
+        images, classes = labels.shape
+        return {"train": 0, "test": images, "classes": classes, "labelled": int(labels.any(axis=1).sum())}
 
 
-def _index(data: FolderData) -> dict[str, Any]:
-    train, test = _listings(data)
-    _check_counts(data, train, test)
-    return {"name": data.name, "train": train.fingerprint(), "test": test.fingerprint()}
-
-
-def _save_splits(folder: Path, splits: Rendered) -> None:
-    for part, images, labels in splits:
-        _save(folder / images_file(part), images)
-        _save(folder / labels_file(part), labels)
+def source_of(data: S) -> Source[S]:
+    """What makes and opens ``data``: the class that its entry names. Raises UserError where there is none."""
+    try:
+        found: type[Source[S]] = resolve_name(data.engine)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"data.source: nothing makes '{data.source}': {data.engine} cannot be imported ({error})\n"
+            f"  correct 'engine' of {type(data).__name__}"
+        ) from error
+    if not issubclass(found, Source):
+        raise UserError(f"data.source: nothing makes '{data.source}': {data.engine} is no Source\n  derive it from one")
+    return found()
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
@@ -227,11 +205,11 @@ def _save(path: Path, array: NDArray[Any]) -> None:
         np.save(file, array)
 
 
-def _open(folder: Path, part: str, count: int, size: int, mean: Sequence[float], std: Sequence[float]) -> ArraySplit:
+def _open(folder: Path, part: str, count: int, data: ArrayData) -> ArraySplit:
     # A file without images cannot be mapped.
     images = np.load(folder / images_file(part), mmap_mode="r" if count else None)
     labels = np.load(folder / labels_file(part))
-    wanted = (count, 3, size, size)
+    wanted = (count, 3, data.size, data.size)
     if images.shape != wanted or images.dtype != np.uint8 or len(labels) != len(images):
         raise StoreFault(f"{folder}: {part} images uint8 {wanted}, got {images.dtype} {images.shape}")
-    return ArraySplit(images, labels, mean, std)
+    return ArraySplit(images, labels, data.mean, data.std)

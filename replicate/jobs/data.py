@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from replicate.jobs.job import FILES_MB, Job, Line, Outcome, register
-from replicate.specs.scale import DataSpec, FolderData, RealData, RealJsonData
+from replicate.specs.sources import AnyData, ArrayData, ImageData, LabelData
 from replicate.text import pairs, plural
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def labels_file(split: str) -> str:
 class Data(Job):
     """``data`` is the scale's entry; ``of`` the entry that corrected labels are of, which the payload spells out."""
 
-    data: DataSpec
-    of: DataSpec | None = None
+    data: AnyData
+    of: AnyData | None = None
 
     title = "Data"
     source = True
@@ -53,12 +53,12 @@ class Data(Job):
         test_only: of folders, only the images that networks are evaluated on, those under val/.
         """
         scale = expander.specs.scale
-        data, label = scale.data[name], str(scale.data[name].source)
-        if test_only and isinstance(data, FolderData) and data.train:
-            data, label = data.model_copy(update={"train": 0}), f"{label}-val"
-        of = scale.data[data.of] if isinstance(data, RealData | RealJsonData) else None
-        images = getattr(data, "train", 0) + getattr(data, "test", 0)
-        return expander.add(cls(data=data, of=of, seconds=scale.job_seconds + IMAGE_SECONDS * float(images)), label)
+        whole = scale.data[name]
+        data = whole.for_evaluation() if test_only else whole
+        of = scale.data[data.of] if isinstance(data, LabelData) else None
+        images = data.train + data.test if isinstance(data, ImageData) else 0
+        job = cls(data=data, of=of, seconds=scale.job_seconds + IMAGE_SECONDS * float(images))
+        return expander.add(job, data.source if data == whole else f"{data.source}-val")
 
     def own(self) -> dict[str, Any]:
         of = {} if self.of is None else {"of": self.of.model_dump()}
@@ -75,13 +75,12 @@ class Data(Job):
     @property
     def on_disk(self) -> str:
         """The folder under ``$REPLICATE_DATA`` that it is read from; empty where it is generated."""
-        return str(getattr(self.data, "name", ""))
+        return self.data.folder
 
     def megabytes(self, jobs: Mapping[str, Job]) -> float:
         # Images that lie in folders stay there.
-        size = getattr(self.data, "size", None)
-        images = getattr(self.data, "train", 0) + getattr(self.data, "test", 0)
-        return FILES_MB + (3 * size**2 * images / 1e6 if size else 0.0)
+        data = self.data
+        return FILES_MB + (3 * data.size**2 * (data.train + data.test) / 1e6 if isinstance(data, ArrayData) else 0.0)
 
     def describe(self, result: Outcome | None) -> Iterator[Line]:
         body = self.own()["data"]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from replicate.jobs.job import FILES_MB, Job, Line, Outcome, register
 from replicate.jobs.network import Network, described, label, parameters
 from replicate.specs.recipe import Distillation
-from replicate.specs.scale import DataSpec, PublishedFile
+from replicate.specs.scale import PublishedFile
+from replicate.specs.sources import AnyData
 from replicate.text import pairs
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ class Weights(Job):
     model: Network
     size: int
     distillation: Distillation | None
-    data: DataSpec
+    data: AnyData
     file: str
 
     title = "Published weights"
+    origin = "released weights"
     source = True
     like = "data"
 

@@ -25,6 +25,7 @@ from replicate.specs.recipe import Recipe, epoch_length
 from replicate.specs.resolve import Layer, last, merged
 from replicate.specs.run import RunsFile, RunSpec
 from replicate.specs.scale import Scale
+from replicate.specs.sources import ImageData
 from replicate.specs.table import ClaimSpec, TableSpec
 from replicate.text import Printed
 
@@ -206,7 +207,7 @@ def _images(where: str, run: RunSpec, recipe: Recipe, layers: _Layered, scale: S
     data = scale.data.get(run.data)
     if data is None:
         return
-    if data.source == "real" or data.source == "real-json":
+    if not isinstance(data, ImageData):
         yield Fault(f"{where}.data", f"'{run.data}' has labels only at the scale '{scale.id}': nothing learns from it")
     elif data.train == 0:
         yield Fault(f"{where}.data", f"'{run.data}' has no training images at the scale '{scale.id}'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -48,9 +49,8 @@ def validated(path: Path, model: type[M], raw: dict[str, Any], faults: list[Faul
         errors = error.errors(include_url=False)
         # pydantic also reports the list of a faulty entry as too short; the entry's fault is enough.
         deeper = {each["loc"][:depth] for each in errors for depth in range(len(each["loc"]))}
-        faults += [
-            _fault(path, model, each) for each in errors if each["type"] != "too_short" or each["loc"] not in deeper
-        ]
+        own = [each for each in errors if each["type"] != "too_short" or each["loc"] not in deeper]
+        faults += [_fault(path, model, raw, each) for each in own]
         return None
 
 
@@ -62,19 +62,19 @@ def _tuples(value: Any) -> Any:
     return value
 
 
-def _fault(path: Path, model: type[BaseModel], error: ErrorDetails) -> Fault:
+def _fault(path: Path, model: type[BaseModel], raw: dict[str, Any], error: ErrorDetails) -> Fault:
     # pydantic adds a last step "[key]" where a name itself is at fault.
     loc = error["loc"][:-1] if error["loc"][-1:] == ("[key]",) else error["loc"]
     where = f"{shown_path(path)}: {_dotted(loc)}" if loc else shown_path(path)
     kind, got = error["type"], error.get("input")
     if kind == "extra_forbidden":
-        known = _fields_at(model, loc[:-1])
+        known = _fields_at(model, raw, loc[:-1])
         return Fault(where, f"unknown key '{loc[-1]}'", tuple(suggestion(str(loc[-1]), known, plural="keys")))
     if kind == "missing":
         return Fault(where, "this key is required")
     if kind == "unknown_name":
         near = suggestion(str(got), error["ctx"]["known"], plural=error["ctx"]["plural"])
-        return Fault(where, f"{error['msg']} '{got}'", tuple(near))
+        return Fault(where, error["msg"], tuple(near))
     message = str(error["msg"]).removeprefix("Input ").removeprefix("Value error, ")
     if kind == "tuple_type":
         message = "should be a list"
@@ -96,8 +96,8 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
     return text.lstrip(".")
 
 
-def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """Field names allowed at ``loc``: walks the JSON schema, which knows about nesting, lists and unions."""
+def _fields_at(model: type[BaseModel], raw: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """Field names allowed at ``loc`` of ``raw``: walks the JSON schema, which knows about nesting, lists and unions."""
     schema = model.model_json_schema()
     node: dict[str, Any] = schema
     for part in loc:
@@ -108,9 +108,17 @@ def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
             node = node["properties"][part]
         elif isinstance(node.get("additionalProperties"), dict):
             node = node["additionalProperties"]
-        elif "discriminator" in node:
-            node = {"$ref": node["discriminator"]["mapping"].get(part, "#")}
-    return sorted(_resolve(schema, node).get("properties", {}))
+        with suppress(LookupError, TypeError):  # a step of pydantic's own, such as the member of a union
+            raw = raw[part]
+    node = _resolve(schema, node)
+    # Of alternatives, the one with most of the constants that are written there.
+    node = max(node.get("oneOf", ()), key=lambda branch: _constants(branch, raw), default=node)
+    return sorted(node.get("properties", {}))
+
+
+def _constants(branch: dict[str, Any], raw: dict[str, Any]) -> int:
+    fields = branch.get("properties", {})
+    return sum("const" in field and raw.get(name) == field["const"] for name, field in fields.items())
 
 
 def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from replicate.specs.file import RunName, Word
-from replicate.specs.recipe import Count, NonNegative, Positive, Probability, Strict
+from replicate.specs.recipe import Count, NonNegative, Positive, Strict
+from replicate.specs.sources import AnyData
 
 DATA_ROOT = "REPLICATE_DATA"
 """Environment variable: the folder that holds the data sets which are files on disk."""
-
-Size = Annotated[int, Field(ge=0)]
-"""Images of a split; a data set that is only evaluated on has no training images."""
 
 
 def _plain(args: dict[str, Any]) -> dict[str, Any]:
@@ -27,88 +24,6 @@ def _plain(args: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError):
         raise ValueError("should be finite numbers, words, true or false, and lists of them") from None
     return args
-
-
-class ShapesData(Strict):
-    """Generated images (`replicate.engine.shapes`); ``size`` is the edge they are drawn at, in pixels."""
-
-    source: Literal["shapes"]
-    version: Literal[2]
-    family: Literal["shapes", "coloured", "flowers", "vehicles", "creatures"] = "shapes"
-    classes: Annotated[int, Field(ge=2, le=40)]
-    size: Count
-    train: Size
-    test: Count
-    seed: Annotated[int, Field(ge=0)]
-    noise: NonNegative = 0.05
-    """Standard deviation of each pixel, where white is 1."""
-    radius: tuple[Positive, Positive] = (0.28, 0.38)
-    """Smallest and largest radius of an object, where the central part of an image has an edge of 1."""
-    label_noise: Probability = 0.0
-    """Share of the test labels that are wrong; training labels never are."""
-    tail: NonNegative = 0.0
-    """Training images of class k in proportion to ``(k + 1) ** -tail``; 0 is equally many."""
-
-
-class DigitsData(Strict):
-    """scikit-learn's 1,797 handwritten digits (8 x 8), enlarged to ``size``."""
-
-    source: Literal["digits"]
-    version: Literal[1]
-    classes: Literal[10]
-    size: Count
-    train: Size
-    test: Count
-    seed: Annotated[int, Field(ge=0)]
-    skip: Size = 0
-    """Digits of the seed's order that are left out before the first."""
-
-
-IN_RELEASE: Mapping[str, tuple[int, int]] = {"inaturalist-2019": (265_213, 3_030)}
-"""Train and test images in a folder data set's release, where Table 6 prints others: either pair is taken."""
-
-
-class FolderData(Strict):
-    """Folders of JPEG files, one a class, under ``$REPLICATE_DATA/<name>/{train,val}``."""
-
-    source: Literal["imagefolder"]
-    version: Literal[1] = 1
-    name: str
-    classes: Count
-    train: Size
-    """0: nothing is trained on it, and there need be no folder ``train``."""
-    test: Count
-
-
-def sizes(name: str, train: int, test: int) -> tuple[tuple[int, int], ...]:
-    """The numbers of train and test images that the folder data set ``name`` may have, the stated ones first."""
-    released = IN_RELEASE.get(name, (train, test))
-    return (train, test), (released[0] if train else 0, released[1])
-
-
-class RealData(Strict):
-    """Corrected labels of the test images of the generated data set ``of`` (the role of ReaL); no images."""
-
-    source: Literal["real"]
-    version: Literal[1] = 1
-    of: str
-    classes: Count
-    dropped: Probability
-    """Share of the images without any right label, which do not count."""
-    seed: Annotated[int, Field(ge=0)]
-
-
-class RealJsonData(Strict):
-    """Published corrected labels, ``$REPLICATE_DATA/<name>/real.json``, of the validation images of ``of``."""
-
-    source: Literal["real-json"]
-    version: Literal[1] = 1
-    name: str
-    of: str
-    classes: Count
-
-
-DataSpec = Annotated[ShapesData | DigitsData | FolderData | RealData | RealJsonData, Field(discriminator="source")]
 
 
 class Model(Strict):
@@ -166,7 +81,7 @@ class Scale(Strict):
     head_sd: NonNegative | None = None
     """Likewise of the difference between two accuracies of one network (its heads, or two metrics of one head), of
     which a better network lifts both. Where it is not stated: as large as ``seed_sd``, which is on the safe side."""
-    data: dict[Word, DataSpec]
+    data: dict[Word, AnyData]
     resolutions: dict[str, Count]
     models: dict[Word, Model]
     recipes: dict[str, dict[str, Any]] = {}

@@ -18,7 +18,8 @@ Written = float | str
 
 def _known_metric(name: str) -> str:
     if name not in metrics.names():
-        raise PydanticCustomError("unknown_name", "there is no metric", {"plural": "metrics", "known": metrics.names()})
+        known = {"name": name, "plural": "metrics", "known": metrics.names()}
+        raise PydanticCustomError("unknown_name", "there is no metric '{name}'", known)
     return name
 
 

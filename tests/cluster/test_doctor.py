@@ -305,7 +305,7 @@ def test_published_weights_on_the_nodes(
 
 @pytest.mark.torch
 def test_the_fingerprint_is_the_engines(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    imagefolder = pytest.importorskip("replicate.engine.imagefolder")
+    imagefolder = pytest.importorskip("replicate.engine.sources.imagefolder")
     monkeypatch.setenv("REPLICATE_DATA", str(images))
     train, val = imagefolder.list_splits("imagenet-1k", 2)
     found = probe.splits(str(images / "imagenet-1k"))

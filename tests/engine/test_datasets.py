@@ -15,10 +15,12 @@ torch = pytest.importorskip("torch")
 from paper_recipe import data_job
 from PIL import Image
 
-from replicate.engine.data import STATISTICS, make_data, open_data
-from replicate.engine.shapes import CENTRAL, SHAPES, render_split
+from replicate.engine.data import make_data, open_data
+from replicate.engine.sources.shapes import CENTRAL, SHAPES, render_split
 from replicate.errors import NotAvailable, StoreFault, UserError
-from replicate.specs.scale import IN_RELEASE
+from replicate.specs.sources.digits import DigitsData
+from replicate.specs.sources.imagefolder import IN_RELEASE
+from replicate.specs.sources.shapes import ShapesData
 
 pytestmark = pytest.mark.torch
 
@@ -99,7 +101,7 @@ def test_classes_can_be_told_apart_by_their_mean_picture() -> None:
 
 def test_statistics_describe_the_images() -> None:
     images, _ = render_split(1234, "train", 500, 48)
-    mean, std = STATISTICS["shapes"]
+    mean, std = ShapesData.mean, ShapesData.std
     np.testing.assert_allclose(images.mean(axis=(0, 2, 3)) / 255, mean, atol=0.02)
     np.testing.assert_allclose(images.std(axis=(0, 2, 3)) / 255, std, atol=0.02)
     assert len(SHAPES) == 10
@@ -114,7 +116,7 @@ def test_damaged_shapes_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
-        ({"source": "shape"}, StoreFault, "'shape' .*'shapes'"),
+        ({"source": "shape"}, StoreFault, "no data source .*'shape'"),
         ({"version": 1}, StoreFault, "version: Input should be 2"),
         ({"classes": 12}, UserError, "data.classes: at most 10 of 'shapes'"),
     ],
@@ -145,7 +147,7 @@ def test_digits_are_real_and_split_once(tmp_path: Path) -> None:
     # Few of the 8 x 8 digits occur twice, so nearly no test image is among the training images.
     seen = {image.tobytes() for image in images}
     assert sum(image.tobytes() in seen for image in test) < 5
-    mean, std = STATISTICS["digits"]
+    mean, std = DigitsData.mean, DigitsData.std
     np.testing.assert_allclose(images.mean() / 255, mean[0], atol=0.02)
     np.testing.assert_allclose(images.std() / 255, std[0], atol=0.02)
 

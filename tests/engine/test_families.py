@@ -16,9 +16,11 @@ from PIL import Image
 
 from replicate.engine.data import CORRECTED, make_data, open_data
 from replicate.engine.run import execute
-from replicate.engine.shapes import FAMILIES, given_labels, render_split, true_labels
+from replicate.engine.sources.shapes import FAMILIES, given_labels, render_split, true_labels
 from replicate.errors import StoreFault, UserError
-from replicate.specs.scale import DigitsData, RealData, ShapesData
+from replicate.specs.sources.digits import DigitsData
+from replicate.specs.sources.real import RealData
+from replicate.specs.sources.shapes import ShapesData
 
 pytestmark = pytest.mark.torch
 

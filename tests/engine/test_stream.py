@@ -18,7 +18,7 @@ from torchvision import transforms as tv_transforms
 
 from replicate.engine.batches import Batch, TrainBatches, decode_workers, evaluation_batches, spread
 from replicate.engine.data import ArraySplit, DataSet
-from replicate.engine.shapes import render_split
+from replicate.engine.sources.shapes import render_split
 from replicate.errors import UserError
 from replicate.specs.recipe import Evaluation
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from replicate.backends.doctor import probe
 from replicate.backends.slurm.profile import Profile
-from replicate.specs.scale import FOLDER, FolderData, PublishedFile, sizes
+from replicate.specs.scale import FOLDER, PublishedFile
+from replicate.specs.sources.imagefolder import FolderData
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Files:
 
     def _images(self, profile: Profile, given: Mapping[str, Any], entry: FolderData) -> Iterator[Finding]:
         here = probe.splits(f"{profile.paths.data}/{entry.name}")
-        pairs = sizes(entry.name, entry.train, entry.test)
+        pairs = entry.sizes()
         found = given["data"][entry.name]
         counts = (found["train"].get("images"), found["val"].get("images"))
         # The two numbers of a release go together.

@@ -58,7 +58,7 @@ def gpus() -> list[str]:
 def splits(folder: str) -> dict[str, dict[str, object]]:
     """``train`` and ``val``: number of classes and images, and the fingerprint of the list of files.
 
-    The fingerprint is that of `replicate.engine.imagefolder.Listing`.
+    The fingerprint is that of `replicate.engine.sources.imagefolder.Listing`.
     """
     found: dict[str, dict[str, object]] = {}
     for part in ("train", "val"):

@@ -6,7 +6,7 @@ are there or not, outlines crossed with fillings. None of it was tuned towards a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -15,7 +15,10 @@ from typing import Any, Literal, assert_never, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from replicate.engine.data import Arrays, ArraySource
 from replicate.engine.keyed_random import generator, uniforms
+from replicate.errors import UserError
+from replicate.specs.sources.shapes import Family, ShapesData
 
 Array = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
@@ -127,7 +130,7 @@ def _creature(lobes: int, filling: Filling, flat: bool, x: Array, y: Array) -> M
             assert_never(filling)
 
 
-FAMILIES: dict[str, tuple[Kind, ...]] = {
+FAMILIES: dict[Family, tuple[Kind, ...]] = {
     "shapes": tuple(Kind(contains) for contains in SHAPES.values()),
     "coloured": tuple(Kind(*pair) for pair in product(SHAPES.values(), COLOURS.values())),
     "flowers": tuple(
@@ -141,7 +144,6 @@ FAMILIES: dict[str, tuple[Kind, ...]] = {
 """The kinds of each family (10, 40, 20, 24 and 40), in the order of their labels."""
 
 
-Rendered = tuple[NDArray[np.uint8], NDArray[np.int16]]
 Labels = NDArray[np.int16]
 
 CENTRAL = 0.875
@@ -155,6 +157,33 @@ NOISE = 0.05
 SUPERSAMPLING = 2
 CHUNK = 32
 """Images rendered at once: their grids stay in the second-level cache (48 px: 1.2 MB)."""
+
+
+class Shapes(ArraySource[ShapesData]):
+    """Only test labels are wrong, and only training images are long-tailed."""
+
+    def arrays(self, data: ShapesData) -> Iterator[Arrays]:
+        if data.classes > (most := len(FAMILIES[data.family])):
+            raise UserError(f"data.classes: at most {most} of '{data.family}', got {data.classes}\n  ask for fewer")
+        yield self._split(data, "train", data.train, data.tail)
+        images, labels = self._split(data, "test", data.test, 0.0)
+        yield images, given_labels(labels, data.seed, data.label_noise, data.classes)
+
+    def true_labels(self, data: ShapesData) -> Labels:
+        return true_labels(data.seed, "test", data.test, data.classes)
+
+    def _split(self, data: ShapesData, part: str, count: int, tail: float) -> Arrays:
+        return render_split(
+            data.seed,
+            part,
+            count,
+            data.size,
+            family=data.family,
+            classes=data.classes,
+            noise=data.noise,
+            radius=data.radius,
+            tail=tail,
+        )
 
 
 def true_labels(seed: int, split: str, count: int, classes: int = 10, tail: float = 0.0) -> Labels:
@@ -191,12 +220,12 @@ def render_split(
     count: int,
     size: int,
     *,
-    family: str = "shapes",
+    family: Family = "shapes",
     classes: int = 10,
     noise: float = NOISE,
     radius: tuple[float, float] = RADIUS,
     tail: float = 0.0,
-) -> Rendered:
+) -> Arrays:
     """Images uint8 [count, 3, size, size] and true labels int16 [count] of one split.
 
     A longer split begins with the shorter one. noise: standard deviation of each pixel, 1 being white.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from replicate.engine.data import ImageSource
 from replicate.errors import UserError
+from replicate.jobs.data import INDEX
 from replicate.specs.scale import DATA_ROOT
+from replicate.specs.sources import DataSpec
+from replicate.specs.sources.imagefolder import FolderData
+from replicate.store.files import write_json
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 
@@ -54,6 +60,45 @@ class FolderSplit:
     def image(self, index: int) -> Tensor:
         """Image ``index`` as uint8 [3, H, W]. Raises UserError, naming the file, if it cannot be decoded."""
         return decode(self._listing.root / self._listing.files[index])
+
+
+class Folders(ImageSource[FolderData]):
+    """The images stay where they are: the data job stores names, counts and a digest of their files."""
+
+    def make(self, data: FolderData, of: DataSpec | None, folder: Path) -> None:
+        train, test = _listings(data)
+        _check_counts(data, train, test)
+        write_json(folder / INDEX, {"name": data.name, "train": train.fingerprint(), "test": test.fingerprint()})
+
+    def splits(self, data: FolderData, folder: Path) -> tuple[FolderSplit, FolderSplit]:
+        train, test = _listings(data)
+        index = json.loads((folder / INDEX).read_text())
+        for part, listing in (("train", train), ("test", test)):
+            if listing.fingerprint() != index[part]:
+                raise UserError(
+                    f"{listing.root}: the {sum(index[part]['counts'])} files that {folder} recorded, "
+                    f"got other ones ({len(listing.files)} files)\n"
+                    f"  restore the files, or remove {folder} to start from the new ones"
+                )
+        _check_counts(data, train, test)
+        return FolderSplit(train, data.mean, data.std), FolderSplit(test, data.mean, data.std)
+
+
+def _listings(data: FolderData) -> tuple[Listing, Listing]:
+    return list_splits(data.name, data.classes, train=data.train > 0)
+
+
+def _check_counts(data: FolderData, train: Listing, test: Listing) -> None:
+    listed, stated = (len(train.files), len(test.files)), (data.train, data.test)
+    if listed in data.sizes():
+        return
+    faults = [
+        f"{listing.root}: {wanted} images, got {count}\n"
+        f"  copy the data set again, or correct the numbers of '{data.name}' in the scale's file"
+        for listing, wanted, count in zip((train, test), stated, listed, strict=True)
+        if wanted != count
+    ]
+    raise UserError("\n\n".join(faults))
 
 
 def list_splits(name: str, classes: int, train: bool = True) -> tuple[Listing, Listing]:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from replicate.engine.digits import split_digits
-from replicate.engine.imagefolder import list_splits, root_folder
+from replicate.engine.data import LabelSource, source_of
 from replicate.engine.keyed_random import uniforms
-from replicate.engine.shapes import true_labels
+from replicate.engine.sources.imagefolder import list_splits, root_folder
 from replicate.errors import UserError
-from replicate.specs.scale import DataSpec, DigitsData, FolderData, RealData, RealJsonData, ShapesData
+from replicate.specs.sources import ImageData
+from replicate.specs.sources.imagefolder import FolderData
+from replicate.specs.sources.real import RealData, RealJsonData
 
 Corrected = NDArray[np.bool_]
 
@@ -26,39 +28,39 @@ NUMBER = re.compile(r"(\d+)\.[A-Za-z]+$")
 """The number of an image among all of its split, at the end of a name such as ILSVRC2012_val_00000293.JPEG."""
 
 
-def drawn_labels(data: RealData, of: DataSpec | None) -> Corrected:
-    """What is really in each test image of ``of``, bool [N, K]: one class each, as one object is drawn.
+class DrawnLabels(LabelSource[RealData]):
+    """One class each, as one object is drawn.
 
     A keyed share ``data.dropped`` of the images has no label and is left out of the accuracy, as ReaL does.
     """
-    if isinstance(of, ShapesData):
-        labels = true_labels(of.seed, "test", of.test, of.classes)
-    elif isinstance(of, DigitsData):
-        labels = split_digits(of.seed, of.train, of.test, of.size, of.skip)[1][1]
-    else:
-        raise UserError(
-            f"data.of: the true labels of 'shapes' and 'digits' are known, got '{of.source if of else 'none'}'\n"
-            "  use the source 'real-json' with published corrections"
-        )
-    corrected = np.zeros((len(labels), _classes(data, of)), np.bool_)
-    corrected[np.arange(len(labels)), labels] = True
-    dropped = uniforms(data.seed, "corrected labels dropped", 0, 0, len(labels), 1)[:, 0] < data.dropped
-    corrected[dropped] = False
-    return corrected
+
+    def right(self, data: RealData, of: ImageData) -> Corrected:
+        labels = source_of(of).true_labels(of)
+        corrected = np.zeros((len(labels), data.classes), np.bool_)
+        corrected[np.arange(len(labels)), labels] = True
+        dropped = uniforms(data.seed, "corrected labels dropped", 0, 0, len(labels), 1)[:, 0] < data.dropped
+        corrected[dropped] = False
+        return corrected
 
 
-def read_json_labels(data: RealJsonData, of: DataSpec | None) -> Corrected:
-    """The published corrections, ``$REPLICATE_DATA/<name>/real.json``, in the order of our test images: bool [N, K].
+class PublishedLabels(LabelSource[RealJsonData]):
+    """The published corrections, ``$REPLICATE_DATA/<name>/real.json``, in the order of our test images.
 
     The file is a list, by the number in the name of an image, of the lists of its right classes. Raises
     UserError for a file that is missing or no such list, and where numbers and images do not match.
     """
-    if not isinstance(of, FolderData):
-        raise UserError(
-            f"data.of: the corrections are of images in folders, got '{of.source if of else 'none'}'\n"
-            "  name the data set whose file names they number"
-        )
-    path, classes = root_folder() / data.name / FILE, _classes(data, of)
+
+    def right(self, data: RealJsonData, of: ImageData) -> Corrected:
+        if not isinstance(of, FolderData):
+            raise UserError(
+                f"data.of: images in folders, got '{of.source}'\n"
+                "  name the data set whose file names the corrections number"
+            )
+        return _read(root_folder() / data.name / FILE, of)
+
+
+def _read(path: Path, of: FolderData) -> Corrected:
+    classes = of.classes
     try:
         lists = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -86,13 +88,6 @@ def read_json_labels(data: RealJsonData, of: DataSpec | None) -> Corrected:
     for row, number in zip(corrected, numbers, strict=True):
         row[lists[number - 1]] = True
     return corrected
-
-
-def _classes(data: RealData | RealJsonData, of: ShapesData | DigitsData | FolderData) -> int:
-    classes = of.classes
-    if data.classes != classes:
-        raise UserError(f"data.classes: {classes}, those of the data set it corrects, got {data.classes}\n  correct it")
-    return classes
 
 
 def _is_lists(value: object, classes: int) -> bool:

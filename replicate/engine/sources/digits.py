@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
+from replicate.engine.data import Arrays, ArraySource
 from replicate.engine.keyed_random import generator
 from replicate.errors import NotAvailable, UserError
+from replicate.specs.sources.digits import DigitsData
 
-Arrays = tuple[NDArray[np.uint8], NDArray[np.int16]]
+
+class Digits(ArraySource[DigitsData]):
+    def arrays(self, data: DigitsData) -> Iterator[Arrays]:
+        yield from split_digits(data.seed, data.train, data.test, data.size, data.skip)
+
+    def true_labels(self, data: DigitsData) -> NDArray[np.int16]:
+        return split_digits(data.seed, data.train, data.test, data.size, data.skip)[1][1]
 
 
 def split_digits(seed: int, train: int, test: int, size: int, skip: int = 0) -> tuple[Arrays, Arrays]:

@@ -1,0 +1,1 @@
+"""Makers of data sources, one module each: what replicate/specs/sources describes, in arrays."""
