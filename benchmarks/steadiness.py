@@ -65,14 +65,15 @@ def candidate(change: str, runs: Mapping[str, str], seeds: list[int], workers: i
     """For each network: its accuracies, their mean and standard deviation, and the mean cost of a training."""
     known = load(Path(__file__).resolve().parents[1] / "tables", "mini")
     specs = replace(known, scale=changed(known.scale, f"{OTHER_IMAGES};{change}"))
-    expander = Expander(specs, Graph().add)
+    graph = Graph()
+    expander = Expander(specs, graph.add)
     jobs = {
         name: [(expander.network(run, seed), expander.job("predict", run, seed)) for seed in seeds]
         for name, run in runs.items()
     }
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        LocalRun(expander.graph, store, {}, workers, Silent()).run()
+        LocalRun(graph, store, {}, workers, Silent()).run()
         shown = []
         for pairs in jobs.values():
             top1 = [accuracy(store, decisions) for _, decisions in pairs]

@@ -86,7 +86,7 @@ class Expander:
 
     def _with(self, base: Recipe, change: dict[str, Any]) -> Recipe:
         values = {name: _field(name).validate_python(value) for name, value in change.items()}
-        changed = base.model_copy(update=values)
+        changed = _changed(base, values)
         self.texts.derive(changed, base, values)
         return changed
 
@@ -136,6 +136,15 @@ class Expander:
     def seeded(self, name: str, seed: int) -> str:
         """The end of a label that names a seed; empty for published weights, which have none."""
         return "" if name in self.specs.scale.released else f"-s{seed}"
+
+
+def _changed(base: Recipe, values: dict[str, Any]) -> Recipe:
+    """What ``base.model_copy(update=values)`` makes, without another set of the names of all fields."""
+    changed = Recipe.__new__(Recipe)
+    for name in ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
+        object.__setattr__(changed, name, getattr(base, name))
+    object.__setattr__(changed, "__dict__", {**base.__dict__, **values})
+    return changed
 
 
 def _keep(known: dict[K, V], what: K, made: V) -> V:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, dataclass_transform
@@ -15,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from replicate import jobs
 from replicate.errors import StoreFault, UnknownName
-from replicate.jobs.key import NOTHING, Texts, canonical, item, joined, plain, quoted, without_neutral
+from replicate.jobs.key import NOTHING, Texts, canonical, mapping, plain, quoted, without_neutral
 from replicate.text import pairs
 
 if TYPE_CHECKING:
@@ -33,8 +34,11 @@ Line = tuple[str, str]
 """A word and what it is about."""
 
 
-Layout = tuple[tuple[str, str, Mapping[str, Any]], ...]
-"""For each name in the payloads of a kind, sorted: how its text begins, and the neutral values within it."""
+KEPT = object()
+"""For `Layout`: no value of the field is neutral."""
+
+Layout = tuple[tuple[str, Mapping[str, Any], Any], ...]
+"""For each name in the payloads of a kind, sorted: how its text begins, the neutral values within, and its own."""
 
 
 class Outcome(Protocol):
@@ -102,7 +106,8 @@ class Job:
     _added: ClassVar[tuple[str, ...]] = ()
     """Names of the fields that the kind adds."""
     _layout: ClassVar[Layout] = ()
-    """How the payloads of the kind are written."""
+    _values: ClassVar[Callable[[Any], tuple[Any, ...]] | None] = None
+    """How the payloads of the kind are written (`_layout`)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
@@ -134,24 +139,21 @@ class Job:
 
     def written(self, texts: Texts) -> bytes:
         """``canonical(without_neutral(payload, neutral))``, with the texts that shared parts have already."""
-        if type(self).own is not Job.own:
+        values = type(self)._values
+        if values is None:
             return canonical(without_neutral(self.payload, self.neutral))
         items = []
-        for name, start, neutral in self._layout:
-            if name == "kind" or name == "version":
-                items.append(start)
+        for (start, within, neutral), value in zip(self._layout, values(self), strict=True):
+            if neutral is not KEPT and value == neutral:
                 continue
-            value = getattr(self, name)
-            if type(value) is int:
+            kind = type(value)
+            if kind is int:
                 items.append(f"{start}{value}")
-            elif name == "inputs":
-                inputs = ",".join([f"{quoted(role)}:{quoted(value[role])}" for role in sorted(value)])
-                items.append(f"{start}{{{inputs}}}" if value else "")
-            elif value is None or isinstance(value, str | float | tuple | list):
-                items.append(item(name, value, self.neutral))
+            elif kind is str:
+                items.append(start + quoted(value))
             else:
-                items.append(f"{start}{texts.written(value, neutral)}")
-        return joined(items).encode()
+                items.append(start + (mapping(value, within) if kind is dict else texts.written(value, within)))
+        return f"{{{','.join(items)}}}".encode()
 
     @classmethod
     def read(cls, payload: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -221,7 +223,7 @@ def register(cls: type[J]) -> type[J]:
         raise ValueError(f"the kind of job '{kind}' cannot be registered: {what}")
     common = {each.name for each in fields(Job)}
     made._added = tuple(each.name for each in fields(made) if each.name not in common)
-    made._layout = _layout(made)
+    made._layout, made._values = _layout(made)
     _KINDS[kind] = made
     return made
 
@@ -240,16 +242,22 @@ def _import_all() -> None:
 
 def kind_named(kind: str) -> type[Job]:
     """The class of the kind of job called ``kind``. Raises UnknownName where there is none."""
-    if kind not in kinds():
+    known = _KINDS.get(kind) or kinds().get(kind)
+    if known is None:
         raise UnknownName("kind of job", kind, kinds())
-    return _KINDS[kind]
+    return known
 
 
-def _layout(kind: type[Job]) -> Layout:
-    fixed = {"kind": quoted(kind.kind), "version": str(kind.version)}
-    names = sorted({*fixed, *kind._added, "inputs"} | ({"seed"} if kind.seeded else set()))
-    within = {name: value if isinstance(value := kind.neutral.get(name), Mapping) else NOTHING for name in names}
-    return tuple((name, f"{quoted(name)}:{fixed.get(name, '')}", within[name]) for name in names)
+def _layout(kind: type[Job]) -> tuple[Layout, Callable[[Any], tuple[Any, ...]] | None]:
+    """How payloads of ``kind`` are written, and the values that are; None where it makes its payload itself."""
+    names = sorted({"kind", "version", "inputs", *kind._added} | ({"seed"} if kind.seeded else set()))
+    neutral = {"inputs": {}, **kind.neutral}
+    layout = []
+    for name in names:
+        means_as_before = neutral.get(name, KEPT)
+        parts = isinstance(means_as_before, Mapping) and name != "inputs"
+        layout.append((f"{quoted(name)}:", means_as_before if parts else NOTHING, KEPT if parts else means_as_before))
+    return tuple(layout), attrgetter(*names) if kind.own is Job.own else None
 
 
 def from_payload(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
 from hashlib import sha256
+from json.encoder import encode_basestring
 from typing import Any
 
 from pydantic import BaseModel
@@ -15,6 +15,9 @@ from pydantic import BaseModel
 _CANONICAL = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
 )
+
+quoted = encode_basestring
+"""The canonical JSON of a word."""
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -39,13 +42,11 @@ def key_of(kind: str, label: str, written: bytes) -> str:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON has it: models and dataclasses, also inside mappings, as dictionaries of their fields."""
+    """``value`` as JSON has it: models, and dataclasses in one another, are dictionaries of their fields."""
     if isinstance(value, BaseModel):
         return value.model_dump()
     if is_dataclass(value):
         return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
-    if isinstance(value, Mapping):
-        return {name: plain(item) for name, item in value.items()}
     return value
 
 
@@ -83,45 +84,51 @@ class Texts:
         known = self._texts.get((id(part), id(neutral)))
         if known is not None:
             return known[1]
-        derived = self._derived.get(id(part))
+        derived = self._derived.pop(id(part), None)
         if derived is None:
-            items = self._items_of(part, neutral)
+            values = plain(part)
+            if type(values) is not dict:
+                return canonical_text(values)
+            items = self._items_of(part, values, neutral)
         else:
-            changed = {name: item(name, value, neutral) for name, value in derived[2].items()}
-            items = {**self._items_of(derived[1], neutral), **changed}
+            _, base, change = derived
+            changed = {name: item(name, value, neutral) for name, value in change.items()}
+            items = {**self._items_of(base, None, neutral), **changed}
         text = joined(items.values())
         # With the part, which so stays alive: no other object can get its identity.
         self._texts[id(part), id(neutral)] = part, text
         return text
 
-    def _items_of(self, part: Any, neutral: Mapping[str, Any]) -> dict[str, str]:
+    def _items_of(self, part: Any, values: dict[str, Any] | None, neutral: Mapping[str, Any]) -> dict[str, str]:
         known = self._items.get((id(part), id(neutral)))
         if known is None:
-            values = plain(part)
-            known = {name: item(name, values[name], neutral) for name in sorted(values)}
-            self._items[id(part), id(neutral)] = known
-            self._texts[id(part), id(neutral)] = part, joined(known.values())
+            values = plain(part) if values is None else values
+            known = self._items[id(part), id(neutral)] = {
+                name: item(name, values[name], neutral) for name in sorted(values)
+            }
         return known
 
 
 def joined(items: Iterable[str]) -> str:
     """A JSON object of ``"name":value`` texts, the empty ones left out."""
-    return f"{{{','.join(filter(None, items))}}}"
+    return "{" + ",".join(filter(None, items)) + "}"
+
+
+def mapping(values: Mapping[str, Any], neutral: Mapping[str, Any]) -> str:
+    """``values`` in canonical JSON, without the ``neutral`` ones."""
+    return joined([item(name, values[name], neutral) for name in sorted(values)])
 
 
 def item(name: str, value: Any, neutral: Mapping[str, Any]) -> str:
     """``"name":value`` in canonical JSON; empty where ``neutral`` has that value."""
-    within = neutral.get(name, NOTHING)
-    if isinstance(value, Mapping):
+    kind = type(value)
+    within = neutral.get(name, NOTHING) if neutral else NOTHING
+    if kind is dict:
         inner = within if isinstance(within, Mapping) else NOTHING
-        return f"{quoted(name)}:{joined([item(each, value[each], inner) for each in sorted(value)])}"
-    if value == within:
+        return f"{quoted(name)}:{mapping(value, inner)}"
+    if within is not NOTHING and value == within:
         return ""
-    # Most values are numbers and words; a JSON encoder for each int costs ten times its text.
-    return f"{quoted(name)}:{value if type(value) is int else canonical_text(value)}"
-
-
-@cache
-def quoted(name: str) -> str:
-    """``name`` as canonical JSON has it: for names of fields, of which there are few."""
-    return canonical_text(name)
+    # Most values are words and numbers; a JSON encoder for each costs ten times its text.
+    if kind is str:
+        return f"{quoted(name)}:{quoted(value)}"
+    return f"{quoted(name)}:{value if kind is int else canonical_text(value)}"

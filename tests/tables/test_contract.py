@@ -93,7 +93,7 @@ def test_students_of_every_seed_are_compared_with_the_teacher_they_learned_from(
 
 def test_averaged_weights_need_no_training_of_their_own(plan: Plan) -> None:
     assert plan.expander.network("deit-b-224/ema", 0) == plan.expander.network("deit-b-224/none", 0)
-    assert plan.expander.job("predict", "deit-b-224/ema", 0) != plan.expander.predict("deit-b-224/none", 0)
+    assert plan.expander.job("predict", "deit-b-224/ema", 0) != plan.expander.job("predict", "deit-b-224/none", 0)
     tuned = plan.expander.network("deit-b-384/ema", 0)
     assert tuned.payload["init_weights"] == "ema"
     assert tuned != plan.expander.network("deit-b-384/none", 0)
