@@ -100,16 +100,16 @@ class Paper:
 
     def backend(self, scale: Scale, reporter: Reporter | None = None) -> Backend:
         """Where jobs run: the cluster that was chosen, else this machine."""
-        from replicate.backends.backend import Silent
+        from replicate.backends.backend import Reporter
         from replicate.backends.local import Local
 
         if self.profile is not None:
             return self.cluster(reporter)
-        return Local(self.root, scale, self.workers, reporter or Silent())
+        return Local(self.root, scale, self.workers, reporter or Reporter())
 
     def cluster(self, reporter: Reporter | None = None) -> Slurm:
         """The cluster that was chosen. Raises UserError where none was."""
-        from replicate.backends.backend import Silent
+        from replicate.backends.backend import Reporter
         from replicate.backends.slurm.backend import Slurm
 
         if self.profile is None:
@@ -117,7 +117,7 @@ class Paper:
                 "no cluster is chosen, and this command asks Slurm\n"
                 "  name its profile: --cluster NAME (slurm/NAME.toml)"
             )
-        return Slurm(self.profile, self.root, reporter or Silent())
+        return Slurm(self.profile, self.root, reporter or Reporter())
 
     def call(self, *words: str) -> str:
         """The command line of another command that finds the same things and writes to the same place."""

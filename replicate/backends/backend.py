@@ -143,34 +143,8 @@ def share_of(progress: Mapping[str, Any]) -> float:
     return float(min(1.0, (epoch - 1 + step / steps) / epochs))
 
 
-class Listener(Protocol):
-    """Is told what happens to the jobs of a run; nothing depends on what it does."""
-
-    def started(self, job: Job) -> None: ...
-    def progressed(self, job: Job, progress: Mapping[str, Any]) -> None: ...
-    def finished(self, job: Job, seconds: float) -> None: ...
-    def failed(self, job: Job, reason: str) -> None: ...
-    def said(self, message: str) -> None: ...
-
-
-class Reporter(Protocol):
-    """Shows a run to a person."""
-
-    def say(self, message: str) -> None: ...
-
-    def jobs(self, workers: int, seconds: Mapping[str, float]) -> AbstractContextManager[Listener]:
-        """The listener of one run of ``workers`` jobs at once. ``seconds``: expected, of each job that can run."""
-        ...
-
-
-class Silent:
-    """A reporter and listener that shows nothing."""
-
-    def say(self, message: str) -> None:
-        return
-
-    def jobs(self, workers: int, seconds: Mapping[str, float]) -> AbstractContextManager[Silent]:
-        return nullcontext(self)
+class Listener:
+    """Is told what happens to the jobs of a run. This one shows nothing; nothing depends on what another one does."""
 
     def started(self, job: Job) -> None:
         return
@@ -186,6 +160,17 @@ class Silent:
 
     def said(self, message: str) -> None:
         return
+
+
+class Reporter:
+    """Shows runs to a person. This one shows nothing."""
+
+    def say(self, message: str) -> None:
+        return
+
+    def jobs(self, workers: int, seconds: Mapping[str, float]) -> AbstractContextManager[Listener]:
+        """The listener of one run of ``workers`` jobs at once. ``seconds``: expected, of each job that can run."""
+        return nullcontext(Listener())
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -21,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from replicate.backends import devices as processors
-from replicate.backends import stopping, worker
-from replicate.backends.backend import Capacity, JobStates, Listener, Reporter, RunReport, Silent
+from replicate.backends import worker
+from replicate.backends.backend import Capacity, JobStates, Listener, Reporter, RunReport
 from replicate.backends.devices import cores, least_used
 from replicate.errors import NotAvailable, StoreFault, Unreadable, UserError
 from replicate.jobs.job import Job
@@ -83,7 +84,7 @@ class LocalRun:
         self._sort_out()
         if not self._waiting and not self._elsewhere:
             return self._outcome
-        with stopping.Interrupts() as interrupts:
+        with Interrupts() as interrupts:
             try:
                 self._advance()
             except BaseException:
@@ -252,12 +253,77 @@ class LocalRun:
                 del self._waiting[job.key]
                 self._outcome.blocked.append(job.key)
 
-    def _stop(self, interrupts: stopping.Interrupts) -> None:
+    def _stop(self, interrupts: Interrupts) -> None:
         running = [(self.graph.jobs[key], child.process) for key, child in self._running.items()]
-        stopping.stop(running, interrupts, self.listener.said)
+        stop_workers(running, interrupts, self.listener.said)
         for key in self._running:
             with suppress(OSError):
                 (self.store.folder(key) / FAILURE).unlink(missing_ok=True)
+
+
+_SPEAKS_AFTER = 3.0
+"""Seconds: a small network is done before that."""
+_PATIENCE = 10.0
+"""Seconds for a job that has no checkpoint to write: it may be about to end, and loses little."""
+_SAME = 1.0
+"""A second signal within so many seconds is the same request: `timeout` tells the process, and then its group."""
+
+
+class Interrupts:
+    """Ctrl-C and SIGTERM while jobs run: the first is a KeyboardInterrupt, any other is only noted.
+
+    From the first on, no exception may come in the middle of ending the workers; `timeout` sends two in a row.
+    """
+
+    def __init__(self) -> None:
+        self.raising = True
+        self.told: list[float] = []
+        self._before: list[tuple[signal.Signals, Any]] = []
+
+    def __enter__(self) -> Interrupts:
+        # Signals are the main thread's; what is ignored, as behind `nohup`, stays so.
+        if threading.current_thread() is threading.main_thread():
+            numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+            self._before = [(number, signal.signal(number, self._hear)) for number in numbers]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before:
+            signal.signal(number, handler)
+
+    def _hear(self, *_: object) -> None:
+        self.told.append(time.monotonic())
+        raising, self.raising = self.raising, False
+        if raising:
+            raise KeyboardInterrupt
+
+
+def stop_workers(
+    running: Sequence[tuple[Job, BaseProcess]], interrupts: Interrupts, said: Callable[[str], None]
+) -> None:
+    """Returns when all of ``running`` have ended.
+
+    A training ends after its step and its checkpoint, which for a large network take as long as they take; a second
+    Ctrl-C (or SIGTERM) kills what is left.
+    """
+    interrupts.raising = False
+    begun, silent = time.monotonic(), True
+    for _, process in running:
+        process.terminate()
+    while left := [(job, process) for job, process in running if process.is_alive()]:
+        elapsed = time.monotonic() - begun
+        again = any(when - begun >= _SAME for when in interrupts.told)
+        for job, process in left:
+            if again or (not job.resumable and elapsed >= _PATIENCE):
+                process.kill()
+        writing = sum(job.resumable for job, _ in left)
+        if silent and writing and not again and elapsed >= _SPEAKS_AFTER:
+            them = "it" if writing == 1 else "them"
+            said(f"waiting for {plural(writing, 'job')} to write a checkpoint; Ctrl-C again to kill {them}")
+            silent = False
+        connection.wait([process.sentinel for _, process in left], timeout=_POLL)
+    for _, process in running:
+        process.join()
 
 
 def preloaded(modules: list[str]) -> Any:
@@ -287,7 +353,7 @@ class Local:
     root: Path
     scale: Scale
     workers: int | None = None
-    reporter: Reporter = field(default_factory=Silent)
+    reporter: Reporter = field(default_factory=Reporter)
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from replicate.backends.backend import share_of
+from replicate.backends.backend import Listener, Reporter, share_of
 from replicate.text import duration, plural
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Estimate:
 
 
 @dataclass(slots=True)
-class Lines:
+class Lines(Listener):
     """For logs and pipes: a line when a job ends."""
 
     estimate: Estimate
@@ -57,9 +57,6 @@ class Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        return
-
-    def started(self, job: Job) -> None:
         return
 
     def progressed(self, job: Job, progress: Mapping[str, Any]) -> None:
@@ -81,7 +78,7 @@ class Lines:
 
 
 @dataclass(slots=True)
-class Bars:
+class Bars(Listener):
     """For a terminal: a bar for the whole, and one for each running job."""
 
     estimate: Estimate
@@ -152,7 +149,7 @@ class Bars:
 
 
 @dataclass(frozen=True, slots=True)
-class Terminal:
+class Terminal(Reporter):
     """Reports on standard output, of which with ``quiet`` (--json) nothing is used: it is for another program."""
 
     quiet: bool = False

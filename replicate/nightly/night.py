@@ -12,7 +12,7 @@ from typing import Any, assert_never
 
 from replicate.actions.files import MACROS, NUMBERS, TABLE_FORMATS, write_figures, write_report, write_tables
 from replicate.actions.paper import Paper
-from replicate.backends.backend import Backend, JobStates, JobView, Reporter, RunReport, Silent
+from replicate.backends.backend import Backend, JobStates, JobView, Reporter, RunReport
 from replicate.errors import UserError
 from replicate.figures.plan import with_figures
 from replicate.jobs.job import HOUR
@@ -53,7 +53,7 @@ class Night:
     plan: Plan
     store: Store
     nights: Nights
-    reporter: Reporter = field(default_factory=Silent)
+    reporter: Reporter = field(default_factory=Reporter)
     graph: Graph = field(init=False)
     made: dict[str, Any] = field(init=False)
     backend: Backend = field(init=False)

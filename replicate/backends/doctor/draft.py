@@ -12,7 +12,7 @@ from pathlib import Path
 
 from replicate.backends.doctor.site import Partition, partitions
 from replicate.backends.slurm.client import Client, user
-from replicate.backends.slurm.profile_check import SHORTEST_MINUTES, file_system
+from replicate.backends.slurm.profile import SHORTEST_MINUTES, file_system
 from replicate.errors import UserError
 
 SHARED_DISKS = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "wekafs", "cifs", "orangefs", "9p")

@@ -16,8 +16,7 @@ from typing import Any
 from replicate.backends.doctor import probe
 from replicate.backends.doctor.files import Files, Finding, fail, ok, warn
 from replicate.backends.slurm.client import Client
-from replicate.backends.slurm.profile import Profile, python_command, srun_arguments
-from replicate.backends.slurm.profile_check import file_system
+from replicate.backends.slurm.profile import Profile, file_system, python_command, srun_arguments
 from replicate.backends.slurm.sbatch import arguments
 from replicate.store.provenance import PACKAGES
 

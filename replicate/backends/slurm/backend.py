@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replicate.backends.backend import Capacity, JobView, Reporter, RunReport, Silent
+from replicate.backends.backend import Capacity, JobView, Reporter, RunReport
 from replicate.backends.slurm import client as queues
 from replicate.backends.slurm import submission as submissions
 from replicate.backends.slurm.client import Client
@@ -42,7 +42,7 @@ class Slurm:
 
     profile: Profile
     root: Path
-    reporter: Reporter = field(default_factory=Silent)
+    reporter: Reporter = field(default_factory=Reporter)
 
     @property
     def name(self) -> str:

@@ -23,6 +23,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,9 +38,8 @@ from replicate.backends import worker
 from replicate.backends.slurm.attempt import Attempt, begin
 from replicate.backends.slurm.client import Client, look
 from replicate.backends.slurm.ending import kills_counted
-from replicate.backends.slurm.nfs import wait_for_path, wait_for_result
 from replicate.backends.slurm.submission import MAP, Task, check_private, mine
-from replicate.errors import ClusterDown, ReplicateError
+from replicate.errors import ClusterDown, ReplicateError, Unreadable
 from replicate.jobs.job import Job, from_json
 from replicate.store import lease
 from replicate.store.files import write_json
@@ -248,6 +248,37 @@ def _note(folder: Path, kind: str, message: str, retry: bool) -> None:
         write_json(folder / FAILURE, {"kind": kind, "message": message, "retry": retry})
 
 
+def wait_for_result(store: Store, key: str, seconds: float) -> bool:
+    """Whether ``key`` has a result, or gets one within ``seconds``: a file system may show it late to other nodes."""
+    deadline = time.monotonic() + seconds
+    while not _readable(store, key):
+        if time.monotonic() >= deadline:
+            return False
+        store.forget(key)
+        time.sleep(1.0)
+        with suppress(OSError):
+            # Listing a folder makes NFS ask the server again.
+            os.listdir(store.folder(key))
+    return True
+
+
+def _readable(store: Store, key: str) -> bool:
+    # A file handle that has gone stale comes back; what stays so is noted by whoever is to compute the job.
+    try:
+        return store.result(key) is not None
+    except Unreadable:
+        return False
+
+
+def wait_for_path(path: Path, seconds: float) -> None:
+    """Wait up to ``seconds`` for ``path``."""
+    deadline = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(1.0)
+        with suppress(OSError):
+            os.listdir(path.parent)
+
+
 def main(argument: str) -> int:
     signals = Signals()
     signals.listen()
@@ -257,13 +288,6 @@ def main(argument: str) -> int:
     check_private(folder, group=False)
     keys = body["tasks"][os.environ["SLURM_ARRAY_TASK_ID"]]
     return NodeTask(folder, body, keys, signals).run()
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1]))
-    except ReplicateError as error:
-        sys.exit(f"error: {error}")
 
 
 def run_rank(root: str, job: Job) -> None:
@@ -305,3 +329,10 @@ def rank() -> int:
 
 def process_count() -> int:
     return int(os.environ.get("SLURM_NTASKS", "1"))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1]))
+    except ReplicateError as error:
+        sys.exit(f"error: {error}")
