@@ -83,8 +83,6 @@ class Job:
 
     title: ClassVar[str] = ""
     """Its heading on a page; empty is the name of the kind."""
-    origin: ClassVar[str] = "measured here"
-    """Where a number comes from that is read from it."""
 
     source: ClassVar[bool] = False
     """Whether experiments begin with it, as with images: it is never made again to see if it still agrees."""

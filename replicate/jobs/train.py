@@ -41,7 +41,6 @@ class Train(Job):
     version = 2
     neutral = {"init_weights": "last", "recipe": {"clip_norm": 0.0}}
     title = "Training"
-    origin = "trained here"
     seeded = True
     resumable = True
     shared = True

@@ -27,7 +27,6 @@ class Weights(Job):
     file: str
 
     title = "Published weights"
-    origin = "released weights"
     source = True
     like = "data"
 

@@ -127,7 +127,7 @@ class Metric:
     on: bool = False
     """Needs the data set ``on``."""
     origin: Literal["measured here", "counted here", "set in the recipe", ""] = ""
-    """Where the value comes from; empty: from the network, which was trained here or published."""
+    """Where the value comes from. Empty if ``trained``: from the network, which was trained here or published."""
     accuracy: bool = False
     """Published weights reproduce it almost exactly."""
     plain: bool = False
@@ -170,6 +170,8 @@ def register(metric: Metric) -> Metric:
         raise ValueError(f"{name}: a second job ('{metric.second}') needs a first one; name its kind as 'job'")
     if (metric.headed or metric.accuracy or metric.two_tokens) and not metric.trained:
         raise ValueError(f"{name}: what is read of a network's answers needs 'trained'")
+    if metric.trained == bool(metric.origin):
+        raise ValueError(f"{name}: 'origin' is wanted of what needs no trained network, and of nothing else")
     if metric.second == "labels" and not metric.on:
         raise ValueError(f"{name}: corrected labels are those of a data set; set 'on'")
     _METRICS[metric.name] = metric

@@ -94,7 +94,7 @@ def test_a_table_whose_metric_nothing_reads_is_refused(folder: Path) -> None:
 
 def entry(**change: object) -> metrics.Metric:
     facts: dict[str, object] = {"name": "mine", "doc": "A number.", "read": lambda reading: None, "job": "measure"}
-    return metrics.Metric(**(facts | change))  # type: ignore[arg-type]
+    return metrics.Metric(**(facts | {"origin": "counted here"} | change))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,8 @@ def entry(**change: object) -> metrics.Metric:
         ({"doc": " "}, "metric 'mine': 'doc' is empty"),
         ({"job": "", "second": "reference"}, "needs a first one"),
         ({"headed": True}, "needs 'trained'"),
-        ({"second": "labels", "trained": True}, "set 'on'"),
+        ({"second": "labels"}, "set 'on'"),
+        ({"origin": ""}, "'origin' is wanted of what needs no trained network"),
     ],
 )
 def test_an_entry_that_contradicts_itself_is_refused(change: dict[str, object], fault: str) -> None:
