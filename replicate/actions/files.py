@@ -107,8 +107,7 @@ def write_figures(paper: Paper, specs: Specs, store: Store) -> DrawnFigures:
 
 def write_report(paper: Paper, plan: Plan, store: Store) -> list[Path]:
     """Write the site; its files, index.html first."""
-    from replicate.site.book import gather
-    from replicate.site.pictures import draw_all
+    from replicate.site.book import draw_all, gather
     from replicate.site.site import write
 
     pictures, without = draw_all(plan, store)

@@ -6,12 +6,12 @@ The same lines open the report and the README, where they stand between two mark
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from replicate.errors import UserError
-from replicate.judge.table import Cell, Origin, Table
+from replicate.judge.table import Cell, Origin, Table, Verdict
 from replicate.render import layout, wording
 from replicate.render.markdown import escape
 
@@ -27,6 +27,7 @@ HEADLINE = (
 
 
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
+VERDICTS: tuple[Verdict, ...] = ("replicated", "not replicated", "undecided", "not compared", "not run")
 CLAIMS = ("holds", "fails", "undecided", "not run")
 """The order in which counts are said."""
 
@@ -117,6 +118,11 @@ def made_from(tables: Sequence[Table]) -> str:
         f"{said} **Warning: results behind {dirty} of the {len(tables)} tables were made with changes that were not "
         "committed, so no commit holds all of the code that made them.**"
     )
+
+
+def verdicts_said(verdicts: Iterable[str]) -> str:
+    """``12 hold, 1 fails``, of claims one by one."""
+    return claims_said(Counter(verdicts))
 
 
 def claims_said(counts: Mapping[str, int]) -> str:

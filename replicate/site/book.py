@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
+from replicate.figures.finish import finish_figure
+from replicate.figures.load import figures_of
 from replicate.figures.model import Figure
-from replicate.figures.plan import FigurePlan
+from replicate.figures.plan import FigurePlan, plan_figure
 from replicate.jobs.job import Job
 from replicate.jobs.train import CURVE
 from replicate.judge.finish import Finisher
@@ -15,8 +19,8 @@ from replicate.judge.table import Cell, Table
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
 from replicate.render.html_page import ClaimLine, claim_lines
-from replicate.site import curve
 from replicate.site.addresses import Addresses, command, file_names
+from replicate.site.curve import Epoch, read
 from replicate.site.recipe import Sources, read_sources
 from replicate.specs.cell import CellRef
 from replicate.store.result import Result
@@ -52,6 +56,12 @@ class JobFacts:
         return STATES[self.state]
 
     @property
+    def title(self) -> str:
+        """What a reader calls a job of its kind, with its seed."""
+        kind = self.job.title or self.job.kind
+        return kind if self.seed is None else f"{kind}, seed {self.seed}"
+
+    @property
     def wall(self) -> float | None:
         """Seconds that it took; None without a result, as the other costs."""
         return self.result.cost["wall_seconds"] if self.result else None
@@ -65,7 +75,7 @@ class JobFacts:
         """Megabytes of memory."""
         return self.result.cost["peak_mb"] if self.result else None
 
-    def curve(self) -> tuple[curve.Line, ...]:
+    def curve(self) -> tuple[Epoch, ...]:
         """The epochs of a training; empty where the job left none."""
         if self.result is None or CURVE not in self.result.files:
             return ()
@@ -73,7 +83,18 @@ class JobFacts:
             raw = json.loads(self.result.path(CURVE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return ()
-        return curve.lines(raw)
+        return read(raw)
+
+    def files(self) -> list[tuple[str, int, str]]:
+        """Name, bytes and SHA-256 of what it left; 0 bytes for a file that is gone."""
+        sizes = []
+        for name, digest in self.result.files.items() if self.result else ():
+            try:
+                size = self.result.path(name).stat().st_size if self.result else 0
+            except OSError:
+                size = 0
+            sizes.append((f"{self.job.key}/{name}", size, digest))
+        return sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +104,24 @@ class Picture:
     figure: Figure
     svg: bytes
     plan: FigurePlan
+
+
+def draw_all(plan: Plan, store: Store) -> tuple[list[Picture], str]:
+    """Draw every figure as it stands now. The text says why there are none although the specs have some."""
+    specs = plan.specs
+    figures = figures_of(specs).specs
+    if not figures:
+        return [], ""
+    if absent := [name for name in ("matplotlib", "seaborn") if find_spec(name) is None]:
+        return [], f"the figures are left out: {' and '.join(absent)} not installed"
+    from replicate.figures.draw import render
+
+    pictures = []
+    for figure_id in sorted(figures, key=lambda name: (figures[name].figure.number or 99, name)):
+        planned = plan_figure(specs, figure_id, plan.seeds)
+        figure = finish_figure(planned, store)
+        pictures.append(Picture(figure, render(figure, "svg"), planned))
+    return pictures, ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +152,17 @@ class Book:
     @property
     def results(self) -> list[Result]:
         return [facts.result for facts in self.jobs.values() if facts.result is not None]
+
+    @property
+    def spent(self) -> float | None:
+        """Seconds that all results took; None where there is none."""
+        return sum(facts.wall or 0.0 for facts in self.jobs.values()) if self.results else None
+
+    @property
+    def states(self) -> list[tuple[str, int]]:
+        """How many jobs are in each state that occurs."""
+        counts = Counter(facts.state for facts in self.jobs.values())
+        return [(shown, counts[state]) for state, shown in STATES.items() if counts[state]]
 
     def table(self, table_id: str) -> Table:
         return self._by_id[table_id]

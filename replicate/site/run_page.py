@@ -1,7 +1,9 @@
-"""The page of a run: curves, recipe with its sources, numbers that rest on it, and each of its jobs as it stands."""
+"""The pages of runs and data sets: what a run is made of, its recipe, the numbers that rest on it, and its jobs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from replicate import text
@@ -10,10 +12,8 @@ from replicate.jobs.train import Train
 from replicate.jobs.weights import Weights
 from replicate.judge.table import Cell, Table
 from replicate.site.book import Book, JobFacts
-from replicate.site.curve import draw, draw_validation
-from replicate.site.recipe import blocks
+from replicate.site.recipe import RUNS, blocks
 from replicate.specs.run import RunSpec
-from replicate.text import plural
 
 
 def context(book: Book, name: str) -> dict[str, Any]:
@@ -22,12 +22,11 @@ def context(book: Book, name: str) -> dict[str, Any]:
     run = book.plan.specs.runs.runs.get(name)
     return {
         "name": name,
-        "said": book.sources.of("runs.toml", "runs", name),
+        "said": book.sources.of(RUNS, "runs", name),
         "what": _what(book, name, run, jobs) if run else [],
         "blocks": blocks(book.plan, book.sources, name) if run else [],
-        "jobs": [job(book, facts) for facts in jobs],
+        "jobs": jobs,
         "numbers": _numbers(book, jobs, name),
-        "summary": summary(book, name),
     }
 
 
@@ -35,74 +34,62 @@ def data_context(book: Book, key: str) -> dict[str, Any]:
     """What the template of a data set's page is given."""
     facts = book.jobs[key]
     bound = facts.job.own()["data"]
-    users = [(name, book.addresses.run(name)) for name in book.runs if key in _inputs(book, name)]
     named = {name: data.model_dump() for name, data in book.plan.specs.scale.data.items()}
     # Corrected labels name the data set they are of; in a job that is spelt out.
     full = {name: body | ({"of": named[body["of"]]} if "of" in body else {}) for name, body in named.items()}
     names = [name for name, body in full.items() if body == bound]
-    heading, shown = "Data", job(book, facts)
-    if not names and bound.get("train") == 0:
+    validation = not names and bound.get("train") == 0
+    if validation:
         # What networks are evaluated on is read without the training images of its data set (`Expander.test_data`).
         names = [name for name, body in full.items() if body | {"train": 0} == bound]
-        heading = "Validation images"
         del bound["train"]
-        shown["results"] = [(what, text) for what, text in shown["results"] if what != "train"]
     return {
-        "name": key,
-        "heading": heading,
+        "heading": "Validation images" if validation else "Data",
         "names": names,
-        "bound": _pairs(bound),
-        "job": shown,
-        "users": users,
-    }
-
-
-def summary(book: Book, name: str) -> dict[str, Any]:
-    """A run in one line, for the list of runs."""
-    facts = [book.jobs[key] for key in book.runs[name]]
-    run = book.plan.specs.runs.runs.get(name)
-    published = name in book.plan.specs.scale.released
-    trainings = [one for one in facts if one.job.kind == "train" and one.job.run == name]
-    states = list(dict.fromkeys(one.shown for one in facts))
-    losses = [one.result.summary["loss"] for one in trainings if one.result and "loss" in one.result.summary]
-    costs = [one.result.cost["wall_seconds"] for one in facts if one.result]
-    return {
-        "name": name,
-        "href": book.addresses.run(name),
-        "model": run.model if run else "",
-        "resolution": run.resolution if run else "",
-        "recipe": "published weights" if published else (run.recipe if run else None) or "not trained",
-        "teacher": (run.teacher if run else None) or "",
-        "init": (run.init if run else None) or "",
-        "states": states,
-        "loss": f"{sum(losses) / len(losses):.3f}" if losses else "",
-        "seeds": len(trainings),
-        "seconds": sum(costs),
-        "wall": text.seconds(sum(costs)) if costs else "",
-    }
-
-
-def job(book: Book, facts: JobFacts) -> dict[str, Any]:
-    """A job with all that was recorded of it."""
-    result = facts.result
-    made = result.provenance if result else {}
-    curve = facts.curve()
-    seed = "" if facts.seed is None else f", seed {facts.seed}"
-    return {
+        "bound": bound,
         "facts": facts,
-        "key": facts.job.key,
-        "title": f"{facts.job.title or facts.job.kind}{seed}",
-        "state": facts.shown,
-        "picture": draw(curve, f"Training curve of {facts.job.key}"),
-        "validation": draw_validation(curve, f"Validation curve of {facts.job.key}"),
-        "curve": curve,
-        "inputs": [(role, key, book.addresses.job(key)) for role, key in facts.job.inputs.items()],
-        "results": _pairs(result.summary) if result else [],
-        "cost": _cost(facts),
-        "made": _made(made) if made else [],
-        "files": _files(facts),
-        "served": plural(facts.served, "number"),
+        "without": ["train"] if validation else [],
+        "users": [name for name in book.runs if key in _inputs(book, name)],
     }
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """A run in the list of runs; ``run`` is None for what only the jobs know by that name."""
+
+    name: str
+    run: RunSpec | None
+    published: bool
+    jobs: tuple[JobFacts, ...]
+
+    @property
+    def recipe(self) -> str:
+        return "published weights" if self.published else (self.run.recipe if self.run else None) or "not trained"
+
+    @property
+    def trainings(self) -> list[JobFacts]:
+        return [facts for facts in self.jobs if facts.job.kind == "train" and facts.job.run == self.name]
+
+    @property
+    def loss(self) -> float | None:
+        """The mean over seeds."""
+        results = [facts.result for facts in self.trainings if facts.result]
+        losses = [result.summary["loss"] for result in results if "loss" in result.summary]
+        return sum(losses) / len(losses) if losses else None
+
+    @property
+    def wall(self) -> float | None:
+        costs = [facts.wall for facts in self.jobs if facts.wall is not None]
+        return sum(costs) if costs else None
+
+
+def run_lines(book: Book) -> list[RunLine]:
+    """Every run, in the order of runs.toml."""
+    runs, released = book.plan.specs.runs.runs, book.plan.specs.scale.released
+    return [
+        RunLine(name, runs.get(name), name in released, tuple(book.jobs[key] for key in keys))
+        for name, keys in book.runs.items()
+    ]
 
 
 def _what(book: Book, name: str, run: RunSpec, jobs: list[JobFacts]) -> list[tuple[str, str, str]]:
@@ -113,7 +100,7 @@ def _what(book: Book, name: str, run: RunSpec, jobs: list[JobFacts]) -> list[tup
     built = next((each.job.model.timm for each in jobs if isinstance(each.job, Train | Weights | Measure)), None)
     published = name in scale.released
     before = "in the paper, " if published else ""
-    found = [
+    parts = [
         ("model", run.model + (f", here {built}" if built else ""), ""),
         ("resolution", f"{run.resolution} in the paper, here {pixels} pixels", ""),
         ("data", run.data, ""),
@@ -121,10 +108,10 @@ def _what(book: Book, name: str, run: RunSpec, jobs: list[JobFacts]) -> list[tup
         (f"{before}teacher", run.teacher or "none", _address(book, run.teacher)),
     ]
     if published:
-        found.append(("read, not trained", f"published weights, {scale.released[name]}", ""))
+        parts.append(("read, not trained", f"published weights, {scale.released[name]}", ""))
     if model and model.args:
-        found.insert(1, ("dimensions", text.value(dict(model.args)), ""))
-    return found
+        parts.insert(1, ("dimensions", text.value(dict(model.args)), ""))
+    return parts
 
 
 def _address(book: Book, name: str | None) -> str:
@@ -142,46 +129,17 @@ def _numbers(book: Book, jobs: list[JobFacts], name: str) -> list[tuple[Table, C
     ]
 
 
-def _cost(facts: JobFacts) -> list[tuple[str, str]]:
-    if facts.result is None:
-        return []
-    cost = facts.result.cost
-    return [
-        ("wall time", text.seconds(cost["wall_seconds"])),
-        ("processor time", text.seconds(cost["cpu_seconds"])),
-        ("peak memory", text.megabytes(cost["peak_mb"])),
-        ("planned", text.seconds(facts.job.seconds)),
-    ]
-
-
-def _made(made: Any) -> list[tuple[str, str]]:
-    dirty = {True: "yes", False: "no", None: "not known"}[made.get("dirty")]
-    packages = {name: version for name, version in (made.get("packages") or {}).items() if version}
-    rest = {name: item for name, item in made.items() if name not in ("commit", "dirty", "packages")}
-    return [
-        ("commit", str(made.get("commit", "unknown"))),
-        ("uncommitted changes", dirty),
-        *_pairs(rest),
-        *((name, str(version)) for name, version in packages.items()),
-    ]
-
-
-def _files(facts: JobFacts) -> list[dict[str, Any]]:
-    if facts.result is None:
-        return []
-    found = []
-    for name, digest in facts.result.files.items():
-        try:
-            size = facts.result.path(name).stat().st_size
-        except OSError:
-            size = 0
-        found.append({"name": f"{facts.job.key}/{name}", "bytes": size, "size": text.size(size), "sha256": digest})
-    return found
-
-
-def _pairs(values: Any) -> list[tuple[str, str]]:
-    return [(str(name).replace("_", " "), text.value(given)) for name, given in values.items()]
-
-
 def _inputs(book: Book, name: str) -> set[str]:
     return {key for job in book.runs[name] for key in book.jobs[job].job.inputs.values()}
+
+
+def environment_of(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What made a result: the commit first, the packages last."""
+    dirty = {True: "yes", False: "no", None: "not known"}[provenance.get("dirty")]
+    rest = {name: given for name, given in provenance.items() if name not in ("commit", "dirty", "packages")}
+    return [
+        ("commit", str(provenance.get("commit", "unknown"))),
+        ("uncommitted changes", dirty),
+        *((name.replace("_", " "), text.value(given)) for name, given in rest.items()),
+        *((name, str(version)) for name, version in (provenance.get("packages") or {}).items() if version),
+    ]

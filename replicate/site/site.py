@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,13 +15,14 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from replicate import text
 from replicate.errors import UserError
 from replicate.judge.table import Cell, Table
-from replicate.render import csv_file, html_page, json_file, latex, markdown, wording
-from replicate.site import overview_page, run_page
+from replicate.render import csv_file, html_page, json_file, latex, markdown, overview, wording
+from replicate.site import curve, run_page
+from replicate.site.addresses import fragment
 from replicate.site.book import Book, Picture
 from replicate.site.checklist import checklist
-from replicate.site.search import script
 from replicate.specs.table import TableHead
 from replicate.store.files import write_bytes, write_text
 
@@ -57,11 +59,11 @@ def render(book: Book) -> Iterator[tuple[str, bytes]]:
     environment = _environment()
     for page in pages(book):
         depth = page.address.count("/")
-        text = environment.get_template(page.template).render(
+        html = environment.get_template(page.template).render(
             page.context, book=book, title=page.title, address=page.address, root="../" * depth, policy=_policy()
         )
-        yield page.address, text.encode()
-    yield "search.js", script(book).encode()
+        yield page.address, html.encode()
+    yield "search.js", _search(book).encode()
     for picture in book.pictures:
         yield book.addresses.figure(picture.figure.id).replace(".html", ".svg"), picture.svg
     for table in book.tables:
@@ -78,10 +80,10 @@ def render(book: Book) -> Iterator[tuple[str, bytes]]:
 
 def pages(book: Book) -> Iterator[Page]:
     """Every page of the site, the first page first."""
-    yield Page(INDEX, "overview.html", "Overview", overview_page.context(book))
-    yield Page("claims.html", "claims.html", "Claims", overview_page.claims_context(book))
-    yield Page("runs.html", "runs.html", "Runs", overview_page.runs_context(book))
-    yield Page("jobs.html", "jobs.html", "Jobs", overview_page.jobs_context(book))
+    yield Page(INDEX, "overview.html", "Overview", _overview(book))
+    yield Page("claims.html", "claims.html", "Claims", {})
+    yield Page("runs.html", "runs.html", "Runs", {"runs": run_page.run_lines(book)})
+    yield Page("jobs.html", "jobs.html", "Jobs", {})
     yield Page("checklist.html", "checklist.html", "Reproducibility checklist", {"items": checklist(book)})
     for table in book.tables:
         name = f"{wording.title(table)}: {table.id}"
@@ -98,6 +100,24 @@ def pages(book: Book) -> Iterator[Page]:
         yield Page(book.addresses.run(name), "run.html", f"Run {name}", run_page.context(book, name))
     for key in book.addresses.data:
         yield Page(book.addresses.data_set(key), "data.html", f"Data {key}", run_page.data_context(book, key))
+
+
+def _overview(book: Book) -> dict[str, Any]:
+    """What the template of the first page is given."""
+    lines = [overview.line(table) for table in book.tables]
+    cells = sum((Counter(line.origins) for line in lines), Counter[str]())
+    made = sum(cells.values()) - cells["printed in the paper only"] - cells["not run"]
+    return {"lines": lines, "cells": cells, "made": made, "missing": _missing(book)}
+
+
+def _missing(book: Book) -> list[tuple[Table, list[Cell]]]:
+    """The numbers that are not there: those of one table with one state and reason together."""
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    for table in book.tables:
+        for cell in table.cells.values():
+            if cell.state not in ("done", "text") and not cell.ref.is_reference:
+                groups.setdefault((table.id, cell.state, cell.reason), []).append(cell)
+    return [(book.table(table_id), cells) for (table_id, _, _), cells in groups.items()]
 
 
 def _table(book: Book, table: Table) -> dict[str, Any]:
@@ -121,6 +141,33 @@ def _cells(book: Book, picture: Picture) -> list[tuple[Table, Cell]]:
     """The cells that a figure shows, but for points that no table prints."""
     tables = {table.id: table for table in book.tables}
     return [(tables[ref.table], tables[ref.table].cells[ref]) for ref in picture.plan.cells if ref.table in tables]
+
+
+def _entries(book: Book) -> list[tuple[str, str, str]]:
+    """Kind, text and address of all that the search finds, in the order it is offered."""
+    found = []
+    for table in book.tables:
+        title = f"{wording.title(table)} {table.id}: {table.caption}"
+        found.append(("table", title, book.addresses.table(table.id)))
+    for picture in book.pictures:
+        figure = picture.figure
+        title = f"{figure.title} {figure.id}: {figure.caption}".strip()
+        found.append(("figure", title, book.addresses.figure(figure.id)))
+    found += [("claim", line.claim.text, line.href) for line in book.claims]
+    found += [("run", name, book.addresses.run(name)) for name in book.runs]
+    for table in book.tables:
+        for row in table.rows:
+            address = f"{book.addresses.table(table.id)}#{fragment(f'row.{row.key}')}"
+            found.append(("row", f"{row.label} ({wording.title(table)})", address))
+    found += [("job", key, book.addresses.job(key)) for key in book.jobs]
+    return found
+
+
+def _search(book: Book) -> str:
+    """The script that holds the words of the search: pages opened from a disk may not fetch JSON."""
+    entries = json.dumps(_entries(book), ensure_ascii=True, separators=(",", ":"))
+    # The file may be pasted into a page: nothing in it can end a script element.
+    return f"var SEARCH_INDEX = {entries.replace('<', chr(92) + 'u003c')};\n"
 
 
 def _before(folder: Path) -> set[str]:
@@ -150,6 +197,7 @@ def _digest(text: str) -> str:
 def _environment() -> Environment:
     environment = html_page.environment(TEMPLATES, html_page.TEMPLATES)
     environment.globals |= {"style": _style(), "behaviour": html_page.asset(TEMPLATES / "site.js")}
+    environment.globals |= {"text": text, "overview": overview, "run_page": run_page, "curve": curve}
     return environment
 
 

@@ -10,8 +10,7 @@ import pytest
 from site_stage import Report, damage, fail, fill_all, plan_of
 from stage import ROOT, TABLE
 
-from replicate.site.book import gather
-from replicate.site.pictures import draw_all
+from replicate.site.book import draw_all, gather
 from replicate.site.site import write
 from replicate.store import lease
 from replicate.store.store import Store

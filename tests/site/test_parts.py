@@ -88,7 +88,7 @@ def test_a_run_may_change_a_value_of_its_recipe() -> None:
     "raw", [None, {}, [{}], [{"epoch": 0}], ["x"], [{"epoch": 0, "lr": 1, "loss": "nan", "images": 3}]]
 )
 def test_a_curve_that_cannot_be_read_is_not_drawn(raw: object) -> None:
-    assert curve.draw(curve.lines(raw), "x") == ""
+    assert curve.draw(curve.read(raw), "x") == ""
 
 
 @given(
@@ -103,7 +103,7 @@ def test_a_curve_that_cannot_be_read_is_not_drawn(raw: object) -> None:
 def test_any_curve_can_be_drawn(raw: list[dict[str, float]]) -> None:
     for epoch, line in enumerate(raw):
         line["epoch"] = epoch
-    drawn = curve.draw(curve.lines(raw), '"><script>')
+    drawn = curve.draw(curve.read(raw), '"><script>')
     assert drawn.count("<polyline") == 2
     assert "<script>" not in drawn
     assert "nan" not in drawn.partition("points=")[2]
