@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
 from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, complete_table, with_workspace
-from replicate.errors import UnknownName
-from replicate.text import number, plural
+from replicate.text import number, pairs, plural
 
 if TYPE_CHECKING:
-    from replicate.jobs.job import Job
-    from replicate.judge.table import Cell, Table
-    from replicate.plan.cells import Plan
-    from replicate.plan.graph import Graph
-    from replicate.store.store import Store
+    from replicate.actions.explain import Explanation
+    from replicate.jobs.job import Job, Line
+    from replicate.store.result import Result
 
 
 def _complete_place(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -45,135 +44,70 @@ def command(workspace: Workspace, table_id: str, row: str, column: str) -> int:
 
     A reference of the table, such as the teacher, is ROW '@' and its key as COLUMN.
     """
-    from replicate.cli import explain_job
-    from replicate.judge.finish import Finisher
-    from replicate.specs.cell import REFERENCE
+    from replicate.actions.explain import explain
 
-    specs = workspace.specs()
-    spec = specs.table(table_id)
-    if row == REFERENCE:
-        _known("reference", column, [reference.key for reference in spec.references])
-    else:
-        _known("row", row, [known.key for known in spec.rows])
-        _known("column", column, [known.key for known in spec.table.columns])
-    plan = workspace.plan([table_id], specs)
-    store = workspace.store()
-    table = Finisher(plan, store).finish(table_id)
+    explanation = explain(workspace, table_id, row, column)
     if workspace.json:
-        cell = table.cell(row, column)
-        jobs = [
-            _job_facts(plan.graph, job, store) | {"command": explain_job.command(workspace, store, plan.graph, job)}
-            for job in _chain(plan, cell)
-        ]
-        click.echo(json.dumps({"cell": _cell_facts(plan, table, cell), "jobs": jobs}, indent=1, ensure_ascii=False))
+        jobs = [_entry(workspace, explanation, job) for job in explanation.jobs]
+        click.echo(json.dumps({"cell": explanation.facts(), "jobs": jobs}, indent=1, ensure_ascii=False))
     else:
-        click.echo("\n".join(lines(workspace, plan, store, table, row, column)))
+        click.echo("\n".join(lines(workspace, explanation)))
     return DONE
 
 
-def lines(workspace: Workspace, plan: Plan, store: Store, table: Table, row: str, column: str) -> list[str]:
-    """Everything about one cell of ``table``, the jobs behind it in the order they run in."""
-    from replicate.cli import explain_job
+def lines(workspace: Workspace, explanation: Explanation) -> list[str]:
+    """Everything about one cell, the jobs behind it in the order they run in."""
     from replicate.render import wording
 
-    cell = table.cell(row, column)
-    found = [table.banner] if table.banner else []
-    found += [wording.title(table), f"{_place(table, row, column)}: {cell.shown or cell.state}"]
-    for name, value in (_cell_facts(plan, table, cell) | _in_words(cell)).items():
+    table, cell, jobs = explanation.table, explanation.cell, explanation.jobs
+    shown = [table.banner] if table.banner else []
+    shown += [wording.title(table), f"{explanation.place()}: {cell.shown or cell.state}"]
+    for name, value in explanation.facts().items():
         if value:
-            found.append(f"  {name:<11} {', '.join(value) if isinstance(value, list) else value}")
-    chain = _chain(plan, cell)
-    if not chain.jobs and cell.state != "text":
-        found.append(f"  {'jobs':<11} none: no job makes this number")
-    for job in chain:
-        found += ["", *explain_job.lines(workspace, store, chain, job)]
-    return found
+            words = "a word of the spec" if value == "text" else value
+            shown.append(f"  {name:<11} {', '.join(words) if isinstance(words, list) else words}")
+    if not jobs.jobs and cell.state != "text":
+        shown.append(f"  {'jobs':<11} none: no job makes this number")
+    for job in jobs:
+        shown += ["", *_job_lines(workspace, explanation, job)]
+    return shown
 
 
-def _known(what: str, name: str, known: list[str]) -> None:
-    if name not in known:
-        raise UnknownName(what, name, known)
+def _job_lines(workspace: Workspace, explanation: Explanation, job: Job) -> list[str]:
+    """A paragraph about ``job``: what it computes, what came out, what it was made with, how to make it again."""
+    from replicate.actions.explain import command_of
+
+    store, graph = explanation.store, explanation.jobs
+    state, result = store.state(job.key), store.result(job.key)
+    facts = [*replace(job, seed=graph.seed_of(job)).describe(result), *(_made(workspace, result) if result else ())]
+    waiting = sum(one.key != job.key and store.result(one.key) is None for one in graph.needed_for([job.key]))
+    if waiting:
+        missing = f"{plural(waiting, 'job')} that it reads {'has' if waiting == 1 else 'have'} no result"
+        facts.append(("first", f"{missing}: the command below begins there"))
+    facts.append(("alone" if state == "done" else "to run it", command_of(workspace, store, graph, job)))
+    head = f"{job.key}  [{'not run' if state == 'absent' else state}]"
+    return [head, *(f"  {name:<11} {text}" for name, text in facts)]
 
 
-def _chain(plan: Plan, cell: Cell) -> Graph:
-    return plan.graph.needed_for(cell.jobs)
+def _made(workspace: Workspace, result: Result) -> Iterator[Line]:
+    made, cost = result.provenance, result.cost
+    dirty = " with uncommitted changes" if made["dirty"] else ""
+    versions = {name: version for name, version in made["packages"].items() if version}
+    yield (
+        "made by",
+        ", ".join(filter(None, [f"commit {made['commit'][:12]}{dirty}", f"Python {made['python']}", pairs(versions)])),
+    )
+    yield "on", ", ".join(filter(None, [made["processor"], made["system"], plural(made["threads"], "thread")]))
+    seconds = f"{number(cost['wall_seconds'], 3)} s, {number(cost['cpu_seconds'], 3)} s of processors"
+    yield "cost", f"{seconds}, {cost['peak_mb']:.0f} MB at most"
+    for name, digest in result.files.items():
+        yield "file", f"{workspace.shown(result.path(name))}  sha256 {digest}"
 
 
-def _place(table: Table, row: str, column: str) -> str:
-    """The cell in the words of the table: its row and the header of its column, each with its group where needed."""
-    if table.cell(row, column).ref.is_reference:
-        return next(reference.label for reference in table.references if reference.key == column)
-    at = next(known for known in table.rows if known.key == row)
-    head = next(known for known in table.columns if known.key == column)
-    label = f"{at.group}: {at.label}" if at.group else at.label
-    alike = sum(known.header == head.header for known in table.columns) > 1
-    header = f"{head.group} {head.header}".strip() if alike else head.header
-    return f"{label}, {header or column}"
+def _entry(workspace: Workspace, explanation: Explanation, job: Job) -> dict[str, object]:
+    from replicate.actions.explain import command_of
 
-
-def _cell_facts(plan: Plan, table: Table, cell: Cell) -> dict[str, Any]:
-    from replicate.render import wording
-
-    if cell.state == "text":
-        return {"state": cell.state, "file": table.spec}
-    return {
-        "state": cell.state,
-        "origin": cell.origin,
-        "reads": _reads(plan, table, cell),
-        "counts": [
-            wording.of_seed(seed, f"{seed.correct} of {plural(seed.images, 'image')}")
-            for seed in cell.seeds
-            if seed.correct is not None and seed.images is not None
-        ],
-        "error": _error(plan, table, cell),
-        "paper": f"{cell.paper.text} ({cell.paper_source})" if cell.paper else None,
-        "difference": cell.difference_shown,
-        "tolerance": cell.tolerance,
-        "verdict": cell.verdict,
-        "reason": cell.reason,
-    }
-
-
-def _in_words(cell: Cell) -> dict[str, Any]:
-    return {"state": "a word of the spec"} if cell.state == "text" else {}
-
-
-def _reads(plan: Plan, table: Table, cell: Cell) -> str | None:
-    from replicate import metrics
-
-    read = plan.cell(cell.ref).read
-    if read is None:
-        return None
-    parts = [f"{read.metric} {read.field}" if read.field else read.metric]
-    if read.run:
-        parts.append(f"of the run {read.run}")
-    if metrics.find(read.metric).headed:
-        parts.append(f"at its head {read.head}")
-    if read.against:
-        parts.append(f"against {read.against[0]} at its head {read.against[1]}")
-    return " ".join([*parts, f"on {read.on}"] if read.on else parts)
-
-
-def _error(plan: Plan, table: Table, cell: Cell) -> str | None:
-    if cell.error is None:
-        return None
-    from replicate import metrics
-
-    planned = plan.cell(cell.ref)
-    if cell.spread is not None:
-        over = f"over {plural(len(cell.seeds), 'seed')}"
-    elif planned.read is not None and metrics.find(planned.read.metric).timed:
-        from replicate.jobs.measure import Measure
-
-        job = planned.jobs[0]
-        paired = isinstance(job, Measure) and job.protocol.reference is not None
-        over = "from the interval of its ratio to the reference network" if paired else "over the times of its runs"
-    else:
-        over = "over images"
-    return f"±{number(cell.error, 3)}, standard error {over}"
-
-
-def _job_facts(graph: Graph, job: Job, store: Store) -> dict[str, Any]:
+    store, graph = explanation.store, explanation.plan.graph
     result = store.result(job.key)
     return {
         "key": job.key,
@@ -185,4 +119,5 @@ def _job_facts(graph: Graph, job: Job, store: Store) -> dict[str, Any]:
         "summary": dict(result.summary) if result else {},
         "cost": dict(result.cost) if result else {},
         "provenance": dict(result.provenance) if result else {},
+        "command": command_of(workspace, store, graph, job),
     }

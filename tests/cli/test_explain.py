@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from stage import ROOT, TABLE, Call, fill
 
+from replicate.actions.explain import Explanation
 from replicate.cli.explain_command import lines
 from replicate.cli.workspace import Workspace
 from replicate.jobs.job import Job
@@ -59,7 +60,8 @@ def plan_all(scale: str = "mini") -> Plan:
 def explained(results: Path, plan: Plan, table_id: str, row: str, column: str) -> str:
     store = Store(results)
     table = Finisher(plan, store).finish(table_id)
-    return "\n".join(lines(workspace_of(results, plan.specs.scale.id), plan, store, table, row, column))
+    explanation = Explanation(plan, store, table, table.cell(row, column))
+    return "\n".join(lines(workspace_of(results, plan.specs.scale.id), explanation))
 
 
 def finish(store: Store, job: Job, summary: dict[str, Any], name: str, facts: dict[str, Any]) -> None:
@@ -78,7 +80,7 @@ def test_every_number_of_every_table_before_anything_has_run(scale: str, tmp_pat
     for table_id in plan.specs.ordered:
         table = finisher.finish(table_id)
         for _, row, column in table.cells:
-            text = "\n".join(lines(workspace, plan, store, table, row, column))
+            text = "\n".join(lines(workspace, Explanation(plan, store, table, table.cell(row, column))))
             assert "None" not in text
             assert "{" not in text
             assert "alone" not in text

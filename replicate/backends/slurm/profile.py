@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field
 
 from replicate.backends.slurm.sbatch import Plain, Sbatch, Value, minutes, one_line
-from replicate.errors import Fault, SpecError, UnknownName, UserError
+from replicate.errors import Fault, SpecError, UnknownName, UserError, suggestion
 from replicate.jobs.job import kind_named, kinds
 from replicate.specs.file import read_toml, shown_path, validated
 from replicate.specs.recipe import Count, Strict
@@ -89,7 +89,8 @@ class Container(Strict):
 
 def _kind(name: str) -> str:
     if name not in kinds():
-        raise ValueError(f"should be a kind of job: {', '.join(kinds())}, got '{name}'")
+        near = "; ".join(suggestion(name, sorted(kinds()), "kinds"))
+        raise ValueError(f"should be a kind of job ({near})")
     return name
 
 
@@ -282,7 +283,7 @@ def _check_times(where: str, raw: dict[str, Any]) -> list[Fault]:
     faults, missing = [], []
     sbatch, sections = raw.get("sbatch"), raw.get("kinds")
     common = sbatch.get("time") if isinstance(sbatch, dict) else None
-    for kind in kinds():
+    for kind in sorted(kinds()):
         own = _of_kind(sections, kind) if isinstance(sections, dict) else None
         value = own.get("time", common) if isinstance(own, dict) else common
         if value is None:
