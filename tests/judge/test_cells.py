@@ -129,7 +129,7 @@ def test_a_released_network_is_allowed_what_evaluating_it_again_may_move() -> No
         hits = np.arange(images) % 2 == 0
         found = CellValue({0: Fraction(50)}, {0: hits}, 100, {0: ("weights-x",)})
         read = ResolvedSource(metric=metric, run="deit-b-224/none", head="class")
-        job = Job(key="predict-x")
+        job = job_like("predict-x", "predict")
         planned = CellPlan(CellRef("t", "r", "c"), read, Printed(50.0, 1), "", (job,))
         allowed[metric, images] = finished(head, column, planned, found, scale).tolerance
     assert allowed == {("top1", 50_000): "±0.05", ("top1", 10_000): "±0.11", ("disagreement", 50_000): "±0.3"}
