@@ -204,31 +204,31 @@ def _networks(figure: Figure) -> str:
 
 def _handles(figure: Figure) -> list[Line2D]:
     """A family once however many panels show it, then the two sides where a panel has both, then what is missing."""
-    found: dict[str, Line2D] = {}
+    handles: dict[str, Line2D] = {}
     families: set[tuple[int, str]] = set()
     bars = bool(_of_type(figure, MarginPanel))
     mixed = bars
     for panel in _of_type(figure, XYPanel):
         mixed = mixed or len({series.side for series in panel.series if series.points}) > 1
         for series in panel.series:
-            if series.label and series.label not in found and (series.points or series.side == "here"):
+            if series.label and series.label not in handles and (series.points or series.side == "here"):
                 families.add((series.family, series.label))
                 style = look(series.family)
                 colour = FAINT if series.faint else style.colour
                 line: Line | Literal["none"] = style.line if series.joined else "none"
                 marker = style.marker if series.marked else "none"
-                found[series.label] = Line2D([], [], color=colour, linestyle=line, marker=marker, label=series.label)
+                handles[series.label] = Line2D([], [], color=colour, linestyle=line, marker=marker, label=series.label)
         for level in panel.levels:
             label = f"{level.label} (paper)" if level.side == "paper" and figure.comparable else level.label
-            found.setdefault(label, Line2D([], [], label=label, **draw_xy.level_look(level)))
-    handles = list(found.values())
+            handles.setdefault(label, Line2D([], [], label=label, **draw_xy.level_look(level)))
+    listed = list(handles.values())
     if figure.kind == "identity":
-        handles = [found[label] for _, label in sorted(families)]
+        listed = [handles[label] for _, label in sorted(families)]
     if mixed:
-        handles += [_side(side, bars) for side in SIDES]
+        listed += [_side(side, bars) for side in SIDES]
     if figure.state:
-        handles.append(Line2D([], [], linestyle="none", marker="none", label=figure.state))
-    return handles
+        listed.append(Line2D([], [], linestyle="none", marker="none", label=figure.state))
+    return listed
 
 
 def _side(side: Side, bars: bool) -> Line2D:

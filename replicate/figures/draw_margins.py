@@ -44,12 +44,12 @@ def draw_margins(axes: Axes, panel: MarginPanel, with_rows: bool) -> None:
 
 def _places(panel: MarginPanel) -> list[float]:
     firsts = {first for first, _ in panel.groups}
-    found, at = [], 0.0
+    places, at = [], 0.0
     for row in range(len(panel.rows)):
         at += HEADING if row in firsts else 0.0
-        found.append(at)
+        places.append(at)
         at += 1.0
-    return found
+    return places
 
 
 def _reach(panel: MarginPanel) -> tuple[float, float]:

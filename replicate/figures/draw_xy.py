@@ -39,8 +39,8 @@ def draw_xy(axes: Axes, panel: XYPanel, letters: int) -> None:
         shift = DODGE * (families.index(series.family) - (len(families) - 1) / 2) if panel.dodged else 0.0
         _series(axes, series, shift, SMALL if panel.identity else None, panel.floor)
     if not any(series.points for series in panel.series):
-        said = "nothing run yet" if panel.series else "nothing to show"
-        axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", va="center", color=FAINT)
+        sentence = "nothing run yet" if panel.series else "nothing to show"
+        axes.text(0.5, 0.5, sentence, transform=axes.transAxes, ha="center", va="center", color=FAINT)
         # Numbers on axes without any value would mean nothing.
         axes.tick_params(length=0, labelbottom=False, labelleft=False)
 

@@ -32,7 +32,7 @@ class Figures:
         if not self.specs:
             raise UserError(
                 f"unknown figure '{figure_id}': there are none for the tables of {self.folder}\n"
-                "  they are read from the folder 'figures' beside a folder of tables that is called 'tables'"
+                "  put figure specs into a folder 'figures' beside a folder of tables that is called 'tables'"
             )
         if figure_id not in self.specs:
             numbers = {spec.figure.number: name for name, spec in self.specs.items()}
@@ -71,6 +71,6 @@ def read_figures(
         faults += misnamed(path, "figure.id", spec.figure.id)
         specs[spec.figure.id], files[spec.figure.id] = spec, path
         if complete and runs is not None:
-            found = spec.faults(Names(tables, runs, scale))
-            faults += [replace(fault, where=f"{shown_path(path)}: {fault.where}") for fault in found]
+            for fault in spec.faults(Names(tables, runs, scale)):
+                faults.append(replace(fault, where=f"{shown_path(path)}: {fault.where}"))
     return Figures(folder, specs, files)

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from replicate.errors import StoreFault
-from replicate.figures.model import Point, Side
+from replicate.figures.model import Bar, Point, Side
 from replicate.figures.plan import FigurePlan
 from replicate.jobs.train import CURVE
 from replicate.judge.cell import network_origin
@@ -122,30 +122,25 @@ class Source:
         printed = cell.paper.number if cell.paper else None
         return None if printed is None else Value(printed)
 
-    def margins(
-        self, table_id: str, row: str, base: str, column: str
-    ) -> dict[Side, tuple[float, str, float | None, float | None]]:
-        """Row minus base by side: the value, as it is shown, and the ends of its interval.
-
-        Ours is over the same images, and over seeds, as for a claim.
-        """
+    def margins(self, table_id: str, row: str, base: str, column: str, at: int) -> list[Bar]:
+        """Row minus base on each side that has both, to be drawn in row ``at``; ours with its interval, as a claim."""
         spec = self.specs.table(table_id)
         head = spec.table
         digits = head.places(next(spec for spec in head.columns if spec.key == column))
         both = [CellRef(table_id, key, column) for key in (row, base)]
-        found: dict[Side, tuple[float, str, float | None, float | None]] = {}
+        bars = []
         claim = ClaimSpec(text="", left=f"{row}.{column}", above=f"{base}.{column}")
         values = [(self.plan.planned[place], self._finisher.value(self.plan.planned[place])) for place in both]
         made = {cell.ref: value for cell, value in values if value is not None}
         judged = judge(spec, claim, {}, made, SeedNoise.of(self.specs.scale), digits)
         if (margin := judged.margin) is not None:
             ends = (None, None) if judged.half is None else (margin - judged.half, margin + judged.half)
-            found["here"] = (margin, signed(exact(margin), digits), *ends)
+            bars.append(Bar(at, "here", margin, signed(exact(margin), digits), *ends))
         printed = [exact(value.value) for place in both if (value := self._value(place, "paper")) is not None]
         if len(printed) == len(both):
-            margin_printed = printed[0] - printed[1]
-            found["paper"] = (float(margin_printed), signed(margin_printed, digits), None, None)
-        return found
+            difference = printed[0] - printed[1]
+            bars.append(Bar(at, "paper", float(difference), signed(difference, digits)))
+        return bars
 
     def layers(self, run: str) -> tuple[Point, ...]:
         """The similarity of the tokens of ``run`` at its input, after each block and at its output.

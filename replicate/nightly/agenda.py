@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -74,32 +74,28 @@ class AgendaInputs:
 
 
 def agenda(graph: Graph, night: AgendaInputs, budget: float) -> Agenda:
-    """What is due of ``graph``, the most useful first, as far as ``budget`` (seconds of one processor) goes."""
-    found = Agenda()
-    wanted = _trainings(graph, night, found)
-    for due in [*_evaluations(graph, night, wanted), *_rechecks(graph, night), *_new_trainings(graph, wanted, night)]:
-        closure = [] if night.progress_of(due.job.key) == "done" else _open(graph, due.job, night)
-        chosen = {one.job.key for one in found.missing}
-        new = [job for job in closure if job.key not in chosen]
-        seconds = due.job.seconds if not closure else sum(job.seconds for job in new)
-        if found.seconds + seconds > budget:
-            found.over_budget.append(DueJob(due.job, due.reason, seconds))
+    """Return what is due of ``graph``, the most useful first, as far as ``budget`` (seconds of one processor) goes."""
+    planned = Agenda()
+    wanted = _trainings(graph, night, planned)
+    for due in [*_evaluations(graph, night), *_rechecks(graph, night), *_new_trainings(graph, wanted, night)]:
+        again = night.progress_of(due.job.key) == "done"
+        chosen = {missing.job.key for missing in planned.missing}
+        jobs = [due.job] if again else [job for job in _open(graph, due.job, night) if job.key not in chosen]
+        seconds = sum(job.seconds for job in jobs)
+        if planned.seconds + seconds > budget:
+            planned.over_budget.append(DueJob(due.job, due.reason, seconds))
             continue
-        found.seconds += seconds
-        if closure:
-            found.missing += [DueJob(job, due.reason, job.seconds) for job in new]
-        else:
-            found.again.append(DueJob(due.job, due.reason, seconds))
-    return found
+        planned.seconds += seconds
+        (planned.again if again else planned.missing).extend(DueJob(job, due.reason, job.seconds) for job in jobs)
+    return planned
 
 
-def _trainings(graph: Graph, night: AgendaInputs, found: Agenda) -> dict[str, str]:
-    """Trainings without a result that may run, with the reason; fills ``skipped`` and ``unfinished``."""
+def _trainings(graph: Graph, night: AgendaInputs, planned: Agenda) -> dict[str, str]:
+    """Return the trainings without a result that may run, with the reason; fill ``skipped`` and ``unfinished``."""
     moved = _moved(graph, night)
+    open_trainings = [job for job in graph if job.kind == "train" and night.progress_of(job.key) in ("open", "busy")]
     wanted: dict[str, str] = {}
-    for job in graph:
-        if job.kind != "train" or night.progress_of(job.key) not in ("open", "busy"):
-            continue
+    for job in open_trainings:
         if night.train:
             wanted[job.key] = "asked for"
         elif night.begun(job.key) or night.progress_of(job.key) == "busy":
@@ -111,11 +107,8 @@ def _trainings(graph: Graph, night: AgendaInputs, found: Agenda) -> dict[str, st
         for job in _open(graph, graph.jobs[key], night):
             if job.kind == "train":
                 wanted.setdefault(job.key, f"needed for {key}")
-    for job in graph:
-        if job.kind == "train" and job.key in wanted:
-            found.unfinished.append(job.key)
-        elif job.kind == "train" and night.progress_of(job.key) == "open":
-            found.skipped.append(job)
+    planned.unfinished = [job.key for job in open_trainings if job.key in wanted]
+    planned.skipped = [job for job in open_trainings if job.key not in wanted]
     return wanted
 
 
@@ -130,23 +123,23 @@ def _moved(graph: Graph, night: AgendaInputs) -> set[str]:
 
 
 def _open(graph: Graph, job: Job, night: AgendaInputs) -> list[Job]:
-    """What has to be computed for ``job``, itself included, inputs first."""
+    """The jobs to be computed for ``job``, itself included, inputs first."""
     return [one for one in graph.needed_for([job.key]) if night.progress_of(one.key) == "open"]
 
 
-def _possible(graph: Graph, job: Job, wanted: Iterable[str], night: AgendaInputs) -> bool:
-    may = set(wanted)
+def _possible(graph: Graph, job: Job, trainings: Container[str], night: AgendaInputs) -> bool:
+    """Whether ``job`` can be computed where of all open trainings only ``trainings`` run."""
     for one in graph.needed_for([job.key]):
         progress = night.progress_of(one.key)
         if progress == "stuck" or (progress == "busy" and not night.chained):
             return False
-        if progress == "open" and one.kind == "train" and one.key not in may:
+        if progress == "open" and one.kind == "train" and one.key not in trainings:
             return False
     return True
 
 
-def _evaluations(graph: Graph, night: AgendaInputs, wanted: Mapping[str, str]) -> list[DueJob]:
-    """Without a result, of networks that are trained: cheap, and each fills a cell."""
+def _evaluations(graph: Graph, night: AgendaInputs) -> list[DueJob]:
+    """Evaluations without a result of networks that are trained: cheap, and each fills a cell."""
     computed = (job for job in graph if job.kind != "train" and not job.source)
     missing = [job for job in computed if night.progress_of(job.key) == "open"]
     return [DueJob(job, "not computed yet", job.seconds) for job in missing if _possible(graph, job, (), night)]

@@ -1,6 +1,6 @@
 """``<store>/.nights``: what every night found, which was the last, and who is at it.
 
-<store>/.nights/.work/claim             held while a night runs; heals itself (see `replicate.store.lease`)
+<store>/.nights/.work/claim             a lease, held while a night runs; heals itself (see `replicate.store.lease`)
 <store>/.nights/.work/checked.json      when each result was last computed again, and by which code
 <store>/.nights/.work/again/<world>/    results being computed again (see `replicate.nightly.recheck`)
 <store>/.nights/<world>/<time>/         summary.md, summary.json, cells.json of one night
@@ -69,14 +69,14 @@ class Nights:
 
     @contextmanager
     def sole(self) -> Iterator[bool]:
-        """Hold the claim on running a night in this store; yields whether we have it."""
+        """Hold the lease on running a night in this store; yields whether we have it."""
         self.work.mkdir(parents=True, exist_ok=True)
         # Asked for owners on other machines only, of which the process list here says nothing.
         if not lease.acquire(self.work, lambda _: lease.silence(self.work) > _STALE):
             yield False
             return
         try:
-            # A night that was taken for dead is at its results under claims of their own: it may end as it would.
+            # A night that was taken for dead is at its results under leases of their own: it may end as it would.
             with lease.beating(self.work, lost=lambda: None):
                 yield True
         finally:

@@ -36,7 +36,7 @@ SAME, MOVED, FAILED, INFRASTRUCTURE = 0, 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class NightlyOptions:
-    """``budget`` in hours of one processor of the scale. Without ``run`` it is a look, of which nothing is kept."""
+    """``budget``: hours of one processor of the scale. ``run=False``: a dry run, of which nothing is stored."""
 
     budget: float
     train: bool = False
@@ -46,7 +46,7 @@ class NightlyOptions:
 
 @dataclass(slots=True)
 class Night:
-    """Everything one night knows. What goes wrong around it is collected in ``faults``, and the night goes on."""
+    """One night. What goes wrong around it (Slurm, disk) is collected in ``faults``, and the night goes on."""
 
     paper: Paper
     options: NightlyOptions
@@ -79,7 +79,7 @@ class Night:
         self.states = JobStates(self.graph, self.store)
         planned = Agenda()
         try:
-            # Whatever is said on the way belongs to the log; standard output is the summary's.
+            # Messages on the way belong to the log; standard output is the summary's.
             with redirect_stdout(sys.stderr):
                 self.states = self.backend.look(self.graph, self.store)
                 planned = self._compute(before)

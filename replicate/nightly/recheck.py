@@ -15,14 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from replicate.backends.slurm.job_states import RETRIED
 from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
 from replicate.store import lease
 from replicate.store.files import read_json, write_json
 from replicate.store.provenance import differences
 from replicate.store.result import JOB, Result
-from replicate.store.store import Store
+from replicate.store.store import RETRIED, Store
 
 ASKED = ".asked.json"
 STEADY = 0.05
@@ -78,8 +77,8 @@ class Rechecks:
         """
         self._make_folder()
         again = self.again
-        whole = [key for key in keys if self._whole(graph.jobs[key])]
-        for key in whole:
+        possible = [key for key in keys if self._has_inputs(graph.jobs[key])]
+        for key in possible:
             job = graph.jobs[key]
             for upstream in job.inputs.values():
                 self._link(upstream)
@@ -88,17 +87,17 @@ class Rechecks:
                 write_json(again.folder(key) / ASKED, dict(asked))
                 # What Slurm did for this key in earlier nights says nothing about this one.
                 (again.folder(key) / RETRIED).touch()
-        inputs = {key for one in whole for key in graph.jobs[one].inputs.values()}
+        inputs = {key for one in possible for key in graph.jobs[one].inputs.values()}
         # An input is finished here, so what it was made from does not matter.
         jobs = {key: replace(job, inputs={}) if key in inputs else job for key, job in graph.jobs.items()}
-        return Graph({key: job for key, job in jobs.items() if key in inputs or key in whole})
+        return Graph({key: job for key, job in jobs.items() if key in inputs or key in possible})
 
     def settle(self, graph: Graph, keys: Iterable[str]) -> tuple[list[Recheck], dict[str, dict[str, Any]]]:
         """Compare what has arrived of ``keys``; a result that moved is replaced, and kept under ``.aside``.
 
         Returns the comparisons, and for each key who had asked.
         """
-        found: list[Recheck] = []
+        settled: list[Recheck] = []
         asked: dict[str, dict[str, Any]] = {}
         again = self.again
         for key in keys:
@@ -120,9 +119,9 @@ class Rechecks:
                     continue
             else:
                 shutil.rmtree(new.folder, ignore_errors=True)
-            found.append(one)
+            settled.append(one)
             asked[key] = asker
-        return found, asked
+        return settled, asked
 
     def _replaced(self, one: Recheck, new: Result) -> Recheck:
         aside = self.store.set_aside(one.key)
@@ -142,7 +141,7 @@ class Rechecks:
             return False
         return True
 
-    def _whole(self, job: Job) -> bool:
+    def _has_inputs(self, job: Job) -> bool:
         return all(self.store.result(key) is not None for key in job.inputs.values())
 
     def _link(self, key: str) -> None:

@@ -1,4 +1,4 @@
-"""All cells, claims and jobs as one night found them: what is kept with a checksum and compared with the next night."""
+"""All cells, claims and jobs as one night found them, kept with a checksum and compared with the next night."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Snapshot(Record):
         """Raises ValueError or KeyError for a damaged file."""
         body = json.loads(text)
         if body.pop("digest") != _digest(body):
-            raise ValueError("the checksum of the night is of other content")
+            raise ValueError("the checksum does not match the snapshot")
         return cls.model_validate(body)
 
 

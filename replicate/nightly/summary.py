@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -115,9 +115,9 @@ def _moved(changes: Changes) -> list[str]:
         "new": "New",
     }
     for kind, title in titles.items():
-        found = [change for change in changes.changes if change.kind == kind]
-        if found:
-            lines += ["", f"## {title}: {len(found)}", "", *_table_of(found), *_causes(found)]
+        listed = [change for change in changes.changes if change.kind == kind]
+        if listed:
+            lines += ["", f"## {title}: {len(listed)}", "", *_table_of(listed), *_causes(listed)]
     claims = changes.of("claim")
     if claims:
         rows = [f"| {_code(one.table)} | {escape(one.place)} | {one.was} | {one.now} |" for one in claims[:SHOWN]]
@@ -132,21 +132,21 @@ def _moved(changes: Changes) -> list[str]:
     return lines
 
 
-def _table_of(found: Sequence[Change]) -> list[str]:
+def _table_of(listed: Sequence[Change]) -> list[str]:
     rows = ["| table | cell | was | is | difference | allowed |", "|---|---|---|---|---|---|"]
-    for one in found[:SHOWN]:
+    for one in listed[:SHOWN]:
         difference = "" if one.difference is None else f"{one.difference:+.3g}"
         allowed = "" if one.allowed is None else f"±{one.allowed:.3g}"
         now = escape(one.now or one.reason)
         rows.append(
             f"| {_code(one.table)} | {_code(one.place)} | {escape(one.was)} | {now} | {difference} | {allowed} |"
         )
-    return rows + _more(found)
+    return rows + _more(listed)
 
 
-def _causes(found: Sequence[Change]) -> list[str]:
+def _causes(listed: Sequence[Change]) -> list[str]:
     """Each job once, however many cells rest on it."""
-    causes = {cause.key: cause for change in found for cause in change.causes}
+    causes = {cause.key: cause for change in listed for cause in change.causes}
     lines = []
     for cause in list(causes.values())[:SHOWN]:
         before = f" (was `{cause.before}`)" if cause.before else ""
@@ -185,7 +185,10 @@ def _work(summary: Summary) -> list[str]:
     if agenda.over_budget:
         hours = sum(due.hours for due in agenda.over_budget)
         why = "did not fit into the budget" if summary.run else "due"
-        lines += [f"- {plural(len(agenda.over_budget), 'job')} {why} ({hours:.3g} hours):", *_left(agenda.over_budget)]
+        lines += [
+            f"- {plural(len(agenda.over_budget), 'job')} {why} ({hours:.3g} hours):",
+            *_over_budget(agenda.over_budget),
+        ]
     shown = [one for one in summary.rechecks if one.outcome != "same"]
     if shown:
         lines += ["", "### Compared and not identical", ""]
@@ -197,14 +200,13 @@ def _work(summary: Summary) -> list[str]:
     return lines
 
 
-def _left(left: Iterable[DueJob]) -> list[str]:
-    listed = list(left)
+def _over_budget(listed: Sequence[DueJob]) -> list[str]:
     rows = [f"  - `{due.job.key}`: {escape(due.reason)}, {due.hours:.3g} hours" for due in listed[:SHOWN]]
     return rows + [f"  {line}" for line in _more(listed)]
 
 
-def _more(found: Sequence[Any]) -> list[str]:
-    return [f"- ... and {len(found) - SHOWN} more (the JSON has all)"] if len(found) > SHOWN else []
+def _more(listed: Sequence[object]) -> list[str]:
+    return [f"- ... and {len(listed) - SHOWN} more (the JSON has all)"] if len(listed) > SHOWN else []
 
 
 def _code(text: str) -> str:

@@ -29,7 +29,7 @@ class Timetable:
     def __post_init__(self) -> None:
         for text in (self.script, self.log, *self.arguments, *self.environment.values(), *self.options.values()):
             if "\n" in text or "\r" in text:
-                raise UserError(f"a line of a timetable: {text!r} holds a line break\n  leave it out")
+                raise UserError(f"timetable line holds a line break: {text!r}\n  leave it out")
 
 
 def crontab(table: Timetable) -> str:

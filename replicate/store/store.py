@@ -21,6 +21,8 @@ from replicate.store.result import JOB, RESULT, Result, read_result
 FAILURE = "failure.json"
 PROGRESS = "progress.json"
 LOG = "log.txt"
+RETRIED = ".retried"
+"""In the folder of a job: whatever a scheduler did for it before this file was written no longer counts."""
 
 State = Literal["done", "running", "failed", "damaged", "absent"]
 

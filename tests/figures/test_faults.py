@@ -11,6 +11,7 @@ from stage import Call
 from figures.small import CURVES, DIFFERENCES, HEATMAP, IDENTITY, LINES, PROFILE, SCATTER, TABLE, write_specs
 from replicate.errors import SpecError, UnknownName
 from replicate.figures.load import figures_of, load_with_figures
+from replicate.figures.spec import KINDS, register
 
 
 def named_one(figure: str) -> str:
@@ -75,7 +76,7 @@ def test_an_unknown_figure_suggests_the_nearest(tmp_path: Path) -> None:
         ),
         (LINES, '"distillation",', '"truht",', "lines.panels[0].series[0].points[1].head: "),
         (LINES, 'cell = "small/b/top1"', 'cell = "small/b/top1", paper = 1.0', "'paper' cannot stand beside it"),
-        (LINES, "x = 800, paper = 84.5", "x = 800", "names nothing to be read: 'cell', 'run' or 'paper' is needed"),
+        (LINES, "x = 800, paper = 84.5", "x = 800", "reads nothing: 'cell', 'run' or 'paper' is needed"),
         (DIFFERENCES, 'base    = "b"', 'base = "c"', "differences: there is no row 'c'"),
         (DIFFERENCES, '["top1"]', '["top2"]', "differences.columns: there is no column 'top2'\n  did you mean 'top1'?"),
         (DIFFERENCES, "limit   = 8", "limit = 0", "differences.limit: "),
@@ -111,6 +112,23 @@ def test_a_figure_has_exactly_one_kind(tmp_path: Path) -> None:
     assert "exactly one of the blocks" in faults(tmp_path, both)[0]
     assert "got scatter and heatmap" in faults(tmp_path, both)[0]
     assert "got none" in faults(tmp_path, SCATTER[: SCATTER.index("[scatter]")])[0]
+
+
+def test_a_misspelt_kind_gets_the_nearest(tmp_path: Path) -> None:
+    found = faults(tmp_path, SCATTER.replace("scatter", "scater"))
+    assert found[0].endswith("got none\n  did you mean 'scatter'?")
+
+
+def test_a_kind_is_registered_once_and_has_its_block() -> None:
+    with pytest.raises(ValueError, match="two kinds of figure are called 'scatter'"):
+        register(KINDS["scatter"])
+
+    class Nameless(KINDS["scatter"]):  # type: ignore[misc, valid-type, name-defined, unused-ignore]
+        kind = "pie"
+
+    with pytest.raises(ValueError, match="the kind of figure 'pie' has no field of that name"):
+        register(Nameless)
+    assert "pie" not in KINDS
 
 
 def test_the_id_is_the_name_of_the_file(replicate: Call, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from replicate.backends.backend import Capacity, JobView, Reporter, RunReport
 from replicate.backends.slurm import client as queues
 from replicate.backends.slurm import submission as submissions
 from replicate.backends.slurm.client import Client
-from replicate.backends.slurm.job_states import RETRIED, QueuedStates
+from replicate.backends.slurm.job_states import QueuedStates
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.snapshot import take
 from replicate.backends.slurm.submission import Task
@@ -23,7 +23,7 @@ from replicate.backends.slurm.submitter import Step, Submitter
 from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
 from replicate.store import lease
-from replicate.store.store import FAILURE, Store
+from replicate.store.store import FAILURE, RETRIED, Store
 
 _STALE = 900.0
 """Seconds after which the lock of a submitter on another machine counts as abandoned; it is renewed at each sbatch."""

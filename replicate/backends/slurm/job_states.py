@@ -12,7 +12,7 @@ from replicate.backends.slurm.submission import Submission, Task, mine
 from replicate.jobs.job import Job
 from replicate.store import lease
 from replicate.store.lease import Owner
-from replicate.store.store import PROGRESS, Store
+from replicate.store.store import PROGRESS, RETRIED, Store
 
 if TYPE_CHECKING:
     from replicate.judge.table import State as CellState
@@ -227,10 +227,6 @@ class QueuedStates(JobStates):
 
 def _given_up(view: JobView) -> bool:
     return view.state in ("failed", "lost") and not view.again
-
-
-RETRIED = ".retried"
-"""In the folder of a job: everything that was submitted before it was written is forgiven."""
 
 
 def _retried(store: Store, key: str) -> float:

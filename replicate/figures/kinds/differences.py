@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from replicate.errors import Fault
-from replicate.figures.model import Bar, MarginPanel, Panel
+from replicate.figures.model import MarginPanel, Panel
 from replicate.figures.spec import FigureSpec, Names, register
 from replicate.specs.cell import CellRef
 from replicate.specs.load import Specs
@@ -62,12 +62,10 @@ class DifferencesFigure(FigureSpec):
         table = source.specs.table(block.table)
         keys = self._rows(table)
         rows = [row for row in table.rows if row.key in keys]
-        bars: list[Bar] = []
-        for at, row in enumerate(rows):
-            margins = source.margins(block.table, row.key, block.base, column)
-            bars += [Bar(at, side, *margin) for side, margin in margins.items()]
+        margins = [source.margins(block.table, row.key, block.base, column, at) for at, row in enumerate(rows)]
+        bars = tuple(bar for both in margins for bar in both)
         groups = [(at, row.group) for at, row in enumerate(rows) if row.group]
         firsts = tuple((at, group) for at, group in groups if at == 0 or rows[at - 1].group != group)
         header = next(spec.header for spec in table.table.columns if spec.key == column)
         labels = tuple(row.label for row in rows)
-        return MarginPanel(header, block.label, labels, tuple(bars), block.limit, firsts)
+        return MarginPanel(header, block.label, labels, bars, block.limit, firsts)

@@ -36,7 +36,7 @@ class PointSpec(CellSource):
         if self.cell is not None and own:
             raise ValueError(f"'cell' already says what is read; '{own[0]}' cannot stand beside it")
         if self.cell is None and self.run is None and self.paper is None:
-            raise ValueError("names nothing to be read: 'cell', 'run' or 'paper' is needed")
+            raise ValueError("reads nothing: 'cell', 'run' or 'paper' is needed")
         return self
 
     def row(self, key: str) -> RowSpec:
