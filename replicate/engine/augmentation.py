@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import TypeAlias
+from pkgutil import resolve_name
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -15,12 +16,77 @@ from torch import Tensor
 
 from replicate.engine import image_ops as ops
 from replicate.errors import UserError
-from replicate.specs.recipe import MAX_LEVEL, policy_of
+from replicate.specs.augment import MAX_LEVEL, AutoPolicy, RandPolicy, policy_of
 
+Images: TypeAlias = NDArray[np.uint8]
+Column: TypeAlias = NDArray[np.float64]
+"""One number an image: levels from 0 to 10, or signs of -1 or 1."""
+
+RAND_DRAWS = 4
+"""Uniform draws per layer and image: operation, application, magnitude, sign."""
 AUTO_LAYERS = 2
 """Operations of every sub-policy."""
 AUTO_DRAWS = 3
 """Uniform draws per layer and image: application, magnitude, sign."""
+JITTER_DRAWS = 4
+"""Uniform draws per image: the order, then one factor for each adjustment."""
+BRIGHTNESS, CONTRAST, SATURATION = range(3)
+ORDERS = np.array(list(permutations(range(3))))
+
+
+class Augmentation(Protocol):
+    """What a policy of `replicate.specs.augment` is carried out by."""
+
+    @property
+    def width(self) -> int:
+        """Uniform draws per image."""
+        ...
+
+    def apply(self, images: Tensor, draws: Column, fill: Sequence[int]) -> None:
+        """Augment uint8 [B, 3, S, S] in place by ``draws`` [B, width].
+
+        ``fill`` is the colour that geometric operations put outside the image.
+        """
+        ...
+
+
+def parse(text: str) -> Augmentation:
+    """The augmentation of a notation. Raises UserError for what is none."""
+    try:
+        policy = policy_of(text)
+    except ValueError as error:
+        raise UserError(f"recipe.auto_augment = '{text}': {error}") from None
+    augmentation: Augmentation = resolve_name(policy.engine)(policy)
+    return augmentation
+
+
+@dataclass(frozen=True, slots=True)
+class RandAugment:
+    """``layers`` operations an image, each applied with ``probability`` at normal(magnitude, deviation)."""
+
+    magnitude: int
+    layers: int = 2
+    deviation: float = 0.0
+    probability: float = 0.5
+
+    @classmethod
+    def of(cls, policy: RandPolicy) -> RandAugment:
+        return cls(policy.magnitude, policy.layers, policy.deviation, policy.probability)
+
+    @property
+    def width(self) -> int:
+        """Uniform draws per image."""
+        return RAND_DRAWS * self.layers
+
+    def apply(self, images: Tensor, draws: Column, fill: Sequence[int]) -> None:
+        """As of `Augmentation`. Operations are drawn with replacement."""
+        table = draws.reshape(len(images), self.layers, RAND_DRAWS)
+        levels = noisy_levels(np.float64(self.magnitude), self.deviation, table[:, :, 2])
+        signs = signs_of(table[:, :, 3])
+        chosen = (table[:, :, 0] * INCREASING).astype(np.int64)
+        chosen[table[:, :, 1] >= self.probability] = NONE
+        for layer in range(self.layers):
+            apply_layer(images.numpy(), chosen[:, layer], levels[:, layer], signs[:, layer], fill)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +102,23 @@ class AutoAugment:
     magnitudes: Column
     deviation: float = 0.0
 
+    @classmethod
+    def of(cls, policy: AutoPolicy) -> AutoAugment:
+        """The sub-policies are timm's own tables."""
+        entries = auto_augment_policy(policy.name)  # type: ignore[no-untyped-call]
+        return cls(
+            np.array([[OPERATIONS.index(op.name) for op in pair] for pair in entries]),
+            np.array([[op.prob for op in pair] for pair in entries]),
+            np.array([[float(op.magnitude) for op in pair] for pair in entries]),
+            policy.deviation,
+        )
+
     @property
     def width(self) -> int:
         """Uniform draws per image: the sub-policy, then those of its layers."""
         return 1 + AUTO_DRAWS * AUTO_LAYERS
 
     def apply(self, images: Tensor, draws: Column, fill: Sequence[int]) -> None:
-        """Augment uint8 [B, 3, S, S] in place by ``draws`` [B, width]; ``fill`` as in `RandAugment.apply`."""
         drawn = (draws[:, 0] * len(self.operations)).astype(np.int64)
         table = draws[:, 1:].reshape(len(images), AUTO_LAYERS, AUTO_DRAWS)
         levels = noisy_levels(self.magnitudes[drawn], self.deviation, table[:, :, 1])
@@ -50,64 +126,6 @@ class AutoAugment:
         chosen = np.where(table[:, :, 0] < self.probabilities[drawn], self.operations[drawn], NONE).astype(np.int64)
         for layer in range(AUTO_LAYERS):
             apply_layer(images.numpy(), chosen[:, layer], levels[:, layer], signs[:, layer], fill)
-
-
-def parse(text: str) -> RandAugment | AutoAugment:
-    """Read timm's notation of either (see `replicate.specs.recipe.Policy`). The sub-policies are timm's own tables.
-
-    Raises UserError for any other text.
-    """
-    try:
-        policy = policy_of(text)
-    except ValueError as error:
-        raise UserError(f"recipe.auto_augment = '{text}': {error}") from None
-    if policy.name == "rand":
-        return RandAugment(policy.magnitude, policy.layers, policy.deviation, policy.probability)
-    entries = auto_augment_policy(policy.name)  # type: ignore[no-untyped-call]
-    return AutoAugment(
-        np.array([[OPERATIONS.index(op.name) for op in pair] for pair in entries]),
-        np.array([[op.prob for op in pair] for pair in entries]),
-        np.array([[float(op.magnitude) for op in pair] for pair in entries]),
-        policy.deviation,
-    )
-
-
-RAND_DRAWS = 4
-"""Uniform draws per layer and image: operation, application, magnitude, sign."""
-
-
-@dataclass(frozen=True, slots=True)
-class RandAugment:
-    """``layers`` operations an image, each applied with ``probability`` at normal(magnitude, deviation)."""
-
-    magnitude: int
-    layers: int = 2
-    deviation: float = 0.0
-    probability: float = 0.5
-
-    @property
-    def width(self) -> int:
-        """Uniform draws per image."""
-        return RAND_DRAWS * self.layers
-
-    def apply(self, images: Tensor, draws: Column, fill: Sequence[int]) -> None:
-        """Augment uint8 [B, 3, S, S] in place by ``draws`` [B, width].
-
-        ``fill`` is the colour that geometric operations put outside the image. Operations are drawn with
-        replacement.
-        """
-        table = draws.reshape(len(images), self.layers, RAND_DRAWS)
-        levels = noisy_levels(np.float64(self.magnitude), self.deviation, table[:, :, 2])
-        signs = signs_of(table[:, :, 3])
-        chosen = (table[:, :, 0] * INCREASING).astype(np.int64)
-        chosen[table[:, :, 1] >= self.probability] = NONE
-        for layer in range(self.layers):
-            apply_layer(images.numpy(), chosen[:, layer], levels[:, layer], signs[:, layer], fill)
-
-
-Images: TypeAlias = NDArray[np.uint8]
-Column: TypeAlias = NDArray[np.float64]
-"""One number an image: levels from 0 to 10, or signs of -1 or 1."""
 
 
 def noisy_levels(magnitude: Column | np.float64, deviation: float, draws: Column) -> Column:
@@ -240,12 +258,6 @@ OTHERS: dict[str, Callable[[Images, Column, Column, Sequence[int]], Images]] = {
     "Color": lambda images, level, sign, fill: ops.color(images, _blend(level)),
     "Sharpness": lambda images, level, sign, fill: ops.sharpness(images, _blend(level)),
 }
-
-
-JITTER_DRAWS = 4
-"""Uniform draws per image: the order, then one factor for each adjustment."""
-BRIGHTNESS, CONTRAST, SATURATION = range(3)
-ORDERS = np.array(list(permutations(range(3))))
 
 
 def color_jitter(images: Tensor, strength: float, draws: NDArray[np.float64]) -> None:

@@ -17,6 +17,7 @@ from replicate.errors import StoreFault
 from replicate.jobs.job import Job
 from replicate.metrics import Decisions, Number, Reading, Stored
 from replicate.plan.cells import CellPlan, Plan
+from replicate.specs.augment import printed
 from replicate.specs.cell import ResolvedSource
 from replicate.store.result import Result
 from replicate.store.store import Store
@@ -138,7 +139,8 @@ class CellReader:
 
     def _recipe(self, read: ResolvedSource) -> Mapping[str, Any]:
         assert read.run is not None
-        return self.plan.expander.recipe(read.run).model_dump()
+        recipe = self.plan.expander.recipe(read.run)
+        return recipe.model_dump() | {"auto_augment": printed(recipe.auto_augment)}
 
 
 @dataclass(frozen=True, slots=True)

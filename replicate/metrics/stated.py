@@ -82,8 +82,6 @@ def ingredient(name: str, recipe: Mapping[str, Any]) -> str:
     if name == "lr_decay":
         return "cosine"
     value = recipe[name]
-    if name == "auto_augment":
-        return _policy(value)
     if name in ("repeats", "clip_norm"):
         return "✓" if value > (name == "repeats") else "✗"
     if name == "optimizer":
@@ -98,16 +96,6 @@ def ingredient(name: str, recipe: Mapping[str, Any]) -> str:
         return "✗"
     # A setting that can be a fraction shows it: 1.0, as the paper prints it.
     return f"{value:.1f}" if isinstance(value, float) and value == int(value) else f"{value:g}"
-
-
-def _policy(value: str) -> str:
-    if not value:
-        return "✗"
-    name, *sections = value.split("-")
-    if name != "rand":
-        return value
-    numbers = {part.rstrip("0123456789."): part.lstrip("abcdefghijklmnopqrstuvwxyz") for part in sections}
-    return f"{numbers.get('m', '?')}/{numbers.get('mstd', '0')}"
 
 
 register(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from replicate.errors import UserError
+from replicate.specs.augment import policy_of
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
-
 
 # Closed sets: every use is a match that ends in assert_never, so the type checker names where a new member is missing.
 OptimizerName = Literal["adamw", "sgd"]
@@ -154,63 +152,3 @@ def check_shares(recipe: Recipe, processes: int) -> None:
             f"recipe.batch: a multiple of the {processes} processes, got {recipe.batch}\n"
             "  use another number of processes"
         )
-
-
-MAX_LEVEL = 10
-"""timm's scale of magnitudes is 0 to this."""
-
-_FORM = "should be written as in 'rand-m9-mstd0.5-inc1' or 'original-mstd0.5', or left empty"
-_SECTION = re.compile(r"(mstd|inc|m|n|p)(\d+(?:\.\d+)?)", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """timm's notation of an augmentation. Its grammar is here, so that a misspelt one is found where no torch is.
-
-    ``rand``: RandAugment; ``original`` and ``v0``: AutoAugment, of which only ``deviation`` can be chosen."""
-
-    name: str
-    deviation: float = 0.0
-    magnitude: int = 0
-    layers: int = 2
-    probability: float = 0.5
-
-
-def policy_of(text: str) -> Policy:
-    """``rand-...`` with m (required, 0 to 10), n, mstd, p and inc1; or ``original`` or ``v0``, with ``-mstd0.5``.
-
-    Raises ValueError for any other text, the empty one included.
-    """
-    name, *sections = text.split("-")
-    if name in ("original", "v0"):
-        return Policy(name, float(_values(sections, ("mstd",)).get("mstd", "0")))
-    if name != "rand":
-        raise _unreadable(f"'{name}' is none of rand, original and v0")
-    values = _values(sections, ("m", "n", "mstd", "p", "inc"))
-    if values.get("inc") != "1":
-        raise _unreadable("'rand' needs inc1, magnitudes that grow with m")
-    magnitude, layers = values.get("m", ""), values.get("n", "2")
-    if not magnitude.isdigit() or int(magnitude) > MAX_LEVEL:
-        raise _unreadable(f"'rand' needs a whole m from 0 to {MAX_LEVEL}")
-    if not layers.isdigit() or int(layers) < 1:
-        raise _unreadable("n is a whole number from 1 on")
-    probability = float(values.get("p", "0.5"))
-    if probability > 1:
-        raise _unreadable("p is at most 1")
-    return Policy("rand", float(values.get("mstd", "0")), int(magnitude), int(layers), probability)
-
-
-def _values(sections: list[str], known: tuple[str, ...]) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for section in sections:
-        number = _SECTION.fullmatch(section)
-        if number is None or number[1] not in known:
-            raise _unreadable(f"'{section}' is no number of {' or '.join(known)}")
-        if number[1] in values:
-            raise _unreadable(f"{number[1]} stands twice")
-        values[number[1]] = number[2]
-    return values
-
-
-def _unreadable(why: str) -> ValueError:
-    return ValueError(f"{_FORM} ({why})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
@@ -12,6 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from paper_recipe import recipe
 from PIL import Image
 from timm.data import auto_augment as timm_ra
 from timm.data.random_erasing import RandomErasing
@@ -22,6 +24,8 @@ from replicate.engine import augmentation, image_ops, transforms
 from replicate.engine import augmentation as jitter
 from replicate.engine.transforms import ERASE_DRAWS, erase, erase_box
 from replicate.errors import UserError
+from replicate.specs import augment
+from replicate.specs.augment import Policy
 
 pytestmark = pytest.mark.torch
 
@@ -424,3 +428,41 @@ def test_flat_areas_stay_flat_under_interpolation() -> None:
     angles = np.array([math.pi])
     assert set(np.unique(image_ops.rotate(image, angles, (128, 128, 128)))) == {128}
     assert set(np.unique(image_ops.shift_rows(image, np.full((1, 16), 0.3), (128, 128, 128)))) == {128}
+
+
+class Negative:
+    """What carries out the policy of the next test: it inverts every image, and draws nothing."""
+
+    width = 1
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def apply(self, images: Any, draws: Any, fill: Any) -> None:
+        images.copy_(255 - images)
+
+
+def test_a_policy_from_outside_is_read_and_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment, "_POLICIES", dict(augment._POLICIES))
+
+    @augment.register("negative")
+    class NegativePolicy(Policy):
+        engine = f"{__name__}:Negative"
+
+        @classmethod
+        def read(cls, name: str, sections: Sequence[str]) -> NegativePolicy:
+            augment.numbers(sections, ())
+            return cls()
+
+        def printed(self) -> str:
+            return "negative"
+
+    assert recipe(auto_augment="negative").auto_augment == "negative"
+    assert augment.printed("negative") == "negative"
+    with pytest.raises(ValueError, match="'m3' is no number"):
+        recipe(auto_augment="negative-m3")
+    images = torch.full((2, 3, 4, 4), 5, dtype=torch.uint8)
+    augmentation.parse("negative").apply(images, np.zeros((2, 1)), (0, 0, 0))
+    assert images.unique().tolist() == [250]
+    with pytest.raises(TypeError, match="policy 'negative': a new word"):
+        augment.register("negative")(NegativePolicy)

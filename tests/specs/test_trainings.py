@@ -8,8 +8,8 @@ import pytest
 from stage import Call
 
 from replicate.errors import SpecError
+from replicate.specs.augment import AutoPolicy, RandPolicy, policy_of
 from replicate.specs.load import load
-from replicate.specs.recipe import Policy, policy_of
 
 RUNS, MINI = "tables/runs.toml", "scales/mini.toml"
 OWN = '\n[runs.own]\nmodel = "deit-b"\nrecipe = "deit"\n'
@@ -57,7 +57,7 @@ def faults(tables: Path) -> list[str]:
         ("rand-m9-w0-inc1", "'w0' is no number of m or n or mstd or p or inc"),
         ("rand-m9--inc1", "'' is no number of"),
         ("original-m9", "'m9' is no number of mstd"),
-        ("augmix-m3", "'augmix' is none of rand, original and v0"),
+        ("augmix-m3", "'augmix' is none of rand, original, v0"),
     ],
 )
 def test_an_augmentation_that_the_engine_would_refuse(tables: Path, text: str, why: str) -> None:
@@ -68,9 +68,9 @@ def test_an_augmentation_that_the_engine_would_refuse(tables: Path, text: str, w
 
 
 def test_augmentations_that_there_are() -> None:
-    assert policy_of("rand-m9-mstd0.5-inc1") == Policy("rand", 0.5, 9)
-    assert policy_of("rand-m7-n3-p0.8-inc1") == Policy("rand", 0.0, 7, 3, 0.8)
-    assert policy_of("v0-mstd0.25") == Policy("v0", 0.25)
+    assert policy_of("rand-m9-mstd0.5-inc1") == RandPolicy(9, deviation=0.5)
+    assert policy_of("rand-m7-n3-p0.8-inc1") == RandPolicy(7, 3, 0.0, 0.8)
+    assert policy_of("v0-mstd0.25") == AutoPolicy("v0", 0.25)
 
 
 @pytest.mark.parametrize(
