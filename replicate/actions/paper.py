@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replicate.errors import UnknownName, UserError
+from replicate.specs import SCALE, SEEDS
 
 # Whatever pydantic, numpy or pandas stand behind is imported when it is needed: the help of a command, completion and
 # `import replicate` must answer at once (0.05 s, against 0.3 s with all of them).
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
     from replicate.specs.load import Specs
     from replicate.specs.scale import Scale
     from replicate.store.store import Store
-
-SCALE = "mini"
-SEEDS = (0,)
-"""What is taken where nothing is said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from replicate.actions.paper import SCALE, SEEDS, Paper, open_paper, repository
+from replicate.actions.paper import Paper, open_paper, repository
 from replicate.errors import UnknownName
+from replicate.specs import SCALE, SEEDS
 
 TRAINING, RELEASED = "training", "released"
 LARGEST_SEED = 2**32 - 1

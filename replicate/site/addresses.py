@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from replicate.plan.cells import Plan
+from replicate.specs import SCALE, SEEDS
 from replicate.specs.cell import CellRef
 
 _UNSAFE = re.compile(r"[^a-z0-9.-]+")
@@ -67,18 +68,13 @@ class Addresses:
         return f"{self.table(ref.table)}#{fragment(ref.within)}"
 
 
-_DEFAULT_SCALE = "mini"
-_DEFAULT_SEEDS = (0,)
-"""What the command line takes where nothing is said; a test holds both to it."""
-
-
 def command(plan: Plan, *words: str, seed: int | None = None) -> str:
     """``python -m replicate WORDS`` with the options that find the jobs of ``plan``: scale, origin, seeds.
 
     seed: of a job that rests on this one alone; None is all seeds of the plan.
     """
     scale, seeds = plan.specs.scale, plan.seeds if seed is None else (seed,)
-    options = [] if scale.id == _DEFAULT_SCALE else ["--scale", scale.id]
+    options = [] if scale.id == SCALE else ["--scale", scale.id]
     options += ["--from", "released"] if scale.released else []
-    options += [] if seeds == _DEFAULT_SEEDS else ["--seeds", ",".join(map(str, seeds))]
+    options += [] if seeds == SEEDS else ["--seeds", ",".join(map(str, seeds))]
     return shlex.join(["python", "-m", "replicate", *words, *options])
