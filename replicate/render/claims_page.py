@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import assert_never
 
 from replicate.judge.table import Claim, Table
 from replicate.render import wording
 from replicate.render.markdown import escape
+from replicate.specs.cell import relation
 from replicate.specs.table import ClaimSpec, TableSpec
+from replicate.text import plural
 
 ABOUT = """# The claims of the paper
 
@@ -28,49 +31,51 @@ the interval straddles), and a mean that holds is undecided where a single compa
 
 def page(tables: Iterable[tuple[TableSpec, Sequence[Claim]]]) -> str:
     """docs/claims.md. ``tables``: each spec with its claims, judged on the paper's numbers."""
-    found = [(spec, claims) for spec, claims in tables if claims]
-    total = sum(len(claims) for _, claims in found)
-    blocks = [ABOUT, f"{total} claims about {len(found)} tables."]
-    for spec, claims in found:
+    claimed = [(spec, claims) for spec, claims in tables if claims]
+    total = sum(len(claims) for _, claims in claimed)
+    blocks = [ABOUT, f"{total} claims about {len(claimed)} tables."]
+    for spec, claims in claimed:
         head = spec.table
         title = f"Table {head.number}" if head.number is not None else "Numbers in the text"
         lines = ["| claim | relation | margin | paper | where the paper says it |", "|---|---|---|---|---|"]
         for written, claim in zip(spec.claims, claims, strict=True):
-            fields = (claim.text, relation(written), claim.paper_margin_shown or "–", claim.paper_verdict, claim.see)
+            fields = (claim.text, comparison(written), claim.paper_margin_shown or "–", claim.paper_verdict, claim.see)
             lines.append(f"| {' | '.join(escape(field) for field in fields)} |")
         blocks += [f"## {title}: `{head.id}`", "\n".join(lines)]
     return "\n\n".join(blocks) + "\n"
 
 
-def relation(claim: ClaimSpec) -> str:
-    """``hard above soft, in ti_224, s_224``: the comparison as the spec says it."""
-    if claim.times is not None:
-        text = f"{claim.left} = {claim.factor:g} × {claim.times}"
-    elif claim.above is not None:
-        text = f"{claim.left} above {claim.above}"
-    elif claim.not_below is not None:
-        text = f"{claim.left} not below {claim.not_below}"
-    else:
-        text = f"{claim.left} about {claim.about}"
-    if claim.within:
-        text += f", within {claim.within * 100:g} %" if claim.times is not None else f", within {claim.within:g}"
-    return f"{text}, in {', '.join(claim.where)}" if claim.where else text
+def comparison(claim: ClaimSpec) -> str:
+    """``hard above soft, in ti_224, s_224``: what a claim compares, as the spec has it."""
+    kind, right = relation(claim)
+    within = f", within {claim.within:g}" if claim.within else ""
+    match kind:
+        case "times":
+            text = f"{claim.left} = {claim.factor:g} × {right}"
+            within = f", within {claim.within * 100:g} %" if claim.within else ""
+        case "above" | "about":
+            text = f"{claim.left} {kind} {right}"
+        case "not-below":
+            text = f"{claim.left} not below {right}"
+        case _:
+            assert_never(kind)
+    where = f", in {', '.join(claim.where)}" if claim.where else ""
+    return text + within + where
 
 
 def lines(table: Table, width: int) -> list[str]:
     """The claims of one table for a terminal: ours, then the paper's side."""
-    found = [f"{wording.title(table)} ({table.id})"]
-    seeds = f"n = {len(table.seeds)} seed{'s' if len(table.seeds) != 1 else ''}"
+    text = [f"{wording.title(table)} ({table.id})"]
+
+    def add(line: str, indent: str = "    ", hang: str = "    ") -> None:
+        text.extend(textwrap.wrap(line, width, initial_indent=indent, subsequent_indent=hang))
+
     for claim in table.claims:
-        mark = wording.CLAIM_MARKS[claim.verdict]
-        found += textwrap.wrap(claim.text, width, initial_indent=f"{mark} ", subsequent_indent="  ")
-        margin = wording.claim_margin(claim)
-        count = len(claim.comparisons)
-        what = f"{count} comparison{'s' if count != 1 else ''}, {seeds}"
-        here = f"{wording.claim_here(claim)} {margin}".strip()
+        add(claim.text, f"{wording.CLAIM_MARKS[claim.verdict]} ", "  ")
+        here = f"{wording.claim_here(claim)} {wording.claim_margin(claim)}".strip()
         why = f"; {claim.reason}" if claim.verdict == "not run" else ""
-        found += textwrap.wrap(f"here: {here} ({what}){why}", width, initial_indent="    ", subsequent_indent="    ")
-        paper = f"paper{wording.dagger(table)}: {wording.claim_paper(claim)}"
+        compared = plural(len(claim.comparisons), "comparison")
+        add(f"here: {here} ({compared}, n = {plural(len(table.seeds), 'seed')}){why}")
         see = f"; {claim.see}" if claim.see else ""
-        found += textwrap.wrap(f"{paper}{see}", width, initial_indent="    ", subsequent_indent="    ")
-    return found
+        add(f"paper{wording.dagger(table)}: {wording.claim_paper(claim)}{see}")
+    return text

@@ -72,7 +72,7 @@ def environment(*folders: Path) -> Environment:
     """Templates of ``folders``, the first that has one wins; they can use the words and the layout of tables."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
@@ -80,8 +80,8 @@ def environment(*folders: Path) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.globals |= {"wording": wording, "layout": layout, "plural": plural}
-    return made
+    environment.globals |= {"wording": wording, "layout": layout, "plural": plural}
+    return environment
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 from replicate.judge.table import MARKS, Cell, Column, Row, Table
 from replicate.specs.cell import CellRef
@@ -26,14 +26,14 @@ class Span:
 
 def spans(texts: Iterable[str]) -> list[Span]:
     """Runs of equal neighbours; an empty text never joins another."""
-    found: list[Span] = []
+    runs: list[Span] = []
     for index, text in enumerate(texts):
-        if text and found and found[-1].text == text:
-            last = found.pop()
-            found.append(Span(text, last.first, last.count + 1))
+        if text and runs and runs[-1].text == text:
+            last = runs.pop()
+            runs.append(Span(text, last.first, last.count + 1))
         else:
-            found.append(Span(text, index, 1))
-    return found
+            runs.append(Span(text, index, 1))
+    return runs
 
 
 def column_spans(columns: Sequence[Column]) -> list[Span]:
@@ -84,11 +84,15 @@ def cell_marks(table: Table, cell: Cell) -> str:
 
 def face(cell: Cell) -> str:
     """What stands in a cell: our value, or the mark of its state, or the paper's value in brackets."""
-    if cell.state in MARKS and not cell.shown:
-        return MARKS[cell.state]
-    if cell.state == "paper-only":
-        return f"[{cell.paper_shown or ABSENT}]"
-    return cell.shown or ABSENT
+    match cell.state:
+        case "pending" | "running" | "failed":
+            return cell.shown or MARKS[cell.state]
+        case "paper-only":
+            return f"[{cell.paper_shown or ABSENT}]"
+        case "done" | "text":
+            return cell.shown or ABSENT
+        case _:
+            assert_never(cell.state)
 
 
 def is_bold(cell: Cell) -> bool:

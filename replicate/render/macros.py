@@ -46,8 +46,7 @@ def render(tables: Iterable[Table]) -> str:
             other = owners.setdefault(macro, cell.ref)
             if other != cell.ref:
                 raise UserError(
-                    f"{table.spec or table.id}: a macro name of its own for every cell, got "
-                    f"\\{macro} for '{other}' and for '{cell.ref}'\n"
+                    f"{table.spec or table.id}: two cells have the macro name \\{macro}: '{other}' and '{cell.ref}'\n"
                     "  give one of them another key"
                 )
     needed = "\n".join(lines)

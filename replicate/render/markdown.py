@@ -69,11 +69,11 @@ def _cell(table: Table, cell: Cell, variant: Variant, text: bool) -> str:
     if variant == "paper" or text:
         return face
     error = f" ± {escape(cell.error_shown)}" if cell.shown and cell.error_shown else ""
-    known = [part for part in (cell.paper_shown, cell.difference_shown) if part]
-    if cell.state == "paper-only" or not known:
+    beside = [part for part in (cell.paper_shown, cell.difference_shown) if part]
+    if cell.state == "paper-only" or not beside:
         return face + error
     mark = wording.verdict_mark(table, cell)
-    return f"{face}{error} ({escape(', '.join(known))}){f' {mark}' if mark else ''}"
+    return f"{face}{error} ({escape(', '.join(beside))}){f' {mark}' if mark else ''}"
 
 
 def _grid(table: Table, variant: Variant) -> str:

@@ -29,7 +29,7 @@ HEADLINE = (
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 VERDICTS: tuple[Verdict, ...] = ("replicated", "not replicated", "undecided", "not compared", "not run")
 CLAIMS = ("holds", "fails", "undecided", "not run")
-"""The order in which counts are said."""
+"""The order in which counts stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,14 @@ class Line:
         return self.headline.difference_shown or "not compared"
 
 
-def line(table: Table) -> Line:
-    """The line of ``table`` as it stands now."""
+def summarise(table: Table) -> Line:
+    """``table`` in one line, as it stands now."""
     cells = [cell for ref, cell in table.cells.items() if not ref.is_reference and cell.state != "text"]
-    found = headline(table)
+    ranked = headline(table)
     return Line(
         table=table,
-        headline=found,
-        label=f"{layout.row_label(table, found.ref)}, {layout.column_header(table, found.ref)}" if found else "",
+        headline=ranked,
+        label=f"{layout.row_label(table, ranked.ref)}, {layout.column_header(table, ranked.ref)}" if ranked else "",
         origins=Counter(_origin(cell) for cell in cells),
         verdicts=Counter(wording.verdict(table, cell) for cell in cells),
         claims=Counter(claim.verdict for claim in table.claims),
@@ -110,12 +110,13 @@ def made_from(tables: Sequence[Table]) -> str:
         return ""
     processors = sorted({processor for table in tables for processor in table.processors})
     on = f" on {', '.join(processors)}" if processors else ""
-    said = f"Made from commit{'s' if len(commits) > 1 else ''} {', '.join(f'`{commit}`' for commit in commits)}{on}."
+    names = ", ".join(f"`{commit}`" for commit in commits)
+    text = f"Made from {'commit' if len(commits) == 1 else 'commits'} {names}{on}."
     dirty = sum(table.uncommitted for table in tables)
     if not dirty:
-        return said
+        return text
     return (
-        f"{said} **Warning: results behind {dirty} of the {len(tables)} tables were made with changes that were not "
+        f"{text} **Warning: results behind {dirty} of the {len(tables)} tables were made with changes that were not "
         "committed, so no commit holds all of the code that made them.**"
     )
 
@@ -128,8 +129,8 @@ def verdicts_said(verdicts: Iterable[str]) -> str:
 def claims_said(counts: Mapping[str, int]) -> str:
     """``12 hold, 1 fails, 2 undecided``."""
     verbs = {"holds": "hold", "fails": "fail"}
-    said = {name if number == 1 else verbs.get(name, name): number for name, number in counts.items()}
-    return counted(said, list(dict.fromkeys(word for name in CLAIMS for word in (name, verbs.get(name, name)))))
+    verbal = {name if number == 1 else verbs.get(name, name): number for name, number in counts.items()}
+    return counted(verbal, list(dict.fromkeys(word for name in CLAIMS for word in (name, verbs.get(name, name)))))
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -137,38 +138,38 @@ def markdown(tables: Sequence[Table]) -> str:
     banner = next((table.banner for table in tables if table.banner), "")
     comparable = all(table.comparable for table in tables)
     paper = "paper" if comparable else f"paper {wording.OTHER_EXPERIMENT}"
-    lines = [line(table) for table in tables]
-    compared = any(one.headline is not None and one.headline.difference_shown for one in lines)
+    lines = [summarise(table) for table in tables]
+    compared = any(line.headline is not None and line.headline.difference_shown for line in lines)
     difference = ["difference"] if compared else []
     rows = [
         ["table", "of the paper", "headline number", paper, "here", *difference, "numbers", "claims"],
         ["---", "---", "---", "--:", "--:", *("--:" for _ in difference), "---", "---"],
     ]
-    for one in lines:
-        table = one.table
-        marks = {mark: one.verdicts[name] for name, mark in wording.VERDICT_MARKS.items() if name in one.verdicts}
-        numbers = counted(one.origins, ORIGINS)
+    for line in lines:
+        table = line.table
+        marks = {mark: line.verdicts[name] for name, mark in wording.VERDICT_MARKS.items() if name in line.verdicts}
+        numbers = counted(line.origins, ORIGINS)
         if marks:
             numbers += f" ({', '.join(f'{count} {mark}' for mark, count in marks.items())})"
         rows.append(
             [
                 f"[{table.id}]({table.spec})",
                 wording.title(table),
-                escape(one.label) or layout.ABSENT,
-                escape(one.headline.paper_shown if one.headline else "") or layout.ABSENT,
-                escape(one.here),
-                *([escape(one.difference)] if compared else []),
+                escape(line.label) or layout.ABSENT,
+                escape(line.headline.paper_shown if line.headline else "") or layout.ABSENT,
+                escape(line.here),
+                *([escape(line.difference)] if compared else []),
                 escape(numbers),
-                escape(claims_said(one.claims)),
+                escape(claims_said(line.claims)),
             ]
         )
-    said = [f"> **{escape(banner)}**"] if banner else []
-    said.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    blocks = [f"> **{escape(banner)}**"] if banner else []
+    blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     note = HEADLINE + ("" if comparable else f" {wording.OTHER_EXPERIMENT} {wording.OTHER_MEANING}.")
-    said.append(f"<sub>{escape(note)}</sub>")
+    blocks.append(f"<sub>{escape(note)}</sub>")
     if made := made_from(tables):
-        said.append(made)
-    return "\n\n".join(said)
+        blocks.append(made)
+    return "\n\n".join(blocks)
 
 
 def updated(text: str, tables: Sequence[Table], where: str) -> str:

@@ -153,19 +153,19 @@ def pdf(tex_path: Path, target: Path | None = None) -> Path:
             capture_output=True,
             check=False,
         )
-        made = Path(folder, "table.pdf")
-        if done.returncode != 0 or not made.is_file():
+        typeset = Path(folder, "table.pdf")
+        if done.returncode != 0 or not typeset.is_file():
             raise UserError(_failure(tex_path, done.stdout.decode(errors="replace")))
-        write_bytes(target, made.read_bytes())
+        write_bytes(target, typeset.read_bytes())
     return target
 
 
 def _failure(tex_path: Path, log: str) -> str:
-    found = re.search(r"^(?:\./)?table\.tex:(\d+): (.*)$", log, flags=re.MULTILINE)
-    if found:
-        line, message = int(found[1]), found[2]
+    fault = re.search(r"^(?:\./)?table\.tex:(\d+): (.*)$", log, flags=re.MULTILINE)
+    if fault:
+        line, message = int(fault[1]), fault[2]
         source = tex_path.read_text().splitlines()[line - 1 : line]
-        first = f"{tex_path}:{line}: pdflatex stopped, got {message}"
+        first = f"{tex_path}:{line}: pdflatex stopped: {message}"
         return "\n".join([first, *(f"  {text}" for text in source)])
     last = [line for line in log.splitlines() if line.strip()][-3:]
     return "\n".join([f"{tex_path}: pdflatex stopped", *(f"  {line}" for line in last)])

@@ -174,9 +174,9 @@ def _refusal(unknown: Iterable[str], where: str) -> str:
     for character in unknown:
         code = f"U+{ord(character):04X} {unicodedata.name(character, 'control character')}"
         names.append(f"'{character}' ({code})" if character.isprintable() else code)
-    known = "".join(sorted(c for c in SYMBOLS if not c.isascii() and c.isprintable()))
+    printable = "".join(sorted(c for c in SYMBOLS if not c.isascii() and c.isprintable()))
     return (
-        f"{where}: has no form in LaTeX, got {', '.join(names)}\n"
-        f"  beyond ASCII these have: {known}\n"
+        f"{where}: LaTeX cannot print {', '.join(names)}\n"
+        f"  beyond ASCII it can print: {printable}\n"
         "  write it in words, or map it in replicate/render/symbols.py"
     )

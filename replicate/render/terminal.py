@@ -227,22 +227,22 @@ def _claims(table: Table, console: Console) -> None:
     if not table.claims:
         return
     paper = f"paper{wording.dagger(table)}"
-    known = [wording.claim_paper(claim) for claim in table.claims]
+    paper_sides = [wording.claim_paper(claim) for claim in table.claims]
     here = [f"{wording.claim_here(claim)} {wording.margin(claim)}".strip() for claim in table.claims]
     notes = [wording.claim_note(claim) for claim in table.claims]
-    known_width = max(len(text) for text in [paper, *known])
+    paper_width = max(len(text) for text in [paper, *paper_sides])
     head = "here, margin ± se"
     here_width = max(len(text) for text in [head, *here, *notes])
-    wide = max(16, console.width - known_width - here_width - 2 - 2 * _GAP)
+    wide = max(16, console.width - paper_width - here_width - 2 - 2 * _GAP)
     gap = " " * _GAP
     console.print()
     title = _pad("The paper's claims", wide + 2, "left")
-    _print(console, _text((title, "bold"), (gap + _pad(paper, known_width, "left") + gap + head, "")))
-    for claim, theirs, ours, note in zip(table.claims, known, here, notes, strict=True):
+    _print(console, _text((title, "bold"), (gap + _pad(paper, paper_width, "left") + gap + head, "")))
+    for claim, theirs, ours, note in zip(table.claims, paper_sides, here, notes, strict=True):
         mark = wording.CLAIM_MARKS[claim.verdict]
         first, *rest = textwrap.wrap(claim.text, wide) or [""]
         style = _STYLES[mark]
-        side = [(gap + _pad(theirs, known_width, "left"), "dim"), (gap + ours, style)]
+        side = [(gap + _pad(theirs, paper_width, "left"), "dim"), (gap + ours, style)]
         _print(console, _text((f"{mark} ", style), (_pad(first, wide, "left"), ""), *side))
         for line, below in zip_longest(rest, [note] if note else [], fillvalue=""):
-            _print(console, _text((f"  {_pad(line, wide, 'left')}{gap}{' ' * known_width}{gap}{below}", "")))
+            _print(console, _text((f"  {_pad(line, wide, 'left')}{gap}{' ' * paper_width}{gap}{below}", "")))

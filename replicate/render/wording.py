@@ -104,8 +104,8 @@ def caption(table: Table, variant: Variant, *, banner: bool = True) -> str:
     parts = [_sentence(table.caption)]
     if banner and table.banner:
         parts.append(_sentence(table.banner))
-    found = {cell.origin for cell in table.cells.values() if cell.state == "done"}
-    origins = [origin for origin in get_args(Origin) if origin in found]
+    present = {cell.origin for cell in table.cells.values() if cell.state == "done"}
+    origins = [origin for origin in get_args(Origin) if origin in present]
     if origins:
         seeds = f"; {_seeds(table)}" if "trained here" in origins else ""
         parts.append(f"Numbers: {listed(origins)}{seeds}.")
@@ -115,9 +115,9 @@ def caption(table: Table, variant: Variant, *, banner: bool = True) -> str:
     return " ".join(part for part in parts if part)
 
 
-def of_seed(seed: SeedValue, said: str) -> str:
-    """``said`` of the seed that gave it, for example ``seed 0: 41 of 50``."""
-    return said if seed.seed is None else f"seed {seed.seed}: {said}"
+def of_seed(seed: SeedValue, text: str) -> str:
+    """``seed 0: 41 of 50``; of released weights, whose seed is unknown, ``text`` alone."""
+    return text if seed.seed is None else f"seed {seed.seed}: {text}"
 
 
 def counts(cell: Cell) -> list[str]:
@@ -128,7 +128,7 @@ def counts(cell: Cell) -> list[str]:
 
 def facts(table: Table, cell: Cell) -> list[str]:
     """What a reader may want to know of one cell, in short phrases."""
-    found = [
+    phrases = [
         f"here {face(cell)}",
         f"paper {cell.paper_shown}" if cell.paper_shown else "",
         f"difference {cell.difference_shown}" if cell.difference_shown else "",
@@ -136,7 +136,8 @@ def facts(table: Table, cell: Cell) -> list[str]:
         f"standard error {cell.error_shown}" if cell.error_shown else "",
         *(cell.origin, verdict(table, cell), cell.reason),
     ]
-    return list(dict.fromkeys(fact for fact in found if fact))  # a cell that was not run has that as verdict too
+    # Each once: of a cell that was not run, origin and verdict are the same words.
+    return list(dict.fromkeys(phrase for phrase in phrases if phrase))
 
 
 def shared_reason(table: Table) -> str:
@@ -172,17 +173,17 @@ def legend(table: Table, variant: Variant) -> list[tuple[str, str]]:
     """The marks that occur in this table, with their meanings."""
     cells = list(table.cells.values())
     faces = {face(cell) for cell in cells}
-    found = [(mark, text) for mark, text in MARK_MEANINGS.items() if mark in faces]
+    marked = [(mark, text) for mark, text in MARK_MEANINGS.items() if mark in faces]
     if any(cell.state == "paper-only" for cell in cells):
-        found.append(("[ ]", MARK_MEANINGS["[ ]"]))
+        marked.append(("[ ]", MARK_MEANINGS["[ ]"]))
     if mixed_origin(table):
-        found.append((RELEASED, "released weights (unmarked: trained here)"))
+        marked.append((RELEASED, "released weights (unmarked: trained here)"))
     if variant == "compare":
         marks = {verdict_mark(table, cell) for cell in cells}
-        found += [(mark, text) for mark, text in _VERDICT_MEANINGS.items() if mark in marks]
+        marked += [(mark, text) for mark, text in _VERDICT_MEANINGS.items() if mark in marks]
     if not table.comparable and (variant == "compare" or table.claims):
-        found.append((OTHER_EXPERIMENT, OTHER_MEANING))
-    return found
+        marked.append((OTHER_EXPERIMENT, OTHER_MEANING))
+    return marked
 
 
 def legend_line(table: Table, variant: Variant) -> str:

@@ -17,7 +17,7 @@ _UNSAFE = re.compile(r"[^a-z0-9.-]+")
 
 def file_names(names: Iterable[str]) -> dict[str, str]:
     """A file name (without its suffix) for each of ``names``: lower case ASCII, each once on every file system."""
-    found: dict[str, str] = {}
+    stems: dict[str, str] = {}
     taken: set[str] = set()
     for name in sorted(set(names)):
         stem = _UNSAFE.sub("_", name.lower()).strip(".-_")[:80] or "page"
@@ -25,8 +25,8 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
         while candidate in taken:
             candidate, number = f"{stem}_{number}", number + 1
         taken.add(candidate)
-        found[name] = candidate
-    return found
+        stems[name] = candidate
+    return stems
 
 
 def fragment(anchor: str) -> str:

@@ -227,12 +227,12 @@ def gather(plan: Plan, store: Store, pictures: Sequence[Picture] = (), without_f
 
 
 def _readers(plan: Plan) -> dict[str, tuple[CellRef, ...]]:
-    found: dict[str, list[CellRef]] = {}
+    readers: dict[str, list[CellRef]] = {}
     for cells in plan.cells.values():
         for cell in cells:
             for key in cell.keys:
-                found.setdefault(key, []).append(cell.ref)
-    return {key: tuple(places) for key, places in found.items()}
+                readers.setdefault(key, []).append(cell.ref)
+    return {key: tuple(places) for key, places in readers.items()}
 
 
 def _facts(plan: Plan, store: Store, job: Job, seed: int | None, readers: tuple[CellRef, ...], served: int) -> JobFacts:
@@ -248,20 +248,20 @@ def _facts(plan: Plan, store: Store, job: Job, seed: int | None, readers: tuple[
 
 def _runs(plan: Plan, graph: Graph) -> dict[str, tuple[str, ...]]:
     """By run, its jobs. Two runs that need the same job (the same network is measured once) both show it."""
-    found: dict[str, set[str]] = {}
+    keys_of: dict[str, set[str]] = {}
     for job in graph:
         if job.run:
-            found.setdefault(job.run, set()).add(job.key)
+            keys_of.setdefault(job.run, set()).add(job.key)
     for cells in plan.cells.values():
         for cell in cells:
             if cell.read is None or cell.read.run is None:
                 continue
-            keys = found.setdefault(cell.read.run, set())
+            keys = keys_of.setdefault(cell.read.run, set())
             for job in cell.jobs:
                 keys |= {job.key, *(key for role, key in job.inputs.items() if role == "network")}
     order = list(plan.specs.runs.runs)
-    names = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
-    return {name: tuple(job.key for job in graph if job.key in found[name]) for name in names}
+    names = sorted(keys_of, key=lambda name: order.index(name) if name in order else len(order))
+    return {name: tuple(job.key for job in graph if job.key in keys_of[name]) for name in names}
 
 
 def _addresses(

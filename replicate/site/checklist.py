@@ -67,12 +67,12 @@ def _commands(book: Book) -> tuple[Answer, Facts, Listed]:
 
 @_asks("Code", "From which state of the code?")
 def _code(book: Book) -> tuple[Answer, Facts, Listed]:
-    made = _made(book)
-    commits = Counter(one.commit for one in made)
+    results = _made(book)
+    commits = Counter(made.commit for made in results)
     facts = [f"{plural(number, 'job')}: commit {commit[:12]}" for commit, number in sorted(commits.items())]
-    if dirty := sum(one.dirty is True for one in made):
+    if dirty := sum(made.dirty is True for made in results):
         facts.append(f"{plural(dirty, 'job')} of them ran with changes that were not committed")
-    if unknown := sum(one.dirty is None for one in made):
+    if unknown := sum(made.dirty is None for made in results):
         facts.append(f"of {plural(unknown, 'job')} the state of the code is not known (no git there)")
     return "partly" if dirty or unknown else _recorded(book), facts, ()
 
@@ -80,9 +80,9 @@ def _code(book: Book) -> tuple[Answer, Facts, Listed]:
 @_asks("Code", "Which software, in which versions?", COMPLETENESS)
 def _versions(book: Book) -> tuple[Answer, Facts, Listed]:
     sets = Counter(
-        f"Python {one.python}, "
-        + ", ".join(f"{name} {version}" for name, version in sorted(one.packages.items()) if version)
-        for one in _made(book)
+        f"Python {made.python}, "
+        + ", ".join(f"{name} {version}" for name, version in sorted(made.packages.items()) if version)
+        for made in _made(book)
     )
     facts = [f"{plural(number, 'job')}: {versions}" for versions, number in sorted(sets.items())]
     if len(sets) > 1:
@@ -94,9 +94,9 @@ def _versions(book: Book) -> tuple[Answer, Facts, Listed]:
 @_asks("Data", "Which data, and can it be told from another copy?")
 def _data(book: Book) -> tuple[Answer, Facts, Listed]:
     jobs = book.jobs_of("data")
-    made = sum(facts.result is not None for facts in jobs)
+    done = sum(facts.result is not None for facts in jobs)
     listed = [(facts.job.key, _stated(facts.result)) for facts in jobs]
-    answer: Answer = "yes" if made == len(jobs) else "partly" if made else "not recorded"
+    answer: Answer = "yes" if done == len(jobs) else "partly" if done else "not recorded"
     return answer, ["sizes as found, and a fingerprint of the files"], listed
 
 
@@ -184,9 +184,9 @@ def _errors(book: Book) -> tuple[Answer, Facts, Listed]:
 @_asks("Computing", "On which hardware was it made?")
 def _hardware(book: Book) -> tuple[Answer, Facts, Listed]:
     machines = Counter(
-        f"{one.processor or 'processor not named'}, {one.system or 'system not named'}, "
-        f"{plural(one.threads, 'thread')} a job"
-        for one in _made(book)
+        f"{made.processor or 'processor not named'}, {made.system or 'system not named'}, "
+        f"{plural(made.threads, 'thread')} a job"
+        for made in _made(book)
     )
     devices = Counter(str(device) for result in book.results if (device := result.summary.get("device")))
     facts = [f"{plural(number, 'job')}: {machine}" for machine, number in sorted(machines.items())]

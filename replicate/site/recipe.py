@@ -50,7 +50,7 @@ def read_sources(specs: Specs) -> Sources:
     """The comments of runs.toml, of the scale and of the scale that it extends."""
     files = _scale_files(specs)
     paths = [specs.folder / RUNS, *(specs.folder / "scales" / name for name in files)]
-    return Sources({path.name: comments(_text(path)) for path in paths}, tuple(files))
+    return Sources({path.name: comments_of(_text(path)) for path in paths}, tuple(files))
 
 
 def _scale_files(specs: Specs) -> list[str]:
@@ -83,14 +83,14 @@ class Ingredient:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A group of values: the recipe, how the teacher is used, the evaluation. ``said`` is the comment at its head.
+    """A group of values: the recipe, how the teacher is used, the evaluation. ``comment`` stands at its head.
 
     ``used``: False where it is only what the paper says of a network whose published weights are read.
     """
 
     title: str
     place: str
-    said: str
+    comment: str
     rows: tuple[Ingredient, ...]
     used: bool = True
 
@@ -99,14 +99,14 @@ def blocks(plan: Plan, sources: Sources, name: str) -> list[Block]:
     """Everything that decides how run ``name`` is trained and evaluated; of published weights, how the paper did it."""
     runs = plan.specs.runs
     run = runs.runs[name]
-    found = [_recipe(plan, sources, name, run)] if run.recipe else []
+    used = [_recipe(plan, sources, name, run)] if run.recipe else []
     if run.distillation:
         values = runs.distillation[run.distillation]
-        found.append(_plain(sources, "Distillation", values, "distillation", run.distillation))
+        used.append(_plain(sources, "Distillation", values, "distillation", run.distillation))
     if name in plan.specs.scale.released:
-        found = [_unused(block) for block in found]
+        used = [_unused(block) for block in used]
     evaluation = _plain(sources, "Evaluation", runs.evaluation, "evaluation")
-    return [*found, _changed(evaluation, "weights", run.weights)]
+    return [*used, _changed(evaluation, "weights", run.weights)]
 
 
 def _recipe(plan: Plan, sources: Sources, name: str, run: RunSpec) -> Block:
@@ -121,9 +121,9 @@ def _recipe(plan: Plan, sources: Sources, name: str, run: RunSpec) -> Block:
         changed, why = _change(sources, layers, key) if here[key] != given else ("", "")
         source = _first(sources, [RUNS], [("recipes", base, key) for base in bases])
         rows.append(Ingredient(key, value(here[key]), value(given), source, changed, why))
-    said = sources.of(RUNS, "recipes", run.recipe)
+    comment = sources.of(RUNS, "recipes", run.recipe)
     extended = f"; extends {runs.extends[run.recipe]}" if run.recipe in runs.extends else ""
-    return Block(f"Recipe {run.recipe}", f"tables/runs.toml, [recipes.{run.recipe}]{extended}", said, tuple(rows))
+    return Block(f"Recipe {run.recipe}", f"tables/runs.toml, [recipes.{run.recipe}]{extended}", comment, tuple(rows))
 
 
 def _change(sources: Sources, layers: Sequence[Layer], field: str) -> tuple[str, str]:
@@ -143,8 +143,8 @@ def _change(sources: Sources, layers: Sequence[Layer], field: str) -> tuple[str,
 
 
 def _first(sources: Sources, files: Sequence[str], places: Sequence[Place]) -> str:
-    said = (sources.of(file, *place) for place in places for file in files)
-    return next((text for text in said if text), "")
+    comments = (sources.of(file, *place) for place in places for file in files)
+    return next((comment for comment in comments if comment), "")
 
 
 def _plain(sources: Sources, title: str, values: BaseModel, *place: str) -> Block:
@@ -172,9 +172,9 @@ def _changed(block: Block, field: str, given: str | None) -> Block:
     return replace(block, rows=rows)
 
 
-def comments(text: str) -> dict[Place, str]:
+def comments_of(text: str) -> dict[Place, str]:
     """The comments of a TOML file by the place of the value or the header that they share a line with."""
-    found: dict[Place, str] = {}
+    comments: dict[Place, str] = {}
     table: Place = ()
     for line in text.splitlines():
         code, comment = split(line)
@@ -186,8 +186,8 @@ def comments(text: str) -> dict[Place, str]:
         else:
             continue
         if comment and place:
-            found[place] = comment
-    return found
+            comments[place] = comment
+    return comments
 
 
 _CODE = re.compile(r"""(?:[^#"']|"(?:\\.|[^"\\])*"|'[^']*'|["'].*)*""")

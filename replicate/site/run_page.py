@@ -22,7 +22,7 @@ def context(book: Book, name: str) -> dict[str, Any]:
     run = book.plan.specs.runs.runs.get(name)
     return {
         "name": name,
-        "said": book.sources.of(RUNS, "runs", name),
+        "comment": book.sources.of(RUNS, "runs", name),
         "what": _what(book, name, run, jobs) if run else [],
         "blocks": blocks(book.plan, book.sources, name) if run else [],
         "jobs": jobs,

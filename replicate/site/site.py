@@ -104,7 +104,7 @@ def pages(book: Book) -> Iterator[Page]:
 
 def _overview(book: Book) -> dict[str, Any]:
     """What the template of the first page is given."""
-    lines = [overview.line(table) for table in book.tables]
+    lines = [overview.summarise(table) for table in book.tables]
     cells = sum((Counter(line.origins) for line in lines), Counter[str]())
     made = sum(cells.values()) - cells["printed in the paper only"] - cells["not run"]
     return {"lines": lines, "cells": cells, "made": made, "missing": _missing(book)}
@@ -145,22 +145,22 @@ def _cells(book: Book, picture: Picture) -> list[tuple[Table, Cell]]:
 
 def _entries(book: Book) -> list[tuple[str, str, str]]:
     """Kind, text and address of all that the search finds, in the order it is offered."""
-    found = []
+    entries = []
     for table in book.tables:
         title = f"{wording.title(table)} {table.id}: {table.caption}"
-        found.append(("table", title, book.addresses.table(table.id)))
+        entries.append(("table", title, book.addresses.table(table.id)))
     for picture in book.pictures:
         figure = picture.figure
         title = f"{figure.title} {figure.id}: {figure.caption}".strip()
-        found.append(("figure", title, book.addresses.figure(figure.id)))
-    found += [("claim", line.claim.text, line.href) for line in book.claims]
-    found += [("run", name, book.addresses.run(name)) for name in book.runs]
+        entries.append(("figure", title, book.addresses.figure(figure.id)))
+    entries += [("claim", line.claim.text, line.href) for line in book.claims]
+    entries += [("run", name, book.addresses.run(name)) for name in book.runs]
     for table in book.tables:
         for row in table.rows:
             address = f"{book.addresses.table(table.id)}#{fragment(f'row.{row.key}')}"
-            found.append(("row", f"{row.label} ({wording.title(table)})", address))
-    found += [("job", key, book.addresses.job(key)) for key in book.jobs]
-    return found
+            entries.append(("row", f"{row.label} ({wording.title(table)})", address))
+    entries += [("job", key, book.addresses.job(key)) for key in book.jobs]
+    return entries
 
 
 def _search(book: Book) -> str:

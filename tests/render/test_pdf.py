@@ -62,7 +62,7 @@ def test_a_tex_error_is_shown_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         standalone.pdf(path)
     assert str(caught.value).splitlines() == [
-        f"{path}:3: pdflatex stopped, got Undefined control sequence.",
+        f"{path}:3: pdflatex stopped: Undefined control sequence.",
         "  \\nosuchthing here",
     ]
     assert not path.with_suffix(".pdf").exists()

@@ -11,7 +11,7 @@ from site_stage import Report
 from stage import ROOT, TABLE, Call
 
 from replicate.errors import UserError
-from replicate.render.overview import BEGIN, END, claims_said, headline, line, made_from, markdown, updated
+from replicate.render.overview import BEGIN, END, claims_said, headline, made_from, markdown, summarise, updated
 from replicate.specs.load import load
 
 README = ROOT / "README.md"
@@ -28,7 +28,7 @@ def test_the_headline_is_what_the_paper_ranks_first_whatever_came_out_here(repor
     found = headline(table)
     assert found is not None
     assert (found.row, found.column, found.paper_shown) == ("token_both", "b_384", "84.5")
-    assert line(table).label == "DeiT⚗: class+distillation, B↑384"
+    assert summarise(table).label == "DeiT⚗: class+distillation, B↑384"
 
 
 def test_a_table_in_one_line_of_markdown(report: Report, paper_report: Report) -> None:
@@ -62,7 +62,7 @@ def test_the_commits_are_named_and_changes_without_one_are_warned_of(report: Rep
 def test_a_number_that_the_recipe_sets_is_no_headline(report: Report) -> None:
     (table,) = report.book.tables
     cells = {key: replace(cell, origin="set in the recipe") for key, cell in table.cells.items()}
-    assert line(replace(table, cells=cells)).here == "–"
+    assert summarise(replace(table, cells=cells)).here == "–"
 
 
 def test_counts_of_claims_in_words() -> None:

@@ -10,7 +10,7 @@ from site_stage import plan_of
 from replicate import text
 from replicate.site import curve
 from replicate.site.addresses import file_names
-from replicate.site.recipe import blocks, comments, read_sources, split
+from replicate.site.recipe import blocks, comments_of, read_sources, split
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ ratio = [0.1,      # c
 change = { lr = 1 } # e
 [[claims]]         # f
 """
-    assert comments(text) == {
+    assert comments_of(text) == {
         ("top",): "a",
         ("recipes", "deit"): "head",
         ("recipes", "deit", "lr"): "b",
@@ -52,7 +52,7 @@ change = { lr = 1 } # e
 
 @given(st.text())
 def test_any_text_can_be_read_for_comments(text: str) -> None:
-    comments(text)
+    comments_of(text)
 
 
 @given(st.lists(st.text(max_size=12), unique=True))
