@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import import_module
+from itertools import zip_longest
 from operator import attrgetter
 from pathlib import Path
 from pkgutil import iter_modules
@@ -105,7 +106,7 @@ class Job:
     """Names of the fields that the kind adds."""
     _layout: ClassVar[Layout] = ()
     _values: ClassVar[Callable[[Any], tuple[Any, ...]] | None] = None
-    """How the payloads of the kind are written (`_layout`)."""
+    """How the payloads of the kind are written (`_lay_out`)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
@@ -140,7 +141,7 @@ class Job:
         values = type(self)._values
         if values is None:
             return canonical(without_neutral(self.payload, self.neutral))
-        items = []
+        items, shared = [], texts.shared
         for (start, within, neutral), value in zip(self._layout, values(self), strict=True):
             if neutral is not KEPT and value == neutral:
                 continue
@@ -149,8 +150,13 @@ class Job:
                 items.append(f"{start}{value}")
             elif kind is str:
                 items.append(start + quoted(value))
+            elif kind is dict:
+                items.append(start + mapping(value, within))
             else:
-                items.append(start + (mapping(value, within) if kind is dict else texts.written(value, within)))
+                # What `Texts.written` looks at first: nearly all parts are known.
+                known = shared.get(id(value))
+                text = known[2] if known is not None and known[1] is within else texts.written(value, within)
+                items.append(start + text)
         return f"{{{','.join(items)}}}".encode()
 
     @classmethod
@@ -221,7 +227,7 @@ def register(cls: type[J]) -> type[J]:
         raise ValueError(f"the kind of job '{kind}' cannot be registered: {what}")
     common = {each.name for each in fields(Job)}
     made._added = tuple(each.name for each in fields(made) if each.name not in common)
-    made._layout, made._values = _layout(made)
+    _lay_out(made)
     _KINDS[kind] = made
     return made
 
@@ -246,16 +252,25 @@ def kind_named(kind: str) -> type[Job]:
     return known
 
 
-def _layout(kind: type[Job]) -> tuple[Layout, Callable[[Any], tuple[Any, ...]] | None]:
-    """How payloads of ``kind`` are written, and the values that are; None where it makes its payload itself."""
-    names = sorted({"kind", "version", "inputs", *kind._added} | ({"seed"} if kind.seeded else set()))
+def _lay_out(kind: type[Job]) -> None:
+    """Note how payloads of ``kind`` are written, unless it makes them itself."""
+    if kind.own is not Job.own:
+        return
     neutral = {"inputs": {}, **kind.neutral}
-    layout = []
-    for name in names:
-        means_as_before = neutral.get(name, KEPT)
-        parts = isinstance(means_as_before, Mapping) and name != "inputs"
-        layout.append((f"{quoted(name)}:", means_as_before if parts else NOTHING, KEPT if parts else means_as_before))
-    return tuple(layout), attrgetter(*names) if kind.own is Job.own else None
+    layout: list[tuple[str, Mapping[str, Any], Any]] = []
+    names, before = [], ""
+    ordered = sorted({"kind", "version", "inputs", *kind._added} | ({"seed"} if kind.seeded else set()))
+    for name, following in zip_longest(ordered, ordered[1:]):
+        as_before = neutral.get(name, KEPT)
+        within = as_before if isinstance(as_before, Mapping) and name != "inputs" else NOTHING
+        if name == "kind" and following in kind._added and following not in neutral:
+            # Not a field by itself: the same for all, and written with the next.
+            before = f'"kind":{quoted(kind.kind)},'
+            continue
+        layout.append((f"{before}{quoted(name)}:", within, KEPT if within else as_before))
+        names.append(name)
+        before = ""
+    kind._layout, kind._values = tuple(layout), attrgetter(*names)
 
 
 def from_payload(

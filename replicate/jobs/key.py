@@ -71,7 +71,8 @@ class Texts:
     kept alive for it; they are not to be changed once they are made.
     """
 
-    _texts: dict[tuple[int, int], tuple[Any, str]] = field(default_factory=dict)
+    shared: dict[int, tuple[Any, Mapping[str, Any], str]] = field(default_factory=dict)
+    """By the identity of a part: the part, the neutral values it was last written without, and that text."""
     _items: dict[tuple[int, int], dict[str, str]] = field(default_factory=dict)
     _derived: dict[int, tuple[Any, Any, Mapping[str, Any]]] = field(default_factory=dict)
 
@@ -81,31 +82,30 @@ class Texts:
 
     def written(self, part: Any, neutral: Mapping[str, Any]) -> str:
         """The canonical text of ``part`` (a mapping, model or dataclass) without its ``neutral`` fields."""
-        known = self._texts.get((id(part), id(neutral)))
-        if known is not None:
-            return known[1]
-        derived = self._derived.pop(id(part), None)
-        if derived is None:
+        known = self.shared.get(id(part))
+        if known is not None and known[1] is neutral:
+            return known[2]
+        derived = self._derived.get(id(part))
+        if derived is not None:
+            _, base, change = derived
+            changed = {name: item(name, value, neutral) for name, value in change.items()}
+            text = joined({**self._items_of(base, neutral), **changed}.values())
+        else:
             values = plain(part)
             if type(values) is not dict:
                 return canonical_text(values)
-            items = self._items_of(part, values, neutral)
-        else:
-            _, base, change = derived
-            changed = {name: item(name, value, neutral) for name, value in change.items()}
-            items = {**self._items_of(base, None, neutral), **changed}
-        text = joined(items.values())
-        # With the part, which so stays alive: no other object can get its identity.
-        self._texts[id(part), id(neutral)] = part, text
+            text = joined(self._items_of(part, neutral).values())
+        self.shared[id(part)] = part, neutral, text
         return text
 
-    def _items_of(self, part: Any, values: dict[str, Any] | None, neutral: Mapping[str, Any]) -> dict[str, str]:
+    def _items_of(self, part: Any, neutral: Mapping[str, Any]) -> dict[str, str]:
         known = self._items.get((id(part), id(neutral)))
         if known is None:
-            values = plain(part) if values is None else values
-            known = self._items[id(part), id(neutral)] = {
-                name: item(name, values[name], neutral) for name in sorted(values)
-            }
+            values = plain(part)
+            known = {name: item(name, values[name], neutral) for name in sorted(values)}
+            self._items[id(part), id(neutral)] = known
+            # Keeps the part alive, so that no other object gets its identity.
+            self.shared.setdefault(id(part), (part, neutral, joined(known.values())))
         return known
 
 
@@ -116,7 +116,13 @@ def joined(items: Iterable[str]) -> str:
 
 def mapping(values: Mapping[str, Any], neutral: Mapping[str, Any]) -> str:
     """``values`` in canonical JSON, without the ``neutral`` ones."""
-    return joined([item(name, values[name], neutral) for name in sorted(values)])
+    if neutral:
+        return joined([item(name, values[name], neutral) for name in sorted(values)])
+    items = [
+        f"{quoted(name)}:{quoted(value)}" if type(value := values[name]) is str else item(name, value, NOTHING)
+        for name in sorted(values)
+    ]
+    return "{" + ",".join(items) + "}"
 
 
 def item(name: str, value: Any, neutral: Mapping[str, Any]) -> str:

@@ -78,12 +78,13 @@ def parameters(model: Network, size: int, classes: int, distillation: Distillati
 
 def image_seconds(specs: Specs, run: RunSpec) -> float:
     """Seconds to train on one image; at a resolution without a stated cost, the largest stated one by pixels."""
-    stated = specs.scale.models[run.model].seconds
-    if str(run.resolution) in stated or not stated:
-        return stated.get(str(run.resolution), 0.0)
+    stated, resolution = specs.scale.models[run.model].seconds, str(run.resolution)
+    known = stated.get(resolution)
+    if known is not None or not stated:
+        return known or 0.0
     nearest, seconds = max(stated.items(), key=lambda entry: int(entry[0]))
     sizes = specs.scale.resolutions
-    return seconds * (sizes[str(run.resolution)] / sizes.get(nearest, int(nearest))) ** 2
+    return seconds * (sizes[resolution] / sizes.get(nearest, int(nearest))) ** 2
 
 
 def evaluation_seconds(specs: Specs, run: RunSpec, data: str) -> float:
