@@ -26,6 +26,7 @@ class CellFacts(TypedDict, total=False):
     file: str
     origin: str
     reads: str | None
+    means: str | None
     counts: list[str]
     error: str | None
     paper: str | None
@@ -67,10 +68,12 @@ class Explanation:
         cell = self.cell
         if cell.state == "text":
             return {"state": cell.state, "file": self.table.spec}
+        read = self.plan.cell(cell.ref).read
         return {
             "state": cell.state,
             "origin": cell.origin,
             "reads": self._reads(),
+            "means": metrics.find(read.metric).doc if read else None,
             "counts": [
                 wording.of_seed(seed, f"{seed.correct} of {plural(seed.images, 'image')}")
                 for seed in cell.seeds

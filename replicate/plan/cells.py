@@ -6,7 +6,7 @@ import gc
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from replicate import metrics
 from replicate.errors import UserError
@@ -21,8 +21,7 @@ from replicate.specs.table import TableSpec
 from replicate.text import Printed
 
 
-@dataclass(frozen=True, slots=True)
-class CellPlan:
+class CellPlan(NamedTuple):
     """A number of a table and where it comes from.
 
     ``read`` is None where nothing here makes the number.
@@ -125,13 +124,14 @@ def _cell(plan: Plan, ref: CellRef, read: ResolvedSource | None, paper: Printed 
 def _jobs(expander: Expander, read: ResolvedSource, seeds: Sequence[int]) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
     """The jobs of a reading: ``(jobs, others)`` as CellPlan says."""
     metric = metrics.find(read.metric)
-    if metric.of_recipe:
+    kind, second = metric.job, metric.second
+    if not kind:
         return (), ()
-    if metric.second == "network":
-        return _both(expander, read, metric.job, seeds)
-    on = None if metric.second == "labels" else read.on
-    jobs = tuple(expander.job(metric.job, read.run or "", seed, on) for seed in (seeds if metric.trained else (0,)))
-    match metric.second:
+    if second == "network":
+        return _both(expander, read, kind, seeds)
+    on = None if second == "labels" else read.on
+    jobs = tuple([expander.job(kind, read.run or "", seed, on) for seed in (seeds if metric.trained else (0,))])
+    match second:
         case "none":
             return jobs, ()
         case "labels":
@@ -140,7 +140,7 @@ def _jobs(expander: Expander, read: ResolvedSource, seeds: Sequence[int]) -> tup
         case "reference":
             return jobs, _reference(expander, jobs[0])
         case _:
-            assert_never(metric.second)
+            assert_never(second)
 
 
 def _both(

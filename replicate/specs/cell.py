@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from replicate import metrics
@@ -123,8 +122,7 @@ def is_number(side: str) -> bool:
 TOKEN_HEADS: tuple[Head, ...] = ("class", "distillation", "softmax-sum", "logit-mean")
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedSource:
+class ResolvedSource(NamedTuple):
     """Everything that says what one number is. ``against`` is the other network of a disagreement."""
 
     metric: MetricName
@@ -151,11 +149,13 @@ def resolve_source(
         if column is None or row.run is None or column.run is None:
             return None
         return ResolvedSource(metric, row.run, row.head or "class", on, field, (column.run, column.head or "class"))
-    run = (row.runs.get(column.key) if isinstance(row, RowSpec) and column else None) or (
-        _run(row.run, column.run if column else None) or table.run
-    )
-    if isinstance(row, RowSpec) and row.not_run and facts.trained:
-        return None
+    run: str | None = None
+    if isinstance(row, RowSpec):
+        if row.not_run and facts.trained:
+            return None
+        if column is not None and row.runs:
+            run = row.runs.get(column.key)
+    run = run or _run(row.run, None if column is None else column.run) or table.run
     if run is None and not facts.of_data:
         return None
     return ResolvedSource(metric, run, row.head or under.head or table.head or "class", on, field)

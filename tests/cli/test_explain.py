@@ -147,6 +147,7 @@ def test_an_accuracy_and_all_it_rests_on(tmp_path: Path) -> None:
     text = explained(tmp_path, plan, TABLE, "none", "ti_224")
     assert "\nDeiT – no distillation, Ti 224: " in text
     assert "  reads       top1 of the run deit-ti-224/none at its head class\n" in text
+    assert "  means       Share of the test images whose label is the first choice.\n" in text
     assert " of 200 images\n" in text
     assert "standard error over images\n" in text
     assert "  sizes       960 training images, 2,000 test images, 10 classes\n" in text
