@@ -31,6 +31,7 @@ LOOKING = (
 EXPECTED = {
     "1": {"table": "top-3", "explain": "top3"},
     "2": {"table": "multiply-adds", "explain": "counted here", "plan": "flops-wide"},
+    "3": {"table": "width.typ"},
     "5": {"mypy": "replicate/engine/losses.py", "table": "taught by wide", "explain": "train-narrow-224-mse"},
 }
 """By section, words that the first call of a command says."""
@@ -122,3 +123,6 @@ def test_the_page_does_what_it_says(checkout: Path) -> None:
         for command, words in EXPECTED[title[0]].items():
             assert words in told[command][0], f"{title}: {command}"
     assert [title[0] for title in sections()] == list(EXPECTED)
+    typst = (checkout / "out" / "tiny" / "width.typ").read_text()
+    assert typst.startswith("// an example, not an experiment\n#figure(")
+    assert "[giant (Doe et al.)]" in typst

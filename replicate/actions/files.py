@@ -54,12 +54,12 @@ def write_tables(paper: Paper, tables: Sequence[Table], wanted: Iterable[str], m
 
 def write_book(paper: Paper, tables: Sequence[Table]) -> list[Path]:
     """tables.tex and tables.pdf: ours beside the paper's, one table after the other."""
-    from replicate.render import standalone
+    from replicate.render import format_pdf
     from replicate.store.files import write_text
 
     source = paper.rendered / "tables.tex"
-    write_text(source, standalone.book([*tables], "compare"))
-    return [source, standalone.pdf(source)]
+    write_text(source, format_pdf.book([*tables], "compare"))
+    return [source, format_pdf.pdf(source)]
 
 
 def write_figure(paper: Paper, figure: Figure, formats: Sequence[str] = FIGURE_FORMATS) -> list[Path]:

@@ -29,7 +29,7 @@ def command(workspace: Workspace, table_id: str | None, check: bool, markdown: b
     numbers which nothing here makes do not count.
     """
     from replicate.judge.finish import Finisher
-    from replicate.render import claims_page, json_file, terminal
+    from replicate.render import claims_page, format_json, format_txt
 
     specs = workspace.specs()
     names = [table_id] if table_id else specs.ordered
@@ -43,7 +43,7 @@ def command(workspace: Workspace, table_id: str | None, check: bool, markdown: b
     claims = [claim for table in tables for claim in table.claims]
     if workspace.json:
         entries = [
-            {"table": table.id, "seeds": len(table.seeds), **json_file.dump(claim)}
+            {"table": table.id, "seeds": len(table.seeds), **format_json.dump(claim)}
             for table in tables
             for claim in table.claims
         ]
@@ -51,7 +51,7 @@ def command(workspace: Workspace, table_id: str | None, check: bool, markdown: b
         facts = {"scale": scale.id, "banner": scale.banner, "comparable": scale.comparable, "claims": entries}
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
-        _show(tables, claims, terminal.console().width)
+        _show(tables, claims, format_txt.console().width)
     return _code(claims) if check else DONE
 
 

@@ -26,7 +26,7 @@ def status(workspace: Workspace, table_id: str | None) -> int:
     """
     from replicate.backends.backend import MARKS
     from replicate.judge.finish import Finisher
-    from replicate.render import terminal
+    from replicate.render import format_txt
 
     specs = workspace.specs()
     names = [table_id] if table_id else specs.ordered
@@ -38,7 +38,7 @@ def status(workspace: Workspace, table_id: str | None) -> int:
     else:
         finisher = Finisher(plan, store, states.elsewhere())
         for name in names:
-            terminal.show(finisher.finish(name), terminal.console())
+            format_txt.show(finisher.finish(name), format_txt.console())
             click.echo()
         width = max(map(len, states.views), default=0)
         for key, view in states.views.items():

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from replicate.cli import DONE, FAILED, UNFINISHED
-from replicate.cli.workspace import (
-    Formats,
-    Workspace,
-    complete_figure,
-    run_options,
-    table_id_option,
-    with_workspace,
-)
+from replicate.cli.workspace import Formats, Workspace, complete_figure, run_options, table_id_option, with_workspace
+from replicate.render import format_names
 from replicate.text import plural
 
 if TYPE_CHECKING:
@@ -27,9 +21,9 @@ if TYPE_CHECKING:
 
 def _table_formats() -> tuple[str, ...]:
     from replicate.actions.files import MACROS
-    from replicate.render.formats import FORMATS
+    from replicate.render.formats import names
 
-    return (*FORMATS, MACROS)
+    return (*names(), MACROS)
 
 
 def _figure_formats() -> tuple[str, ...]:
@@ -47,7 +41,7 @@ def _figure_formats() -> tuple[str, ...]:
     type=Formats(_table_formats),
     default="tex,md,csv,html,json",
     show_default=True,
-    help="Files to write.",
+    help=f"Files to write: {', '.join(format_names())}, or macros (each number as a TeX macro).",
 )
 @click.option("--pdf", is_flag=True, help="Also typeset the table with pdflatex.")
 @run_options
@@ -57,8 +51,6 @@ def table(
 ) -> int:
     """Bring a table up to date (running what is missing), show it, write its files.
 
-    Formats: tex, md, csv, html, json, txt, pdf, and macros (each number as a TeX macro).
-
     With --cluster what is missing is submitted, and the table shown as it stands; the same command goes on later.
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
@@ -66,15 +58,15 @@ def table(
     from replicate.actions.files import write_tables
     from replicate.actions.run_missing import update_tables
     from replicate.cli.progress import Terminal
-    from replicate.render import json_file, terminal
+    from replicate.render import format_json, format_txt
 
     updated = update_tables(workspace, [table_id], options, Terminal(workspace.json))
     (found,) = updated.tables
     paths = write_tables(workspace, [found], (*formats, "pdf") if pdf else formats, f"{table_id}-numbers.tex")
     if workspace.json:
-        click.echo(json_file.render(found), nl=False)
+        click.echo(format_json.render(found), nl=False)
     else:
-        terminal.show(found, terminal.console(), "compare" if compare else "paper")
+        format_txt.show(found, format_txt.console(), "compare" if compare else "paper")
         click.echo()
         print_failures(workspace, updated.report, updated.store)
         _print_next(workspace, options, updated.complete, "table", "--id", table_id)
@@ -132,7 +124,7 @@ def figure(
     type=Formats(_table_formats),
     default="tex,md,csv,html,json,macros",
     show_default=True,
-    help="Files of the tables.",
+    help=f"Files of the tables: {', '.join(format_names())}, or macros (all numbers in one file, numbers.tex).",
 )
 @click.option("--pdf", is_flag=True, help="Also typeset all tables into one PDF with pdflatex.")
 @click.option("--no-figures", is_flag=True, help="Tables only.")
@@ -141,19 +133,11 @@ def figure(
 def everything(workspace: Workspace, formats: tuple[str, ...], pdf: bool, no_figures: bool, options: RunOptions) -> int:
     """Bring every table and figure up to date and write all their files.
 
-    What several of them need is run once (see: plan). Formats: tex, md, csv, html, json, txt, pdf, and macros, which
-    is one file for all numbers, numbers.tex.
+    A job that several of them need runs once (see: plan).
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.actions.files import (
-        NUMBERS,
-        DrawnFigures,
-        states_of,
-        write_book,
-        write_figures,
-        write_tables,
-    )
+    from replicate.actions.files import NUMBERS, DrawnFigures, states_of, write_book, write_figures, write_tables
     from replicate.actions.run_missing import update_tables
     from replicate.cli.progress import Terminal
 

@@ -19,18 +19,7 @@ from matplotlib.lines import Line2D
 from replicate.errors import UnknownName
 from replicate.figures import draw_margins, draw_xy
 from replicate.figures.model import SIDES, Figure, HeatmapPanel, MarginPanel, Panel, Side, XYPanel
-from replicate.figures.style import (
-    FAINT,
-    INK,
-    METADATA,
-    PAGE,
-    WARN_INK,
-    WARN_PAGE,
-    WIDTH,
-    Line,
-    house_style,
-    look,
-)
+from replicate.figures.style import FAINT, INK, METADATA, PAGE, WARN_INK, WARN_PAGE, WIDTH, Line, house_style, look
 from replicate.store.files import write_bytes
 
 FORMATS = ("pdf", "png", "svg")

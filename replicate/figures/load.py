@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from replicate.errors import Fault, UserError
-from replicate.figures import kinds as kinds  # registers them
+from replicate.figures import kinds as kinds
 from replicate.figures.spec import FigureSpec, Names, read_figure
 from replicate.specs.file import shown_path
 from replicate.specs.load import Specs, load, misnamed, unknown_spec

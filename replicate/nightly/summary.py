@@ -10,7 +10,7 @@ from typing import Any
 from replicate.nightly.agenda import Agenda, DueJob
 from replicate.nightly.changes import Change, Changes
 from replicate.nightly.recheck import Recheck
-from replicate.render.markdown import escape
+from replicate.render.format_md import escape
 from replicate.text import plural
 
 SCHEMA = 1

@@ -3,3 +3,14 @@
 ``formats.write`` makes files, ``terminal.show`` prints. Every renderer is ``render(table, variant) -> str``
 (CSV and JSON hold both variants at once), and the same table gives the same bytes.
 """
+
+from functools import cache
+from pkgutil import iter_modules
+
+
+@cache
+def format_names() -> tuple[str, ...]:
+    """Return the formats of a table that this folder has, without importing them: each is a ``format_NAME.py``."""
+    return tuple(
+        module.name.removeprefix("format_") for module in iter_modules(__path__) if module.name.startswith("format_")
+    )

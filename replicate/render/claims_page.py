@@ -12,7 +12,7 @@ from typing import assert_never
 
 from replicate.judge.table import Claim, Table
 from replicate.render import wording
-from replicate.render.markdown import escape
+from replicate.render.format_md import escape
 from replicate.specs.cell import relation
 from replicate.specs.table import ClaimSpec, TableSpec
 from replicate.text import plural

@@ -1,64 +1,74 @@
-"""The formats by name, and ``write``: one table into files beside each other."""
+"""The formats of a table by name, and ``write``: one table into files beside each other.
+
+A format is a module of this folder, ``format_NAME.py``, with a `Format` called ``FORMAT``; it is found by its name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from replicate.errors import UnknownName
 from replicate.judge.table import Table
-from replicate.render import csv_file, html_page, json_file, latex, markdown, standalone, terminal
+from replicate.render import format_names
 from replicate.render.layout import Variant
 from replicate.store.files import write_text
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """``varies``: the file of the ``compare`` variant is another one, with ``-compare`` in its name."""
-
-    suffix: str
-    render: Callable[[Table, Variant], str]
-    varies: bool = True
-
-
-def _csv(table: Table, _: Variant) -> str:
-    return csv_file.render(table)
-
-
-def _json(table: Table, _: Variant) -> str:
-    return json_file.render(table)
-
-
-FORMATS: Mapping[str, Format] = {
-    "tex": Format(".tex", latex.render),
-    "pdf": Format("-standalone.tex", standalone.render),
-    "md": Format(".md", markdown.render),
-    "csv": Format(".csv", _csv, varies=False),
-    "html": Format(".html", html_page.render),
-    "json": Format(".json", _json, varies=False),
-    "txt": Format(".txt", terminal.render),
-}
-"""``pdf`` writes the document that it typesets too, so that a reader can change it and run pdflatex again."""
-
 
 VARIANTS: tuple[Variant, ...] = ("paper", "compare")
 
 
+@dataclass(frozen=True, slots=True)
+class Format:
+    """``suffix`` follows the id of the table in the name of its file.
+
+    varies: the ``compare`` variant is another file, with ``-compare`` in its name. typeset: makes a second file from
+    the one that was written, and returns where it is.
+    """
+
+    suffix: str
+    render: Callable[[Table, Variant], str]
+    varies: bool = True
+    typeset: Callable[[Path], Path] | None = None
+
+
+_REGISTERED: dict[str, Format] = {}
+
+
+def register(name: str, kind: Format) -> Format:
+    """Add a format from outside this package. Raises ValueError for a name that another format has."""
+    if name in names():
+        raise ValueError(f"format '{name}': another format has this name")
+    _REGISTERED[name] = kind
+    return kind
+
+
+def names() -> tuple[str, ...]:
+    return (*format_names(), *_REGISTERED)
+
+
+def find(name: str) -> Format:
+    """Return the format ``name``. Raises UnknownName."""
+    if name not in names():
+        raise UnknownName("format", name, names())
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    found = import_module(f"replicate.render.format_{name}").FORMAT
+    assert isinstance(found, Format), f"format_{name}.FORMAT should be a Format, got {found!r}"
+    return found
+
+
 def write(table: Table, folder: Path, formats: Iterable[str], variant: Variant = "paper") -> list[Path]:
-    """Write ``table`` into ``folder`` in each of ``formats``; the paths that were written, in that order."""
-    names = list(dict.fromkeys(formats))
-    for name in names:
-        if name not in FORMATS:
-            raise UnknownName("format", name, FORMATS)
+    """Write ``table`` into ``folder`` in each of ``formats``. Return the written paths, in that order."""
+    kinds = [find(name) for name in dict.fromkeys(formats)]
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
-    for name in names:
-        kind = FORMATS[name]
+    for kind in kinds:
         stem = f"{table.id}-compare" if kind.varies and variant == "compare" else table.id
         path = folder / f"{stem}{kind.suffix}"
         write_text(path, kind.render(table, variant))
         paths.append(path)
-        if name == "pdf":
-            paths.append(standalone.pdf(path, folder / f"{stem}.pdf"))
+        if kind.typeset is not None:
+            paths.append(kind.typeset(path))
     return paths

@@ -13,7 +13,7 @@ from typing import get_args
 from replicate.errors import UserError
 from replicate.judge.table import Cell, Origin, Table, Verdict
 from replicate.render import layout, wording
-from replicate.render.markdown import escape
+from replicate.render.format_md import escape
 
 BEGIN = "<!-- overview:begin -->"
 END = "<!-- overview:end -->"

@@ -18,7 +18,7 @@ from replicate.judge.finish import Finisher
 from replicate.judge.table import Cell, Table
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
-from replicate.render.html_page import ClaimLine, claim_lines
+from replicate.render.format_html import ClaimLine, claim_lines
 from replicate.site.addresses import Addresses, command, file_names
 from replicate.site.curve import Epoch, read
 from replicate.site.recipe import Sources, read_sources

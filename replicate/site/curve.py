@@ -13,7 +13,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from replicate.render.html_page import environment
+from replicate.render.format_html import environment
 
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 16, 40

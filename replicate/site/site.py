@@ -18,7 +18,7 @@ from markupsafe import Markup
 from replicate import text
 from replicate.errors import UserError
 from replicate.judge.table import Cell, Table
-from replicate.render import csv_file, html_page, json_file, latex, markdown, overview, wording
+from replicate.render import format_csv, format_html, format_json, format_md, format_tex, overview, wording
 from replicate.site import curve, run_page
 from replicate.site.addresses import fragment
 from replicate.site.book import Book, Picture
@@ -68,11 +68,11 @@ def render(book: Book) -> Iterator[tuple[str, bytes]]:
         yield book.addresses.figure(picture.figure.id).replace(".html", ".svg"), picture.svg
     for table in book.tables:
         stem = book.addresses.table(table.id).removesuffix(".html")
-        yield f"{stem}.csv", csv_file.render(table).encode()
-        yield f"{stem}.json", json_file.render(table).encode()
-        yield f"{stem}.md", markdown.render(table, "compare").encode()
+        yield f"{stem}.csv", format_csv.render(table).encode()
+        yield f"{stem}.json", format_json.render(table).encode()
+        yield f"{stem}.md", format_md.render(table, "compare").encode()
         try:
-            yield f"{stem}.tex", latex.render(table, "paper").encode()
+            yield f"{stem}.tex", format_tex.render(table, "paper").encode()
         except UserError as error:
             # A label that has no form in LaTeX: the rest of the site is as good as ever.
             yield f"{stem}.tex", f"% {' '.join(str(error).split())}\n".encode()
@@ -124,7 +124,7 @@ def _table(book: Book, table: Table) -> dict[str, Any]:
     """What the template of a table's page is given."""
     return {
         "table": table,
-        "claims": html_page.claim_lines(table),
+        "claims": format_html.claim_lines(table),
         "tolerance": _tolerance(book.plan.specs.table(table.id).table, table),
     }
 
@@ -182,7 +182,7 @@ def _before(folder: Path) -> set[str]:
 
 def _policy() -> str:
     """Only what the site itself holds may be loaded or run, and nothing may leave it."""
-    styles, scripts = _digest(_style()), _digest(html_page.asset(TEMPLATES / "site.js"))
+    styles, scripts = _digest(_style()), _digest(format_html.asset(TEMPLATES / "site.js"))
     return (
         f"default-src 'none'; img-src 'self' data:; style-src '{styles}'; script-src 'self' '{scripts}'; "
         "base-uri 'none'; form-action 'none'"
@@ -195,12 +195,12 @@ def _digest(text: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = html_page.environment(TEMPLATES, html_page.TEMPLATES)
-    environment.globals |= {"style": _style(), "behaviour": html_page.asset(TEMPLATES / "site.js")}
+    environment = format_html.environment(TEMPLATES, format_html.TEMPLATES)
+    environment.globals |= {"style": _style(), "behaviour": format_html.asset(TEMPLATES / "site.js")}
     environment.globals |= {"text": text, "overview": overview, "run_page": run_page, "curve": curve}
     return environment
 
 
 @cache
 def _style() -> Markup:
-    return html_page.asset(html_page.TEMPLATES / "table.css") + html_page.asset(TEMPLATES / "site.css")
+    return format_html.asset(format_html.TEMPLATES / "table.css") + format_html.asset(TEMPLATES / "site.css")

@@ -18,7 +18,7 @@ from replicate.judge.finish import Finisher
 from replicate.metrics import metric as registry
 from replicate.nightly.snapshot import _allowed
 from replicate.plan.cells import Plan, plan_tables
-from replicate.render import json_file, markdown
+from replicate.render import format_json, format_md
 from replicate.specs.cell import CellRef
 from replicate.specs.load import load
 from replicate.store.store import Store
@@ -70,8 +70,8 @@ def test_a_table_prints_it(plan: Plan, store: Store) -> None:
     assert [(seed.correct, seed.images) for seed in cell.seeds] == [(correct, 200)]
     assert (cell.state, cell.shown, cell.origin) == ("done", f"{correct / 2:.1f}", "trained here")
     assert cell.error is not None
-    assert cell.shown in markdown.render(table, "compare")
-    assert '"metric": "top3"' in json_file.render(table)
+    assert cell.shown in format_md.render(table, "compare")
+    assert '"metric": "top3"' in format_json.render(table)
 
 
 def test_it_needs_the_jobs_of_any_metric_read_from_decisions(plan: Plan, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from stage import TABLE, Call
 
 from replicate.errors import UserError
-from replicate.render import macros, standalone
+from replicate.render import format_pdf, macros
 from replicate.specs.cell import CellRef
 
 from .samples import SAMPLES, TABLE3, at
@@ -97,7 +97,7 @@ def test_prose_can_use_them(tmp_path: Path) -> None:
     path.write_text(
         "\\documentclass{article}\\usepackage{amssymb}\n" + text + "\\begin{document}\n" + uses + "\n\\end{document}\n"
     )
-    assert standalone.pdf(path).read_bytes().startswith(b"%PDF-")
+    assert format_pdf.pdf(path).read_bytes().startswith(b"%PDF-")
 
 
 @pytest.mark.latex
@@ -108,5 +108,5 @@ def test_prose_can_use_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize("variant", ["paper", "compare"])
 def test_all_tables_are_one_document(variant: str, tmp_path: Path) -> None:
     path = tmp_path / "tables.tex"
-    path.write_text(standalone.book(SAMPLES.values(), variant))  # type: ignore[arg-type]
-    assert standalone.pdf(path).read_bytes().startswith(b"%PDF-")
+    path.write_text(format_pdf.book(SAMPLES.values(), variant))  # type: ignore[arg-type]
+    assert format_pdf.pdf(path).read_bytes().startswith(b"%PDF-")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from replicate.errors import UserError
-from replicate.render import formats, standalone
+from replicate.render import format_pdf, formats
 from replicate.render.layout import Variant
 from replicate.render.symbols import SYMBOLS, definitions, escape
 
@@ -51,7 +51,7 @@ def test_every_symbol_compiles_in_bold_and_in_a_caption_with_outline_fonts(tmp_p
         + body
         + "\n\\end{document}\n"
     )
-    pdf = standalone.pdf(path)
+    pdf = format_pdf.pdf(path)
     assert pdf == tmp_path / "all.pdf"
     assert b"/Type3" not in pdf.read_bytes()
 
@@ -60,7 +60,7 @@ def test_a_tex_error_is_shown_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "broken.tex"
     path.write_text("\\documentclass{article}\n\\begin{document}\n\\nosuchthing here\n\\end{document}\n")
     with pytest.raises(UserError) as caught:
-        standalone.pdf(path)
+        format_pdf.pdf(path)
     assert str(caught.value).splitlines() == [
         f"{path}:3: pdflatex stopped: Undefined control sequence.",
         "  \\nosuchthing here",
@@ -74,4 +74,4 @@ def test_tex_cannot_read_outside_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "thief.tex"
     path.write_text(f"\\documentclass{{article}}\\begin{{document}}\\input{{{secret}}}\\end{{document}}\n")
     with pytest.raises(UserError, match="pdflatex stopped"):
-        standalone.pdf(path)
+        format_pdf.pdf(path)

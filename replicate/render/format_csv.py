@@ -8,6 +8,8 @@ import re
 
 from replicate.judge.table import Column, Row, Table
 from replicate.render import wording
+from replicate.render.formats import Format
+from replicate.render.layout import Variant
 
 FIELDS = (
     "table", "row", "row_label", "column", "column_label", "state", "value", "shown", "error", "spread",
@@ -18,7 +20,7 @@ FIELDS = (
 _NUMBER = re.compile(r"[-+−]?\d+(\.\d+)?")
 
 
-def render(table: Table) -> str:
+def render(table: Table, variant: Variant = "paper") -> str:
     """Lists inside a field (the counts of several seeds, the jobs) are joined with ``;``."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -62,3 +64,6 @@ def _harmless(text: str) -> str:
     """
     formula = text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) and not _NUMBER.fullmatch(text)
     return f"'{text}" if formula else text
+
+
+FORMAT = Format(".csv", render, varies=False)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from replicate.errors import NotAvailable, UserError
 from replicate.judge.table import Table
-from replicate.render import latex, wording
+from replicate.render import format_tex, wording
+from replicate.render.formats import Format
 from replicate.render.layout import Variant
 from replicate.render.symbols import definitions, escape
 from replicate.store.files import write_bytes
@@ -78,7 +79,7 @@ def wrap(tex: str, table: Table, variant: Variant = "paper") -> str:
 
 def book(tables: Iterable[Table], variant: Variant = "paper") -> str:
     """One document of all ``tables``, each on pages of its own that are as wide as it needs."""
-    parts = [_parts(latex.render(table, variant), table, variant) for table in tables]
+    parts = [_parts(format_tex.render(table, variant), table, variant) for table in tables]
     text = [line for inside, outside in parts for line in (*inside, *outside)]
     lines = [_PREAMBLE, *definitions("\n".join(text)), r"\newsavebox{\measured}", r"\begin{document}"]
     for inside, outside in parts:
@@ -96,10 +97,10 @@ def _parts(tex: str, table: Table, variant: Variant) -> tuple[list[str], list[st
     head = escape(wording.title(table), where)
     outside = [
         r"\begin{center}",
-        rf"\parbox{{\textwidth}}{{\textbf{{{head}:}} {latex.caption(table, variant)}}}\par",
+        rf"\parbox{{\textwidth}}{{\textbf{{{head}:}} {format_tex.caption(table, variant)}}}\par",
         r"\medskip\usebox{\measured}\par",
         r"\end{center}",
-        *(rf"{{\footnotesize {line}\par}}" for line in latex.footnotes(table, variant)),
+        *(rf"{{\footnotesize {line}\par}}" for line in format_tex.footnotes(table, variant)),
         *_claims(table, where),
     ]
     inside = [line for line in tex.splitlines() if not line.startswith(r"\providecommand")]
@@ -107,7 +108,7 @@ def _parts(tex: str, table: Table, variant: Variant) -> tuple[list[str], list[st
 
 
 def render(table: Table, variant: Variant = "paper") -> str:
-    return wrap(latex.render(table, variant), table, variant)
+    return wrap(format_tex.render(table, variant), table, variant)
 
 
 def _claims(table: Table, where: str) -> list[str]:
@@ -169,3 +170,11 @@ def _failure(tex_path: Path, log: str) -> str:
         return "\n".join([first, *(f"  {text}" for text in source)])
     last = [line for line in log.splitlines() if line.strip()][-3:]
     return "\n".join([f"{tex_path}: pdflatex stopped", *(f"  {line}" for line in last)])
+
+
+def _typeset(document: Path) -> Path:
+    return pdf(document, document.with_name(document.name.replace("-standalone.tex", ".pdf")))
+
+
+FORMAT = Format("-standalone.tex", render, typeset=_typeset)
+"""The document stays beside the PDF, so that a reader can change it and run pdflatex again."""

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from replicate.judge.table import Cell, Column, Row, Table
 from replicate.render import layout, wording
+from replicate.render.formats import Format
 from replicate.render.layout import Variant
 from replicate.render.symbols import comment, definitions, escape
 
@@ -210,3 +211,6 @@ def _header(table: Table, blocks: Sequence[_Block], lead: int) -> list[str]:
 
 def _line(fields: Iterable[str]) -> str:
     return " & ".join(fields) + r" \\"
+
+
+FORMAT = Format(".tex", render)

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from replicate.judge.table import Cell, Column, Table
 from replicate.render import layout, wording
+from replicate.render.formats import Format
 from replicate.render.layout import Variant
 
 if TYPE_CHECKING:
@@ -246,3 +247,6 @@ def _claims(table: Table, console: Console) -> None:
         _print(console, _text((f"{mark} ", style), (_pad(first, wide, "left"), ""), *side))
         for line, below in zip_longest(rest, [note] if note else [], fillvalue=""):
             _print(console, _text((f"  {_pad(line, wide, 'left')}{gap}{' ' * paper_width}{gap}{below}", "")))
+
+
+FORMAT = Format(".txt", render)

@@ -9,6 +9,8 @@ from fractions import Fraction
 
 from replicate.judge.table import Table
 from replicate.render import layout, wording
+from replicate.render.formats import Format
+from replicate.render.layout import Variant
 from replicate.specs.cell import CellRef
 from replicate.text import Printed
 
@@ -16,7 +18,7 @@ SCHEMA = 2
 """Raised when a field is renamed or removed; new fields do not raise it."""
 
 
-def render(table: Table) -> str:
+def render(table: Table, variant: Variant = "paper") -> str:
     in_order = [table.cell(row.key, column.key) for row in table.rows for column in table.columns]
     in_order += [cell for cell in layout.numbers(table) if cell.ref.is_reference]
     cells = {cell.ref: replace(cell, verdict=wording.verdict(table, cell)) for cell in in_order}
@@ -54,3 +56,6 @@ def _plain(value: object) -> object:
             return dump(value)
         case _:
             return value
+
+
+FORMAT = Format(".json", render, varies=False)

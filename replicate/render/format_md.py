@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from replicate.judge.table import Cell, Table
 from replicate.render import layout, wording
+from replicate.render.formats import Format
 from replicate.render.layout import Variant
 
 _MARKUP = re.compile(r"([\\`*_\[\]|#~$])")
@@ -117,3 +118,6 @@ def _table(header: Sequence[str], lines: Iterable[Sequence[str]], right: Sequenc
         return f"| {' | '.join(padded)} |"
 
     return "\n".join([line(header), line(rule), *(line(row) for row in rows[1:])])
+
+
+FORMAT = Format(".md", render)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from replicate.judge.table import Cell, Claim, Table
 from replicate.render import layout, wording
+from replicate.render.formats import Format
 from replicate.render.layout import Variant
 from replicate.text import plural
 
@@ -90,3 +91,6 @@ def asset(path: Path) -> Markup:
     from markupsafe import Markup
 
     return Markup(path.read_text(encoding="utf-8"))
+
+
+FORMAT = Format(".html", render)
