@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import assert_never
 
 import numpy as np
 
@@ -117,10 +118,14 @@ class Source:
 
     def _value(self, place: CellRef, side: Side) -> Value | None:
         cell = self.cell(place)
-        if side == "here":
-            return None if cell.value is None else Value(float(cell.value), _error(cell))
-        printed = cell.paper.number if cell.paper else None
-        return None if printed is None else Value(printed)
+        match side:
+            case "here":
+                return None if cell.value is None else Value(float(cell.value), _error(cell))
+            case "paper":
+                printed = cell.paper.number if cell.paper else None
+                return None if printed is None else Value(printed)
+            case _:
+                assert_never(side)
 
     def margins(self, table_id: str, row: str, base: str, column: str, at: int) -> list[Bar]:
         """Row minus base on each side that has both, to be drawn in row ``at``; ours with its interval, as a claim."""

@@ -49,8 +49,8 @@ class Change:
 class Changes:
     """``since``: when the earlier night was, empty where there was none."""
 
-    since: str
-    same_values: bool
+    since: str = ""
+    same_values: bool = False
     changes: tuple[Change, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     """Jobs that failed tonight -> ``new``, or ``since an earlier night``."""

@@ -7,21 +7,21 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, assert_never
 
 from replicate.actions.files import MACROS, NUMBERS, TABLE_FORMATS, write_figures, write_report, write_tables
 from replicate.actions.paper import Paper
-from replicate.backends.backend import Backend, JobStates, JobView, Reporter, RunReport
+from replicate.backends.backend import JobStates, JobView, Reporter, RunReport
 from replicate.errors import UserError
 from replicate.figures.plan import with_figures
 from replicate.jobs.job import HOUR
 from replicate.judge.finish import Finisher
 from replicate.judge.table import Table
 from replicate.nightly.agenda import Agenda, AgendaInputs, Progress, agenda
-from replicate.nightly.changes import Changes, changes
+from replicate.nightly.changes import changes
 from replicate.nightly.history import CELLS, REPORT, SUMMARY, Checked, Nights
-from replicate.nightly.recheck import Recheck, Rechecks
+from replicate.nightly.recheck import Rechecks
 from replicate.nightly.snapshot import Snapshot, job_record, snapshot
 from replicate.nightly.summary import Summary, as_json, as_markdown
 from replicate.plan.cells import Plan
@@ -44,81 +44,59 @@ class NightlyOptions:
     run: bool = True
 
 
-@dataclass(slots=True)
 class Night:
-    """One night. What goes wrong around it (Slurm, disk) is collected in ``faults``, and the night goes on."""
+    """One night. What goes wrong around it (Slurm, disk) becomes a fault of its summary, and the night goes on."""
 
-    paper: Paper
-    options: NightlyOptions
-    plan: Plan
-    store: Store
-    nights: Nights
-    reporter: Reporter = field(default_factory=Reporter)
-    graph: Graph = field(init=False)
-    made: dict[str, Any] = field(init=False)
-    backend: Backend = field(init=False)
-    states: JobStates = field(init=False)
-    """Of all jobs, as the night goes on; what the store says alone where Slurm does not answer."""
-    computed: list[str] = field(default_factory=list)
-    submitted: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    recovered: dict[str, str] = field(default_factory=dict)
-    """Jobs that ended without a result and were submitted again."""
-    notes: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    compared: list[Recheck] = field(default_factory=list)
-    when: float = field(default_factory=time.time)
-
-    def __post_init__(self) -> None:
-        self.graph = with_figures(self.plan)
-        self.made = provenance(self.paper.root)
-        self.backend = self.paper.backend(self.plan.specs.scale, self.reporter)
+    def __init__(
+        self, paper: Paper, options: NightlyOptions, plan: Plan, store: Store, nights: Nights, reporter: Reporter
+    ) -> None:
+        self.paper = paper
+        self.options = options
+        self.plan = plan
+        self.store = store
+        self.nights = nights
+        self.graph = with_figures(plan)
+        self.backend = paper.backend(plan.specs.scale, reporter)
+        # What the store says alone, until the backend answers.
+        self.states = JobStates(self.graph, store)
+        self.began = time.time()
+        self.summary = Summary(
+            when=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.began)),
+            scale=plan.specs.namespace,
+            seeds=plan.seeds,
+            where=self.backend.name,
+            made=provenance(paper.root),
+            budget=options.budget,
+            run=options.run,
+        )
 
     def run(self) -> Summary:
-        before = self.nights.last()
-        self.states = JobStates(self.graph, self.store)
-        planned = Agenda()
+        before, told = self.nights.last(), self.summary
         try:
             # Messages on the way belong to the log; standard output is the summary's.
             with redirect_stdout(sys.stderr):
                 self.states = self.backend.look(self.graph, self.store)
-                planned = self._compute(before)
+                told.agenda = self._compute(before)
         except UserError as error:
-            self.faults.append(str(error))
-        tables, files = self._render()
+            told.faults.append(str(error))
+        tables = self._render()
         counts = Counter[str](cell.state for table in tables for cell in table.cells.values())
-        now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.when))
+        told.counts = {state: counts[state] for state in STATES if state in counts and state != "paper-only"}
         states = {job.key: self.states.in_a_table(job.key) for job in self.graph}
         jobs = {job.key: job_record(job, states[job.key], self.store) for job in self.graph}
-        unfinished = [key for key in planned.unfinished if states[key] != "done"]
-        after = snapshot(self.plan, jobs, tables, self.made, unfinished, now, before)
-        different = changes(before, after)
-        failed = {key: self.states.views[key].why for key, state in states.items() if state == "failed"} | self.failed
-        return self._written(
-            Summary(
-                code=self._code(different, failed),
-                when=now,
-                scale=self.plan.specs.namespace,
-                seeds=self.plan.seeds,
-                where=self.backend.name,
-                made=self.made,
-                budget=self.options.budget,
-                run=self.options.run,
-                changes=different,
-                agenda=planned,
-                rechecks=self.compared,
-                computed=self.computed,
-                submitted=self.submitted,
-                failed=failed,
-                recovered=self.recovered,
-                counts={state: counts[state] for state in STATES if state in counts and state != "paper-only"},
-                faults=self.faults,
-                notes=[*self.notes, *self.store.damage.values()],
-                files=files,
-                digest=after.values,
-            ),
-            after,
-        )
+        unfinished = [key for key in told.agenda.unfinished if states[key] != "done"]
+        after = snapshot(self.plan, jobs, tables, told.made, unfinished, told.when, before)
+        failed = {key: self.states.views[key].why for key, state in states.items() if state == "failed"}
+        told.failed = failed | told.failed
+        told.notes += self.store.damage.values()
+        told.changes, told.digest = changes(before, after), after.values
+        told.code = _exit_code(told)
+        if self.options.run:
+            # A look is not kept: the next night is compared with the last one that ran, however many looks lie between.
+            texts = {REPORT: as_markdown(told), SUMMARY: as_json(told), CELLS: after.text()}
+            folder = self.nights.write(self.began, texts)
+            print(f"written: {self.paper.shown(folder)}", file=sys.stderr)
+        return told
 
     def _compute(self, before: Snapshot | None) -> Agenda:
         """Settle what earlier nights began, then run or submit what is due; a dry run only lists it."""
@@ -137,8 +115,10 @@ class Night:
             self._run(self.graph.needed_for(missing))
         again = [*underway, *(due.job.key for due in planned.again)]
         if again:
-            report = self.backend.rerun(rechecks.begin(self.graph, again, self.made), rechecks.again, ["nightly-again"])
-            self.failed |= {key: f"computed again: {reason}" for key, reason in report.failed.items()}
+            report = self.backend.rerun(
+                rechecks.begin(self.graph, again, self.summary.made), rechecks.again, ["nightly-again"]
+            )
+            self.summary.failed |= {key: f"computed again: {reason}" for key, reason in report.failed.items()}
             self._note(report)
             self._settle(rechecks, again)
         return planned
@@ -148,26 +128,26 @@ class Night:
         before = dict(self.states.views)
         report = self.backend.run(graph, self.store, ["nightly"])
         self._note(report)
-        self.computed += report.done
+        self.summary.computed += report.done
         if self.backend.chains:
             # What Slurm gave up is in the states, and what it has not given up goes on by itself.
             ended = {key: view.why for key, view in before.items() if view.state in ("failed", "lost")}
-            self.recovered |= {key: ended[key] for key in report.submitted if key in ended}
+            self.summary.recovered |= {key: ended[key] for key in report.submitted if key in ended}
         else:
-            self.failed |= report.failed
+            self.summary.failed |= report.failed
         if report.states is not None:
             self.states.views.update(report.states.views)
 
     def _note(self, report: RunReport) -> None:
-        self.submitted |= report.submitted
-        self.notes += report.notes
+        self.summary.submitted |= report.submitted
+        self.summary.notes += report.notes
 
     def _settle(self, rechecks: Rechecks, keys: list[str]) -> None:
         settled, asked = rechecks.settle(self.graph, keys)
-        self.compared += settled
+        self.summary.rechecks += settled
         now = time.time()
         if asked:
-            entries = {key: Checked(when=now, asked=asker or self.made) for key, asker in asked.items()}
+            entries = {key: Checked(when=now, asked=asker or self.summary.made) for key, asker in asked.items()}
             self.nights.note_checked(entries)
 
     def _inputs(self, before: Snapshot | None, underway: list[str]) -> AgendaInputs:
@@ -176,10 +156,10 @@ class Night:
             begun=lambda key: (self.store.folder(key) / JOB).exists(),
             past=before.jobs if before else {},
             unfinished=before.owed if before else (),
-            made=self.made,
+            made=self.summary.made,
             checked=self.nights.checked(),
             written=self._finished,
-            now=self.when,
+            now=self.began,
             underway=frozenset(underway),
             chained=self.backend.chains,
             train=self.options.train,
@@ -193,44 +173,32 @@ class Night:
         except OSError:
             return {}, 0.0
 
-    def _render(self) -> tuple[list[Table], int]:
+    def _render(self) -> list[Table]:
+        """Finish all tables, and write all files."""
         finisher = Finisher(self.plan, self.store, self.states.elsewhere())
-        names = self.plan.specs.ordered
-        tables = [finisher.finish(name) for name in names]
-        files = 0
+        tables = [finisher.finish(name) for name in self.plan.specs.ordered]
+        told = self.summary
         with redirect_stdout(sys.stderr):
             try:
-                files += len(write_tables(self.paper, tables, (*TABLE_FORMATS, MACROS), NUMBERS))
+                told.files += len(write_tables(self.paper, tables, (*TABLE_FORMATS, MACROS), NUMBERS))
                 drawn = write_figures(self.paper, self.plan.specs, self.store)
-                files += len(drawn.paths)
+                told.files += len(drawn.paths)
                 if drawn.why_not:
                     print(f"no figures: {drawn.why_not}")
-                files += len(write_report(self.paper, self.plan, self.store))
+                told.files += len(write_report(self.paper, self.plan, self.store))
             except UserError as error:
-                self.faults.append(str(error))
-        return tables, files
+                told.faults.append(str(error))
+        return tables
 
-    def _code(self, different: Changes, failed: Mapping[str, str]) -> int:
-        if self.faults:
-            return INFRASTRUCTURE
-        if failed:
-            return FAILED
-        # A measurement is judged by its ratio to the reference, of which its cell shows one side only.
-        another = any(one.outcome == "moved" and one.kind == "measure" for one in self.compared)
-        return MOVED if different.beyond or another else SAME
 
-    def _written(self, summary: Summary, after: Snapshot) -> Summary:
-        if not self.options.run:
-            # The next night compares with the last one that was recorded, however often somebody looks in between.
-            return summary
-        texts = {
-            REPORT: as_markdown(summary),
-            SUMMARY: as_json(summary),
-            CELLS: after.text(),
-        }
-        folder = self.nights.write(self.when, texts)
-        print(f"written: {self.paper.shown(folder)}", file=sys.stderr)
-        return summary
+def _exit_code(told: Summary) -> int:
+    if told.faults:
+        return INFRASTRUCTURE
+    if told.failed:
+        return FAILED
+    # A measurement is judged by its ratio to the reference, of which its cell shows one side only.
+    another = any(recheck.outcome == "moved" and recheck.kind == "measure" for recheck in told.rechecks)
+    return MOVED if told.changes.beyond or another else SAME
 
 
 def progress_of(view: JobView) -> Progress:

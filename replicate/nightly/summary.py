@@ -27,14 +27,13 @@ MEANINGS = {
 
 @dataclass(slots=True)
 class Summary:
-    """What a night has to say.
+    """What a night has to say; the night fills it in as it goes on.
 
     run: False of a look, which computes and records nothing. faults: of the surroundings (Slurm, disk). failed:
     jobs, with the reason. counts: cells by state. submitted: keys to Slurm's numbers. recovered: jobs that had ended
     without a result and were submitted again, with how they had ended.
     """
 
-    code: int
     when: str
     scale: str
     seeds: tuple[int, ...]
@@ -42,16 +41,17 @@ class Summary:
     made: Mapping[str, Any]
     budget: float
     run: bool
-    changes: Changes
+    code: int = 0
+    changes: Changes = field(default_factory=Changes)
     agenda: Agenda = field(default_factory=Agenda)
-    rechecks: Sequence[Recheck] = ()
-    computed: Sequence[str] = ()
-    submitted: Mapping[str, str] = field(default_factory=dict)
-    failed: Mapping[str, str] = field(default_factory=dict)
-    recovered: Mapping[str, str] = field(default_factory=dict)
-    counts: Mapping[str, int] = field(default_factory=dict)
-    faults: Sequence[str] = ()
-    notes: Sequence[str] = ()
+    rechecks: list[Recheck] = field(default_factory=list)
+    computed: list[str] = field(default_factory=list)
+    submitted: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    recovered: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     files: int = 0
     digest: str = ""
 

@@ -11,7 +11,6 @@ from stage import ROOT, job_like
 
 from replicate.jobs.job import HOUR
 from replicate.nightly.agenda import Agenda, DueJob
-from replicate.nightly.changes import Changes
 from replicate.nightly.history import CELLS, Checked, Nights
 from replicate.nightly.snapshot import Snapshot
 from replicate.nightly.summary import Summary, as_json, as_markdown
@@ -61,7 +60,7 @@ def test_what_was_computed_again_is_noted_and_damage_passed_over(tmp_path: Path)
 def test_the_summary_says_hours_in_full() -> None:
     job = job_like("predict-x", "predict")
     agenda = Agenda(over_budget=[DueJob(job, "not computed yet", 0.5 * HOUR)], skipped=[job], seconds=0.25 * HOUR)
-    told = Summary(0, "2026", "tiny", (0,), "here", {}, 24.0, True, Changes("", True), agenda)
+    told = Summary("2026", "tiny", (0,), "here", {}, 24.0, run=True, agenda=agenda)
     said = json.loads(as_json(told))["agenda"]
     assert said["hours"] == 0.25
     assert said["left"] == [{"key": "predict-x", "reason": "not computed yet", "hours": 0.5}]

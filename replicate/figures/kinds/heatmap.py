@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from replicate.errors import Fault
 from replicate.figures.model import HeatmapPanel, Panel, Side
@@ -56,12 +56,15 @@ class HeatmapFigure(FigureSpec):
         shown: list[tuple[str, ...]] = []
         for row in table.rows:
             cells = [source.cell(CellRef(table.table.id, row.key, column.key)) for column in columns]
-            if side == "here":
-                values.append(tuple(None if cell.value is None else float(cell.value) for cell in cells))
-                shown.append(tuple(cell.shown or MARKS.get(cell.state, NOTHING) for cell in cells))
-            else:
-                values.append(tuple(cell.paper.number if cell.paper else None for cell in cells))
-                shown.append(tuple(cell.paper_shown or NOTHING for cell in cells))
+            match side:
+                case "here":
+                    values.append(tuple(None if cell.value is None else float(cell.value) for cell in cells))
+                    shown.append(tuple(cell.shown or MARKS.get(cell.state, NOTHING) for cell in cells))
+                case "paper":
+                    values.append(tuple(cell.paper.number if cell.paper else None for cell in cells))
+                    shown.append(tuple(cell.paper_shown or NOTHING for cell in cells))
+                case _:
+                    assert_never(side)
         rows = tuple(row.label for row in table.rows)
         headers = self.heatmap.names or tuple(column.header for column in columns)
         return HeatmapPanel(title, self.heatmap.label, rows, headers, tuple(values), tuple(shown))
