@@ -1,4 +1,4 @@
-"""Performs one job: claim, run, commit. The same wherever the job runs."""
+"""Performs one job: take its lease, run it, store its result. The same on every machine."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ EXIT_CODES: Mapping[Outcome, int] = {
     "stopped": 77,
     "disk full": 78,
 }
-"""How a worker process says its outcome; any other code is a process that died. A full disk has its own, since
-no file can say it."""
+"""The exit code by which a worker process tells its outcome; any other code is a process that died. A full disk has
+its own, since no file can say it."""
 
 ORPHAN_SECONDS = 600.0
 """A training whose caller is gone has this long to end its step, and then as long as its checkpoint takes.
 
 A step of a large network takes seconds, minutes where a file system is slow to give the images: as much as the
-processes of one training wait for each other. It is for those that hang; meanwhile the claim keeps others off the job.
+processes of one training wait for each other. It is for those that hang; meanwhile its lease keeps others off the job.
 """
 ORPHAN_REST = 5.0
 """What any other job has, to end or to be computed again."""
@@ -94,7 +94,7 @@ def main(
 
 
 def take_part(root: str, job: Job) -> None:
-    """A training that another process leads, which holds the claim and writes the result (`engine.ranks`)."""
+    """Take part in a training that another process leads; that one holds the lease and writes the result."""
     from replicate.engine.run import execute
     from replicate.engine.train import Stopped
 
@@ -107,7 +107,7 @@ def take_part(root: str, job: Job) -> None:
 
 
 def perform(store: Store, job: Job, provenance: Mapping[str, Any], stop: Any) -> Outcome:
-    """Bring the result of ``job`` into being, unless it is there or somebody else is at it."""
+    """Run ``job`` and store its result, unless it is stored or another process runs it."""
     try:
         return _perform(store, job, provenance, stop)
     except OSError as error:
@@ -141,7 +141,7 @@ def _perform(store: Store, job: Job, provenance: Mapping[str, Any], stop: Any) -
 
 
 def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, Any], stop: Any) -> Outcome:
-    # torch is heavy: whoever only plans or looks must not pay for it (a preloaded worker has it already).
+    # torch is heavy: a command that only plans or looks must not pay for it (a preloaded worker has it already).
     from replicate.engine.run import execute
     from replicate.engine.train import Stopped
 

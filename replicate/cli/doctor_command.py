@@ -49,10 +49,10 @@ def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
         return DONE
     profile = workspace.profile
     if profile is None:
-        known = ", ".join(sorted(path.stem for path in (workspace.root / "slurm").glob("*.toml"))) or "none yet"
+        clusters = ", ".join(sorted(path.stem for path in (workspace.root / "slurm").glob("*.toml"))) or "none yet"
         raise UserError(
             f"doctor: a cluster, got none (no --cluster, no {VARIABLE}, and no profile matches this machine)\n"
-            f"  clusters: {known}\n"
+            f"  clusters: {clusters}\n"
             "  a first profile: python -m replicate doctor --draft"
         )
     specs = workspace.specs()
@@ -60,14 +60,14 @@ def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
     jobs = list(workspace.plan(specs.ordered, specs).graph)
     data = [entry for entry in scale.data.values() if isinstance(entry, FolderData)]
     files = Files(data, [PublishedFile.of(text) for text in scale.released.values()])
-    found = []
+    findings = []
     for finding in _findings(profile, jobs, files, scale.id, seconds):
-        found.append(finding)
+        findings.append(finding)
         if not workspace.json:
             click.echo(str(finding))
-    counts = Counter(finding.level for finding in found)
+    counts = Counter(finding.level for finding in findings)
     if workspace.json:
-        entries = [finding.to_dict() for finding in found]
+        entries = [finding.to_dict() for finding in findings]
         click.echo(json.dumps({"cluster": profile.name, "findings": entries}, indent=1, ensure_ascii=False))
     else:
         warned, failed = plural(counts["warn"], "warning"), plural(counts["fail"], "failure")

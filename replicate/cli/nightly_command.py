@@ -61,10 +61,10 @@ class Hour(click.ParamType[tuple[int, int]]):
     name = "HH:MM"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", str(value))
-        if found is None:
+        match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", str(value))
+        if match is None:
             self.fail(f"a time of day, got '{value}'; expected HH:MM such as 02:17", param, ctx)
-        return int(found[1]), int(found[2])
+        return int(match[1]), int(match[2])
 
 
 @click.command(name="nightly", cls=Nightly)
@@ -163,7 +163,7 @@ def _printed(workspace: Workspace, form: str, at: tuple[int, int]) -> str:
 
 def _arguments(context: click.Context) -> list[str]:
     """The options of this call as the timetable has to repeat them, with absolute paths."""
-    found: list[str] = []
+    words: list[str] = []
     for parameter in context.command.params:
         name, value = parameter.name or "", context.params.get(parameter.name or "")
         given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
@@ -175,5 +175,5 @@ def _arguments(context: click.Context) -> list[str]:
             value = f"{value:g}"
         if isinstance(value, Path) or (name == "cluster" and "/" in str(value)):
             value = Path(value).absolute()
-        found += [parameter.opts[0]] if value is True else [parameter.opts[0], str(value)]
-    return found
+        words += [parameter.opts[0]] if value is True else [parameter.opts[0], str(value)]
+    return words

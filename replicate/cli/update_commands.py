@@ -61,12 +61,12 @@ def table(
     from replicate.render import format_json, format_txt
 
     updated = update_tables(workspace, [table_id], options, Terminal(workspace.json))
-    (found,) = updated.tables
-    paths = write_tables(workspace, [found], (*formats, "pdf") if pdf else formats, f"{table_id}-numbers.tex")
+    (finished,) = updated.tables
+    paths = write_tables(workspace, [finished], (*formats, "pdf") if pdf else formats, f"{table_id}-numbers.tex")
     if workspace.json:
-        click.echo(format_json.render(found), nl=False)
+        click.echo(format_json.render(finished), nl=False)
     else:
-        format_txt.show(found, format_txt.console(), "compare" if compare else "paper")
+        format_txt.show(finished, format_txt.console(), "compare" if compare else "paper")
         click.echo()
         print_failures(workspace, updated.report, updated.store)
         _print_next(workspace, options, updated.complete, "table", "--id", table_id)
@@ -103,18 +103,18 @@ def figure(
     from replicate.cli.progress import Terminal
 
     updated = update_figure(workspace, figure_id, options, Terminal(workspace.json), runs)
-    found = updated.figure
-    files = [workspace.shown(path) for path in write_figure(workspace, found, formats)]
+    finished = updated.figure
+    files = [workspace.shown(path) for path in write_figure(workspace, finished, formats)]
     if workspace.json:
-        click.echo(json.dumps(asdict(found) | {"files": files}, indent=1, ensure_ascii=False, allow_nan=False))
+        click.echo(json.dumps(asdict(finished) | {"files": files}, indent=1, ensure_ascii=False, allow_nan=False))
     else:
-        if found.banner:
-            click.echo(found.banner)
-        click.echo(f"{found.title}: {found.caption}" if found.title else found.caption)
-        click.echo(f"{found.wanted - found.pending} of {found.wanted} values there")
+        if finished.banner:
+            click.echo(finished.banner)
+        click.echo(f"{finished.title}: {finished.caption}" if finished.title else finished.caption)
+        click.echo(f"{finished.wanted - finished.pending} of {finished.wanted} values there")
         click.echo(f"files: {', '.join(files)}")
         print_failures(workspace, updated.report, updated.store)
-    return _exit_code(updated.failed, found.complete)
+    return _exit_code(updated.failed, finished.complete)
 
 
 @click.command(name="all")

@@ -162,7 +162,7 @@ def test_a_time_is_required(tmp_path: Path) -> None:
     assert "needed for data, measure, predict, probe, weights jobs" in message
     # Published weights ask what a data set does, unless they have a section.
     message = refused(tmp_path, GOOD.replace("time      = 60", "[kinds.data]\ntime = 60"))
-    assert "needed for train, predict, measure, probe jobs" in message
+    assert "needed for measure, predict, probe, train jobs" in message
 
 
 def test_published_weights_ask_what_a_data_set_does(tmp_path: Path) -> None:

@@ -27,11 +27,11 @@ def draft(client: Client, hostname: str, environ: Mapping[str, str]) -> str:
     limits = client.limits()
     cluster = limits.get("ClusterName", "")
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", cluster).lstrip("-._") or "cluster"
-    known = partitions(client)
-    if not known:
+    offered = partitions(client)
+    if not offered:
         raise UserError("sinfo: expected partitions, got none\n  ask the site which of them you may use")
-    with_gpus = [partition for partition in known.values() if partition.gpus and partition.up]
-    chosen = next((partition for partition in with_gpus if partition.default), (with_gpus or [*known.values()])[0])
+    with_gpus = [partition for partition in offered.values() if partition.gpus and partition.up]
+    chosen = next((partition for partition in with_gpus if partition.default), (with_gpus or [*offered.values()])[0])
     alone = _one_machine(client, hostname)
     lines = [
         f"# Draft for the cluster {json.dumps(cluster)}, from its own answers; slurm/example.toml explains every line.",
@@ -50,14 +50,14 @@ def draft(client: Client, hostname: str, environ: Mapping[str, str]) -> str:
         lines.append(f"data   = {json.dumps(environ['REPLICATE_DATA'])}")
     if environ.get("SLURM_CONF"):
         lines.append(f"slurm_conf = {json.dumps(environ['SLURM_CONF'])}")
-    return "\n".join([*lines, "", *_requests(client, chosen, [*known.values()]), ""])
+    return "\n".join([*lines, "", *_requests(client, chosen, [*offered.values()]), ""])
 
 
 def _shared(environ: Mapping[str, str]) -> str:
     """The first of the usual places that lies on a network file system; else the home folder, to be checked."""
-    found = [Path(environ[name]) for name in PLACES if environ.get(name, "").startswith("/")] or [Path.home()]
-    network = [path for path in found if file_system(path) in SHARED_DISKS]
-    best = network[0] if network else found[-1]
+    places = [Path(environ[name]) for name in PLACES if environ.get(name, "").startswith("/")] or [Path.home()]
+    network = [path for path in places if file_system(path) in SHARED_DISKS]
+    best = network[0] if network else places[-1]
     kind = file_system(best) or "unknown"
     return f"shared = {json.dumps(str(best / 'deit-replicate'))}    # CHECK: {kind} here; every node must mount it"
 

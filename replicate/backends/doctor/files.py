@@ -45,12 +45,12 @@ class Files:
     def _images(self, profile: Profile, given: Mapping[str, Any], entry: FolderData) -> Iterator[Finding]:
         here = probe.splits(f"{profile.paths.data}/{entry.name}")
         pairs = entry.sizes()
-        found = given["data"][entry.name]
-        counts = (found["train"].get("images"), found["val"].get("images"))
+        counted = given["data"][entry.name]
+        counts = (counted["train"].get("images"), counted["val"].get("images"))
         # The two numbers of a release go together.
         fitting = [pair for pair in pairs if pair == counts] or (pairs if None in counts else pairs[:1])
         for part, expected in (("train", [pair[0] for pair in fitting]), ("val", [pair[1] for pair in fitting])):
-            subject, got = f"data {entry.name}/{part}", found[part]
+            subject, got = f"data {entry.name}/{part}", counted[part]
             if expected[0] == 0:
                 continue
             if "error" in got and part == "train" and self.weights:
@@ -70,11 +70,11 @@ def _weights(profile: Profile, given: Mapping[str, Any], weights: Sequence[Publi
     if not weights:
         return
     folder, host = f"{profile.paths.data}/{FOLDER}", given["host"]
-    found = {one.file: given["files"][f"{FOLDER}/{one.file}"] for one in weights}
-    there = [name for name, how in found.items() if how == "there"]
-    lacking = [name for name, how in found.items() if how == "nowhere"]
-    coming = len(found) - len(there) - len(lacking)
-    words = f"{len(there)} of {len(found)} files in {folder} on {host}"
+    places = {one.file: given["files"][f"{FOLDER}/{one.file}"] for one in weights}
+    there = [name for name, how in places.items() if how == "there"]
+    lacking = [name for name, how in places.items() if how == "nowhere"]
+    coming = len(places) - len(there) - len(lacking)
+    words = f"{len(there)} of {len(places)} files in {folder} on {host}"
     if coming:
         words += f", {coming} answer at their address"
     if lacking:

@@ -65,7 +65,7 @@ def examine(profile: Profile, client: Client) -> Iterator[Finding]:
         return
     try:
         limits = client.limits()
-        known = partitions(client)
+        offered = partitions(client)
     except ClusterDown as error:
         yield fail("controller", str(error).splitlines()[0], "scontrol ping says more; ask the site if it stays down")
         return
@@ -82,8 +82,8 @@ def examine(profile: Profile, client: Client) -> Iterator[Finding]:
         )
     yield from _limits(client, accounting)
     yield _preemption(client)
-    yield _gpus(profile, known)
-    yield from _requests(profile, client, known)
+    yield _gpus(profile, offered)
+    yield from _requests(profile, client, offered)
 
 
 def accounting_answers(client: Client) -> bool:
@@ -172,5 +172,5 @@ def _requests(profile: Profile, client: Client, known: dict[str, Partition]) -> 
 
 
 def _number(text: str) -> int:
-    found = re.match(r"\d+", text)
-    return int(found[0]) if found else 0
+    match = re.match(r"\d+", text)
+    return int(match[0]) if match else 0

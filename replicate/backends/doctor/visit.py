@@ -144,8 +144,8 @@ def _wait(client: Client, job: str, folder: Path, seconds: float) -> dict[str, A
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     # srun ends with a line of its own that only counts the failure.
     own = [line for line in lines if "Exited with exit code" not in line]
-    said = (own or lines or ["nothing in its log"])[-1]
-    return fail("node", f"the job ended without an answer ({ended or 'forgotten'}): {said}", "see python and setup")
+    last = (own or lines or ["nothing in its log"])[-1]
+    return fail("node", f"the job ended without an answer ({ended or 'forgotten'}): {last}", "see python and setup")
 
 
 def _machine(given: Mapping[str, Any], question: Mapping[str, Any]) -> Iterator[Finding]:

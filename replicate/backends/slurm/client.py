@@ -88,12 +88,12 @@ class Client:
 
     def most_jobs(self) -> int | None:
         """How many jobs this user may have queued, by accounting and by the controller; None where nothing says."""
-        found = [_number(self.limits().get("MaxJobCount", ""), 0)]
+        limits = [_number(self.limits().get("MaxJobCount", ""), 0)]
         answer = self.call("sacctmgr", "-n", "-P", "show", "assoc", f"user={user()}", "format=MaxSubmitJobs")
         if answer.code == 0:
-            found += [_number(line, 0) for line in answer.out.split()]
-        known = [count for count in found if count > 0]
-        return min(known) if known else None
+            limits += [_number(line, 0) for line in answer.out.split()]
+        set_limits = [count for count in limits if count > 0]
+        return min(set_limits) if set_limits else None
 
 
 def user() -> str:
@@ -105,8 +105,8 @@ def user() -> str:
 
 
 def _number(text: str, default: int) -> int:
-    found = re.match(r"\d+", text.strip())
-    return int(found[0]) if found else default
+    match = re.match(r"\d+", text.strip())
+    return int(match[0]) if match else default
 
 
 LIVE = frozenset(["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "RESIZING", "SIGNALING", "STOPPED"])
@@ -165,8 +165,8 @@ def look(client: Client) -> Queue:
         name, index = submission_of(text), re.search(r"_(\d+)$", shown)
         if name and index:
             task = Task(name, int(index[1]))
-            known = queue.rows.get(task)
-            if known is None or not known.live:
+            row = queue.rows.get(task)
+            if row is None or not row.live:
                 queue.rows[task] = Row(shown, state, reason, "" if start == "N/A" else start, node)
     return queue
 
@@ -211,9 +211,9 @@ def ask_accounting(client: Client, queue: Queue, submissions: Iterable[Submissio
 def _indices(shown: str) -> list[int]:
     """The elements that an id speaks of: ``7_3``, or ``7_[4-6,9%2]`` of elements that never started."""
     _, _, index = shown.partition("_")
-    found: list[int] = []
+    indices: list[int] = []
     for part in re.sub(r"%\d+", "", index.strip("[]")).split(","):
         first, _, last = part.partition("-")
         if first.isdigit():
-            found += range(int(first), int(last or first) + 1)
-    return found
+            indices += range(int(first), int(last or first) + 1)
+    return indices

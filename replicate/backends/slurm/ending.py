@@ -83,9 +83,9 @@ REASONS: Mapping[str, str] = {
 
 def meaning(reason: str) -> str:
     """One line on ``reason``; squeue appends details after a comma or a bracket."""
-    known = REASONS.get(reason)
-    if known:
-        return known
+    words = REASONS.get(reason)
+    if words:
+        return words
     near = [name for name in REASONS if reason.startswith(name)]
     if near:
         return REASONS[max(near, key=len)]
@@ -98,8 +98,9 @@ def advice(kind: str, detail: Mapping[str, str], job_kind: str) -> str:
     """What to do about a failure of class ``kind``; empty where nothing but trying again."""
     if kind == "OOM":
         asked, peak = detail.get("memory", ""), detail.get("peak", "")
-        known = ", ".join(part for part in (asked and f"asked {asked}", peak and f"peak {peak}") if part)
-        return f"{known + '; ' if known else ''}raise mem in [kinds.{job_kind}] of the profile, then: retry --class OOM"
+        amounts = ", ".join(part for part in (asked and f"asked {asked}", peak and f"peak {peak}") if part)
+        before = f"{amounts}; " if amounts else ""
+        return f"{before}raise mem in [kinds.{job_kind}] of the profile, then: retry --class OOM"
     if kind == "restarts used up":
         return f"raise time in [kinds.{job_kind}] or requeue of the profile, then: retry"
     return ""
@@ -123,14 +124,14 @@ def kills_counted(groups: str | None = None, root: Path = ROOT) -> str:
             # A group that is not the job's own counts the kills of others, too.
             continue
         if not controllers:
-            found = _told(root / path.lstrip("/"), "memory.events", "memory.max", "memory.peak")
+            amounts = _told(root / path.lstrip("/"), "memory.events", "memory.max", "memory.peak")
         elif "memory" in controllers.split(","):
             folder = root / "memory" / path.lstrip("/")
-            found = _told(folder, "memory.oom_control", "memory.limit_in_bytes", "memory.max_usage_in_bytes")
+            amounts = _told(folder, "memory.oom_control", "memory.limit_in_bytes", "memory.max_usage_in_bytes")
         else:
             continue
-        if found:
-            return found
+        if amounts:
+            return amounts
     return ""
 
 
@@ -174,8 +175,8 @@ def killed_for_memory(submission: Submission, key: str) -> dict[str, str] | None
         text = _end_of(path)
         if _KILLED.search(text):
             asked = submission.body.get("request", {}).get("mem", "")
-            found = _AMOUNTS.findall(text)
-            peak = f"{max(int(used) for used, _ in found) / 2**20:.0f}M" if found else ""
+            amounts = _AMOUNTS.findall(text)
+            peak = f"{max(int(used) for used, _ in amounts) / 2**20:.0f}M" if amounts else ""
             return {"memory": str(asked), "peak": peak}
     return None
 

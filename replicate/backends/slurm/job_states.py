@@ -48,7 +48,7 @@ class QueuedStates(JobStates):
             self.views[job.key] = self._view(job)
 
     def gone(self, owner: Owner) -> bool:
-        """Whether the life of a task that made a claim is over, by squeue: see `replicate.store.lease.Gone`."""
+        """Whether the task that took a lease has ended, by squeue: see `replicate.store.lease.Gone`."""
         task = Task.of(owner.task)
         if task is None or not mine(self.store.root, task.submission):
             return False
@@ -68,7 +68,7 @@ class QueuedStates(JobStates):
         ]
 
     def settled(self) -> list[Submission]:
-        """Submissions that nobody needs to read again: nothing of them lives, and all their keys have results."""
+        """Submissions that need not be read again: none of their jobs is queued or runs, and all have results."""
         return [
             submission
             for submission in self.submissions
@@ -115,16 +115,16 @@ class QueuedStates(JobStates):
         view = self.views[key]
         number = f", job {view.row.id}" if view.row else ""
         if view.state == "pending":
-            known = f" ({meaning(view.why)})" if view.row else ""
+            reason = f" ({meaning(view.why)})" if view.row else ""
             start = f", expected {view.row.start}" if view.row and view.row.start else ""
-            return f"queued: {view.why}{known}{start}{number}"
+            return f"queued: {view.why}{reason}{start}{number}"
         return JobStates.line(self, key) + (number if view.state == "running" else "")
 
     def _view(self, job: Job) -> JobView:
         if self.store.result(job.key) is not None:
             return JobView("done")
-        found = [(Task(one.name, index), one) for one, index in self._of_key.get(job.key, [])]
-        rows = [(task, row) for task, _ in found if (row := self.queue.rows.get(task)) is not None]
+        elements = [(Task(one.name, index), one) for one, index in self._of_key.get(job.key, [])]
+        rows = [(task, row) for task, _ in elements if (row := self.queue.rows.get(task)) is not None]
         for task, row in rows:
             if row.live:
                 return self._live(job, task, row)
@@ -136,7 +136,7 @@ class QueuedStates(JobStates):
         if stopped:
             return self._held(job, stopped)
         failure = self.store.failure(job.key)
-        last = found[-1][0] if found else None
+        last = elements[-1][0] if elements else None
         row = self.queue.rows.get(last) if last else None
         if failure:
             again = bool(failure.get("retry", True)) and self._tries(job.key) < TRIES
@@ -210,11 +210,11 @@ class QueuedStates(JobStates):
 
     def _tries(self, key: str) -> int:
         """Submissions of ``key`` that ended without a result, except those cancelled because an input failed."""
-        found = 0
+        tries = 0
         for submission, index in self._of_key.get(key, []):
             row = self.queue.rows.get(Task(submission.name, index))
-            found += bool(task_logs(submission, key)) if row is None else row.state != "CANCELLED"
-        return found
+            tries += bool(task_logs(submission, key)) if row is None else row.state != "CANCELLED"
+        return tries
 
     def _silence(self, job: Job) -> float | None:
         """Seconds since ``job`` last wrote its progress, by the file system's clock; None where it never did."""

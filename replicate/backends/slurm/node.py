@@ -1,7 +1,7 @@
 """What runs on a node: ``python -m replicate.backends.slurm.node SUBMISSION``, one task of an array.
 
 This process only watches. Each job runs in a child, forked when torch is loaded (once, however many jobs the
-task has), so that something is left to say how it died, and to end it when it lost its claim.
+task has), so that something is left to say how it died, and to end it when it lost its lease.
 
 Signals: SIGUSR2 (time limit near, or preemption) writes a checkpoint at once and puts the task back into the
 queue with ``scontrol requeue``. That works on every site (requeueing by exit code needs RequeueExit in the
@@ -49,7 +49,7 @@ from replicate.store.result import JOB
 from replicate.store.store import FAILURE, Store
 
 _LOOK = 2.0
-"""Seconds between two looks at the claim of the running job."""
+"""Seconds between two looks at the lease of the running job."""
 _OUTCOMES = {code: outcome for outcome, code in worker.EXIT_CODES.items()}
 
 
@@ -153,7 +153,7 @@ class NodeTask:
         return 0 if self.signals.any else abs(code)
 
     def _watch(self, job: Job, process: ForkProcess) -> int:
-        """Until the child ends. It is told to stop when this task is, and killed when its claim was taken."""
+        """Until the child ends. It is told to stop when this task is, and killed when its lease was taken over."""
         folder, held, told = self.store.folder(job.key), False, False
         while process.is_alive():
             connection.wait([process.sentinel], timeout=0.2 if self.signals.any and not told else _LOOK)
@@ -229,7 +229,7 @@ def _requeue() -> bool:
 
 
 def _gone(root: Path, owner: Owner) -> bool:
-    """As `QueuedStates.gone`, asked from a node: only when another task holds the claim."""
+    """As `QueuedStates.gone`, asked from a node: only when another task holds the lease."""
     task = Task.of(owner.task)
     if task is None or not mine(root, task.submission):
         return False
@@ -301,19 +301,19 @@ def export_torch_env() -> None:
     """What torch.distributed reads from the environment, as submitit works it out from Slurm's."""
     from submitit.helpers import TorchDistributedEnvironment
 
-    found = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-    if found.local_world_size == found.world_size:
+    environment = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+    if environment.local_world_size == environment.world_size:
         # One node needs no name, and nothing of it listens to the network.
         os.environ["MASTER_ADDR"] = "127.0.0.1"
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    elif not _resolves(found.master_addr):
+    elif not _resolves(environment.master_addr):
         # Slurm may call a node what no resolver knows (NodeAddr). The batch script, and with it srun, runs on the
         # first node; without an address torch would try for 20 minutes of every GPU.
-        os.environ["MASTER_ADDR"] = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", found.master_addr)
+        os.environ["MASTER_ADDR"] = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", environment.master_addr)
     devices = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    if len(devices) == found.local_world_size:
+    if len(devices) == environment.local_world_size:
         # Each process sees its own GPU only; where Slurm has bound them (gpus_per_task) there is one already.
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices[found.local_rank]
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[environment.local_rank]
 
 
 def _resolves(host: str) -> bool:

@@ -187,7 +187,7 @@ def find_profile(name: str | None, folder: Path, environ: Mapping[str, str], hos
 
     A name with a slash is the path of a file. Raises UnknownName, SpecError, or UserError where two profiles match.
     """
-    known = {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    paths = {path.stem: path for path in sorted(folder.glob("*.toml"))}
     name = name or environ.get(VARIABLE) or None
     if name == LOCAL:
         return None
@@ -196,17 +196,17 @@ def find_profile(name: str | None, folder: Path, environ: Mapping[str, str], hos
             raise UserError(f"--cluster: no such profile, got '{name}'\n  a name without a slash is slurm/NAME.toml")
         return load_profile(Path(name))
     if name is not None:
-        if name not in known:
-            raise UnknownName("cluster", name, [*known, LOCAL])
-        return load_profile(known[name])
+        if name not in paths:
+            raise UnknownName("cluster", name, [*paths, LOCAL])
+        return load_profile(paths[name])
     cluster = environ.get("SLURM_CLUSTER_NAME", "")
-    found = [path for path in known.values() if _matches(path, hostname, cluster)]
-    if len(found) > 1:
+    fitting = [path for path in paths.values() if _matches(path, hostname, cluster)]
+    if len(fitting) > 1:
         raise UserError(
-            f"{', '.join(shown_path(path) for path in found)}: match: more than one profile fits {hostname}\n"
+            f"{', '.join(shown_path(path) for path in fitting)}: match: more than one profile fits {hostname}\n"
             "  name one with --cluster NAME, or this machine with --cluster local"
         )
-    return load_profile(found[0]) if found else None
+    return load_profile(fitting[0]) if fitting else None
 
 
 def _matches(path: Path, hostname: str, cluster: str) -> bool:

@@ -164,11 +164,11 @@ class Sbatch(Strict):
 
 def arguments(request: Mapping[str, Any]) -> list[str]:
     """``request`` as arguments of a program (no shell in between): ``--gpus-per-node=2``; True is a bare flag."""
-    found = []
+    flags = []
     for name, value in sorted(request.items()):
         flag = f"--{name.replace('_', '-')}"
         if value is True:
-            found.append(flag)
+            flags.append(flag)
         elif value is not False:
-            found.append(f"{flag}={value}")
-    return found
+            flags.append(f"{flag}={value}")
+    return flags

@@ -50,9 +50,9 @@ class Request:
 def text(profile: Profile, request: Request) -> str:
     """The script. Raises ClusterRefused for an option that submitit refuses, ClusterDown where there is no srun."""
     options = dict(profile.request(request.kind))
-    known = set(_get_default_parameters())
-    named = {name: value for name, value in options.items() if name in known and value is not False}
-    others = {name: value for name, value in options.items() if name not in known and value is not False}
+    defaults = set(_get_default_parameters())
+    named = {name: value for name, value in options.items() if name in defaults and value is not False}
+    others = {name: value for name, value in options.items() if name not in defaults and value is not False}
     throttle = f"%{profile.max_running}" if profile.max_running else ""
     # Slurm puts a job back on its own after a node failure or a preemption only with `requeue`.
     others |= {

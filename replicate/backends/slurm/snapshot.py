@@ -33,13 +33,13 @@ def take(root: Path, shared: Path) -> Snapshot:
     What git ignores stays behind. Outside a repository the package itself is copied, of commit ``unknown``.
     """
     root = root if (root / PARTS[0]).is_dir() else Path(__file__).resolve().parents[3]
-    known = provenance(root)
-    commit = str(known["commit"])
+    repository = provenance(root)
+    commit = str(repository["commit"])
     for _ in range(3):
         names = _files(root)
         digest = _digest(root, names)
         folder = shared / "code" / f"{commit[:12]}-{digest[:12]}"
-        made = {"commit": commit, "dirty": known["dirty"], "code": digest[:12]}
+        made = {"commit": commit, "dirty": repository["dirty"], "code": digest[:12]}
         if folder.is_dir():
             _check_trusted(folder)
             return Snapshot(folder, made)
@@ -75,8 +75,8 @@ def _files(root: Path) -> list[str]:
     except (OSError, subprocess.SubprocessError):
         names = []
     if not names:
-        found = (path for part in PARTS for path in (root / part).rglob("*"))
-        names = [str(path.relative_to(root)) for path in found if "__pycache__" not in path.parts]
+        every = (path for part in PARTS for path in (root / part).rglob("*"))
+        names = [str(path.relative_to(root)) for path in every if "__pycache__" not in path.parts]
     return sorted({name for name in names if (root / name).is_file()})
 
 
@@ -91,9 +91,9 @@ def _digest(root: Path, names: Sequence[str]) -> str:
 
 def _check_trusted(folder: Path) -> None:
     """Raises StoreFault unless nobody but this user could have put code there."""
-    found = folder.stat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+    now = folder.stat()
+    if now.st_uid != os.getuid() or now.st_mode & 0o022:
         raise StoreFault(
-            f"{folder}: code that jobs would run, got owner {found.st_uid} and mode {found.st_mode & 0o777:o}\n"
+            f"{folder}: code that jobs would run, got owner {now.st_uid} and mode {now.st_mode & 0o777:o}\n"
             "  others could have changed it: remove the folder, and it is copied again"
         )

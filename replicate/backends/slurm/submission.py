@@ -102,8 +102,8 @@ def note_job(folder: Path, job: str) -> None:
 
 def read_submissions(root: Path) -> list[Submission]:
     """Those that are not put away, oldest first."""
-    found = [one for path in (root / FOLDER).glob(f"*/{MAP}") if (one := _read(path)) is not None]
-    return sorted(found, key=lambda submission: (submission.when, submission.name))
+    readable = [submission for path in (root / FOLDER).glob(f"*/{MAP}") if (submission := _read(path)) is not None]
+    return sorted(readable, key=lambda submission: (submission.when, submission.name))
 
 
 def read_submission(root: Path, name: str) -> Submission | None:
@@ -128,7 +128,7 @@ def _read(path: Path) -> Submission | None:
 
 
 def mine(root: Path, name: str) -> bool:
-    """Whether this user made submission ``name``: only of their own jobs does squeue, asked for them, say all."""
+    """Whether this user made submission ``name``: ``squeue -u`` lists a user's own jobs completely, others' not."""
     for folder in _places(root, name):
         try:
             return folder.stat().st_uid == os.getuid()
@@ -164,10 +164,10 @@ def prune(root: Path) -> None:
 
 def check_private(folder: Path, group: bool) -> None:
     """Raises StoreFault where others could have written what a job is going to be told by ``folder``."""
-    found = folder.stat()
+    now = folder.stat()
     writable = stat.S_IWOTH | (0 if group else stat.S_IWGRP)
-    if found.st_uid != os.getuid() or found.st_mode & writable:
+    if now.st_uid != os.getuid() or now.st_mode & writable:
         raise StoreFault(
-            f"{folder}: owner {found.st_uid}, mode {stat.filemode(found.st_mode)}; it must be owned by {os.getuid()} "
+            f"{folder}: owner {now.st_uid}, mode {stat.filemode(now.st_mode)}; it must be owned by {os.getuid()} "
             f"and writable by nobody else\n  chmod go-w it, or submit again"
         )

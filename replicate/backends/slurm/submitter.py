@@ -132,10 +132,10 @@ class Submitter:
         submissions.note_job(folder, job)
         self._ids[name] = job
         for index, unit in array.units.items():
-            for one in unit.jobs:
-                self._placed[one.key] = Task(name, index)
-                self.step.submitted[one.key] = f"{job}_{index}"
-                self.step.states.views[one.key] = JobView("pending", "submitted now", task=Task(name, index))
+            for member in unit.jobs:
+                self._placed[member.key] = Task(name, index)
+                self.step.submitted[member.key] = f"{job}_{index}"
+                self.step.states.views[member.key] = JobView("pending", "submitted now", task=Task(name, index))
         if self._room is not None:
             self._room -= len(array.units)
         waits = f", after {request.dependency}" if request.dependency else ""

@@ -136,10 +136,10 @@ class TimeLimitWarning:
 
 
 def over_time_limit(jobs: Sequence[Job], profile: Profile) -> Iterator[TimeLimitWarning]:
-    """One for each kind of which a job is expected to take longer than all its lives together.
+    """One warning for each kind whose longest job exceeds time limit x restarts.
 
     Expected: `Job.seconds`, of one processor of the scale (a V100 at the paper's), shared evenly by the processes.
-    Whatever cannot resume has one life.
+    A job that cannot resume is not restarted.
     """
     for kind in dict.fromkeys(job.kind for job in jobs):
         processes, limit = profile.processes(kind), float(profile.request(kind)["time"]) * 60.0
