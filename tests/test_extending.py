@@ -32,6 +32,7 @@ EXPECTED = {
     "1": {"table": "top-3", "explain": "top3"},
     "2": {"table": "multiply-adds", "explain": "counted here", "plan": "flops-wide"},
     "3": {"table": "width.typ"},
+    "4": {"plan": "data-ramps", "table": "top-1"},
     "5": {"mypy": "replicate/engine/losses.py", "table": "taught by wide", "explain": "train-narrow-224-mse"},
 }
 """By section, words that the first call of a command says."""
