@@ -142,7 +142,7 @@ def _bound(where: str, run: RunSpec, scale: Scale, needs_token: bool) -> Iterato
 
 
 def _trainings(file: str, spec: RunsFile, scale: Scale) -> Iterator[Fault]:
-    """Of every recipe, and of every run with its own changes. A field that is wrong by itself is not said again."""
+    """Faults of every recipe, and of every run with its own changes, that no single field shows."""
     recipes = {name: _Layered(file, scale.id, spec.layers(name, scale.recipes)) for name in spec.recipes}
     for layered in recipes.values():
         if layered.recipe is not None:
@@ -237,8 +237,8 @@ def _layout(file: str, spec: TableSpec) -> Iterator[Fault]:
                 yield Fault(f"{file}: {what}[{index}].key", f"'{key}' stands twice")
     for index, key in enumerate(rows):
         if is_number(key):
-            help = (f"a claim would take it for the number {key}; name the row 'at_{key}', for example",)
-            yield Fault(f"{file}: rows[{index}].key", f"a key with a letter, got '{key}'", help)
+            help = (f"a claim would compare with that number; name the row 'at_{key}', for example",)
+            yield Fault(f"{file}: rows[{index}].key", f"the key '{key}' is a number", help)
     numbers = [column.key for column in spec.table.columns if not column.text]
     words = [column.key for column in spec.table.columns if column.text]
     if "default" not in spec.table.tolerance:
@@ -283,7 +283,7 @@ def _cells(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> I
         read = resolve_source(spec.table, reference)
         where = f"{file}: references[{index}]"
         if read is None:
-            yield Fault(where, "names nothing to be read: 'run' and 'metric' are needed")
+            yield Fault(where, "has nothing to read: 'run' and 'metric' are needed")
         else:
             yield from check_source(where, f"reference {reference.key}", read, runs, scale)
 

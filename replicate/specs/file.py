@@ -144,13 +144,13 @@ _MADE_OF = "letters, digits, '.', '_' and '-', a letter or digit first"
 
 def _word(name: str) -> str:
     if not _WORD.fullmatch(name):
-        raise ValueError(f"a name that can be part of a folder's: {_MADE_OF}")
+        raise ValueError(f"should be a name that a folder can have: {_MADE_OF}")
     return name
 
 
 def _words(name: str) -> str:
     if not all(_WORD.fullmatch(part) for part in name.split("/")):
-        raise ValueError(f"a name, or several with '/' between: {_MADE_OF}")
+        raise ValueError(f"should be a name, or several with '/' between: {_MADE_OF}")
     return name
 
 

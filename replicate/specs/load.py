@@ -100,8 +100,8 @@ def load(folder: Path, scale: str, released: bool = False, readers: Sequence[Rea
         bound = bound.model_copy(update={"released": {}})
     elif not bound.released:
         raise UserError(
-            f"--from released: a scale that names published weights, got '{scale}'\n"
-            "  they stand under [released] in a file of tables/scales; paper.toml has the paper's"
+            f"--from released: the scale '{scale}' names no published weights\n"
+            "  they stand under [released] in a file of tables/scales; use --scale paper for those of the paper"
         )
     return Specs(folder, tables, files, runs, bound, beside)
 

@@ -144,11 +144,11 @@ def check_shares(recipe: Recipe, processes: int) -> None:
     images."""
     if recipe.batch % recipe.mix_batch:
         raise UserError(
-            f"recipe.mix_batch: a divisor of recipe.batch ({recipe.batch}), got {recipe.mix_batch}\n"
+            f"recipe.mix_batch does not divide recipe.batch: {recipe.mix_batch} in {recipe.batch}\n"
             "  mix_batch is the batch of one GPU in the official code; give one that divides the batch"
         )
     if recipe.batch % processes:
         raise UserError(
-            f"recipe.batch: a multiple of the {processes} processes, got {recipe.batch}\n"
+            f"recipe.batch does not split over {processes} processes: got {recipe.batch} images\n"
             "  use another number of processes"
         )

@@ -53,7 +53,7 @@ class Paper(Strict):
     @classmethod
     def _letters(cls, macros: str) -> str:
         if not (macros.isascii() and macros.isalpha()):
-            raise ValueError("letters only, since a TeX name has no others")
+            raise ValueError("should have ASCII letters only, as the names of TeX macros")
         return macros
 
 
@@ -82,7 +82,7 @@ class RunsFile(Strict):
             return raw
         for name in ("written", "extends"):
             if name in raw:
-                raise ValueError(f"{name}: filled in by reading [recipes.*], remove it")
+                raise ValueError(f"{name} is filled in from [recipes.*]; remove it")
         extends = {name: entry["extends"] for name, entry in recipes.items() if "extends" in entry}
         written = {
             name: {field: value for field, value in entry.items() if field != "extends"}

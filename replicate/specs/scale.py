@@ -118,8 +118,8 @@ class PublishedFile:
         match = _FILE.fullmatch(text)
         if match is None:
             raise ValueError(
-                "the name of a file or its https address, ending as torch.hub's do in - and the first 8 or more hex "
-                "digits of its SHA-256, then .pth or .safetensors"
+                "should be the name of a file or its https address, ending as torch.hub's do in - and the first 8 or "
+                "more hex digits of its SHA-256, then .pth or .safetensors"
             )
         return cls(match["file"], match["sha256"], text if "/" in text else "")
 

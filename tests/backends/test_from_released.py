@@ -126,4 +126,4 @@ def test_a_scale_inherits_no_published_weights(names: dict[str, str], tmp_path: 
     (folder / "scales" / "own.toml").write_text(text)
     done = replicate("plan", "--from", "released", "--scale", "own", "--tables", str(folder))
     assert done.returncode == 2
-    assert "a scale that names published weights, got 'own'" in done.stderr
+    assert "the scale 'own' names no published weights" in done.stderr

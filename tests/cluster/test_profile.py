@@ -67,7 +67,7 @@ def test_batches_that_cannot_be_shared() -> None:
     at_224, at_384 = map(str, unsplittable_batches(jobs, many))
     assert at_224.startswith("slurm/example.toml: train-deit-ti-224-none-s0-")
     assert at_224.endswith(
-        " and 12 more: recipe.batch: a multiple of the 9 processes, got 1024\n"
+        " and 12 more: recipe.batch does not split over 9 processes: got 1024 images\n"
         "  use another number of processes: nodes and ntasks_per_node in [kinds.train], now 9 in all"
     )
     assert "the 9 processes, got 512" in at_384

@@ -81,7 +81,7 @@ def test_refused_before_anything_is_queued(night: Night) -> None:
     assert "slurm/testbed.toml: train jobs: sbatch refuses" in told
     assert "slurm/testbed.toml: predict jobs: sbatch refuses" in told
     assert "partition = nowhere" in told
-    assert " and 1 more: recipe.batch: a multiple of the 3 processes, got 32" in told
+    assert " and 1 more: recipe.batch does not split over 3 processes: got 32" in told
     assert "use another number of processes: nodes and ntasks_per_node in [kinds.train], now 3 in all" in told
     assert night.testbed.run("squeue", "-h") == ""
     assert not list((night.results / ".slurm").glob("*/map.json"))

@@ -114,8 +114,8 @@ def test_seed_epoch_and_step_change_everything() -> None:
 @pytest.mark.parametrize(
     ("change", "world", "text"),
     [
-        ({"mix_batch": 48}, 1, r"recipe\.mix_batch: a divisor of recipe\.batch \(64\), got 48"),
-        ({}, 3, r"recipe\.batch: a multiple of the 3 processes, got 64"),
+        ({"mix_batch": 48}, 1, r"recipe\.mix_batch does not divide recipe\.batch: 48 in 64"),
+        ({}, 3, r"recipe\.batch does not split over 3 processes: got 64"),
         ({"batch": 512}, 1, r"recipe\.batch: at most 256, the images of an epoch, got 512"),
     ],
 )

@@ -41,7 +41,7 @@ def test_the_prefix_of_a_paper_is_letters(replicate: Call, tables: Path) -> None
     runs.write_text('[paper]\nmacros = "Doe20"\n' + runs.read_text())
     done = replicate("check", "--tables", str(tables))
     assert done.returncode == 2
-    assert done.stderr.startswith("error: tables/runs.toml: paper.macros: letters only, ")
+    assert done.stderr.startswith("error: tables/runs.toml: paper.macros: should have ASCII letters only, ")
     assert done.stderr.endswith(", got 'Doe20'\n")
 
 

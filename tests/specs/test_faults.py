@@ -431,7 +431,7 @@ def test_a_name_that_no_folder_can_have(tables: Path, name: str, table: str, fil
     }[table]
     append(tables, f'\n[{table}."{name}"]\n{body}\n', f"{file or 'runs'}.toml")
     (fault,) = faults(tables)
-    assert f'.toml: {table}."{name}": a name that can be part of a folder\'s: letters, digits, ' in fault
+    assert f'.toml: {table}."{name}": should be a name that a folder can have: letters, digits, ' in fault
     assert fault.endswith(f", got '{name}'")
 
 
@@ -439,7 +439,7 @@ def test_a_name_that_no_folder_can_have(tables: Path, name: str, table: str, fil
 def test_a_name_of_a_run_that_leads_elsewhere(tables: Path, name: str) -> None:
     append(tables, f'\n[runs."{name}"]\nmodel = "deit-b"\nrecipe = "deit"\n')
     (fault,) = faults(tables)
-    assert fault.startswith(f"tables/runs.toml: runs.\"{name}\": a name, or several with '/' between")
+    assert fault.startswith(f"tables/runs.toml: runs.\"{name}\": should be a name, or several with '/' between")
 
 
 def test_a_scale_is_a_name_and_no_path(replicate: Call, tables: Path) -> None:
@@ -481,7 +481,7 @@ WHERE = 'scales/mini.toml: released."deit-s-224/none"'
 def test_published_weights_are_a_file_name_or_an_https_address_with_digits(tables: Path, file: str) -> None:
     append(tables, RELEASED.format(run="deit-s-224/none", file=file), "scales/mini.toml")
     (fault,) = faults(tables)
-    assert fault.startswith(f"{WHERE}: the name of a file or its https address")
+    assert fault.startswith(f"{WHERE}: should be the name of a file or its https address")
     assert f"got '{file}'" in fault
 
 
@@ -504,7 +504,7 @@ def test_published_weights_are_of_a_run_that_is_trained_and_read_by_its_last_wei
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (("--from", "released"), "--from released: a scale that names published weights, got 'mini'"),
+        (("--from", "released"), "--from released: the scale 'mini' names no published weights"),
         (("--from", "released", "--scale", "paper", "--seeds", "0,1"), "--from released takes one seed, got 0,1"),
     ],
 )

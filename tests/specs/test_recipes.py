@@ -162,7 +162,7 @@ def test_networks_by_column_must_name_columns(tables: Path) -> None:
 
 def test_a_row_cannot_be_called_a_number(tables: Path) -> None:
     edited(tables, f"{TABLE}.toml", 'key   = "none"', 'key   = "224"')
-    assert "rows[0].key: a key with a letter, got '224'" in faults(tables)
+    assert "rows[0].key: the key '224' is a number" in faults(tables)
 
 
 def test_one_token_has_no_similarity(tables: Path) -> None:
