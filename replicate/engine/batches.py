@@ -21,6 +21,18 @@ from replicate.engine.keyed_random import generator, uniforms
 from replicate.errors import UserError
 from replicate.specs.recipe import Evaluation, Recipe, check_shares, epoch_length
 
+T = TypeVar("T")
+
+DECODE_THREADS = "REPLICATE_DECODE_THREADS"
+"""Environment variable: threads that decode for a GPU; unset as many as there are cores. Jobs that share the cores of a
+machine are told their part (`replicate.backends.local`)."""
+
+CHUNK = 8
+"""Images that one thread decodes and augments at a time."""
+
+PAPER = Evaluation(crop=0.875, interpolation="bicubic", weights="last")
+"""The paper's evaluation, for looks at a network that are no result of a table (recipes.md, "Evaluation")."""
+
 
 def epoch_order(images: int, repeats: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The image at every position of an epoch: int64 [epoch_length]. 1.28 million images take 20 ms."""
@@ -37,47 +49,10 @@ def deal(batch: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
     return batch.reshape(-1, groups).T.reshape(-1)
 
 
-def rank_positions(batch: int, rank: int, world: int) -> range:
-    """The positions in a global batch that one of ``world`` processes computes: equal contiguous slices."""
-    part = batch // world
+def rank_positions(batch: int, rank: int, world_size: int) -> range:
+    """The positions in a global batch that one of ``world_size`` processes computes: equal contiguous slices."""
+    part = batch // world_size
     return range(rank * part, (rank + 1) * part)
-
-
-T = TypeVar("T")
-
-
-class Prefetcher(Generic[T]):
-    """``make(position)``, where a thread of its own has begun to make position + 1 below ``end`` already.
-
-    Calls of ``make`` never overlap, so it may keep state. What it raises, the call for its position raises.
-    Positions out of turn are made when asked for.
-    """
-
-    def __init__(self, make: Callable[[int], T], end: int) -> None:
-        self._make, self._end = make, end
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-        self._begun: tuple[int, Future[T]] | None = None
-
-    def __call__(self, position: int) -> T:
-        begun, self._begun = self._begun, None
-        if begun is None or begun[0] != position:
-            begun = position, self._pool.submit(self._make, position)
-        item = begun[1].result()
-        if position + 1 < self._end:
-            self._begun = position + 1, self._pool.submit(self._make, position + 1)
-        return item
-
-    def close(self) -> None:
-        """End the thread, after what it is at."""
-        self._pool.shutdown(cancel_futures=True)
-
-
-DECODE_THREADS = "REPLICATE_DECODE_THREADS"
-"""Environment variable: threads that decode for a GPU; unset as many as there are cores. Jobs that share the cores of a
-machine are told their part (`replicate.backends.local`)."""
-
-CHUNK = 8
-"""Images that one thread decodes and augments at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +88,7 @@ class TrainBatches:
     bit for bit.
 
     Args:
-        rank, world: this process, and how many share a global batch of ``recipe.batch`` images.
+        rank, world_size: this process, and how many share a global batch of ``recipe.batch`` images.
         workers: threads that decode and augment; worth it for images on disk, not for small arrays.
 
     Raises UserError where the batch cannot be split so, or is larger than the data.
@@ -126,12 +101,12 @@ class TrainBatches:
         size: int,
         seed: int,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
         workers: int = 0,
     ) -> None:
-        check_shares(recipe, world)
+        check_shares(recipe, world_size)
         self._data, self._recipe, self._size, self._seed = data, recipe, size, seed
-        self._slice = rank_positions(recipe.batch, rank, world)
+        self._slice = rank_positions(recipe.batch, rank, world_size)
         self.share = len(self._slice)
         """Images of a global batch that this process computes."""
         self._policy = augmentation.parse(recipe.auto_augment) if recipe.auto_augment else None
@@ -238,10 +213,6 @@ class TrainBatches:
         return torch.cat(targets)
 
 
-PAPER = Evaluation(crop=0.875, interpolation="bicubic", weights="last")
-"""The paper's evaluation, for looks at a network that are no result of a table (recipes.md, "Evaluation")."""
-
-
 def spread(images: int, most: int) -> range:
     """Up to ``most`` indices below ``images``, evenly spaced: folders of images are sorted by class."""
     return range(0, images, max(1, -(-images // most)))
@@ -258,7 +229,7 @@ def evaluation_batches(
     """Images of ``split``: float32 [b, 3, size, size] normalised, and labels int64 [b].
 
     chosen: their indices; None is all of them, in order. workers: threads that decode and crop.
-    The last batch may be smaller. One centre crop an image (see ``crop.evaluation_view``).
+    The last batch may be smaller. One centre crop an image (see `transforms.evaluation_view`).
     """
     normalise = _normaliser(split.mean, split.std)
 
@@ -279,3 +250,29 @@ def _normaliser(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor
     scale = torch.tensor([1 / (255 * s) for s in std])[:, None, None]
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])[:, None, None]
     return lambda images: images.float().mul_(scale).add_(shift)
+
+
+class Prefetcher(Generic[T]):
+    """``make(position)``, where a thread of its own has begun to make position + 1 below ``end`` already.
+
+    Calls of ``make`` never overlap, so it may keep state. What it raises, the call for its position raises.
+    Positions out of turn are made when asked for.
+    """
+
+    def __init__(self, make: Callable[[int], T], end: int) -> None:
+        self._make, self._end = make, end
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetcher")
+        self._begun: tuple[int, Future[T]] | None = None
+
+    def __call__(self, position: int) -> T:
+        begun, self._begun = self._begun, None
+        if begun is None or begun[0] != position:
+            begun = position, self._pool.submit(self._make, position)
+        item = begun[1].result()
+        if position + 1 < self._end:
+            self._begun = position + 1, self._pool.submit(self._make, position + 1)
+        return item
+
+    def close(self) -> None:
+        """Finish the current item, then stop the thread."""
+        self._pool.shutdown(cancel_futures=True)

@@ -7,7 +7,6 @@ devices are never compared (deit#38, deit#189); ratios to a reference measured b
 from __future__ import annotations
 
 import gc
-import platform
 import shutil
 import subprocess
 import time
@@ -31,6 +30,7 @@ from replicate.jobs.measure import Measure
 from replicate.jobs.network import Untrained
 from replicate.metrics.stated import TIMES
 from replicate.store.files import write_json
+from replicate.store.provenance import processor_name
 
 STEADY_PERCENT = 2.0
 """Half-width of the ratio's interval, in per cent of it, above which a measurement is unsteady."""
@@ -237,7 +237,7 @@ def conditions(device: torch.device) -> dict[str, Any]:
     """Device, precision flags, threads, versions, and a GPU's clocks as they are now (None without)."""
     gpu = device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(device) if gpu else processor_name(Path("/proc/cpuinfo")),
+        "device": torch.cuda.get_device_name(device) if gpu else processor_name(),
         "device_kind": device.type,
         "precision": "fp32",
         "tf32": bool(torch.backends.cudnn.allow_tf32 or torch.get_float32_matmul_precision() != "highest"),
@@ -249,16 +249,6 @@ def conditions(device: torch.device) -> dict[str, Any]:
         "cuda": torch.version.cuda if gpu else None,
         "clocks": _clocks(torch.cuda.get_device_properties(device).uuid) if gpu else None,
     }
-
-
-def processor_name(cpuinfo: Path) -> str:
-    """The processor as Linux names it, elsewhere as Python does."""
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def _clocks(uuid: object) -> dict[str, str] | None:

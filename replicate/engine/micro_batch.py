@@ -24,9 +24,11 @@ MICRO_BATCH = "REPLICATE_MICRO_BATCH"
 Unset it is all of a batch, halved where the memory of a GPU does not suffice. No part of a key: it changes the order
 of additions (and what dropout draws), like the number of processes.
 """
-
-
 CPU_PIXELS = 2**20
+"""Pixels that a CPU evaluates at a time, where nothing tells when the memory runs out and one job a core runs.
+
+DeiT-B at 384: 7 images, 1.4 GB; 64 took 2.6 GB, at the same images/s (docs/benchmarks.md).
+"""
 
 
 class MicroBatches:
@@ -40,11 +42,7 @@ class MicroBatches:
 
     @classmethod
     def of_evaluation(cls, most: int, size: int, device: torch.device) -> MicroBatches:
-        """Of images of ``size`` x ``size`` that are only evaluated.
-
-        Nothing on a CPU tells when the memory runs out, and one job a core runs there: at most 2^20 pixels at a time.
-        (DeiT-B at 384: 7 images, 1.4 GB; 64 took 2.6 GB, at the same images/s. docs/benchmarks.md.)
-        """
+        """Of images of ``size`` x ``size`` that are only evaluated; on a CPU at most `CPU_PIXELS` at a time."""
         return cls(most if device.type == "cuda" else min(most, max(1, CPU_PIXELS // size**2)))
 
     def parts(self, count: int) -> Iterator[slice]:
@@ -95,9 +93,9 @@ class BatchNorms:
                 layer.track_running_stats = True
 
 
-def check_whole(recipe: Recipe, world: int) -> None:
-    """Raise UserError where ``world`` processes would tear a group, and with it the statistics."""
-    share = recipe.batch // world
+def check_whole(recipe: Recipe, world_size: int) -> None:
+    """Raise UserError where ``world_size`` processes would tear a group, and with it the statistics."""
+    share = recipe.batch // world_size
     if share % recipe.mix_batch:
         raise UserError(
             f"recipe.mix_batch: a divisor of one process's {share} images, got {recipe.mix_batch}\n"

@@ -21,7 +21,7 @@ from replicate.jobs.predict import DECISIONS, Predict
 from replicate.store.files import write_bytes
 
 BATCH = 256
-"""Images at a time, where the memory takes them (`portion`): which classes an image gets does not depend on it."""
+"""Images at a time, where the memory takes them (`MicroBatches`): which classes an image gets does not depend on it."""
 TOP = 5
 
 
@@ -53,7 +53,7 @@ def run(job: Predict, inputs: Mapping[str, Path], folder: Path, report: Report, 
 
     It holds ``labels`` int16 [N] and, for each head, int16 [N, min(5, K)] as `best` gives them.
     Returns ``{"images": N, "correct": {head: number of images whose best class is the label}}``.
-    Errors: those of `upstream.network` and `MicroBatches`, and `JobError` for scores that are not finite.
+    Errors: those of `input_results.network` and `MicroBatches`, and `JobError` for scores that are not finite.
     """
     data = input_results.data_set(inputs)
     device = models.best_device()
@@ -62,12 +62,12 @@ def run(job: Predict, inputs: Mapping[str, Path], folder: Path, report: Report, 
     labels: list[NDArray[np.int16]] = []
     decided: dict[str, list[NDArray[np.int16]]] = {}
     done = 0
-    portion = MicroBatches.of_evaluation(BATCH, job.size, device)
+    micro_batches = MicroBatches.of_evaluation(BATCH, job.size, device)
     progress = Progress(report)
     batches = evaluation_batches(data.test, job.size, job.evaluation, BATCH, decode_workers(device))
     with torch.no_grad():
         for images, true in batches:
-            for part in portion.each(lambda some: fused(models.heads(network, some.to(device))), images):
+            for part in micro_batches.each(lambda some: fused(models.heads(network, some.to(device))), images):
                 for head, scores in part.items():
                     if not bool(torch.isfinite(scores).all()):
                         raise JobError(f"predict: scores of head '{head}' that are not finite, network {source}")

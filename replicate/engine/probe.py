@@ -23,7 +23,7 @@ from replicate.jobs.probe import SIMILARITY, Probe
 from replicate.store.files import write_json
 
 BATCH = 256
-"""Images at a time, where the memory takes them (`portion`): a similarity is that of an image by itself."""
+"""Images at a time, where the memory takes them (`MicroBatches`): a similarity is that of an image by itself."""
 
 
 def run(job: Probe, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
@@ -65,12 +65,12 @@ def similarities(network: torch.nn.Module, split: Split, size: int, images: int,
     """Cosines of the two tokens, float64 [images, blocks + 1]: after each block and after the final norm."""
     device = next(network.parameters()).device
     parts: list[Tensor] = []
-    portion = MicroBatches.of_evaluation(BATCH, size, device)
+    micro_batches = MicroBatches.of_evaluation(BATCH, size, device)
     done = 0
     batches = evaluation_batches(split, size, PAPER, BATCH, decode_workers(device), range(images))
     with torch.no_grad():
         for batch, _ in batches:
-            parts += portion.each(lambda some: layered(network, some.to(device)), batch)
+            parts += micro_batches.each(lambda some: layered(network, some.to(device)), batch)
             done += len(batch)
             progress({"images": done, "of": images})
     values = torch.cat(parts)

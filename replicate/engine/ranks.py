@@ -42,10 +42,10 @@ class _Heads(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """``rank`` of ``world`` processes."""
+    """``rank`` of ``world_size`` processes."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     @property
     def first(self) -> bool:
@@ -53,7 +53,7 @@ class Ranks:
 
     def forward(self, network: nn.Module) -> Forward:
         """`models.heads` of ``network``, such that a backward pass averages the gradients over the processes."""
-        if self.world == 1:
+        if self.world_size == 1:
             return lambda images: models.heads(network, images)
         return DistributedDataParallel(_Heads(network))
 
@@ -63,35 +63,37 @@ class Ranks:
 
     def mean(self, value: Tensor) -> float:
         """The mean over the processes; not finite where it is so in any of them."""
-        if self.world == 1:
+        if self.world_size == 1:
             return float(value.item())
         total = value.detach().clone()
         distributed.all_reduce(total)
-        return float(total.item()) / self.world
+        return float(total.item()) / self.world_size
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether ``flag`` is set in any process: all of them have to stop at the same step."""
-        if self.world == 1:
+        if self.world_size == 1:
             return flag
-        told = torch.tensor([int(flag)], device=device)
-        distributed.all_reduce(told, op=distributed.ReduceOp.MAX)
-        return bool(told.item())
+        flags = torch.tensor([int(flag)], device=device)
+        distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)
+        return bool(flags.item())
 
     def check(self, images: int, batch: int, start: int, device: torch.device) -> None:
-        """Before the first step. images: of this process in a batch; start: the step it begins at.
+        """Check, before the first step, that the processes agree.
+
+        images: of this process in a batch; start: the step it begins at.
 
         Errors: `UserError` where the processes together do not make ``batch``, the recipe's; `JobError` where
         they found different checkpoints.
         """
-        if self.world == 1:
+        if self.world_size == 1:
             return
         total = torch.tensor([images, start, -start], device=device)
         distributed.all_reduce(total[:1])
         distributed.all_reduce(total[1:], op=distributed.ReduceOp.MAX)
-        found, latest, earliest = int(total[0]), int(total[1]), -int(total[2])
-        if found != batch:
+        images_together, latest, earliest = int(total[0]), int(total[1]), -int(total[2])
+        if images_together != batch:
             raise UserError(
-                f"recipe.batch: {batch} images a step, got {found} from {self.world} processes\n"
+                f"recipe.batch: {batch} images a step, got {images_together} from {self.world_size} processes\n"
                 "  the result would be another recipe's: change nodes or ntasks_per_node of the profile"
             )
         if latest != earliest:

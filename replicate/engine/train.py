@@ -39,6 +39,11 @@ from replicate.jobs.network import WEIGHTS, Network
 from replicate.jobs.train import CURVE, Train
 from replicate.store.files import write_bytes, write_json
 
+VALIDATION_IMAGES = 256
+"""Enough to see a curve rise (one standard error is 3 points at most), and 1-2 % of an epoch's time at mini scale."""
+
+ALONE = Ranks()
+
 
 class Stopped(JobError):
     """The training was asked to stop; a checkpoint of that step is in its folder."""
@@ -67,7 +72,7 @@ def _train(training: Training, job: Train, folder: Path, report: Report, stop: S
         training.restore(snapshot)
         start = snapshot.position
     epochs, steps = training.recipe.epochs, training.steps
-    team.check(training.stream.share, training.recipe.batch, start, training.device)
+    team.check(training.batches.share, training.recipe.batch, start, training.device)
     progress = Progress(report)
     for position in range(start, epochs * steps):
         epoch, step = divmod(position, steps)
@@ -109,14 +114,11 @@ def _train(training: Training, job: Train, folder: Path, report: Report, stop: S
     }
 
 
-ALONE = Ranks()
-
-
 class Training:
     """A network in training: everything that changes from step to step.
 
     Errors: `NotAvailable` for mixed precision without a GPU, `UserError` for a network that does not suit the
-    method, the weights it starts from or the number of processes, or for `portion.MICRO_BATCH`.
+    method, the weights it starts from or the number of processes, or for `micro_batch.MICRO_BATCH`.
     """
 
     def __init__(self, job: Train, inputs: Mapping[str, Path], team: Ranks = ALONE) -> None:
@@ -132,11 +134,13 @@ class Training:
         data = input_results.data_set(inputs)
         workers = decode_workers(self.device)
         self.team = team
-        self.stream = TrainBatches(data, self.recipe, self.size, self.seed, team.rank, team.world, workers)
-        self.steps: int = self.stream.steps_per_epoch
-        self.ahead: Prefetcher[Batch] | None = None
+        self.batches = TrainBatches(data, self.recipe, self.size, self.seed, team.rank, team.world_size, workers)
+        self.steps: int = self.batches.steps_per_epoch
+        self.prefetcher: Prefetcher[Batch] | None = None
         if self.device.type == "cuda":
-            self.ahead = Prefetcher(lambda position: self._batch(position).pinned(), self.recipe.epochs * self.steps)
+            self.prefetcher = Prefetcher(
+                lambda position: self._batch(position).pinned(), self.recipe.epochs * self.steps
+            )
 
         network = models.build(job.model, self.size, data.classes, self.recipe, self.seed)
         check_token(models.has_distillation_head(network), self.distillation)
@@ -145,12 +149,12 @@ class Training:
             models.load_weights(network, weights, resize=True, new_heads=not input_results.same_data(job, inputs))
         self.drop_paths = DropPaths(network, self.seed)
         self.network = network.to(self.device).train(self.recipe.train_mode)
-        self.portion = MicroBatches(self.stream.share)
+        self.micro_batches = MicroBatches(self.batches.share)
         self.batch_norms = BatchNorms(self.network)
         if self.batch_norms:
-            check_whole(self.recipe, team.world)
+            check_whole(self.recipe, team.world_size)
             # Another number of images would be another network.
-            self.portion.images = self.recipe.mix_batch
+            self.micro_batches.images = self.recipe.mix_batch
         self.format = _memory_format(job.model)
         self.teacher: torch.nn.Module | None = None
         self.teacher_format = torch.contiguous_format
@@ -169,7 +173,7 @@ class Training:
 
     def step(self, epoch: int, step: int) -> float:
         """One optimiser step. Returns its loss; where that is not finite, the weights stay as they were."""
-        batch = (self.ahead or self._batch)(epoch * self.steps + step)
+        batch = (self.prefetcher or self._batch)(epoch * self.steps + step)
         images = batch.images.to(self.device, non_blocking=True, memory_format=self.format)
         targets = batch.targets.to(self.device, non_blocking=True)
         number = self.team.mean(self._gradients(images, targets, epoch, step))
@@ -188,12 +192,12 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:
             self.ema.update(self.network)
-        self.images += len(images) * self.team.world
+        self.images += len(images) * self.team.world_size
         self.loss_sum += number
         return number
 
     def finite(self) -> bool:
-        """Whether the weights are. Of this process: what BatchNorm has seen differs between them (`batch_norm`)."""
+        """Whether the weights are. Of this process: what BatchNorm has seen differs between them (`BatchNorms`)."""
         tensors = (tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point())
         return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
@@ -233,11 +237,11 @@ class Training:
 
     def close(self) -> None:
         """End the thread that prepares batches."""
-        if self.ahead is not None:
-            self.ahead.close()
+        if self.prefetcher is not None:
+            self.prefetcher.close()
 
     def _batch(self, position: int) -> Batch:
-        return self.stream.batch(*divmod(position, self.steps))
+        return self.batches.batch(*divmod(position, self.steps))
 
     def _gradients(self, images: Tensor, targets: Tensor, epoch: int, step: int) -> Tensor:
         """Leaves the gradients of the mean loss of ``images``, which is returned, in the parameters."""
@@ -246,20 +250,20 @@ class Training:
                 return self._accumulate(images, targets, epoch, step)
             except torch.cuda.OutOfMemoryError:
                 # Several processes would have to go back together; groups of BatchNorm are what they are.
-                if self.team.world > 1 or self.portion.images == 1 or self.batch_norms:
+                if self.team.world_size > 1 or self.micro_batches.images == 1 or self.batch_norms:
                     raise
             self.optimizer.zero_grad(set_to_none=True)
-            self.portion.halve()
+            self.micro_batches.halve()
 
     def _accumulate(self, images: Tensor, targets: Tensor, epoch: int, step: int) -> Tensor:
         # Dropout draws from torch's own generator: keyed, so that a restart changes nothing.
         torch.default_generator.manual_seed(seed := torch_seed(self.seed, "dropout", epoch, step) + self.team.rank)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-        positions = self.stream.positions(step)
+        positions = self.batches.positions(step)
         factors = self.drop_paths.draw(epoch, positions.start, positions.stop).to(self.device)
         total = torch.zeros((), device=self.device)
-        for part in self.portion.parts(len(images)):
+        for part in self.micro_batches.parts(len(images)):
             last, first = part.stop == len(images), self.team.first and part.start == 0
             with nullcontext() if last else self.team.apart(self.forward):
                 self.drop_paths.use(factors[:, part])
@@ -298,10 +302,6 @@ def _memory_format(model: Network) -> torch.memory_format:
     return torch.channels_last if model.channels_last else torch.contiguous_format
 
 
-VALIDATION_IMAGES = 256
-"""Enough to see a curve rise (one standard error is 3 points at most), and 1-2 % of an epoch's time at mini scale."""
-
-
 class Validation:
     """Up to `VALIDATION_IMAGES` images of ``split``, evenly spaced; false where it has none.
 
@@ -312,7 +312,7 @@ class Validation:
         some = spread(len(split), VALIDATION_IMAGES)
         views = evaluation_batches(split, size, PAPER, VALIDATION_IMAGES, chosen=some)
         self.images, self.labels = (part.to(device) for part in next(views, (torch.empty(0), torch.empty(0))))
-        self._portion = MicroBatches(VALIDATION_IMAGES)
+        self._micro_batches = MicroBatches(VALIDATION_IMAGES)
 
     def __bool__(self) -> bool:
         return len(self.images) > 0
@@ -322,6 +322,6 @@ class Validation:
         """Top-1 [%] of the heads of ``network`` together. Its mode is as before afterwards."""
         mode = network.training
         network.eval()
-        decided = self._portion.each(lambda images: models.joint(network, images).argmax(dim=1), self.images)
+        decided = self._micro_batches.each(lambda images: models.joint(network, images).argmax(dim=1), self.images)
         network.train(mode)
         return 100.0 * float((torch.cat(decided) == self.labels).float().mean())

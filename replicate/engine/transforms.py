@@ -22,6 +22,27 @@ CROP_DRAWS = 2 * CROP_ATTEMPTS + 2
 Box = tuple[int, int, int, int]
 """Top, left, height, width, in pixels."""
 
+MIN_AREA, MAX_AREA = 0.02, 1 / 3
+MIN_ASPECT = 0.3
+ERASE_ATTEMPTS = 10
+ERASE_DRAWS = 1 + 2 * ERASE_ATTEMPTS + 2
+"""Uniform draws per image."""
+
+Noise = Callable[[int, tuple[int, int, int]], NDArray[np.float32]]
+"""(index in the batch, shape) -> standard normal numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How the samples of a group are mixed with those of the reversed group.
+
+    ``lam`` is the weight of a sample's own label. ``box`` is (top, bottom, left, right) of what CutMix takes
+    from the partner, and None for mixup.
+    """
+
+    lam: float
+    box: tuple[int, int, int, int] | None = None
+
 
 def random_box(
     height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], draws: Sequence[float]
@@ -76,16 +97,6 @@ def _resize(image: Tensor, height: int, width: int, mode: Interpolation) -> Tens
     return interpolate(image[None], (height, width), mode=mode, antialias=True)[0]
 
 
-MIN_AREA, MAX_AREA = 0.02, 1 / 3
-MIN_ASPECT = 0.3
-ERASE_ATTEMPTS = 10
-ERASE_DRAWS = 1 + 2 * ERASE_ATTEMPTS + 2
-"""Uniform draws per image."""
-
-Noise = Callable[[int, tuple[int, int, int]], NDArray[np.float32]]
-"""(index in the batch, shape) -> standard normal numbers."""
-
-
 def erase(images: Tensor, draws: NDArray[np.float64], probability: float, noise: Noise) -> None:
     """Overwrite one box of some of the normalised images float32 [B, 3, H, W] by noise, in place.
 
@@ -114,18 +125,6 @@ def erase_box(height: int, width: int, draws: list[float]) -> tuple[int, int, in
         if h < height and w < width:
             return int((height - h + 1) * draws[-2]), int((width - w + 1) * draws[-1]), h, w
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class Mix:
-    """How the samples of a group are mixed with those of the reversed group.
-
-    ``lam`` is the weight of a sample's own label. ``box`` is (top, bottom, left, right) of what CutMix takes
-    from the partner, and None for mixup.
-    """
-
-    lam: float
-    box: tuple[int, int, int, int] | None = None
 
 
 def is_mixed(recipe: Recipe) -> bool:

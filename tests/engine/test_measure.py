@@ -16,6 +16,7 @@ from replicate.engine import measure
 from replicate.engine.run import execute
 from replicate.errors import JobError, StoreFault
 from replicate.jobs.job import from_payload
+from replicate.store.provenance import processor_name
 
 pytestmark = pytest.mark.torch
 
@@ -203,8 +204,8 @@ def test_the_processor_is_named(tmp_path: Any) -> None:
     file.write_text(
         "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n\nprocessor\t: 1\nmodel name\t: Some CPU @ 2 GHz\n"
     )
-    assert measure.processor_name(file) == "Some CPU @ 2 GHz"
-    assert measure.processor_name(tmp_path / "absent") != ""
+    assert processor_name(file) == "Some CPU @ 2 GHz"
+    assert processor_name(tmp_path / "absent") != ""
 
 
 def test_on_a_cpu_what_other_processes_take_is_not_in_the_ratio(clock: Any, tmp_path: Any) -> None:

@@ -481,7 +481,7 @@ def test_the_teacher_sees_the_students_images_in_evaluation_mode(data, teacher, 
     monkeypatch.setattr(models, "heads", spy)
     before = {name: tensor.clone() for name, tensor in training.teacher.state_dict().items()}
     training.step(1, 2)
-    batch = training.stream.batch(1, 2)
+    batch = training.batches.batch(1, 2)
     assert torch.equal(seen[True][0], batch.images)
     assert torch.equal(seen[False][0], batch.images)
     assert (seen[True][1:], seen[False][1:]) == ((False, False), (True, True))
@@ -513,7 +513,7 @@ def test_drop_path_is_keyed_by_the_step(data, tmp_path):
 
 def gradients(training):
     """Of step (0, 1), by parameter; the optimiser does not step."""
-    batch = training.stream.batch(0, 1)
+    batch = training.batches.batch(0, 1)
     value = training._gradients(batch.images, batch.targets, 0, 1)
     found = {name: parameter.grad.clone() for name, parameter in training.network.named_parameters()}
     training.optimizer.zero_grad(set_to_none=True)
@@ -534,7 +534,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(data, teacher, tmp_path
     whole = gradients(Training(job.job, job.inputs))
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", micro)
     training = Training(job.job, job.inputs)
-    assert training.portion.images == min(int(micro), BATCH)
+    assert training.micro_batches.images == min(int(micro), BATCH)
     same_gradients(gradients(training), whole)
 
 
@@ -580,7 +580,7 @@ def test_what_does_not_fit_in_any_parts_fails(data, tmp_path, monkeypatch, field
 def test_batch_norm_sees_groups_whatever_the_memory(data, tmp_path, monkeypatch, train_mode, images):
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", "4")
     job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=recipe(train_mode=train_mode, mix_batch=8))
-    assert Training(job.job, job.inputs).portion.images == images
+    assert Training(job.job, job.inputs).micro_batches.images == images
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -589,7 +589,7 @@ def test_batch_norm_has_the_statistics_of_each_gpu_of_the_released_code(data, tm
     plain = recipe(mix_batch=BATCH // groups, drop_path=0.0)
     job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=plain)
     training, gpus = (Training(job.job, job.inputs) for _ in range(2))
-    batch = training.stream.batch(0, 1)
+    batch = training.batches.batch(0, 1)
     running, means = [], []
     for images, targets in zip(batch.images.chunk(groups), batch.targets.chunk(groups), strict=True):
         logits = models.heads(gpus.network, images.contiguous(memory_format=gpus.format))
@@ -630,8 +630,8 @@ def test_a_training_whose_batches_are_made_ahead_is_the_same(data, whole, tmp_pa
 
     def ahead(self, *arguments):
         init(self, *arguments)
-        self.ahead = step_module.Prefetcher(self._batch, EPOCHS * STEPS)
-        threads.append(self.ahead)
+        self.prefetcher = step_module.Prefetcher(self._batch, EPOCHS * STEPS)
+        threads.append(self.prefetcher)
 
     monkeypatch.setattr(Training, "__init__", ahead)
     before = threading.active_count()

@@ -30,6 +30,20 @@ Filling = Literal["full", "across", "along", "hollow"]
 
 WHITE = (True, True, True)
 
+Labels = NDArray[np.int16]
+
+CENTRAL = 0.875
+"""Objects lie inside this central part, which is what evaluation's centre crop keeps (recipes.md)."""
+OFFSET = 0.10
+"""Largest offset of the object's centre along an axis, relative to the edge of the central part."""
+RADIUS = (0.28, 0.38)
+"""Smallest and largest circumradius of the object, likewise."""
+ROTATION = 0.15
+NOISE = 0.05
+SUPERSAMPLING = 2
+CHUNK = 32
+"""Images rendered at once: their grids stay in the second-level cache (48 px: 1.2 MB)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -144,48 +158,6 @@ FAMILIES: dict[Family, tuple[Kind, ...]] = {
 """The kinds of each family (10, 40, 20, 24 and 40), in the order of their labels."""
 
 
-Labels = NDArray[np.int16]
-
-CENTRAL = 0.875
-"""Objects lie inside this central part, which is what evaluation's centre crop keeps (recipes.md)."""
-OFFSET = 0.10
-"""Largest offset of the object's centre along an axis, relative to the edge of the central part."""
-RADIUS = (0.28, 0.38)
-"""Smallest and largest circumradius of the object, likewise."""
-ROTATION = 0.15
-NOISE = 0.05
-SUPERSAMPLING = 2
-CHUNK = 32
-"""Images rendered at once: their grids stay in the second-level cache (48 px: 1.2 MB)."""
-
-
-class Shapes(ArraySource[ShapesData]):
-    """Only test labels are wrong, and only training images are long-tailed."""
-
-    def arrays(self, data: ShapesData) -> Iterator[Arrays]:
-        if data.classes > (most := len(FAMILIES[data.family])):
-            raise UserError(f"data.classes: at most {most} of '{data.family}', got {data.classes}\n  ask for fewer")
-        yield self._split(data, "train", data.train, data.tail)
-        images, labels = self._split(data, "test", data.test, 0.0)
-        yield images, given_labels(labels, data.seed, data.label_noise, data.classes)
-
-    def true_labels(self, data: ShapesData) -> Labels:
-        return true_labels(data.seed, "test", data.test, data.classes)
-
-    def _split(self, data: ShapesData, part: str, count: int, tail: float) -> Arrays:
-        return render_split(
-            data.seed,
-            part,
-            count,
-            data.size,
-            family=data.family,
-            classes=data.classes,
-            noise=data.noise,
-            radius=data.radius,
-            tail=tail,
-        )
-
-
 def true_labels(seed: int, split: str, count: int, classes: int = 10, tail: float = 0.0) -> Labels:
     """What is really drawn in each image: int16 [count].
 
@@ -290,3 +262,30 @@ def _coverage(inside: Mask, size: int) -> Array:
     for column in range(1, s):
         total += rows[:, :, column::s]
     return (total / np.float32(s * s))[:, None]
+
+
+class Shapes(ArraySource[ShapesData]):
+    """Only test labels are wrong, and only training images are long-tailed."""
+
+    def arrays(self, data: ShapesData) -> Iterator[Arrays]:
+        if data.classes > (most := len(FAMILIES[data.family])):
+            raise UserError(f"data.classes: at most {most} of '{data.family}', got {data.classes}\n  ask for fewer")
+        yield self._split(data, "train", data.train, data.tail)
+        images, labels = self._split(data, "test", data.test, 0.0)
+        yield images, given_labels(labels, data.seed, data.label_noise, data.classes)
+
+    def true_labels(self, data: ShapesData) -> Labels:
+        return true_labels(data.seed, "test", data.test, data.classes)
+
+    def _split(self, data: ShapesData, part: str, count: int, tail: float) -> Arrays:
+        return render_split(
+            data.seed,
+            part,
+            count,
+            data.size,
+            family=data.family,
+            classes=data.classes,
+            noise=data.noise,
+            radius=data.radius,
+            tail=tail,
+        )

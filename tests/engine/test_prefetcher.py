@@ -10,7 +10,7 @@ from replicate.engine.batches import Prefetcher
 
 
 def names() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("prefetcher")]
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [2, 3, 4], [0, 3, 1, 1, 4]])
@@ -37,7 +37,7 @@ def test_the_next_is_made_while_the_caller_works_and_none_beyond_the_end() -> No
     items(1)
     items.close()
     assert [position for position, _ in made] == [0, 1]
-    assert all(name.startswith("ahead") for _, name in made)
+    assert all(name.startswith("prefetcher") for _, name in made)
 
 
 def test_an_error_comes_where_its_item_is_asked_for() -> None:
