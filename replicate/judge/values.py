@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from replicate import metrics
 from replicate.errors import StoreFault
 from replicate.jobs.job import Job
+from replicate.jobs.predict import DECISIONS
 from replicate.metrics import Decisions, Number, Reading, Stored
 from replicate.plan.cells import CellPlan, Plan
 from replicate.specs.augment import printed
@@ -24,7 +25,6 @@ from replicate.store.store import Store
 
 NO_DIMENSION = "–"
 """Printed where the network has no such dimension."""
-from replicate.jobs.predict import DECISIONS
 
 
 @dataclass(slots=True)

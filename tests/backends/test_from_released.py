@@ -15,7 +15,7 @@ from world import JOBS, JobStates, ended, new_world
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from safetensors.torch import load_file, save_file
+safetensors = pytest.importorskip("safetensors.torch")
 
 STUDENT, TEACHER = "deit-ti-224/none", "regnety-16gf"
 
@@ -34,12 +34,12 @@ def files(trained: JobStates, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``$REPLICATE_DATA`` with the weights of a student, as the DeiT release has them, and of the teacher."""
     root = tmp_path_factory.mktemp("datasets")
     (root / "weights").mkdir()
-    tensors = load_file(trained.results / trained.key("train-deit-ti-224-none") / "model.safetensors")
+    tensors = safetensors.load_file(trained.results / trained.key("train-deit-ti-224-none") / "model.safetensors")
     # What a training of the released code writes has both; the averaged ones are never reported (deit#67).
     other = {name: tensor + 1 for name, tensor in tensors.items()}
     torch.save({"model": tensors, "model_ema": other}, root / "weights" / "student.pth")
-    tensors = load_file(trained.results / trained.key("train-regnety") / "model.safetensors")
-    save_file(tensors, root / "weights" / "teacher.safetensors")
+    tensors = safetensors.load_file(trained.results / trained.key("train-regnety") / "model.safetensors")
+    safetensors.save_file(tensors, root / "weights" / "teacher.safetensors")
     return root
 
 

@@ -12,7 +12,7 @@ from world import JOBS, JobStates, new_world
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from PIL import Image
+Image = pytest.importorskip("PIL.Image")
 
 FOLDER = {"source": "imagefolder", "name": "stripes", "classes": 2, "train": 64, "test": 40}
 

@@ -10,9 +10,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 from paper_recipe import recipe
 from PIL import Image
 from timm.data import auto_augment as timm_ra

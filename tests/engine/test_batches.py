@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paper_recipe import recipe
-
-torch = pytest.importorskip("torch")
-
 from PIL import Image
 from torchvision import transforms as tv_transforms
 

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
-timm = pytest.importorskip("timm")
-
+import timm
+import torch
 from paper_recipe import data_job
 
 from replicate.engine import models

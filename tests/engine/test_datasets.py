@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 from paper_recipe import data_job
 from PIL import Image
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-timm = pytest.importorskip("timm")
+import timm
+import torch
 
 from replicate.engine.models import DropPaths
 

@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
 from paper_recipe import data_job
 from PIL import Image
 

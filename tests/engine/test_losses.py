@@ -3,10 +3,8 @@
 from math import log
 
 import pytest
+import torch
 from pydantic import ValidationError
-
-torch = pytest.importorskip("torch")
-timm = pytest.importorskip("timm")
 
 from replicate.engine.losses import loss
 from replicate.errors import UserError

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("timm")
+import torch
 
 from replicate.engine import measure
 from replicate.engine.run import execute

@@ -6,10 +6,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from paper_recipe import recipe
-
-torch = pytest.importorskip("torch")
-
 from timm.data import mixup as timm_mixup
 
 from replicate.engine.transforms import Mix, cutmix, draw_mix, is_mixed, mix_images, soft_targets

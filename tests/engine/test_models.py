@@ -2,10 +2,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
-
-torch = pytest.importorskip("torch")
-timm = pytest.importorskip("timm")
-
+import torch
 from paper_recipe import trained_payload
 from safetensors.torch import save_file
 

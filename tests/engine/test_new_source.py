@@ -14,10 +14,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("timm")
-
 from paper_recipe import data_job
 from stage import ROOT, copied_tables
 

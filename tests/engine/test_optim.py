@@ -1,9 +1,8 @@
 import math
 
 import pytest
-
-torch = pytest.importorskip("torch")
-timm = pytest.importorskip("timm")
+import timm
+import torch
 
 from replicate.engine.optim import decay_groups, optimizer, rate
 from replicate.specs.recipe import Recipe

@@ -4,12 +4,9 @@ import time
 import zipfile
 from math import log
 
+import numpy as np
 import pytest
-
-np = pytest.importorskip("numpy")
-torch = pytest.importorskip("torch")
-pytest.importorskip("timm")
-
+import torch
 from paper_recipe import trained_payload
 
 from replicate.engine import models, predict

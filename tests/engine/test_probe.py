@@ -7,10 +7,7 @@ import math
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("timm")
-
+import torch
 from paper_recipe import trained_payload
 
 from replicate.engine import models, probe

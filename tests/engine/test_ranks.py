@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("timm")
-
+import torch
 from safetensors.torch import load_file
 from stage import ROOT
 

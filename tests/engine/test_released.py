@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from secure_site import serving
 from stage import released_name
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("timm")
-
-from safetensors.torch import load_file, save_file
 
 from replicate.backends.worker import failure_kind
 from replicate.engine import models

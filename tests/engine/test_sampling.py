@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("torch")
-
 from replicate.engine.batches import deal, epoch_order, rank_positions
 from replicate.specs.recipe import epoch_length
 

@@ -4,10 +4,7 @@ import logging
 import threading
 
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("timm")
-
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, load_file
