@@ -44,7 +44,7 @@ def test_it_is_trained_evaluated_and_rendered(world: JobStates, images: Path, tm
     done = world.table(REPLICATE_DATA=str(images))
     assert done.returncode == 0, done.stderr
     cells = world.json()["cells"]
-    assert [cell["images"] for cell in cells] == [40] * 4
+    assert [seed["images"] for cell in cells for seed in cell["seeds"]] == [40] * 4
     assert len(list(world.results.glob("*/result.json"))) == JOBS + 1
     # Evaluating reads the images under val/ alone.
     before = world.decisions()
