@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import cos, hypot, pi, sin
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,6 +22,9 @@ LEADER = 9.0
 """A name farther away than this gets a thin line to its point."""
 
 
+Dot = tuple[float, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """A point with a name, in data coordinates."""
@@ -31,61 +35,77 @@ class Named:
     colour: str
 
 
-def place(axes: Axes, names: Sequence[Named], paths: Sequence[Sequence[tuple[float, float]]]) -> list[Annotation]:
+def place(axes: Axes, names: Sequence[Named], paths: Sequence[Sequence[Dot]]) -> list[Annotation]:
     """Write ``names``. ``paths`` are the points and lines (data coordinates) that no name should cover.
 
-    Greedy, the most crowded point first: for each the cheapest of 112 places, where covering another name costs
-    more than anything else.
+    Greedy, the most crowded point first.
     """
     # The limits must not move any more: a name that has been placed is placed in pixels.
     axes.set_xlim(axes.get_xlim())
     axes.set_ylim(axes.get_ylim())
-    scale = axes.figure.dpi / 72
-    pixels = [[(float(x), float(y)) for x, y in axes.transData.transform(list(path))] for path in paths if path]
-    dots = [dot for path in pixels for dot in path]
-    at = [(float(x), float(y)) for x, y in axes.transData.transform([(one.x, one.y) for one in names])] if names else []
-    order = sorted(range(len(names)), key=lambda index: _room(at[index], at))
-    taken: list[Bbox] = []
-    leaders: list[tuple[tuple[float, float], tuple[float, float]]] = []
-    written = []
-    frame = axes.get_window_extent()
-    for index in order:
-        one = names[index]
-        width, height = _size(axes, one.name)
-        best: tuple[float, tuple[float, float], float] | None = None
+    page = _Page(axes.get_window_extent(), axes.figure.dpi / 72, [_pixels(axes, path) for path in paths if path])
+    dots = _pixels(axes, [(named.x, named.y) for named in names]) if names else []
+    order = sorted(range(len(names)), key=lambda index: _nearest(dots[index], dots))
+    return [page.write(axes, names[index], dots[index]) for index in order]
+
+
+def _pixels(axes: Axes, path: Sequence[Dot]) -> list[Dot]:
+    return [(float(x), float(y)) for x, y in axes.transData.transform(list(path))]
+
+
+def _nearest(dot: Dot, dots: Sequence[Dot]) -> float:
+    """Distance to the nearest other named point."""
+    return min((hypot(dot[0] - x, dot[1] - y) for x, y in dots if (x, y) != dot), default=1e9)
+
+
+@dataclass(slots=True)
+class _Page:
+    """A panel in pixels, with the names that are written on it so far; ``scale``: pixels of a point (1/72 inch)."""
+
+    frame: Bbox
+    scale: float
+    lines: list[list[Dot]]
+    taken: list[Bbox] = field(default_factory=list)
+    leaders: list[tuple[Dot, Dot]] = field(default_factory=list)
+
+    def write(self, axes: Axes, named: Named, dot: Dot) -> Annotation:
+        """Write a name at the cheapest of 112 places around its point."""
+        width, height = _size(axes, named.name)
+        best: tuple[float, Dot, float, Bbox] | None = None
         for distance in DISTANCES:
             if best is not None and best[0] <= distance / 6:
                 break  # farther away is dearer by itself
             for turn, direction in enumerate(DIRECTIONS):
-                centre = _centre(at[index], direction, distance * scale, width, height)
+                # The side of the name that is nearest to the point is ``distance`` away.
+                across = cos(direction) * (distance * self.scale + width / 2)
+                centre = (dot[0] + across, dot[1] + sin(direction) * (distance * self.scale + height / 2))
                 box = Bbox.from_bounds(centre[0] - width / 2, centre[1] - height / 2, width, height)
-                cost = distance / 6 + turn / 40 + _cost(box, frame, taken, dots, pixels, scale)
-                cost += 400.0 * sum(_crosses(box, *leader) for leader in leaders)
+                cost = distance / 6 + turn / 40 + self._cost(box)
                 if distance > LEADER:
-                    cost += 4.0 + 400.0 * sum(_crosses(other, at[index], centre) for other in taken)
+                    cost += 4.0 + 400.0 * sum(_crosses(other, dot, centre) for other in self.taken)
                 if best is None or cost < best[0]:
-                    best = (cost, centre, distance)
+                    best = (cost, centre, distance, box)
         assert best is not None
-        _, centre, distance = best
-        taken.append(Bbox.from_bounds(centre[0] - width / 2, centre[1] - height / 2, width, height))
+        _, centre, distance, box = best
+        self.taken.append(box)
+        arrow = None
         if distance > LEADER:
-            leaders.append((at[index], centre))
-        offset = ((centre[0] - at[index][0]) / scale, (centre[1] - at[index][1]) / scale)
-        arrow = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
-        written.append(
-            axes.annotate(
-                one.name,
-                (one.x, one.y),
-                offset,
-                textcoords="offset points",
-                ha="center",
-                va="center",
-                fontsize=7,
-                color=one.colour,
-                arrowprops=arrow if distance > LEADER else None,
-            )
-        )
-    return written
+            self.leaders.append((dot, centre))
+            arrow = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+        offset = ((centre[0] - dot[0]) / self.scale, (centre[1] - dot[1]) / self.scale)
+        middle: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": named.colour}
+        at = (named.x, named.y)
+        return axes.annotate(named.name, at, offset, textcoords="offset points", arrowprops=arrow, **middle)
+
+    def _cost(self, box: Bbox) -> float:
+        """What it costs to cover things with ``box``: another name most of all."""
+        frame, near = self.frame, box.padded(3.2 * self.scale)
+        outside = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
+        cost = 300.0 if outside else 0.0
+        cost += 1000.0 * sum(bool(box.overlaps(other)) for other in self.taken)
+        cost += 60.0 * sum(bool(near.contains(x, y)) for line in self.lines for x, y in line)
+        cost += 8.0 * sum(_crosses(box, *step) for line in self.lines for step in pairwise(line))
+        return cost + 400.0 * sum(_crosses(box, *leader) for leader in self.leaders)
 
 
 def _size(axes: Axes, name: str) -> tuple[float, float]:
@@ -98,38 +118,7 @@ def _size(axes: Axes, name: str) -> tuple[float, float]:
     return box.width + 2.0, box.height + 1.0
 
 
-def _room(dot: tuple[float, float], dots: Sequence[tuple[float, float]]) -> float:
-    """Distance to the nearest other named point."""
-    return min((hypot(dot[0] - x, dot[1] - y) for x, y in dots if (x, y) != dot), default=1e9)
-
-
-def _centre(
-    dot: tuple[float, float], direction: float, distance: float, width: float, height: float
-) -> tuple[float, float]:
-    """Of a box whose side nearest to ``dot`` is ``distance`` away."""
-    across, up = cos(direction), sin(direction)
-    return dot[0] + across * (distance + width / 2), dot[1] + up * (distance + height / 2)
-
-
-def _cost(
-    box: Bbox,
-    frame: Bbox,
-    taken: Sequence[Bbox],
-    dots: Sequence[tuple[float, float]],
-    pixels: Sequence[Sequence[tuple[float, float]]],
-    scale: float,
-) -> float:
-    cost = 0.0
-    if box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1:
-        cost += 300.0
-    cost += 1000.0 * sum(bool(box.overlaps(other)) for other in taken)
-    near = box.padded(3.2 * scale)
-    cost += 60.0 * sum(bool(near.contains(x, y)) for x, y in dots)
-    cost += 8.0 * sum(_crosses(box, one, other) for path in pixels for one, other in pairwise(path))
-    return cost
-
-
-def _crosses(box: Bbox, one: tuple[float, float], other: tuple[float, float]) -> bool:
+def _crosses(box: Bbox, one: Dot, other: Dot) -> bool:
     """Whether the straight line between two points enters the box (its parameter clipped at each side)."""
     start, end = 0.0, 1.0
     for low, high, here, there in ((box.x0, box.x1, one[0], other[0]), (box.y0, box.y1, one[1], other[1])):
