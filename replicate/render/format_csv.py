@@ -11,24 +11,16 @@ from replicate.render import wording
 from replicate.render.formats import Format
 from replicate.render.layout import Variant
 
-FIELDS = (
-    "table", "row", "row_label", "column", "column_label", "state", "value", "shown", "error", "spread",
-    "n_seeds", "correct", "images", "paper", "difference", "origin", "verdict", "reason", "jobs",
-)  # fmt: skip
-
-
 _NUMBER = re.compile(r"[-+−]?\d+(\.\d+)?")
 
 
 def render(table: Table, variant: Variant = "paper") -> str:
     """Lists inside a field (the counts of several seeds, the jobs) are joined with ``;``."""
+    lines = [_fields(table, row, column) for row in table.rows for column in table.columns]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(FIELDS)
-    for row in table.rows:
-        for column in table.columns:
-            fields = _fields(table, row, column)
-            writer.writerow([_harmless(fields[name]) for name in FIELDS])
+    writer.writerow(lines[0])
+    writer.writerows(map(_harmless, line.values()) for line in lines)
     return out.getvalue()
 
 

@@ -16,7 +16,7 @@ from replicate.site.recipe import RUNS, blocks
 from replicate.specs.run import RunSpec
 
 
-def context(book: Book, name: str) -> dict[str, Any]:
+def context(book: Book, name: str) -> dict[str, object]:
     """What the template of a run's page is given."""
     jobs = [book.jobs[key] for key in book.runs[name]]
     run = book.plan.specs.runs.runs.get(name)
@@ -30,7 +30,7 @@ def context(book: Book, name: str) -> dict[str, Any]:
     }
 
 
-def data_context(book: Book, key: str) -> dict[str, Any]:
+def data_context(book: Book, key: str) -> dict[str, object]:
     """What the template of a data set's page is given."""
     facts = book.jobs[key]
     bound = facts.job.own()["data"]

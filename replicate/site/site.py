@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment
 from markupsafe import Markup
@@ -38,7 +37,7 @@ class Page:
     address: str
     template: str
     title: str
-    context: Mapping[str, Any]
+    context: Mapping[str, object]
 
 
 def write(book: Book, folder: Path) -> list[Path]:
@@ -102,7 +101,7 @@ def pages(book: Book) -> Iterator[Page]:
         yield Page(book.addresses.data_set(key), "data.html", f"Data {key}", run_page.data_context(book, key))
 
 
-def _overview(book: Book) -> dict[str, Any]:
+def _overview(book: Book) -> dict[str, object]:
     """What the template of the first page is given."""
     lines = [overview.summarise(table) for table in book.tables]
     cells = sum((Counter(line.origins) for line in lines), Counter[str]())
@@ -120,7 +119,7 @@ def _missing(book: Book) -> list[tuple[Table, list[Cell]]]:
     return [(book.table(table_id), cells) for (table_id, _, _), cells in groups.items()]
 
 
-def _table(book: Book, table: Table) -> dict[str, Any]:
+def _table(book: Book, table: Table) -> dict[str, object]:
     """What the template of a table's page is given."""
     return {
         "table": table,
