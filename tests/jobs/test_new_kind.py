@@ -56,11 +56,11 @@ metrics.register(
 )
 '''
 
-ENGINE = '''
+ENGINE = """
 def run(job, inputs, folder, report, stop):
     (folder / "name.txt").write_text(job.name)
     return {"letters": job.name.count(job.letter) * (1 + job.twice)}
-'''
+"""
 
 SPEC = """
 [table]
