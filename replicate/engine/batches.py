@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from replicate.engine import augmentation, transforms
-from replicate.engine.context import whole_number
 from replicate.engine.data import DataSet, Split
 from replicate.engine.keyed_random import generator, uniforms
+from replicate.engine.run import whole_number
 from replicate.errors import UserError
 from replicate.specs.recipe import Evaluation, Recipe, check_shares, epoch_length
 

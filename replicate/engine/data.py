@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from replicate.engine.context import Report, Stop
+from replicate.engine.run import Report, Stop
 from replicate.errors import StoreFault, UserError
 from replicate.jobs.data import INDEX, Data, images_file, labels_file
 from replicate.jobs.key import canonical

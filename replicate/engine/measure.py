@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from replicate.engine import models
-from replicate.engine.context import Progress, Report, Stop
 from replicate.engine.keyed_random import generator, torch_seed
+from replicate.engine.run import Progress, Report, Stop
 from replicate.errors import JobError
 from replicate.jobs.measure import Measure
 from replicate.jobs.network import Untrained

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from replicate.engine.context import whole_number
+from replicate.engine.run import whole_number
 from replicate.errors import UserError
 from replicate.specs.recipe import Recipe
 

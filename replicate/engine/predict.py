@@ -14,8 +14,8 @@ from torch import Tensor
 
 from replicate.engine import input_results, models
 from replicate.engine.batches import decode_workers, evaluation_batches
-from replicate.engine.context import Progress, Report, Stop
 from replicate.engine.micro_batch import MicroBatches
+from replicate.engine.run import Progress, Report, Stop
 from replicate.errors import JobError
 from replicate.jobs.predict import DECISIONS, Predict
 from replicate.store.files import write_bytes

@@ -15,9 +15,9 @@ from torch.nn.functional import cosine_similarity
 
 from replicate.engine import input_results, models
 from replicate.engine.batches import PAPER, decode_workers, evaluation_batches
-from replicate.engine.context import Progress, Report, Stop
 from replicate.engine.data import Split
 from replicate.engine.micro_batch import MicroBatches
+from replicate.engine.run import Progress, Report, Stop
 from replicate.errors import JobError, UserError
 from replicate.jobs.probe import SIMILARITY, Probe
 from replicate.store.files import write_json

@@ -1,17 +1,53 @@
-"""Runs a job of any kind: the one entry of the engine."""
+"""Runs a job of any kind: the one entry of the engine, and what it hands to every job."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from replicate.engine.context import Report, Stop
+from replicate.errors import UserError
 from replicate.jobs.job import Job
 from replicate.store.provenance import threads
+
+Report = Callable[[dict[str, Any]], None]
+Stop = Callable[[], bool]
+
+EVERY = 0.25
+"""Seconds between two reports: steps take milliseconds, and a reader needs about 5 a second at most."""
+
+
+class Progress:
+    """Passes a report on when the last one is at least `EVERY` old, or when told to."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._reported = -math.inf
+
+    def __call__(self, fields: dict[str, Any], always: bool = False) -> None:
+        now = time.monotonic()
+        if always or now - self._reported >= EVERY:
+            self._report(fields)
+            self._reported = now
+
+
+def whole_number(variable: str, of: str) -> int | None:
+    """The number ``of`` something that ``variable`` gives; None where it is unset or empty.
+
+    Raises UserError, which names the variable, for anything but a number from 1 on.
+    """
+    text = os.environ.get(variable, "")
+    if not text:
+        return None
+    if not (text.isdecimal() and int(text) > 0):
+        raise UserError(f"{variable}: a number of {of} from 1 on, got '{text}'\n  correct it, or unset it")
+    return int(text)
 
 
 def execute(job: Job, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:

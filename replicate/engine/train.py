@@ -27,13 +27,13 @@ from replicate.engine.checkpoint import (
     weights_bytes,
     within,
 )
-from replicate.engine.context import Progress, Report, Stop
 from replicate.engine.data import Split
 from replicate.engine.keyed_random import torch_seed
 from replicate.engine.losses import check_token, loss
 from replicate.engine.micro_batch import BatchNorms, MicroBatches, check_whole
 from replicate.engine.models import DropPaths
 from replicate.engine.ranks import Ranks, together
+from replicate.engine.run import Progress, Report, Stop
 from replicate.errors import Diverged, JobError, NotAvailable
 from replicate.jobs.network import WEIGHTS, Network
 from replicate.jobs.train import CURVE, Train

@@ -13,7 +13,7 @@ from urllib.request import Request, build_opener
 
 from replicate.engine import models
 from replicate.engine.checkpoint import weights_bytes
-from replicate.engine.context import Report, Stop
+from replicate.engine.run import Report, Stop
 from replicate.engine.sources.imagefolder import root_folder
 from replicate.errors import NotAvailable, UserError
 from replicate.jobs.network import WEIGHTS
