@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := OMP_NUM_THREADS=1 $(BIN)/python
 
-.PHONY: help bench demo readme claims test test-cluster test-faults test-fast lint lock clean cluster-up cluster-down cluster-demo
+.PHONY: help bench demo picture readme claims test test-cluster test-faults test-fast lint lock clean cluster-up cluster-down cluster-demo
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,10 @@ demo: env      ## Table 3 at mini scale, trained here
 
 readme: env      ## the overview of all tables in README.md, from what is stored
 	$(RUN) -m replicate report --readme README.md
+
+picture: env      ## docs/demo.svg, the picture of README.md: what the demo prints
+	FORCE_COLOR=1 COLUMNS=112 $(RUN) -m replicate table --id distillation_ablation --no-run | \
+		$(BIN)/python docs/picture.py "make demo" > docs/demo.svg.new && mv docs/demo.svg.new docs/demo.svg
 
 claims: env      ## docs/claims.md, from the specs
 	$(RUN) -m replicate claims --markdown > docs/claims.md.new && mv docs/claims.md.new docs/claims.md
