@@ -26,7 +26,7 @@ from replicate.store.store import Store
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from stage import fill, plan_of
+from filled_results import fill, plan_of
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from stage import TABLE, environment, fill, plan_of
+from command_line import TABLE, environment
+from filled_results import fill, plan_of
 
 from replicate.store.store import Store
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from command_line import ROOT, Call, called_here, copied_tables, environment, missing
+from filled_results import fill, plan_of
 from hypothesis import settings
-from stage import ROOT, Call, called_here, copied_tables, environment, fill, missing, plan_of
 
 from replicate.store.store import Store
 

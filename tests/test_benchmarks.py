@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stage import ROOT, environment
+from command_line import ROOT, environment
 
 SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
 QUICK = {"job_start", "plan", "source", "startup", "step"}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from stage import ROOT, environment
+from command_line import ROOT, environment
 
 PAGE = ROOT / "docs" / "extending.md"
 SPECS = ROOT / "docs" / "adding-a-table.md"

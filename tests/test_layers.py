@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from stage import ROOT, TABLE, Call, copied_tables, environment
+from command_line import ROOT, TABLE, Call, copied_tables, environment
 
 LAYERS = (
     "metrics", "specs", "jobs", "plan", "store", "engine", "backends", "judge", "render", "figures", "site", "actions",
@@ -133,7 +133,7 @@ LOOKING = {
 ALL = """
 import json, sys
 from pathlib import Path
-from stage import called_here
+from command_line import called_here
 print(json.dumps({
     name: vars(called_here([sys.executable, "-m", "replicate", *arguments], Path.cwd()))
     for name, arguments in json.load(sys.stdin).items()

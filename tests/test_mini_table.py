@@ -13,7 +13,7 @@ from statistics import mean
 from typing import Any
 
 import pytest
-from stage import ROOT, Call, environment
+from command_line import ROOT, Call, environment
 
 pytestmark = [pytest.mark.torch, pytest.mark.alone]
 

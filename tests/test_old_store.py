@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import ROOT, Call
+from command_line import ROOT, Call
 
 FIXTURE = ROOT / "tests" / "fixtures" / "old_store"
 GOLDEN = FIXTURE / "shown.json"

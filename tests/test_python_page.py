@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stage import ROOT, copied_tables, environment
+from command_line import ROOT, copied_tables, environment
 
 PAGE = ROOT / "docs" / "python.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -81,7 +81,7 @@ def test_the_program_is_the_command_line(tmp_path: Path) -> None:
 def test_update_runs_what_is_missing(tmp_path: Path) -> None:
     sys.path.insert(0, str(ROOT / "tests" / "backends"))
     try:
-        from world import new_world
+        from tiny_project import new_world
     finally:
         sys.path.pop(0)
     new_world(tmp_path)

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from stage import ROOT, missing
+from command_line import ROOT, missing
 
 OLD = '#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.10.13"\n'
 SHIM = "#!/bin/sh\necho 'command not found, though another version has it' >&2\nexit 127\n"

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from world import JobStates, new_world
+from tiny_project import TinyProject, new_project
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[JobStates]:
-    with new_world(tmp_path / "world") as made:
+def project(tmp_path: Path) -> Iterator[TinyProject]:
+    with new_project(tmp_path / "project") as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], dict[str, str]]:
     """Decisions and weights of the tiny table, from one worker that nothing happened to."""
-    with new_world(tmp_path_factory.mktemp("undisturbed")) as made:
+    with new_project(tmp_path_factory.mktemp("undisturbed")) as made:
         done = made.table(workers=1)
         assert done.returncode == 0, done.stderr
         return made.decisions(), made.weights()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from world import JOBS, JobStates, ended, new_world, processes_of, wait_for
+from tiny_project import JOBS, TinyProject, ended, new_project, processes_of, wait_for
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -23,22 +23,22 @@ EPOCHS = 15
 
 
 @pytest.fixture
-def slow(tmp_path: Path) -> Iterator[JobStates]:
-    with new_world(tmp_path / "slow", epochs=EPOCHS) as made:
+def slow(tmp_path: Path) -> Iterator[TinyProject]:
+    with new_project(tmp_path / "slow", epochs=EPOCHS) as made:
         yield made
 
 
-def training(world: JobStates) -> Path | None:
+def training(project: TinyProject) -> Path | None:
     """The folder of a student in the middle of its training, with a checkpoint."""
-    for path in world.results.glob("train-deit-*/checkpoint-*.safetensors"):
+    for path in project.results.glob("train-deit-*/checkpoint-*.safetensors"):
         if (path.parent / "claim").exists():
             return path.parent
     return None
 
 
-def loads_torch(world: JobStates) -> bool:
-    """Is a process of ``world`` in the middle of importing torch?"""
-    for pid in processes_of(world):
+def loads_torch(project: TinyProject) -> bool:
+    """Is a process of ``project`` in the middle of importing torch?"""
+    for pid in processes_of(project):
         with suppress(OSError):
             if "libtorch" in Path(f"/proc/{pid}/maps").read_text():
                 return True
@@ -49,19 +49,19 @@ def worker_of(folder: Path) -> int:
     return int(json.loads((folder / "claim" / "owner.json").read_text())["pid"])
 
 
-def test_two_callers_on_one_folder(world: JobStates, undisturbed: Any) -> None:
-    callers = [world.start("table", "--id", "tiny", "--workers", "2") for _ in range(2)]
+def test_two_callers_on_one_folder(project: TinyProject, undisturbed: Any) -> None:
+    callers = [project.start("table", "--id", "tiny", "--workers", "2") for _ in range(2)]
     done = [ended(caller) for caller in callers]
     assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
-    assert (world.decisions(), world.weights()) == undisturbed
-    assert world.claims() == []
+    assert (project.decisions(), project.weights()) == undisturbed
+    assert project.claims() == []
     # Every attempt at a job opens its log with a line.
-    attempts = {log.parent.name: log.read_text().count("--- ") for log in world.results.glob("*/log.txt")}
+    attempts = {log.parent.name: log.read_text().count("--- ") for log in project.results.glob("*/log.txt")}
     assert attempts == dict.fromkeys(attempts, 1)
     assert len(attempts) == JOBS
 
 
-def test_ctrl_c_stops_all_and_the_next_call_goes_on(slow: JobStates) -> None:
+def test_ctrl_c_stops_all_and_the_next_call_goes_on(slow: TinyProject) -> None:
     caller = slow.start("table", "--id", "tiny", "--workers", "2")
     folder = wait_for(lambda: training(slow), caller)
     os.killpg(caller.pid, signal.SIGINT)
@@ -79,12 +79,12 @@ def test_ctrl_c_stops_all_and_the_next_call_goes_on(slow: JobStates) -> None:
     assert not list(slow.results.glob("*/checkpoint-*"))
 
 
-def interrupted(world: JobStates, seconds: float = 0.0) -> tuple[subprocess.Popen[str], Path]:
+def interrupted(project: TinyProject, seconds: float = 0.0) -> tuple[subprocess.Popen[str], Path]:
     """Ctrl-C in the middle of a training whose step takes long: its process stands still. Its checkpoint is to come."""
-    caller = world.start("table", "--id", "tiny", "--workers", "1", REPLICATE_CHECKPOINT_SECONDS="3600")
+    caller = project.start("table", "--id", "tiny", "--workers", "1", REPLICATE_CHECKPOINT_SECONDS="3600")
 
     def begun() -> Path | None:
-        for path in world.results.glob("train-deit-*/progress.json"):
+        for path in project.results.glob("train-deit-*/progress.json"):
             if (path.parent / "claim").exists():
                 return path.parent
         return None
@@ -98,7 +98,7 @@ def interrupted(world: JobStates, seconds: float = 0.0) -> tuple[subprocess.Pope
     return caller, folder
 
 
-def test_ctrl_c_waits_for_a_checkpoint_and_says_so_once(slow: JobStates) -> None:
+def test_ctrl_c_waits_for_a_checkpoint_and_says_so_once(slow: TinyProject) -> None:
     # Longer than it had before it was killed.
     caller, folder = interrupted(slow, 11)
     os.kill(worker_of(folder), signal.SIGCONT)
@@ -111,7 +111,7 @@ def test_ctrl_c_waits_for_a_checkpoint_and_says_so_once(slow: JobStates) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_ctrl_c_kills(slow: JobStates, number: signal.Signals) -> None:
+def test_a_second_ctrl_c_kills(slow: TinyProject, number: signal.Signals) -> None:
     caller, folder = interrupted(slow, 1.5)
     caller.send_signal(number)
     stopped = ended(caller)
@@ -122,7 +122,7 @@ def test_a_second_ctrl_c_kills(slow: JobStates, number: signal.Signals) -> None:
     wait_for(lambda: not processes_of(slow))
 
 
-def test_a_signal_that_comes_twice_at_once_is_one(slow: JobStates) -> None:
+def test_a_signal_that_comes_twice_at_once_is_one(slow: TinyProject) -> None:
     """As `timeout` sends it."""
     caller, folder = interrupted(slow)
     caller.terminate()
@@ -132,19 +132,19 @@ def test_a_signal_that_comes_twice_at_once_is_one(slow: JobStates) -> None:
     assert len(list(folder.glob("checkpoint-*"))) == 1
 
 
-def test_ctrl_c_while_torch_is_loaded_prints_no_traceback(world: JobStates) -> None:
-    caller = world.start("table", "--id", "tiny", PYTHONUNBUFFERED="1")
+def test_ctrl_c_while_torch_is_loaded_prints_no_traceback(project: TinyProject) -> None:
+    caller = project.start("table", "--id", "tiny", PYTHONUNBUFFERED="1")
     assert caller.stdout is not None
     assert caller.stdout.readline() == "10 jobs to run; loading torch (once)\n"
-    wait_for(lambda: loads_torch(world), caller)
+    wait_for(lambda: loads_torch(project), caller)
     os.killpg(caller.pid, signal.SIGINT)
     stopped = ended(caller)
     assert stopped.returncode == 130
     assert stopped.stderr.lstrip() == "stopped; what is finished is kept, and the same command goes on from there\n"
-    wait_for(lambda: not processes_of(world))
+    wait_for(lambda: not processes_of(project))
 
 
-def test_sigterm_does_as_ctrl_c(slow: JobStates) -> None:
+def test_sigterm_does_as_ctrl_c(slow: TinyProject) -> None:
     caller = slow.start("table", "--id", "tiny")
     wait_for(lambda: training(slow), caller)
     caller.terminate()
@@ -153,7 +153,7 @@ def test_sigterm_does_as_ctrl_c(slow: JobStates) -> None:
     assert slow.claims() == []
 
 
-def test_a_killed_caller_leaves_no_worker_and_no_claim(slow: JobStates) -> None:
+def test_a_killed_caller_leaves_no_worker_and_no_claim(slow: TinyProject) -> None:
     """Killed and interrupted trainings go on from their checkpoints to the bytes of an undisturbed one."""
     caller = slow.start("table", "--id", "tiny", "--workers", "2")
     folder = wait_for(lambda: training(slow), caller)
@@ -180,93 +180,93 @@ def test_a_killed_caller_leaves_no_worker_and_no_claim(slow: JobStates) -> None:
 
 def test_a_training_that_diverges(tmp_path: Path) -> None:
     change = {"deit-s-224/none": {"change": {"lr": 1e30, "warmup_lr": 1e30}}}
-    with new_world(tmp_path / "wild", change) as world:
-        _diverge(world)
+    with new_project(tmp_path / "wild", change) as project:
+        _diverge(project)
 
 
-def _diverge(world: JobStates) -> None:
-    done = world.table()
+def _diverge(project: TinyProject) -> None:
+    done = project.table()
     assert done.returncode == 1
-    key = world.key("train-deit-s-224-none")
+    key = project.key("train-deit-s-224-none")
     failed = [line for line in done.stderr.splitlines() if line.startswith(f"failed: {key}: diverged: train: ")]
     assert len(failed) == 1
     assert " in epoch " in failed[0]
     assert ", step " in failed[0]
     assert "  last good checkpoint: " in done.stderr
-    assert f"  log: {world.results}/{key}/log.txt" in done.stderr
+    assert f"  log: {project.results}/{key}/log.txt" in done.stderr
     assert "Traceback" not in done.stderr
-    states = {(cell["row"], cell["column"]): cell["state"] for cell in world.json()["cells"]}
+    states = {(cell["row"], cell["column"]): cell["state"] for cell in project.json()["cells"]}
     assert states == {
         ("none", "ti_224"): "done",
         ("none", "s_224"): "failed",
         ("token", "ti_224"): "done",
         ("token", "s_224"): "done",
     }
-    before = (world.results / key / "log.txt").read_text()
-    again = world.table()
+    before = (project.results / key / "log.txt").read_text()
+    again = project.table()
     assert again.returncode == 1
-    assert (world.results / key / "log.txt").read_text() == before
+    assert (project.results / key / "log.txt").read_text() == before
     assert f"failed: {key}: diverged: " in again.stderr
-    assert world.table("--no-run").returncode == 1
-    retried = world.table("--retry")
+    assert project.table("--no-run").returncode == 1
+    retried = project.table("--retry")
     assert retried.returncode == 1
-    assert len((world.results / key / "log.txt").read_text()) > len(before)
+    assert len((project.results / key / "log.txt").read_text()) > len(before)
 
 
-def test_a_result_edited_between_two_calls(world: JobStates, undisturbed: Any) -> None:
-    assert world.table().returncode == 0
+def test_a_result_edited_between_two_calls(project: TinyProject, undisturbed: Any) -> None:
+    assert project.table().returncode == 0
     damaged = {
         "predict-deit-ti-224-none": "decisions.npz",
         "train-regnety": "model.safetensors",
         "predict-deit-s-224-token": "result.json",
     }
     for prefix, name in damaged.items():
-        path = world.results / world.key(prefix) / name
+        path = project.results / project.key(prefix) / name
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
-    looked = world.table("--no-run")
+    looked = project.table("--no-run")
     assert looked.returncode == 3
-    done = world.table()
+    done = project.table()
     assert done.returncode == 0, done.stderr
     for prefix, name in damaged.items():
-        said = f"{world.key(prefix)}/{name}: cut short or edited (its checksum does not fit)"
+        said = f"{project.key(prefix)}/{name}: cut short or edited (its checksum does not fit)"
         assert f"damaged: {said}\n" in looked.stderr
         assert f"{said}; computing it again\n" in done.stdout
     assert "[3/3] " in done.stdout
-    assert (world.decisions(), world.weights()) == undisturbed
-    assert len(list((world.results / ".aside").iterdir())) == 3
+    assert (project.decisions(), project.weights()) == undisturbed
+    assert len(list((project.results / ".aside").iterdir())) == 3
 
 
 @pytest.mark.parametrize(("prefix", "name"), [("train-regnety", "result.json"), ("predict-deit-ti", "decisions.npz")])
-def test_a_result_that_cannot_be_read_between_two_calls(world: JobStates, prefix: str, name: str) -> None:
+def test_a_result_that_cannot_be_read_between_two_calls(project: TinyProject, prefix: str, name: str) -> None:
     """A folder in its place stands for whatever a file system may answer."""
-    assert world.table().returncode == 0
-    path = next(world.results.glob(f"{prefix}*/{name}"))
-    before = {log: log.read_text() for log in world.results.glob("*/log.txt")}
-    kept = path.rename(world.folder / "kept")
+    assert project.table().returncode == 0
+    path = next(project.results.glob(f"{prefix}*/{name}"))
+    before = {log: log.read_text() for log in project.results.glob("*/log.txt")}
+    kept = path.rename(project.folder / "kept")
     path.mkdir()
     for arguments in ((), ("--no-run",)):
-        done = world.table(*arguments)
+        done = project.table(*arguments)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(f"error: {path}: cannot be read, got 'Is a directory'\n")
         assert "Traceback" not in done.stderr
     path.rmdir()
     kept.rename(path)
-    assert world.table().returncode == 0
-    assert not (world.results / ".aside").exists()
-    assert {log: log.read_text() for log in world.results.glob("*/log.txt")} == before
+    assert project.table().returncode == 0
+    assert not (project.results / ".aside").exists()
+    assert {log: log.read_text() for log in project.results.glob("*/log.txt")} == before
 
 
-def test_json_stays_pure_while_jobs_run(world: JobStates) -> None:
-    done = world.table("--json")
+def test_json_stays_pure_while_jobs_run(project: TinyProject) -> None:
+    done = project.table("--json")
     assert done.returncode == 0
     assert done.stderr == ""
-    assert json.loads(done.stdout) == world.json()
+    assert json.loads(done.stdout) == project.json()
 
 
 @pytest.mark.parametrize("megabytes", [1, 4])
-def test_a_disk_that_fills_up(slow: JobStates, disk: Callable[..., Path], megabytes: int) -> None:
+def test_a_disk_that_fills_up(slow: TinyProject, disk: Callable[..., Path], megabytes: int) -> None:
     """With 1 MB it fills up in the first job, the images; with 4 MB among checkpoints and weights."""
     place = disk(f"size={megabytes}m")
     slow.results.symlink_to(place)

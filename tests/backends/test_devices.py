@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import ROOT, job_like
-from world import JOBS, new_world
+from command_line import ROOT
+from filled_results import job_like
+from tiny_project import JOBS, new_project
 
 from replicate.backends import devices, local, worker
 from replicate.backends.devices import at_once, for_jobs, has_gpu, least_used
@@ -152,21 +153,21 @@ def test_a_worker_gets_its_gpu_before_torch_looks(
     """What the log of each job says."""
     pytest.importorskip("torch")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "9")
-    with new_world(tmp_path / "world", epochs=1) as world:
-        specs = load(world.folder / "tables", "tiny")
+    with new_project(tmp_path / "project", epochs=1) as project:
+        specs = load(project.folder / "tables", "tiny")
         plan = plan_tables(specs, ["tiny"], (0,))
-        store = Store(world.results)
+        store = Store(project.results)
         with Lines(Estimate(2, {}), JOBS, quiet=True) as listener:
             outcome = LocalRun(plan.graph, store, provenance(ROOT), 2, listener, devices=names).run()
         assert outcome.failed == {}
-        logs = [path.read_text() for path in world.results.glob("*/log.txt")]
+        logs = [path.read_text() for path in project.results.glob("*/log.txt")]
     assert len(logs) == JOBS
     assert set(re.findall(r"CUDA_VISIBLE_DEVICES='(.*)'", "".join(logs))) == seen
 
 
 def test_mixed_precision_without_a_gpu_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    with new_world(tmp_path / "world", students={"precision": "bf16"}) as world:
-        done = world.table(CUDA_VISIBLE_DEVICES="")
+    with new_project(tmp_path / "project", students={"precision": "bf16"}) as project:
+        done = project.table(CUDA_VISIBLE_DEVICES="")
         assert done.returncode == 2
         assert done.stderr.startswith("error: scale 'tiny': no GPU for 4 trainings in mixed precision\n")
-        assert not list(world.results.glob("*"))
+        assert not list(project.results.glob("*"))

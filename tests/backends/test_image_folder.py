@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from world import JOBS, JobStates, new_world
+from tiny_project import JOBS, TinyProject, new_project
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -36,36 +36,36 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> JobStates:
-    return new_world(tmp_path / "world", images=FOLDER)
+def project(tmp_path: Path) -> TinyProject:
+    return new_project(tmp_path / "project", images=FOLDER)
 
 
-def test_it_is_trained_evaluated_and_rendered(world: JobStates, images: Path, tmp_path: Path) -> None:
-    done = world.table(REPLICATE_DATA=str(images))
+def test_it_is_trained_evaluated_and_rendered(project: TinyProject, images: Path, tmp_path: Path) -> None:
+    done = project.table(REPLICATE_DATA=str(images))
     assert done.returncode == 0, done.stderr
-    cells = world.json()["cells"]
+    cells = project.json()["cells"]
     assert [seed["images"] for cell in cells for seed in cell["seeds"]] == [40] * 4
-    assert len(list(world.results.glob("*/result.json"))) == JOBS + 1
+    assert len(list(project.results.glob("*/result.json"))) == JOBS + 1
     # Evaluating reads the images under val/ alone.
-    before = world.decisions()
-    for path in [*world.results.glob("predict-*"), *world.results.glob("data-imagefolder-val-*")]:
+    before = project.decisions()
+    for path in [*project.results.glob("predict-*"), *project.results.glob("data-imagefolder-val-*")]:
         shutil.rmtree(path)
     shutil.copytree(images / "stripes" / "val", tmp_path / "stripes" / "val")
-    again = world.table("--no-train", REPLICATE_DATA=str(tmp_path))
+    again = project.table("--no-train", REPLICATE_DATA=str(tmp_path))
     assert again.returncode == 0, again.stderr
-    assert world.decisions() == before
+    assert project.decisions() == before
 
 
-def test_without_the_variable_nothing_is_started(world: JobStates) -> None:
-    done = world.table(REPLICATE_DATA="")
+def test_without_the_variable_nothing_is_started(project: TinyProject) -> None:
+    done = project.table(REPLICATE_DATA="")
     assert done.returncode == 2
     assert done.stderr.startswith(
         "error: REPLICATE_DATA is not set (expected the folder that holds the image data sets)"
     )
-    assert not list(world.results.glob("*"))
+    assert not list(project.results.glob("*"))
 
 
-def test_a_folder_that_is_not_there_fails_the_job_that_lists_it(world: JobStates, tmp_path: Path) -> None:
-    done = world.table(REPLICATE_DATA=str(tmp_path))
+def test_a_folder_that_is_not_there_fails_the_job_that_lists_it(project: TinyProject, tmp_path: Path) -> None:
+    done = project.table(REPLICATE_DATA=str(tmp_path))
     assert done.returncode == 1
     assert f"{tmp_path}/stripes: the folder of data set 'stripes', got nothing there" in done.stderr

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from stage import job_like
+from filled_results import job_like
 
 from replicate.backends.backend import JobView
 from replicate.backends.slurm import submission

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import ROOT
-from world import JOBS, new_world
+from command_line import ROOT
+from tiny_project import JOBS, new_project
 
 from replicate.backends.local import LocalRun
 from replicate.cli.progress import Estimate, Lines
@@ -31,16 +31,16 @@ def test_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             raise Unreadable(f"{folder}/result.json: cannot be read")
         return read(folder, key)
 
-    with new_world(tmp_path / "world") as world:
-        plan = plan_tables(load(world.folder / "tables", "tiny"), ["tiny"], (0,))
+    with new_project(tmp_path / "project") as project:
+        plan = plan_tables(load(project.folder / "tables", "tiny"), ["tiny"], (0,))
         (key,) = (key for key in plan.graph.jobs if key.startswith("train-deit-ti-224-none"))
         monkeypatch.setattr(store_module, "read_result", stumbling)
         with Lines(Estimate(2, {}), JOBS, quiet=True) as listener:
-            outcome = LocalRun(plan.graph, Store(world.results), provenance(ROOT), 2, listener).run()
-        assert outcome.failed == {key: f"{world.results / key}/result.json: cannot be read"}
+            outcome = LocalRun(plan.graph, Store(project.results), provenance(ROOT), 2, listener).run()
+        assert outcome.failed == {key: f"{project.results / key}/result.json: cannot be read"}
         assert [one.partition("-s0")[0] for one in outcome.blocked] == ["predict-deit-ti-224-none"]
         assert len(outcome.done) == JOBS - 2
         monkeypatch.undo()
         with Lines(Estimate(2, {}), JOBS, quiet=True) as listener:
-            again = LocalRun(plan.graph, Store(world.results), provenance(ROOT), 2, listener).run()
+            again = LocalRun(plan.graph, Store(project.results), provenance(ROOT), 2, listener).run()
         assert again.done == outcome.blocked

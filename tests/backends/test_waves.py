@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stage import job_like
+from filled_results import job_like
 
 from replicate.backends.slurm.submission import Task
 from replicate.backends.slurm.waves import Array, Unit, arrays_of, dependency, levels, units_of

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import ROOT, environment, example, job_like
-from world import wait_for
+from command_line import ROOT, environment
+from filled_results import example, job_like
+from tiny_project import wait_for
 
 from replicate.backends.worker import failure_kind, perform
 from replicate.jobs.key import canonical
@@ -70,7 +71,7 @@ def test_memory_of_the_gpu_has_a_name_of_its_own(tmp_path: Path, monkeypatch: py
 CALLER = """
 import multiprocessing, sys, time
 from pathlib import Path
-from stage import example, job_like
+from filled_results import example, job_like
 from replicate.engine import measure, train
 from replicate.engine.train import Stopped
 from replicate.backends import worker

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from stage import TABLE, Call
+from command_line import TABLE, Call
 
 
 def folders(results: Path, tables: Path) -> tuple[str, ...]:

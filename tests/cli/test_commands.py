@@ -16,9 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from command_line import ROOT, TABLE, Call, environment, missing
+from filled_results import plan_of
 from rich.cells import cell_len
 from rich.text import Text
-from stage import ROOT, TABLE, Call, environment, missing, plan_of
 
 from replicate.store.store import FAILURE, Store
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stage import ROOT, environment, missing
+from command_line import ROOT, environment, missing
 
 ASK = """
 {script}

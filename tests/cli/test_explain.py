@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import ROOT, TABLE, Call, fill
+from command_line import ROOT, TABLE, Call
+from filled_results import fill
 
 from replicate.actions.explain import Explanation
 from replicate.cli.explain_command import lines

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from stage import ROOT, called_here, environment
+from command_line import ROOT, called_here, environment
 
 from replicate.cli import COMMANDS
 

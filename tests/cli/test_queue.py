@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stage import ROOT, TABLE, Call
+from command_line import ROOT, TABLE, Call
 
 from replicate.figures.load import load_with_figures
 from replicate.figures.plan import with_figures

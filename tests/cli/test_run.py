@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import Call, fill
+from command_line import Call
+from filled_results import fill
 from test_explain import MADE, MEASURED, RATIO, finish, plan_all
 
 from replicate.actions import run_missing

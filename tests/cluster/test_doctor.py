@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from secure_site import serving
+from https_server import serving
 
 from cluster.testbed import Testbed, wait_for
 from replicate.backends.doctor import probe

@@ -18,10 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from stage import ROOT, environment
+from command_line import ROOT, environment
 
-from cluster.night import EPOCHS, Night, eventually, files_of, go_on, stop_process, told_to_end
-from cluster.small import TABLE, write_specs
+from cluster.small_project import EPOCHS, Night, eventually, files_of, go_on, stop_process, told_to_end
+from cluster.small_table import TABLE, write_specs
 from cluster.testbed import Testbed, lives, wait_for
 
 # Another try for a machine too busy to meet a deadline: what is compared, byte for byte, is never loosened.

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import ROOT, environment
+from command_line import ROOT, environment
 
-from cluster.night import EPOCHS, Night, eventually, files_of
-from cluster.small import TABLE, write_specs
+from cluster.small_project import EPOCHS, Night, eventually, files_of
+from cluster.small_table import TABLE, write_specs
 from cluster.testbed import Testbed, lives, wait_for
 
 pytestmark = [

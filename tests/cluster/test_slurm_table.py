@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import ROOT, environment
+from command_line import ROOT, environment
 
-from cluster.night import Night, eventually, files_of
-from cluster.small import TABLE, write_specs
+from cluster.small_project import Night, eventually, files_of
+from cluster.small_table import TABLE, write_specs
 from cluster.testbed import Testbed
 
 # Another try for a machine too busy to meet a deadline: what is compared, byte for byte, is never loosened.

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from stage import ROOT
+from command_line import ROOT
 
 CHANGES = {
     "method": ('"hard", "label"', '"hard", "label", "mse"', "losses.py"),

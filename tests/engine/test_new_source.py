@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from command_line import ROOT, copied_tables
 from paper_recipe import data_job
-from stage import ROOT, copied_tables
 
 from replicate.engine import train
 from replicate.engine.data import data_facts, make_data, open_data, source_of

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from command_line import ROOT
 from safetensors.torch import load_file
-from stage import ROOT
 
 from replicate.engine.data import make_data
 from replicate.jobs.job import from_payload

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from command_line import released_name
+from https_server import serving
 from safetensors.torch import load_file, save_file
-from secure_site import serving
-from stage import released_name
 
 from replicate.backends.worker import failure_kind
 from replicate.engine import models

@@ -5,10 +5,10 @@ import threading
 
 import pytest
 import torch
+from filled_results import example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, load_file
-from stage import example
 
 from replicate.engine import batches, checkpoint, input_results, models, train
 from replicate.engine import train as step_module

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from stage import ROOT, Call
+from command_line import ROOT, Call
 
-from figures.small import finish, write_specs
+from figures.small_figures import finish, write_specs
 
 pytest.importorskip("matplotlib")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stage import ROOT, environment
+from command_line import ROOT, environment
 
-from figures.small import FIGURES, finish
+from figures.small_figures import FIGURES, finish
 from replicate.errors import UnknownName
 from replicate.figures.finish import finish_figure
 from replicate.figures.load import load_with_figures

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from stage import Call
+from command_line import Call
 
-from figures.small import CURVES, DIFFERENCES, HEATMAP, IDENTITY, LINES, PROFILE, SCATTER, TABLE, write_specs
+from figures.small_figures import CURVES, DIFFERENCES, HEATMAP, IDENTITY, LINES, PROFILE, SCATTER, TABLE, write_specs
 from replicate.errors import SpecError, UnknownName
 from replicate.figures.load import figures_of, load_with_figures
 from replicate.figures.spec import KINDS, register

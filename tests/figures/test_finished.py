@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from figures.small import CURVES, IMAGES, fill, finish, plan, points, whole, write_specs
+from figures.small_figures import CURVES, IMAGES, fill, finish, plan, points, whole, write_specs
 from replicate.figures.finish import finish_figure, progress
 from replicate.figures.load import load_with_figures
 from replicate.figures.model import HeatmapPanel, Level, MarginPanel, XYPanel

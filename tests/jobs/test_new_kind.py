@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stage import ROOT, TABLE, copied_tables, environment
+from command_line import ROOT, TABLE, copied_tables, environment
 
 from replicate.jobs.job import Job, kinds, register
 

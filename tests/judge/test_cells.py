@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stage import IMAGES, ROOT, TABLE, fill, job_like, plan_of
+from command_line import ROOT, TABLE
+from filled_results import IMAGES, fill, job_like, plan_of
 
 from replicate.judge.cell import _over_seeds, finished
 from replicate.judge.finish import Finisher, _with_bold

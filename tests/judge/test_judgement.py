@@ -8,10 +8,10 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from command_line import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from stage import ROOT
 
 from replicate.judge.claims import judge
 from replicate.judge.statistics import (

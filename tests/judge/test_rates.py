@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import ROOT, fill
+from command_line import ROOT
+from filled_results import fill
 
 from replicate.jobs.job import Job
 from replicate.judge.finish import UNCOMMITTED, UNSTEADY, Finisher

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stage import TABLE, copied_tables, fill
+from command_line import TABLE, copied_tables
+from filled_results import fill
 
 from replicate import metrics
 from replicate.errors import SpecError

@@ -1,4 +1,4 @@
-"""A house whose first night is over, and copies of it to be changed."""
+"""A repository whose first night is over, and copies of it to be changed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from nightly.house import House
+from nightly.repository import Repository
 
 
 @pytest.fixture(scope="session")
-def first(tmp_path_factory: pytest.TempPathFactory) -> House:
+def first(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """The tiny table, trained by its first night."""
     pytest.importorskip("torch")
-    house = House.build(tmp_path_factory.mktemp("first") / "house")
-    house.night("--train", code=0)
-    return house
+    repository = Repository.build(tmp_path_factory.mktemp("first") / "house")
+    repository.night("--train", code=0)
+    return repository
 
 
 @pytest.fixture
-def house(first: House, tmp_path: Path) -> House:
+def repository(first: Repository, tmp_path: Path) -> Repository:
     return first.copy(tmp_path / "house")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from stage import job_like
+from filled_results import job_like
 
 from replicate.jobs.job import Job
 from replicate.nightly.agenda import HOUR, Agenda, AgendaInputs, agenda

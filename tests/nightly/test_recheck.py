@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stage import fill, job_like, plan_of
+from filled_results import fill, job_like, plan_of
 
 from replicate.nightly.history import Nights
 from replicate.nightly.recheck import Rechecks, compared

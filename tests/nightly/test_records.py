@@ -7,7 +7,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from stage import ROOT, job_like
+from command_line import ROOT
+from filled_results import job_like
 
 from replicate.jobs.job import HOUR
 from replicate.nightly.agenda import Agenda, DueJob

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from stage import ROOT, Call, missing
+from command_line import ROOT, Call, missing
 
-from nightly.house import House
+from nightly.repository import Repository
 from replicate.errors import UserError
 from replicate.nightly.timetable import Timetable, crontab, scrontab, systemd
 
@@ -125,26 +125,26 @@ def test_the_script_is_clean() -> None:
     assert done.stdout == ""
 
 
-def as_cron(house: House, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+def as_cron(repository: Repository, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """``env -i``: cron gives next to nothing, and starts in the home folder."""
-    variables = {"PATH": "/usr/bin:/bin", "HOME": str(house.folder), "SHELL": "/bin/sh", "LOGNAME": "t", **env}
+    variables = {"PATH": "/usr/bin:/bin", "HOME": str(repository.folder), "SHELL": "/bin/sh", "LOGNAME": "t", **env}
     words = [f"{name}={value}" for name, value in variables.items()]
-    script = house.code / "slurm" / "nightly.sh"
-    command = ["env", "-i", *words, str(script), *house.options, *arguments]
-    return subprocess.run(command, cwd=house.folder, capture_output=True, text=True, timeout=180)
+    script = repository.code / "slurm" / "nightly.sh"
+    command = ["env", "-i", *words, str(script), *repository.options, *arguments]
+    return subprocess.run(command, cwd=repository.folder, capture_output=True, text=True, timeout=180)
 
 
 @pytest.mark.torch
-def test_the_script_as_cron_calls_it(house: House) -> None:
-    log = house.folder / "my logs"
-    told = house.folder / "told"
+def test_the_script_as_cron_calls_it(repository: Repository) -> None:
+    log = repository.folder / "my logs"
+    told = repository.folder / "told"
     # In quotes of both kinds, with a $ that the notification's own shell has to see.
     notify = f"cat >'{told}'; printf '%s %s\\n' \"$1\" \"$REPLICATE_EXIT\" >'{told}.code'"
     env = {"REPLICATE_PYTHON": sys.executable, "REPLICATE_LOG": str(log), "REPLICATE_NOTIFY": notify}
     for _ in range(4):
-        done = as_cron(house, REPLICATE_KEEP="3", **env)
+        done = as_cron(repository, REPLICATE_KEEP="3", **env)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    summary = (house.latest / "summary.md").read_text()
+    summary = (repository.latest / "summary.md").read_text()
     assert told.read_text() == summary
     assert Path(f"{told}.code").read_text() == "0 0\n"
     logs = sorted(log.glob("nightly-*.log"))
@@ -152,23 +152,23 @@ def test_the_script_as_cron_calls_it(house: House) -> None:
     assert summary in logs[-1].read_text()
     assert logs[-1].read_text().endswith("# exit 0\n")
     # A fault is told, too, and is never taken for a moved number.
-    done = as_cron(house, "--scale", "huge", **env)
+    done = as_cron(repository, "--scale", "huge", **env)
     assert done.returncode == 3
     assert "error: unknown scale 'huge'" in told.read_text()
     assert Path(f"{told}.code").read_text() == "3 3\n"
-    done = as_cron(house, **{**env, "REPLICATE_PYTHON": "/nowhere/python"})
+    done = as_cron(repository, **{**env, "REPLICATE_PYTHON": "/nowhere/python"})
     assert done.returncode == 3
     assert "no such interpreter, got '/nowhere/python'" in told.read_text()
     # One that fails changes nothing of the night.
-    done = as_cron(house, **{**env, "REPLICATE_NOTIFY": "exit 7"})
+    done = as_cron(repository, **{**env, "REPLICATE_NOTIFY": "exit 7"})
     assert done.returncode == 0
     assert "# REPLICATE_NOTIFY ended with 7" in max(log.glob("*.log")).read_text()
 
 
 @pytest.mark.torch
-def test_the_script_reads_a_setup_file(house: House) -> None:
-    setup = house.folder / "set up.sh"
+def test_the_script_reads_a_setup_file(repository: Repository) -> None:
+    setup = repository.folder / "set up.sh"
     setup.write_text(f"UNSET=$NOWHERE\nexport REPLICATE_PYTHON={sys.executable}\n")
-    log = str(house.folder / "log")
-    assert as_cron(house, REPLICATE_SETUP=str(setup), REPLICATE_LOG=log).returncode == 0
-    assert as_cron(house, REPLICATE_SETUP=str(setup), REPLICATE_LOG=log, REPLICATE_KEEP="0").returncode == 3
+    log = str(repository.folder / "log")
+    assert as_cron(repository, REPLICATE_SETUP=str(setup), REPLICATE_LOG=log).returncode == 0
+    assert as_cron(repository, REPLICATE_SETUP=str(setup), REPLICATE_LOG=log, REPLICATE_KEEP="0").returncode == 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from stage import plan_of
+from filled_results import plan_of
 
 from replicate.jobs.job import Job
 from replicate.jobs.network import parameters

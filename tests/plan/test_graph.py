@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from command_line import TABLE
+from filled_results import job_like, plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stage import TABLE, job_like, plan_of
 
 from replicate.plan.graph import Graph
 

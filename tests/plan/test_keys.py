@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from command_line import ROOT
+from filled_results import example, plan_of
 from hypothesis import given
 from hypothesis import strategies as st
-from stage import ROOT, example, plan_of
 
 from replicate.errors import StoreFault
 from replicate.figures.load import load_with_figures

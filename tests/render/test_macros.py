@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stage import TABLE, Call
+from command_line import TABLE, Call
 
 from replicate.errors import UserError
 from replicate.render import format_pdf, macros

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from site_stage import Report, damage, fail, fill_all, plan_of
-from stage import ROOT, TABLE
+from command_line import ROOT, TABLE
+from filled_store import Report, damage, fail, fill_all, plan_of
 
 from replicate.site.book import draw_all, gather
 from replicate.site.site import write

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from site_stage import Report
-from stage import TABLE, missing
+from command_line import TABLE, missing
+from filled_store import Report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from site_stage import Report
-from stage import ROOT, TABLE, Call
+from command_line import ROOT, TABLE, Call
+from filled_store import Report
 
 from replicate.errors import UserError
 from replicate.render.overview import BEGIN, END, claims_said, headline, made_from, markdown, summarise, updated

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from filled_store import plan_of
 from hypothesis import given
 from hypothesis import strategies as st
-from site_stage import plan_of
 
 from replicate import text
 from replicate.site import curve

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 import pytest
-from site_stage import Report
-from stage import TABLE
+from command_line import TABLE
+from filled_store import Report
 
 from replicate.cli.workspace import Workspace, with_workspace
 from replicate.figures.load import figures_of

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from site_stage import Report
-from stage import ROOT, Call, environment
+from command_line import ROOT, Call, environment
+from filled_store import Report
 
 from replicate.cli.report_command import server
 from replicate.errors import UserError

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
-from site_stage import Report, fill_all, plan_of
-from stage import TABLE
+from command_line import TABLE
+from filled_store import Report, fill_all, plan_of
 
 from replicate.figures.load import figures_of
 from replicate.site.book import gather

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from stage import ROOT, TABLE, Call
+from command_line import ROOT, TABLE, Call
 
 from replicate.errors import SpecError, UnknownName, UserError
 from replicate.specs.load import load

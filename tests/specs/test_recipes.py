@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import ROOT, TABLE
 from pydantic import ValidationError
-from stage import ROOT, TABLE
 
 from replicate.errors import SpecError
 from replicate.jobs.expand import Expander, _field

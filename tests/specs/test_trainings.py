@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from stage import Call
+from command_line import Call
 
 from replicate.errors import SpecError
 from replicate.specs.augment import AutoPolicy, RandPolicy, policy_of

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from stage import environment
+from command_line import environment
 
 from replicate.jobs.key import canonical
 from replicate.store.files import replacing, write_bytes, write_json, write_text

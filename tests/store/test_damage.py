@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stage import example
+from filled_results import example
 
 from replicate.errors import StoreFault, Unreadable
 from replicate.jobs.job import from_json, to_json

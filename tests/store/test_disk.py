@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from stage import TABLE, Call
+from command_line import TABLE, Call
 
 from replicate.errors import StoreUnusable
 from replicate.store.store import Store

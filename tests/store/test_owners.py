@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import environment
 from racing import KEYS, race
-from stage import environment
 
 from replicate.store import lease
 from replicate.store.store import Store

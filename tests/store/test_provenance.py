@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from stage import ROOT
+from command_line import ROOT
 
 from replicate.store.provenance import provenance
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stage import ROOT, environment
+from command_line import ROOT, environment
 
 PAGE = ROOT / "docs" / "adding-a-table.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from stage import ROOT, TABLE, Call
+from command_line import ROOT, TABLE, Call
 
 from replicate.judge.finish import Finisher
 from replicate.judge.table import Claim

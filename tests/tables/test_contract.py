@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from stage import ROOT, Call
+from command_line import ROOT, Call
 
 from replicate.plan.cells import Plan, plan_tables
 from replicate.specs.cell import CellRef

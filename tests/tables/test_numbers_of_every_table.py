@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from stage import ROOT
+from command_line import ROOT
 
 from replicate.specs.load import Specs, load
 from replicate.specs.table import TableSpec, Written

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stage import ROOT, environment
+from command_line import ROOT, environment
 
 PATIENCE = 120.0
 JOBS = 10
@@ -24,13 +24,13 @@ RUNS = ("regnety-16gf", "deit-ti-224/none", "deit-ti-224/token", "deit-s-224/non
 
 
 @dataclass
-class JobStates:
+class TinyProject:
     """Specs, results and rendered files in one folder, and commands on them."""
 
     folder: Path
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def __enter__(self) -> JobStates:
+    def __enter__(self) -> TinyProject:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,9 +101,9 @@ def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str] | None
     raise AssertionError("waited in vain")
 
 
-def processes_of(world: JobStates) -> list[int]:
-    """Every process of the sessions that the commands of ``world`` started."""
-    sessions = {process.pid for process in world.started}
+def processes_of(project: TinyProject) -> list[int]:
+    """Every process of the sessions that the commands of ``project`` started."""
+    sessions = {process.pid for process in project.started}
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -115,14 +115,14 @@ def processes_of(world: JobStates) -> list[int]:
     return found
 
 
-def new_world(
+def new_project(
     folder: Path,
     runs: dict[str, dict[str, Any]] | None = None,
     epochs: int = 2,
     images: dict[str, Any] | None = None,
     students: dict[str, Any] | None = None,
     released: dict[str, str] | None = None,
-) -> JobStates:
+) -> TinyProject:
     """The tiny table at a scale of its own: the mini scale with next to no images and epochs.
 
     runs: changes of single runs, such as a recipe that diverges. images: another data set of that scale.
@@ -145,7 +145,7 @@ def new_world(
     scale["recipes"] = {name: values for name, values in scale["recipes"].items() if name in spec["recipes"]}
     (scales / "tiny.toml").write_text(toml(scale))
     shutil.copy(Path(__file__).with_name("tiny_table.toml"), scales.parent / "tiny.toml")
-    return JobStates(folder)
+    return TinyProject(folder)
 
 
 def toml(values: dict[str, Any]) -> str:

@@ -13,14 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backends.world import new_world
-from stage import ROOT, environment
+from backends.tiny_project import new_project
+from command_line import ROOT, environment
 
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
 PATIENCE = 180.0
 
 
-class House:
+class Repository:
     """``code`` is a git repository with a copy of the package: a test may change and commit it."""
 
     def __init__(self, folder: Path) -> None:
@@ -29,21 +29,21 @@ class House:
         self.results = folder / "results"
 
     @classmethod
-    def build(cls, folder: Path, runs: dict[str, dict[str, Any]] | None = None) -> House:
-        house = cls(folder)
-        house.code.mkdir(parents=True)
-        new_world(house.code, runs)
-        shutil.copytree(ROOT / "replicate", house.code / "replicate", ignore=shutil.ignore_patterns("__pycache__"))
-        (house.code / "slurm").mkdir()
-        shutil.copy(ROOT / "slurm" / "nightly.sh", house.code / "slurm")
-        (house.code / ".gitignore").write_text("__pycache__/\n")
-        subprocess.run([*GIT, "init", "-q", str(house.code)], check=True)
-        house.commit()
-        return house
+    def build(cls, folder: Path, runs: dict[str, dict[str, Any]] | None = None) -> Repository:
+        repository = cls(folder)
+        repository.code.mkdir(parents=True)
+        new_project(repository.code, runs)
+        shutil.copytree(ROOT / "replicate", repository.code / "replicate", ignore=shutil.ignore_patterns("__pycache__"))
+        (repository.code / "slurm").mkdir()
+        shutil.copy(ROOT / "slurm" / "nightly.sh", repository.code / "slurm")
+        (repository.code / ".gitignore").write_text("__pycache__/\n")
+        subprocess.run([*GIT, "init", "-q", str(repository.code)], check=True)
+        repository.commit()
+        return repository
 
-    def copy(self, folder: Path) -> House:
+    def copy(self, folder: Path) -> Repository:
         shutil.copytree(self.folder, folder, symlinks=True)
-        return House(folder)
+        return Repository(folder)
 
     def commit(self) -> str:
         for words in (["add", "."], ["commit", "-qm", "a change", "--allow-empty"]):

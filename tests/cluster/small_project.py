@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from stage import ROOT, environment
+from command_line import ROOT, environment
 
-from cluster.small import TABLE, write_specs
+from cluster.small_table import TABLE, write_specs
 from cluster.testbed import Testbed, wait_for
 
 EPOCHS = 320

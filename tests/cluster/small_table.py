@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from stage import ROOT
+from command_line import ROOT
 
 TABLE = "small"
 

@@ -12,7 +12,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from stage import missing
+from command_line import missing
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stage import ROOT
+from command_line import ROOT
 
 from replicate.figures.finish import finish_figure
 from replicate.figures.load import load_with_figures

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from stage import ROOT
+from command_line import ROOT
 
 from replicate.figures.load import load_with_figures
 from replicate.jobs.job import Job

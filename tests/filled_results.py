@@ -1,80 +1,22 @@
-"""Calling the command line as a user does, and results folders that no training had to fill."""
+"""Plans, jobs and stored results for tests, which no training had to make."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
-import os
-import shutil
-import subprocess
-import sys
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
+from command_line import ROOT, TABLE
 
-from replicate.cli import main
 from replicate.jobs.job import Job
 from replicate.plan.cells import Plan, plan_tables
 from replicate.specs.load import load
 from replicate.store.result import commit_result
 from replicate.store.store import Store
 
-ROOT = Path(__file__).resolve().parents[1]
-TABLE = "distillation_ablation"
 IMAGES = 200
-
-Call = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def environment(**changes: str) -> dict[str, str]:
-    """Of a command: without what the terminal of whoever runs the tests would change."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
-    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | changes
-
-
-def called_here(command: list[str], cwd: Path, **changes: str) -> subprocess.CompletedProcess[str]:
-    """What the command line does with ``command`` in this process: its exit code and what it prints."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        contextlib.chdir(cwd),
-    ):
-        patch.setattr(sys, "argv", command[2:])
-        for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
-            patch.delenv(name, raising=False)
-        for name, value in changes.items():
-            patch.setenv(name, value)
-        try:
-            main()
-            code: object = 0
-        except SystemExit as end:
-            code = end.code
-        except Exception:
-            traceback.print_exc()
-            code = 1
-    return subprocess.CompletedProcess(command, int(str(code or 0)), out.getvalue(), err.getvalue())
-
-
-def released_name(path: Path) -> str:
-    """Renames ``path`` as torch.hub wants it, with the first digits of its SHA-256; the new name."""
-    digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    return path.rename(path.with_name(f"{path.stem}-{digits}{path.suffix}")).name
-
-
-def missing(reason: str) -> None:
-    """Skips the test; fails it where nothing may be skipped."""
-    if os.environ.get("REPLICATE_REQUIRE_ALL") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def plan_of(scale: str = "mini", seeds: tuple[int, ...] = (0,), released: bool = False) -> Plan:
@@ -103,17 +45,6 @@ def example(kind: str) -> Job:
 def job_like(key: str, kind: str, inputs: Mapping[str, str] | None = None, **about: Any) -> Job:
     """A job of ``kind`` by the name of ``key``, for tests to which what it computes is all one."""
     return replace(example(kind), **{"key": key, "inputs": inputs or {}, "run": "", "seed": 0, "seconds": 0.0} | about)
-
-
-def copied_tables(into: Path) -> Path:
-    """``tables/`` with Table 3 alone."""
-    folder = into / "tables"
-    (folder / "scales").mkdir(parents=True)
-    for path in (ROOT / "tables" / f"{TABLE}.toml", ROOT / "tables" / "runs.toml"):
-        shutil.copy(path, folder)
-    for scale in ("mini", "paper"):
-        shutil.copy(ROOT / "tables" / "scales" / f"{scale}.toml", folder / "scales")
-    return folder
 
 
 def fill(store: Store, job: Job) -> None:
