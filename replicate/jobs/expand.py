@@ -56,7 +56,10 @@ class Expander:
     def job(self, kind: str, run: str, seed: int = 0, on: str | None = None) -> Job:
         """The job of ``kind`` that `Job.of_run` of the kind makes, made once."""
         what = (kind, run, seed, on)
-        return self._jobs.get(what) or _keep(self._jobs, what, kind_named(kind).of_run(self, run, seed, on))
+        known = self._jobs.get(what)
+        if known is None:
+            known = self._jobs[what] = kind_named(kind).of_run(self, run, seed, on)
+        return known
 
     def data(self, name: str) -> Job:
         """The images of data set ``name``, or the corrected labels of another one's test images."""
@@ -140,10 +143,11 @@ class Expander:
 
 def _changed(base: Recipe, values: dict[str, Any]) -> Recipe:
     """What ``base.model_copy(update=values)`` makes, without another set of the names of all fields."""
-    changed = Recipe.__new__(Recipe)
-    for name in ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
-        object.__setattr__(changed, name, getattr(base, name))
-    object.__setattr__(changed, "__dict__", {**base.__dict__, **values})
+    changed, put = Recipe.__new__(Recipe), object.__setattr__
+    put(changed, "__dict__", {**base.__dict__, **values})
+    put(changed, "__pydantic_fields_set__", base.__pydantic_fields_set__)
+    put(changed, "__pydantic_extra__", None)
+    put(changed, "__pydantic_private__", None)
     return changed
 
 

@@ -85,7 +85,7 @@ class Texts:
         known = self.shared.get(id(part))
         if known is not None and known[1] is neutral:
             return known[2]
-        derived = self._derived.get(id(part))
+        derived = self._derived.pop(id(part), None)
         if derived is not None:
             _, base, change = derived
             changed = {name: item(name, value, neutral) for name, value in change.items()}
