@@ -70,7 +70,7 @@ def test_batches_that_cannot_be_shared() -> None:
         " and 12 more: recipe.batch does not split over 9 processes: got 1024 images\n"
         "  use another number of processes: nodes and ntasks_per_node in [kinds.train], now 9 in all"
     )
-    assert "the 9 processes, got 512" in at_384
+    assert "does not split over 9 processes: got 512 images" in at_384
 
 
 def test_the_example_names_every_key() -> None:
