@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicate.actions.paper import Paper
 from replicate.backends.backend import Reporter, RunReport
-from replicate.figures.finish import finish_figure
 from replicate.figures.plan import FigurePlan, plan_figure, with_figures
-from replicate.judge.finish import Finisher
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
 from replicate.specs.scale import Scale
@@ -79,6 +77,9 @@ def update_tables(
 
     Errors before anything is started: `StoreUnusable`, `NotAvailable`, `ClusterRefused`, `ClusterDown`.
     """
+    # numpy, of which planning needs nothing, comes with these.
+    from replicate.judge.finish import Finisher
+
     specs = paper.specs()
     for table_id in ids:
         specs.table(table_id)
@@ -94,6 +95,9 @@ def update_figure(
     paper: Paper, figure_id: str, options: RunOptions, reporter: Reporter | None = None, runs: Sequence[str] = ()
 ) -> UpdatedFigure:
     """Run what one figure lacks, then finish it. ``runs``: of a figure of curves, in place of its own."""
+    # numpy, of which planning needs nothing, comes with these.
+    from replicate.figures.finish import finish_figure
+
     specs = paper.specs()
     plan, store = plan_figure(specs, figure_id, paper.seeds, runs), paper.store()
     names = [f"figure-{figure_id}"]
