@@ -19,6 +19,7 @@ from replicate.backends.slurm.ending import KINDS, kills_counted, meaning
 from replicate.backends.slurm.job_states import QueuedStates
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.submission import (
+    SubmissionMap,
     Task,
     check_private,
     comment,
@@ -57,7 +58,8 @@ def store(tmp_path: Path, graph: Graph) -> Store:
 
 def submit(store: Store, name: str = "sub", job: str = "7") -> None:
     tasks = {0: [KEY], 1: [AFTER]}
-    folder = write_map(store.root, name, {"kind": "train", "request": {"mem": "2G"}}, tasks)
+    map = SubmissionMap(name, "train", tasks, requeue=3, setup=("module load x",), request={"mem": "2G"})
+    folder = write_map(store.root, map)
     if job:
         note_job(folder, job)
 
@@ -258,4 +260,16 @@ def test_maps_are_read_back(store: Store) -> None:
     (found,) = read_submissions(store.root)
     assert found.tasks == {0: (KEY,), 1: (AFTER,)}
     assert found.job == "7"
+    assert (found.map.requeue, found.map.setup, found.map.request) == (3, ["module load x"], {"mem": "2G"})
     assert json.loads((found.folder / "map.json").read_text())["schema"] == 1
+
+
+def test_maps_of_other_times_are_read(store: Store) -> None:
+    submit(store)
+    path = store.root / ".slurm" / "sub" / "map.json"
+    body = json.loads(path.read_text())
+    write_json(path, {"schema": 1, "name": "sub", "kind": "train", "tasks": body["tasks"], "later": True})
+    (found,) = read_submissions(store.root)
+    assert (found.name, found.tasks, found.map.request) == ("sub", {0: (KEY,), 1: (AFTER,)}, {})
+    write_json(path, {**body, "schema": 2})
+    assert read_submissions(store.root) == []

@@ -7,9 +7,8 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from replicate.backends.slurm.ending import task_logs
 from replicate.backends.slurm.submission import SCRIPT, Submission, Task, read_submission
@@ -21,9 +20,27 @@ STDOUT, STDERR, ENVIRONMENT = "stdout", "stderr", "env.json"
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What env.json holds from the beginning of an attempt; its exit code and its seconds are added at the end.
+
+    task: element of a submission. restart: how often Slurm started it before. job: Slurm's number.
+    """
+
+    task: str
+    restart: int
+    job: str
+    node: str
+    python: str
+    setup: Sequence[str]
+    code: str
+    container: Mapping[str, object] | None
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     folder: Path
-    facts: Mapping[str, Any]
+    facts: Facts
     started: float
 
     def redirect(self) -> None:
@@ -37,10 +54,10 @@ class Attempt:
         """``code``: of the process; negative is a signal."""
         with suppress(OSError):
             seconds = round(time.monotonic() - self.started, 1)
-            write_json(self.folder / ENVIRONMENT, {**self.facts, "exit": code, "seconds": seconds})
+            write_json(self.folder / ENVIRONMENT, {**asdict(self.facts), "exit": code, "seconds": seconds})
 
 
-def begin(job_folder: Path, submission: Path, facts: Mapping[str, Any]) -> Attempt:
+def begin(job_folder: Path, submission: Path, facts: Facts) -> Attempt:
     """The next attempt at the job in ``job_folder``. Errors: `OSError`, of a full disk for example."""
     parent = job_folder / ATTEMPTS
     parent.mkdir(exist_ok=True)
@@ -54,7 +71,7 @@ def begin(job_folder: Path, submission: Path, facts: Mapping[str, Any]) -> Attem
         else:
             break
     attempt = Attempt(folder, facts, time.monotonic())
-    write_json(folder / ENVIRONMENT, dict(facts))
+    write_json(folder / ENVIRONMENT, asdict(facts))
     with suppress(OSError):
         shutil.copyfile(submission / SCRIPT, folder / SCRIPT)
     return attempt

@@ -174,7 +174,7 @@ def killed_for_memory(submission: Submission, key: str) -> dict[str, str] | None
     for path in task_logs(submission, key):
         text = _end_of(path)
         if _KILLED.search(text):
-            asked = submission.body.get("request", {}).get("mem", "")
+            asked = submission.map.request.get("mem", "")
             amounts = _AMOUNTS.findall(text)
             peak = f"{max(int(used) for used, _ in amounts) / 2**20:.0f}M" if amounts else ""
             return {"memory": str(asked), "peak": peak}

@@ -24,7 +24,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,11 +35,11 @@ from pathlib import Path
 from typing import Any
 
 from replicate.backends import worker
-from replicate.backends.slurm.attempt import Attempt, begin
+from replicate.backends.slurm.attempt import Attempt, Facts, begin
 from replicate.backends.slurm.client import Client, look
 from replicate.backends.slurm.ending import kills_counted
-from replicate.backends.slurm.submission import MAP, Task, check_private, mine
-from replicate.errors import ClusterDown, ReplicateError, Unreadable
+from replicate.backends.slurm.submission import MAP, SubmissionMap, Task, check_private, mine
+from replicate.errors import ClusterDown, ReplicateError, StoreFault, Unreadable
 from replicate.jobs.job import Job, from_json
 from replicate.store import lease
 from replicate.store.files import write_json
@@ -77,22 +77,22 @@ class Signals:
 
 @dataclass(slots=True)
 class NodeTask:
-    """``body`` is the map of the submission, ``keys`` are this element's jobs."""
+    """``map`` is that of the submission, ``keys`` are this element's jobs."""
 
     folder: Path
-    body: Mapping[str, Any]
-    keys: list[str]
+    map: SubmissionMap
+    keys: Sequence[str]
     signals: Signals
     store: Store = field(init=False)
 
     def __post_init__(self) -> None:
-        root = Path(self.body["store"])
+        root = Path(self.map.store)
         self.store = Store(root, gone=partial(_gone, root))
 
     def run(self) -> int:
         """The exit code: 0 when every job has its result."""
         restart = int(os.environ.get(RESTART, "0"))
-        if restart > int(self.body["requeue"]):
+        if restart > self.map.requeue:
             self._give_up(restart)
             return worker.EXIT_CODES["failed"]
         missing = [key for key in self.keys if not wait_for_result(self.store, key, 0.0)]
@@ -104,7 +104,7 @@ class NodeTask:
         outcomes = [self._perform(key) for key in missing if not self.signals.any]
         left = [key for key in missing if not wait_for_result(self.store, key, 0.0)]
         if left and self.signals.requeue and not self.signals.end:
-            if restart >= int(self.body["requeue"]):
+            if restart >= self.map.requeue:
                 self._give_up(restart)
             elif _requeue():
                 return 0
@@ -112,12 +112,11 @@ class NodeTask:
 
     def _perform(self, key: str) -> int:
         job = self._job(key)
-        for upstream in job.inputs.values():
-            if not wait_for_result(self.store, upstream, float(self.body["visible_seconds"])):
-                print(f"{key}: its input {upstream} has no result; not run", file=sys.stderr)
-                return worker.EXIT_CODES["input damaged"]
+        if (missing := self._missing_input(job)) is not None:
+            print(f"{key}: its input {missing} has no result; not run", file=sys.stderr)
+            return worker.EXIT_CODES["input damaged"]
         attempt = begin(self.store.folder(key), self.folder, self._facts())
-        made = {**provenance(Path(self.body["code"])), **self.body["made"], "container": self.body["container"]}
+        made = {**provenance(Path(self.map.code)), **self.map.made, "container": self.map.container}
         process = multiprocessing.get_context("fork").Process(
             target=_child, args=(str(self.store.root), job, made, attempt), name=key
         )
@@ -134,32 +133,38 @@ class NodeTask:
         job = self._job(key)
         if not job.shared:
             return 0
-        for upstream in job.inputs.values():
-            if not wait_for_result(self.store, upstream, float(self.body["visible_seconds"])):
-                return worker.EXIT_CODES["input damaged"]
+        if self._missing_input(job) is not None:
+            return worker.EXIT_CODES["input damaged"]
         process = multiprocessing.get_context("fork").Process(
             target=run_rank, args=(str(self.store.root), job), name=key
         )
         process.start()
         told = False
         while process.is_alive():
-            connection.wait([process.sentinel], timeout=0.2 if self.signals.any and not told else _LOOK)
-            if self.signals.any and not told:
-                process.terminate()
-                told = True
+            told = self._pass_on(process, told)
         process.join()
         code = process.exitcode or 0
         # The first process says how it ended; one that leaves with an error would take it along.
         return 0 if self.signals.any else abs(code)
 
+    def _missing_input(self, job: Job) -> str | None:
+        """The first input that has no result, though it had time to be seen from here."""
+        inputs = job.inputs.values()
+        return next((key for key in inputs if not wait_for_result(self.store, key, self.map.visible_seconds)), None)
+
+    def _pass_on(self, process: ForkProcess, told: bool) -> bool:
+        """Wait for the child for a while, and tell it once to stop when this task is. Returns whether it was told."""
+        connection.wait([process.sentinel], timeout=0.2 if self.signals.any and not told else _LOOK)
+        if self.signals.any and not told:
+            process.terminate()
+            return True
+        return told
+
     def _watch(self, job: Job, process: ForkProcess) -> int:
         """Until the child ends. It is told to stop when this task is, and killed when its lease was taken over."""
         folder, held, told = self.store.folder(job.key), False, False
         while process.is_alive():
-            connection.wait([process.sentinel], timeout=0.2 if self.signals.any and not told else _LOOK)
-            if self.signals.any and not told:
-                process.terminate()
-                told = True
+            told = self._pass_on(process, told)
             owner = lease.holder(folder)
             mine = owner is not None and owner.pid == process.pid and owner.task == os.environ.get(TASK, "")
             held = held or mine
@@ -183,30 +188,30 @@ class NodeTask:
     def _give_up(self, restart: int) -> None:
         for key in self.keys:
             if not wait_for_result(self.store, key, 0.0):
-                message = f"started again {restart} times, and the profile allows {self.body['requeue']} (requeue)"
+                message = f"started again {restart} times, and the profile allows {self.map.requeue} (requeue)"
                 _note(self.store.folder(key), "restarts used up", message, retry=False)
 
     def _job(self, key: str) -> Job:
         path = self.store.folder(key) / JOB
-        wait_for_path(path, float(self.body["visible_seconds"]))
+        wait_for_path(path, self.map.visible_seconds)
         return from_json(json.loads(path.read_text(encoding="utf-8")))
 
-    def _facts(self) -> dict[str, Any]:
+    def _facts(self) -> Facts:
         shown = ("SLURM_", "CUDA_", "REPLICATE_", "OMP_", "PYTHON", "NCCL_", "SRUN_")
-        return {
-            "task": os.environ.get(TASK, ""),
-            "restart": int(os.environ.get(RESTART, "0")),
-            "job": os.environ.get("SLURM_JOB_ID", ""),
-            "node": os.environ.get("SLURMD_NODENAME", socket.gethostname()),
-            "python": f"{sys.executable} {platform.python_version()}",
-            "setup": self.body["setup"],
-            "code": self.body["code"],
-            "container": self.body["container"],
-            "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(shown)},
-        }
+        return Facts(
+            task=os.environ.get(TASK, ""),
+            restart=int(os.environ.get(RESTART, "0")),
+            job=os.environ.get("SLURM_JOB_ID", ""),
+            node=os.environ.get("SLURMD_NODENAME", socket.gethostname()),
+            python=f"{sys.executable} {platform.python_version()}",
+            setup=self.map.setup,
+            code=self.map.code,
+            container=self.map.container,
+            environment={name: value for name, value in sorted(os.environ.items()) if name.startswith(shown)},
+        )
 
 
-def _child(root: str, job: Job, made: Mapping[str, Any], attempt: Attempt) -> None:
+def _child(root: str, job: Job, made: Mapping[str, object], attempt: Attempt) -> None:
     attempt.redirect()
     # The watcher passes the signal on as SIGTERM; Slurm may also send its own to every process.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
@@ -284,10 +289,11 @@ def main(argument: str) -> int:
     signals.listen()
     folder = Path(argument)
     wait_for_path(folder / MAP, 60.0)
-    body = json.loads((folder / MAP).read_text(encoding="utf-8"))
+    map = SubmissionMap.read(folder / MAP)
+    if map is None:
+        raise StoreFault(f"{folder / MAP}: cannot be read, or is of another version\n  submit again")
     check_private(folder, group=False)
-    keys = body["tasks"][os.environ["SLURM_ARRAY_TASK_ID"]]
-    return NodeTask(folder, body, keys, signals).run()
+    return NodeTask(folder, map, map.tasks[int(os.environ["SLURM_ARRAY_TASK_ID"])], signals).run()
 
 
 def run_rank(root: str, job: Job) -> None:

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from replicate.errors import StoreFault
 from replicate.store.provenance import provenance
@@ -24,7 +23,7 @@ class Snapshot:
     """``folder`` goes to the front of Python's path; ``made`` is commit, dirty and the digest of the files."""
 
     folder: Path
-    made: dict[str, Any]
+    made: dict[str, object]
 
 
 def take(root: Path, shared: Path) -> Snapshot:
@@ -39,7 +38,7 @@ def take(root: Path, shared: Path) -> Snapshot:
         names = _files(root)
         digest = _digest(root, names)
         folder = shared / "code" / f"{commit[:12]}-{digest[:12]}"
-        made = {"commit": commit, "dirty": repository["dirty"], "code": digest[:12]}
+        made: dict[str, object] = {"commit": commit, "dirty": repository["dirty"], "code": digest[:12]}
         if folder.is_dir():
             _check_trusted(folder)
             return Snapshot(folder, made)

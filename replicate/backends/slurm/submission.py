@@ -19,10 +19,10 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
+from replicate.backends.slurm.sbatch import Value
 from replicate.errors import StoreFault
 from replicate.store.files import read_json, write_json
 
@@ -53,16 +53,58 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class SubmissionMap:
+    """What map.json holds: the keys of each element of the array, and what the node has to know of the profile.
+
+    made: commit, dirty and digest of the copy of the code in the folder ``code``. request: options of sbatch.
+    """
+
+    name: str
+    kind: str
+    tasks: Mapping[int, Sequence[str]]
+    plan: str = ""
+    store: str = ""
+    code: str = ""
+    made: Mapping[str, object] = field(default_factory=dict)
+    requeue: int = 0
+    visible_seconds: float = 0.0
+    container: Mapping[str, object] | None = None
+    setup: Sequence[str] = ()
+    comment: str = ""
+    dependency: str = ""
+    request: Mapping[str, Value] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> SubmissionMap | None:
+        """None where the file cannot be read, or another version of this program wrote it."""
+        body = read_json(path)
+        if body.get("schema") != SCHEMA:
+            return None
+        known = {one.name: body[one.name] for one in fields(cls) if one.name in body}
+        tasks = {int(index): tuple(keys) for index, keys in known.pop("tasks").items()}
+        return cls(tasks=tasks, **known)
+
+    def write(self, path: Path) -> None:
+        tasks = {str(index): list(keys) for index, keys in self.tasks.items()}
+        write_json(path, {"schema": SCHEMA, **asdict(self), "tasks": tasks})
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """``when``: of the file system's clock, seconds. ``job``: Slurm's number of the array, empty when unknown."""
 
-    name: str
     folder: Path
-    kind: str
-    tasks: Mapping[int, tuple[str, ...]]
+    map: SubmissionMap
     when: float
     job: str = ""
-    body: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def name(self) -> str:
+        return self.map.name
+
+    @property
+    def tasks(self) -> Mapping[int, Sequence[str]]:
+        return self.map.tasks
 
     @property
     def job_name(self) -> str:
@@ -87,12 +129,11 @@ def new_name() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def write_map(root: Path, name: str, body: Mapping[str, Any], tasks: Mapping[int, Sequence[str]]) -> Path:
-    """Make the folder of submission ``name``; it must not exist."""
-    folder = root / FOLDER / name
+def write_map(root: Path, map: SubmissionMap) -> Path:
+    """Make the folder of the submission; it must not exist."""
+    folder = root / FOLDER / map.name
     folder.mkdir(parents=True)
-    whole = {"schema": SCHEMA, "name": name, **body, "tasks": {str(index): list(keys) for index, keys in tasks.items()}}
-    write_json(folder / MAP, whole)
+    map.write(folder / MAP)
     return folder
 
 
@@ -119,12 +160,10 @@ def _places(root: Path, name: str) -> tuple[Path, Path]:
 
 
 def _read(path: Path) -> Submission | None:
-    body = read_json(path)
-    if body.get("schema") != SCHEMA:
+    map = SubmissionMap.read(path)
+    if map is None:
         return None
-    tasks = {int(index): tuple(keys) for index, keys in body["tasks"].items()}
-    job = str(read_json(path.with_name(JOB)).get("job", ""))
-    return Submission(body["name"], path.parent, body["kind"], tasks, path.stat().st_mtime, job, body)
+    return Submission(path.parent, map, path.stat().st_mtime, str(read_json(path.with_name(JOB)).get("job", "")))
 
 
 def mine(root: Path, name: str) -> bool:

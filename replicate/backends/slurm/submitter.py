@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicate.backends.backend import JobView
 from replicate.backends.slurm import submission as submissions
@@ -16,7 +16,7 @@ from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.job_states import QueuedStates
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.snapshot import Snapshot
-from replicate.backends.slurm.submission import Task
+from replicate.backends.slurm.submission import SubmissionMap, Task
 from replicate.backends.slurm.waves import over_time_limit, unsplittable_batches
 from replicate.errors import ClusterRefused, Fault, SpecError
 from replicate.plan.graph import Graph
@@ -117,7 +117,7 @@ class Submitter:
         request = replace(request, dependency=waves.dependency(array, self._placed.__getitem__, self._ids))
         text = script.text(self.profile, request)
         tasks = {index: [job.key for job in unit.jobs] for index, unit in array.units.items()}
-        folder = submissions.write_map(self.store.root, name, self._body(array.kind, request), tasks)
+        folder = submissions.write_map(self.store.root, self._map(request, tasks))
         write_text(folder / submissions.SCRIPT, text)
         lease.renew(self.store.root / submissions.FOLDER)
         try:
@@ -158,22 +158,24 @@ class Submitter:
         comment = submissions.comment(self.plan, name, keys)
         return Request(name, kind, folder, self.code.folder, indices, f"{submissions.PREFIX}-{name}", comment)
 
-    def _body(self, kind: str, request: Request) -> Mapping[str, Any]:
+    def _map(self, request: Request, tasks: Mapping[int, Sequence[str]]) -> SubmissionMap:
         box = self.profile.container
-        return {
-            "plan": self.plan,
-            "kind": kind,
-            "store": str(self.store.root),
-            "code": str(self.code.folder),
-            "made": self.code.made,
-            "requeue": self.profile.requeue,
-            "visible_seconds": self.profile.visible_seconds,
-            "container": box.model_dump() if box else None,
-            "setup": list(self.profile.setup),
-            "comment": request.comment,
-            "dependency": request.dependency,
-            "request": self.profile.request(kind),
-        }
+        return SubmissionMap(
+            request.name,
+            request.kind,
+            tasks,
+            plan=self.plan,
+            store=str(self.store.root),
+            code=str(self.code.folder),
+            made=self.code.made,
+            requeue=self.profile.requeue,
+            visible_seconds=self.profile.visible_seconds,
+            container=box.model_dump() if box else None,
+            setup=self.profile.setup,
+            comment=request.comment,
+            dependency=request.dependency,
+            request=self.profile.request(request.kind),
+        )
 
     def _test(self, todo: list[str]) -> None:
         """Whether the nodes and Slurm would take each kind of request, before anything is queued."""
