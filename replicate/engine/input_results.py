@@ -24,14 +24,14 @@ def job_of(folder: Path) -> Job:
     try:
         return from_json(json.loads(path.read_text()))
     except (OSError, ValueError, AttributeError) as error:
-        raise StoreFault(f"{path}: a job expected, got {error!r}") from error
+        raise StoreFault(f"{path} cannot be read as a job: {error!r}") from error
 
 
 def network_of(folder: Path) -> Train | Weights:
     """The job of a trained or published network that filled ``folder``. Errors: `StoreFault` where it is another."""
     job = job_of(folder)
     if not isinstance(job, Train | Weights):
-        raise StoreFault(f"{folder}: a network expected, got the result of a {job.kind} job")
+        raise StoreFault(f"{folder} is the result of a {job.kind} job, expected a network")
     return job
 
 
@@ -51,7 +51,7 @@ def data_set(inputs: Mapping[str, Path]) -> DataSet:
 def _data_of(folder: Path) -> Data:
     job = job_of(folder)
     if not isinstance(job, Data):
-        raise StoreFault(f"{folder}: a data set expected, got the result of a {job.kind} job")
+        raise StoreFault(f"{folder} is the result of a {job.kind} job, expected a data set")
     return job
 
 

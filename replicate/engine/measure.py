@@ -113,7 +113,7 @@ def bootstrap(ratios: Sequence[float]) -> Ratio:
     The resampling is keyed: equal ratios give an equal interval. Errors: `JobError` for fewer than 8.
     """
     if len(ratios) < SHORTEST:
-        raise JobError(f"measure: at least {SHORTEST} windows for an interval, got {len(ratios)}")
+        raise JobError(f"measure: {len(ratios)} windows are too few for an interval, at least {SHORTEST} are needed")
     values: NDArray[np.float64] = np.asarray(ratios, np.float64)
     chosen = generator(0, "bootstrap", 0).integers(0, len(values), (RESAMPLES, len(values)))
     low, high = np.quantile(np.median(values[chosen], axis=1), (0.025, 0.975))
@@ -214,7 +214,7 @@ def largest_fitting(
         # Out here, where the exception no longer holds the frames that hold the tensors.
         gc.collect()
         torch.cuda.empty_cache()
-    raise JobError(f"measure: a batch that fits on {device}, got none among {sizes}")
+    raise JobError(f"measure: no batch of {sizes} fits on {device}")
 
 
 @contextmanager

@@ -72,10 +72,10 @@ def published(model: Network, size: int, classes: int, path: Path) -> nn.Module:
     try:
         stored = load_state_dict(str(path), use_ema=False, device="cpu", weights_only=True)
     except Exception as error:  # of a file that is something else, torch's unpickler raises whatever it trips over
-        raise UserError(f"{path}: weights of {kind}, got a file that cannot be read: {error!r}") from error
+        raise UserError(f"{path} cannot be read as weights of {kind}: {error!r}") from error
     if not stored or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
         # timm takes an empty dictionary for none, and fetches its own file instead.
-        raise UserError(f"{path}: weights of {kind}, got a file without any, or of something else")
+        raise UserError(f"{path} holds no weights of {kind}")
     with torch.device("meta"):
         own = timm.create_model(model.timm, num_classes=classes, **args).state_dict()
     for name in RESAMPLED & stored.keys() & own.keys():
@@ -88,7 +88,7 @@ def published(model: Network, size: int, classes: int, path: Path) -> nn.Module:
             model.timm, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes, **args
         )
     except (RuntimeError, KeyError, AttributeError, ValueError) as error:
-        raise UserError(f"{path}: weights of {kind}, got those of another network: {error}") from error
+        raise UserError(f"{path} holds weights of another network than {kind}: {error}") from error
     return filled
 
 
@@ -181,7 +181,7 @@ def load_weights(network: nn.Module, path: Path, *, resize: bool = False, new_he
     try:
         stored = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise StoreFault(f"{path}: weights expected, got {error}") from error
+        raise StoreFault(f"{path} cannot be read as weights: {error}") from error
     own = network.state_dict()
     grid = stored.get("pos_embed")
     if resize and grid is not None and "pos_embed" in own and grid.shape != own["pos_embed"].shape:

@@ -76,7 +76,7 @@ def run(job: Predict, inputs: Mapping[str, Path], folder: Path, report: Report, 
             done += len(true)
             progress({"images": done, "of": len(data.test)})
     if done != len(data.test):
-        raise JobError(f"predict: {len(data.test)} images in the test split, got {done}")
+        raise JobError(f"predict: decided {done} images of the {len(data.test)} in the test split")
     arrays = {"labels": np.concatenate(labels)}
     arrays |= {head: np.concatenate(parts) for head, parts in decided.items()}
     write_bytes(folder / DECISIONS, npz_bytes(arrays))

@@ -40,7 +40,7 @@ def run(job: Probe, inputs: Mapping[str, Path], folder: Path, report: Report, st
     network = input_results.network(inputs["network"], job.size, data.classes, PAPER.weights)
     if not models.has_distillation_head(network):
         raise UserError(
-            f"probe: a network with two tokens, got one with a class token only: {inputs['network'].name}\n"
+            f"probe: the network {inputs['network'].name} has a class token only, two tokens are compared\n"
             "  take a run with a distillation token"
         )
     if not 2 <= job.images <= len(data.test):

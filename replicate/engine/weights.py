@@ -38,7 +38,7 @@ def run(job: Weights, inputs: Mapping[str, Path], folder: Path, report: Report, 
         digest = sha256_of(path)
         if not digest.startswith(wanted.sha256):
             raise UserError(
-                f"{source}: a file whose SHA-256 begins with {wanted.sha256}, got {digest}\n"
+                f"{source} has the wrong SHA-256: {digest}, expected one that begins with {wanted.sha256}\n"
                 "  it is another file, or half of it: fetch it again"
             )
         network = models.published(job.model, job.size, job.data.classes, path)
@@ -54,7 +54,7 @@ def _found(wanted: PublishedFile, folder: Path) -> Iterator[tuple[Path, str]]:
         yield local, str(local)
         return
     if not wanted.url:
-        raise NotAvailable(f"{local}: the published weights '{wanted.file}', got nothing there\n  put the file there")
+        raise NotAvailable(f"{local} is missing: the published weights '{wanted.file}'\n  put the file there")
     # Hidden, so that it is no artefact of the job if something ends the process here.
     loaded = folder / f".{wanted.file}"
     try:

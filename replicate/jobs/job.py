@@ -299,7 +299,7 @@ def from_payload(
 def from_json(body: Mapping[str, Any]) -> Job:
     """The job that a ``job.json`` describes. Errors: those of `from_payload`, StoreFault where it describes none."""
     if not isinstance(body.get("payload"), Mapping):
-        raise StoreFault(f"a job expected, got one without a payload: {sorted(body)}")
+        raise StoreFault(f"job.json has no payload, only {sorted(body)}")
     return from_payload(body["payload"], body.get("key", ""), body.get("run", ""), body.get("seed"))
 
 

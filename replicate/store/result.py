@@ -106,7 +106,7 @@ def _check_files(folder: Path, key: str, files: Mapping[str, str]) -> None:
 
 def _unreadable(path: Path, error: OSError) -> Unreadable:
     return Unreadable(
-        f"{path}: cannot be read, got '{error.strerror}'\n"
+        f"{path}: cannot be read: {error.strerror}\n"
         "  the result may be intact, so it was not recomputed; fix access to it or move its folder away, then retry"
     )
 

@@ -174,10 +174,7 @@ def _unusable(root: Path, error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         free = shutil.disk_usage(root).free // 1_000_000
         return (
-            f"{root}: results cannot be written, got a full disk ({free} MB free)\n"
+            f"{root}: results cannot be written: the disk is full ({free} MB free)\n"
             "  make room, or name another folder with --results DIR"
         )
-    return (
-        f"{root}: results cannot be written, got '{error.strerror}'\n"
-        "  name a folder that you may write with --results DIR"
-    )
+    return f"{root}: results cannot be written: {error.strerror}\n  name a folder that you may write with --results DIR"

@@ -249,7 +249,7 @@ def test_a_result_that_cannot_be_read_between_two_calls(project: TinyProject, pr
     for arguments in ((), ("--no-run",)):
         done = project.table(*arguments)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"error: {path}: cannot be read, got 'Is a directory'\n")
+        assert done.stderr.startswith(f"error: {path}: cannot be read: Is a directory\n")
         assert "Traceback" not in done.stderr
     path.rmdir()
     kept.rename(path)

@@ -68,4 +68,4 @@ def test_without_the_variable_nothing_is_started(project: TinyProject) -> None:
 def test_a_folder_that_is_not_there_fails_the_job_that_lists_it(project: TinyProject, tmp_path: Path) -> None:
     done = project.table(REPLICATE_DATA=str(tmp_path))
     assert done.returncode == 1
-    assert f"{tmp_path}/stripes: the folder of data set 'stripes', got nothing there" in done.stderr
+    assert f"{tmp_path}/stripes is missing: the folder of data set 'stripes'" in done.stderr

@@ -140,7 +140,7 @@ def test_what_cannot_be_read_is_not_computed_again(tmp_path: Path, monkeypatch: 
         assert perform(Store(tmp_path), job, {}, lambda: False) == "failed"
         failure = json.loads((store.folder(job.key) / "failure.json").read_text())
         assert (failure["kind"], failure["retry"]) == ("unreadable", True)
-        assert failure["message"].startswith(f"{path}: cannot be read, got 'Is a directory'\n")
+        assert failure["message"].startswith(f"{path}: cannot be read: Is a directory\n")
     path.rmdir()
     (tmp_path / "kept").rename(path)
     assert Store(tmp_path).state(JOB.key) == "done"

@@ -168,7 +168,7 @@ def test_digits_are_found_without_importing_sklearn(tmp_path: Path) -> None:
 
 def test_digits_need_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(NotAvailable, match="needs scikit-learn"):
+    with pytest.raises(NotAvailable, match="scikit-learn is not installed"):
         make_data(data_job(DIGITS), tmp_path)
 
 
@@ -248,7 +248,7 @@ def test_a_corrupted_image_is_named(root: Path, tmp_path: Path, damage: str) -> 
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"<html>not found</html>")
     make_data(data_job(FOLDER), tmp_path)
-    with pytest.raises(UserError, match=r"c\.jpg: an image, got .*\n  copy the file again"):
+    with pytest.raises(UserError, match=r"c\.jpg is no readable image: .*\n  copy the file again"):
         open_data(data_job(FOLDER), tmp_path).train.image(0)
 
 
@@ -257,10 +257,13 @@ def test_numbers_of_images_that_are_not_the_stated_ones_are_refused_together(roo
         make_data(data_job(FOLDER | {"train": 4, "test": 1}), tmp_path)
     text = str(raised.value)
     for part, wanted, found in (("train", 4, 3), ("val", 1, 2)):
-        assert f"{root / 'pets' / part}: {wanted} images, got {found}\n  copy the data set again, or correct" in text
+        assert (
+            f"{root / 'pets' / part} has {found} images, expected {wanted}\n  copy the data set again, or correct"
+            in text
+        )
     assert not (tmp_path / "index.json").exists()
     make_data(data_job(FOLDER), tmp_path)
-    with pytest.raises(UserError, match="train: 4 images, got 3"):
+    with pytest.raises(UserError, match="train has 3 images, expected 4"):
         open_data(data_job(FOLDER | {"train": 4}), tmp_path)
 
 
@@ -273,18 +276,18 @@ def test_a_release_may_differ_from_the_papers_table(
     data = open_data(data_job(stated), tmp_path)
     assert (len(data.train), len(data.test)) == (3, 2)
     (root / "pets" / "train" / "n2" / "a.JPEG").unlink()
-    with pytest.raises(UserError, match="train: 4 images, got 2"):
+    with pytest.raises(UserError, match="train has 2 images, expected 4"):
         make_data(data_job(stated), tmp_path)
 
 
 def test_unset_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REPLICATE_DATA", raising=False)
-    with pytest.raises(UserError, match=r"^REPLICATE_DATA: .* got nothing .*\n  export REPLICATE_DATA="):
+    with pytest.raises(UserError, match=r"^REPLICATE_DATA is not set: .*\n  export REPLICATE_DATA="):
         make_data(data_job(FOLDER), tmp_path)
 
 
 def test_missing_folder(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the folder of data set 'birds', got nothing there"):
+    with pytest.raises(UserError, match="is missing: the folder of data set 'birds'"):
         make_data(data_job(FOLDER | {"name": "birds"}), tmp_path)
 
 
@@ -293,7 +296,7 @@ def test_val_that_is_not_sorted_into_classes(root: Path, tmp_path: Path) -> None
         path = root / "pets" / "val" / name
         path.rename(root / "pets" / "val" / path.name)
         path.parent.rmdir()
-    with pytest.raises(UserError, match=r"val: one folder per class, got 2 loose images\n  move each"):
+    with pytest.raises(UserError, match=r"val has no class folders, but 2 loose images\n  move each"):
         make_data(data_job(FOLDER), tmp_path)
 
 
@@ -302,11 +305,11 @@ def test_every_fault_of_a_folder_is_reported_at_once(root: Path, tmp_path: Path)
     with pytest.raises(UserError) as raised:
         make_data(data_job(FOLDER | {"classes": 3}), tmp_path)
     text = str(raised.value)
-    assert text.count("3 class folders, got 2 (n10 .. n2)") == 2
-    assert f"{root / 'pets' / 'val' / 'n2'}: at least one image, got none" in text
+    assert text.count("has 2 class folders (n10 .. n2), expected 3") == 2
+    assert f"{root / 'pets' / 'val' / 'n2'} has no images" in text
 
 
 def test_train_and_val_must_name_the_same_classes(root: Path, tmp_path: Path) -> None:
     (root / "pets" / "val" / "n2").rename(root / "pets" / "val" / "n3")
-    with pytest.raises(UserError, match="got n2, n3 in one only"):
+    with pytest.raises(UserError, match="different class folders: n2, n3 in one only"):
         make_data(data_job(FOLDER), tmp_path)

@@ -232,10 +232,10 @@ def test_published_corrections_follow_the_numbers_of_the_images(root: Path, tmp_
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("[[1], [0], [0]]", "one entry for each of the 4 images in .*, got 3"),
-        ("[[1], [0], [2], []]", "a list of lists of classes 0 to 1, got something else"),
-        ("[[1], [0], 1, []]", "a list of lists of classes 0 to 1, got something else"),
-        ("[[1], ", r"real\.json: corrected labels, got JSONDecodeError"),
+        ("[[1], [0], [0]]", "has 3 entries for the 4 images in "),
+        ("[[1], [0], [2], []]", "is no list of lists of classes 0 to 1"),
+        ("[[1], [0], 1, []]", "is no list of lists of classes 0 to 1"),
+        ("[[1], ", r"real\.json cannot be read as corrected labels: JSONDecodeError"),
     ],
 )
 def test_corrections_that_do_not_fit_are_refused(root: Path, tmp_path: Path, content: str, text: str) -> None:
@@ -248,7 +248,7 @@ def test_renamed_images_are_noticed(root: Path, tmp_path: Path) -> None:
     (root / "real" / "real.json").write_text("[[1], [0], [0], []]")
     path = root / "net" / "val" / "n1" / "val_00000003.JPEG"
     path.rename(path.with_name("val_00000007.JPEG"))
-    with pytest.raises(UserError, match="files numbered from 1 to 4"):
+    with pytest.raises(UserError, match="names do not end in the numbers 1 to 4"):
         make_data(data_job(JSON), tmp_path)
 
 

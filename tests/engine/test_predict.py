@@ -213,7 +213,7 @@ def test_a_missing_image_is_an_error(tmp_path, network, data, monkeypatch):
             yield images[1:], labels[1:]
 
     monkeypatch.setattr(predict, "evaluation_batches", short)
-    with pytest.raises(JobError, match="300 images in the test split, got 298"):
+    with pytest.raises(JobError, match="decided 298 images of the 300 in the test split"):
         run(tmp_path / "p", network, data)
     assert not (tmp_path / "p" / "decisions.npz").exists()
 

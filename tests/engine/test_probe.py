@@ -141,7 +141,7 @@ def test_means_and_errors_are_over_the_first_images(data: Any, tmp_path: Any) ->
 
 
 def test_one_token_is_refused(data: Any, tmp_path: Any) -> None:
-    with pytest.raises(UserError, match="a network with two tokens, got one"):
+    with pytest.raises(UserError, match="has a class token only, two tokens are compared"):
         run(tmp_path, stored(tmp_path, lambda network: None, distilled=False), data)
 
 

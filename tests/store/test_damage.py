@@ -94,7 +94,7 @@ def test_what_cannot_be_read_is_not_damaged(folder: Path, name: str) -> None:
         with pytest.raises(Unreadable) as caught:
             ask(KEY)
         assert str(caught.value) == (
-            f"{folder / name}: cannot be read, got 'Is a directory'\n"
+            f"{folder / name}: cannot be read: Is a directory\n"
             "  the result may be intact, so it was not recomputed; fix access to it or move its folder away, then retry"
         )
     assert store.damage == {}
@@ -109,7 +109,7 @@ def test_a_file_system_that_stumbles_damages_nothing(
     with monkeypatch.context() as patch:
         (folder / STAMP).unlink()
         stumble(patch, name, code)
-        with pytest.raises(Unreadable, match=rf"{name}: cannot be read, got '{os.strerror(code)}'\n.* then retry"):
+        with pytest.raises(Unreadable, match=rf"{name}: cannot be read: {os.strerror(code)}\n.* then retry"):
             store.state(KEY)
     assert store.state(KEY) == "done"
 

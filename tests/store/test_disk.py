@@ -37,7 +37,7 @@ def test_a_full_disk(replicate: Call, tmp_path: Path, disk: Disk) -> None:
     assert code == 2
     assert out == ""
     assert err == (
-        f"error: {results}: results cannot be written, got a full disk (0 MB free)\n"
+        f"error: {results}: results cannot be written: the disk is full (0 MB free)\n"
         "  make room, or name another folder with --results DIR\n"
     )
 
@@ -48,7 +48,7 @@ def test_a_read_only_folder(replicate: Call, tmp_path: Path, disk: Disk) -> None
     assert code == 2
     assert out == ""
     assert err == (
-        f"error: {results}: results cannot be written, got 'Read-only file system'\n"
+        f"error: {results}: results cannot be written: Read-only file system\n"
         "  name a folder that you may write with --results DIR\n"
     )
 
@@ -58,7 +58,7 @@ def test_a_folder_inside_a_file(replicate: Call, tmp_path: Path) -> None:
     results = tmp_path / "file" / "results"
     code, _, err = table(replicate, results, tmp_path)
     assert code == 2
-    assert err.startswith(f"error: {results}: results cannot be written, got 'Not a directory'\n")
+    assert err.startswith(f"error: {results}: results cannot be written: Not a directory\n")
 
 
 def test_a_file_in_place_of_the_folder(replicate: Call, tmp_path: Path) -> None:

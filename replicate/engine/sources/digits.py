@@ -52,7 +52,7 @@ def _read() -> tuple[NDArray[np.float32], NDArray[np.int16]]:
     # Found, not imported: `import sklearn` costs 4 s.
     spec = importlib.util.find_spec("sklearn")
     if spec is None or spec.origin is None:
-        raise NotAvailable("data.source: 'digits' needs scikit-learn, got none\n  pip install -r requirements.txt")
+        raise NotAvailable("scikit-learn is not installed, which the source 'digits' needs\n  make env")
     with gzip.open(Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.float32)
     return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int16)

@@ -93,7 +93,7 @@ def _check_counts(data: FolderData, train: Listing, test: Listing) -> None:
     if listed in data.sizes():
         return
     faults = [
-        f"{listing.root}: {wanted} images, got {count}\n"
+        f"{listing.root} has {count} images, expected {wanted}\n"
         f"  copy the data set again, or correct the numbers of '{data.name}' in the scale's file"
         for listing, wanted, count in zip((train, test), stated, listed, strict=True)
         if wanted != count
@@ -111,7 +111,7 @@ def list_splits(name: str, classes: int, train: bool = True) -> tuple[Listing, L
     folder = root_folder() / name
     if not folder.is_dir():
         raise UserError(
-            f"{folder}: the folder of data set '{name}', got nothing there\n"
+            f"{folder} is missing: the folder of data set '{name}'\n"
             f"  put it (or a link to it) there, or point {DATA_ROOT} elsewhere"
         )
     faults: list[str] = []
@@ -121,8 +121,7 @@ def list_splits(name: str, classes: int, train: bool = True) -> tuple[Listing, L
     if not faults and listings[0].names != listings[1].names:
         odd = sorted(set(listings[0].names) ^ set(listings[1].names))[:5]
         faults.append(
-            f"{folder}: train and val must have the same class folders, got {', '.join(odd)} in one only"
-            "\n  make them equal"
+            f"{folder}: train and val have different class folders: {', '.join(odd)} in one only\n  make them equal"
         )
     if faults:
         raise UserError("\n\n".join(faults))
@@ -136,7 +135,7 @@ def decode(path: Path) -> Tensor:
             pixels = np.array(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(
-            f"{path}: an image, got {type(error).__name__}: {error}\n  copy the file again from its source"
+            f"{path} is no readable image: {type(error).__name__}: {error}\n  copy the file again from its source"
         ) from error
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
@@ -146,8 +145,7 @@ def root_folder() -> Path:
     value = os.environ.get(DATA_ROOT)
     if not value:
         raise UserError(
-            f"{DATA_ROOT}: the folder that holds the image data sets, got nothing (the variable is unset)\n"
-            f"  export {DATA_ROOT}=/path/to/datasets"
+            f"{DATA_ROOT} is not set: the folder that holds the image data sets\n  export {DATA_ROOT}=/path/to/datasets"
         )
     return Path(value)
 
@@ -155,7 +153,7 @@ def root_folder() -> Path:
 def _list(folder: Path, classes: int, faults: list[str]) -> Listing:
     nothing = Listing(folder, (), (), np.zeros(0, np.int64))
     if not folder.is_dir():
-        faults.append(f"{folder}: a folder of class folders, got nothing there\n  create it")
+        faults.append(f"{folder} is missing: one folder a class belongs there\n  create it")
         return nothing
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
@@ -164,13 +162,13 @@ def _list(folder: Path, classes: int, faults: list[str]) -> Listing:
     loose = sum(1 for file in os.listdir(folder) if file.lower().endswith(SUFFIXES))
     if not names:
         faults.append(
-            f"{folder}: one folder per class, got {loose} loose images\n"
+            f"{folder} has no class folders, but {loose} loose images\n"
             f"  move each image of {folder.name} into the folder of its class"
         )
         return nothing
     if len(names) != classes:
         faults.append(
-            f"{folder}: {classes} class folders, got {len(names)} ({names[0]} .. {names[-1]})\n"
+            f"{folder} has {len(names)} class folders ({names[0]} .. {names[-1]}), expected {classes}\n"
             "  complete the folder, or correct the number of classes in the data set's entry"
         )
     files: list[str] = []
@@ -178,7 +176,7 @@ def _list(folder: Path, classes: int, faults: list[str]) -> Listing:
     for label, name in enumerate(names):
         found = sorted(file for file in os.listdir(folder / name) if file.lower().endswith(SUFFIXES))
         if not found:
-            faults.append(f"{folder / name}: at least one image, got none\n  copy the class again")
+            faults.append(f"{folder / name} has no images\n  copy the class again")
         files += [f"{name}/{file}" for file in found]
         labels += [label] * len(found)
     return Listing(folder, tuple(names), tuple(files), np.asarray(labels, np.int64))

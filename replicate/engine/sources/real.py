@@ -65,23 +65,21 @@ def _read(path: Path, of: FolderData) -> Corrected:
         lists = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: corrected labels, got {type(error).__name__}: {error}\n"
+            f"{path} cannot be read as corrected labels: {type(error).__name__}: {error}\n"
             "  download it from https://github.com/google-research/reassessed-imagenet"
         ) from error
     if not _is_lists(lists, classes):
-        raise UserError(
-            f"{path}: a list of lists of classes 0 to {classes - 1}, got something else\n  download it again"
-        )
+        raise UserError(f"{path} is no list of lists of classes 0 to {classes - 1}\n  download it again")
     _, test = list_splits(of.name, of.classes, train=False)
     if len(lists) != len(test.files):
         raise UserError(
-            f"{path}: one entry for each of the {len(test.files)} images in {test.root}, got {len(lists)}\n"
+            f"{path} has {len(lists)} entries for the {len(test.files)} images in {test.root}\n"
             "  take both from the same split"
         )
     numbers = [_number(file) for file in test.files]
     if sorted(numbers) != list(range(1, len(numbers) + 1)):
         raise UserError(
-            f"{test.root}: files numbered from 1 to {len(numbers)} at the end of their names, got others\n"
+            f"{test.root}: names do not end in the numbers 1 to {len(numbers)}\n"
             "  restore the names of the release, such as ILSVRC2012_val_00000001.JPEG"
         )
     corrected = np.zeros((len(numbers), classes), np.bool_)
