@@ -309,8 +309,8 @@ def test_the_fingerprint_is_the_engines(images: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("REPLICATE_DATA", str(images))
     train, val = imagefolder.list_splits("imagenet-1k", 2)
     found = probe.splits(str(images / "imagenet-1k"))
-    assert found["train"]["sha256"] == train.fingerprint()["sha256"]
-    assert found["val"]["sha256"] == val.fingerprint()["sha256"]
+    assert found.train.sha256 == train.fingerprint()["sha256"]
+    assert found.val.sha256 == val.fingerprint()["sha256"]
 
 
 def test_the_draft_is_a_profile_that_passes(testbed: Testbed, replicate: Call, tmp_path: Path) -> None:

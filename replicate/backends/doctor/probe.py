@@ -14,29 +14,86 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from http.client import HTTPException
 from importlib import metadata
-from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 
 
-def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Who and what this machine is; ``data`` is the folders of images by name, with errors as text."""
-    return {
-        "nonce": question["nonce"],
-        "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
-        "time": time.time(),
-        "python": platform.python_version(),
-        "executable": sys.executable,
-        "packages": {name: version(name) for name in question["packages"]},
-        "gpus_given": [index for index in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if index],
-        "gpus_seen": gpus(),
-        "data": {name: splits(os.path.join(question["data_root"], name)) for name in question["data"]},
-        "files": whereabouts(question["data_root"], question["files"]),
-    }
+@dataclass(frozen=True)
+class Question:
+    """data: names of folders of images under ``data_root``. files: names of files there, with their addresses."""
+
+    nonce: str
+    packages: Sequence[str]
+    data_root: str = ""
+    data: Sequence[str] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of training or of test; ``error`` says why the folder cannot be read.
+
+    sha256: the fingerprint of the list of files, as `replicate.engine.sources.imagefolder.Listing` makes it.
+    """
+
+    classes: int = 0
+    images: int = 0
+    sha256: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Splits:
+    train: Split
+    val: Split
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Who and what a machine is. files: see `whereabouts`."""
+
+    nonce: str = ""
+    host: str = ""
+    time: float = 0.0
+    python: str = ""
+    executable: str = ""
+    packages: Mapping[str, str | None] = field(default_factory=dict)
+    gpus_given: Sequence[str] = ()
+    gpus_seen: Sequence[str] = ()
+    data: Mapping[str, Splits] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Answer:
+        """Raises ValueError where ``text`` is not whole."""
+        body = json.loads(text)
+        known = {one.name: body[one.name] for one in fields(cls) if one.name in body}
+        data = {
+            name: Splits(**{part: Split(**found) for part, found in parts.items()})
+            for name, parts in known.pop("data", {}).items()
+        }
+        return cls(data=data, **known)
+
+
+def answer(question: Question) -> Answer:
+    return Answer(
+        nonce=question.nonce,
+        host=os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+        time=time.time(),
+        python=platform.python_version(),
+        executable=sys.executable,
+        packages={name: version(name) for name in question.packages},
+        gpus_given=[index for index in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if index],
+        gpus_seen=gpus(),
+        data={name: splits(os.path.join(question.data_root, name)) for name in question.data},
+        files=whereabouts(question.data_root, question.files),
+    )
 
 
 def version(package: str) -> str | None:
@@ -55,33 +112,28 @@ def gpus() -> list[str]:
     return done.stdout.split("\n")[:-1] if done.returncode == 0 else []
 
 
-def splits(folder: str) -> dict[str, dict[str, object]]:
-    """``train`` and ``val``: number of classes and images, and the fingerprint of the list of files.
-
-    The fingerprint is that of `replicate.engine.sources.imagefolder.Listing`.
-    """
-    found: dict[str, dict[str, object]] = {}
-    for part in ("train", "val"):
-        root = os.path.join(folder, part)
-        try:
-            classes = sorted(name for name in os.listdir(root) if not name.startswith(".") and _is_folder(root, name))
-            files = [
-                f"{name}/{file}"
-                for name in classes
-                for file in os.listdir(os.path.join(root, name))
-                if file.lower().endswith(SUFFIXES)
-            ]
-        except OSError as error:
-            found[part] = {"error": f"{root}: {error.strerror}"}
-            continue
-        digest = hashlib.sha256()
-        for file in sorted(files):
-            digest.update(file.encode() + b"\n")
-        found[part] = {"classes": len(classes), "images": len(files), "sha256": digest.hexdigest()}
-    return found
+def splits(folder: str) -> Splits:
+    return Splits(_split(os.path.join(folder, "train")), _split(os.path.join(folder, "val")))
 
 
-def whereabouts(root: str, files: dict[str, str]) -> dict[str, str]:
+def _split(root: str) -> Split:
+    try:
+        classes = sorted(name for name in os.listdir(root) if not name.startswith(".") and _is_folder(root, name))
+        files = [
+            f"{name}/{file}"
+            for name in classes
+            for file in os.listdir(os.path.join(root, name))
+            if file.lower().endswith(SUFFIXES)
+        ]
+    except OSError as error:
+        return Split(error=f"{root}: {error.strerror}")
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.encode() + b"\n")
+    return Split(len(classes), len(files), digest.hexdigest())
+
+
+def whereabouts(root: str, files: Mapping[str, str]) -> dict[str, str]:
     """Of each file under ``root``: ``there``, ``downloadable`` where its address answers, else ``nowhere``."""
     found: dict[str, str] = {}
     silent: set[str] = set()
@@ -108,10 +160,10 @@ def _is_folder(root: str, name: str) -> bool:
 
 def main(folder: str) -> None:
     with open(os.path.join(folder, "question.json"), encoding="utf-8") as file:
-        question = json.load(file)
+        question = Question(**json.load(file))
     target = os.path.join(folder, "answer.json")
     with open(target + ".new", "w", encoding="utf-8") as file:
-        json.dump(answer(question), file)
+        json.dump(asdict(answer(question)), file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(target + ".new", target)

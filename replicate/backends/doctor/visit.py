@@ -8,10 +8,10 @@ import secrets
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from replicate.backends.doctor import probe
 from replicate.backends.doctor.files import Files, Finding, fail, ok, warn
@@ -66,12 +66,8 @@ def _from_here(profile: Profile, shared: Path) -> Iterator[Finding]:
 def _from_node(
     profile: Profile, client: Client, folder: Path, nonce: str, files: Files, seconds: float
 ) -> Iterator[Finding]:
-    question = {
-        "nonce": nonce,
-        "packages": [*PACKAGES, "submitit"],
-        **files.question(profile),
-    }
-    (folder / "question.json").write_text(json.dumps(question), encoding="utf-8")
+    question = files.question(profile, nonce, [*PACKAGES, "submitit"])
+    (folder / "question.json").write_text(json.dumps(asdict(question)), encoding="utf-8")
     shutil.copyfile(probe.__file__, folder / "probe.py")
     job = _submit(profile, client, folder)
     if isinstance(job, Finding):
@@ -82,16 +78,15 @@ def _from_node(
     try:
         given = _wait(client, job, folder, seconds)
     finally:
-        if not isinstance(given, dict):
+        if not isinstance(given, probe.Answer):
             client.call("scancel", job)
     if isinstance(given, Finding):
         yield given
         return
-    if given.get("nonce") != nonce:
+    if given.nonce != nonce:
         yield fail("node", f"the answer in {folder} is not the one asked for", "is the folder written by others?")
         return
-    host = given["host"]
-    yield ok("shared folder", f"node {host} read and wrote {folder.parent} ({time.monotonic() - asked:.1f} s)")
+    yield ok("shared folder", f"node {given.host} read and wrote {folder.parent} ({time.monotonic() - asked:.1f} s)")
     yield from _machine(given, question)
     yield from files.findings(profile, given)
 
@@ -115,14 +110,14 @@ def _submit(profile: Profile, client: Client, folder: Path) -> str | Finding:
     return answer.out.strip().partition(";")[0]
 
 
-def _wait(client: Client, job: str, folder: Path, seconds: float) -> dict[str, Any] | Finding:
+def _wait(client: Client, job: str, folder: Path, seconds: float) -> probe.Answer | Finding:
     deadline, look, state = time.monotonic() + seconds, time.monotonic() + 2.0, ""
     ended = None
     while time.monotonic() < deadline:
         # Listing the folder makes a network file system look again instead of remembering that nothing was there.
         with suppress(OSError, ValueError):
             if "answer.json" in os.listdir(folder):
-                return dict(json.loads((folder / "answer.json").read_text(encoding="utf-8")))
+                return probe.Answer.parse((folder / "answer.json").read_text(encoding="utf-8"))
         if time.monotonic() > look:
             look = time.monotonic() + LOOK
             state = client.call("squeue", "-h", "--states=all", "-j", job, "-o", "%T (%r)").out.strip()
@@ -148,16 +143,16 @@ def _wait(client: Client, job: str, folder: Path, seconds: float) -> dict[str, A
     return fail("node", f"the job ended without an answer ({ended or 'forgotten'}): {last}", "see python and setup")
 
 
-def _machine(given: Mapping[str, Any], question: Mapping[str, Any]) -> Iterator[Finding]:
-    host, here = given["host"], probe.answer({**question, "data": [], "files": {}})
-    skew = abs(float(given["time"]) - time.time())
+def _machine(given: probe.Answer, question: probe.Question) -> Iterator[Finding]:
+    host, here = given.host, probe.answer(replace(question, data=(), files={}))
+    skew = abs(given.time - time.time())
     if skew > MAX_SKEW:
         yield warn("clock", f"{host} is {skew:.0f} s off", "ages of files mislead; tell the site (ntp)")
-    if given["python"] != here["python"]:
-        yield warn("python", f"{given['python']} on {host}, {here['python']} here", "plans and renders may differ")
+    if given.python != here.python:
+        yield warn("python", f"{given.python} on {host}, {here.python} here", "plans and renders may differ")
     else:
-        yield ok("python", f"{given['python']} on {host}, the same as here ({given['executable']})")
-    there, ours = given["packages"], here["packages"]
+        yield ok("python", f"{given.python} on {host}, the same as here ({given.executable})")
+    there, ours = given.packages, here.packages
     missing = [name for name in NEEDED if not there.get(name)]
     differing = [
         f"{name} {there[name]} ({ours[name] or 'none'} here)" for name in ours if there.get(name) != ours[name]
@@ -167,8 +162,8 @@ def _machine(given: Mapping[str, Any], question: Mapping[str, Any]) -> Iterator[
     elif differing:
         yield warn("packages", f"on {host}: {', '.join(differing)}", "results are recorded with the node's versions")
     else:
-        yield ok("packages", f"the same versions on {host} as here (torch {there['torch']})")
-    asked, seen = given["gpus_given"], given["gpus_seen"]
+        yield ok("packages", f"the same versions on {host} as here (torch {there.get('torch')})")
+    asked, seen = given.gpus_given, given.gpus_seen
     if asked and not seen:
         yield warn("node's GPUs", f"{host} gave {len(asked)} GPU, but nvidia-smi shows none", "training uses the CPU")
     elif seen:
