@@ -104,6 +104,6 @@ def estimate_run(paper: Paper, table_id: str | None = None, train: bool = True) 
         wall_seconds=longest if at_once is None else max(seconds / at_once, longest),
         megabytes=sum(job.megabytes(graph.jobs) for job in missing),
         meanwhile=sum(meanwhile),
-        together=sum(job.kind == "train" for job in plan.graph),
-        one_by_one=sum(job.kind == "train" for needed in alone for job in needed),
+        together=sum(job.trains for job in plan.graph),
+        one_by_one=sum(job.trains for needed in alone for job in needed),
     )

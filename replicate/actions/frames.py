@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from replicate.actions.paper import Paper, check_name
 from replicate.errors import NotAvailable, UserError
@@ -21,7 +21,7 @@ def cells(paper: Paper, table_id: str | None = None) -> DataFrame:
 
     ``value``, ``error`` (standard error) and ``paper_value`` are numbers; ``shown`` and ``paper`` what is printed.
     """
-    rows: list[Mapping[str, Any]] = []
+    rows: list[Mapping[str, object]] = []
     for table in _tables(paper, table_id):
         labels = {row.key: row.label for row in (*table.rows, *table.references)}
         headers = {column.key: column.header for column in table.columns}
@@ -97,7 +97,7 @@ def decisions(paper: Paper, table_id: str, row: str, column: str) -> DataFrame:
     if value.hits is None or cell.read is None:
         raise UserError(f"{table_id}, {row}, {column} is no count over images\n  name a column of accuracies")
     reader = DecisionReader()
-    rows: list[Mapping[str, Any]] = []
+    rows: list[Mapping[str, object]] = []
     for seed, job in zip(plan.seeds, cell.jobs, strict=True):
         result = store.result(job.key)
         assert result is not None
@@ -119,7 +119,7 @@ def _tables(paper: Paper, table_id: str | None) -> list[Table]:
     return [finisher.finish(name) for name in names]
 
 
-def _frame(rows: list[Mapping[str, Any]]) -> DataFrame:
+def _frame(rows: list[Mapping[str, object]]) -> DataFrame:
     try:
         from pandas import DataFrame
     except ModuleNotFoundError as error:

@@ -135,7 +135,7 @@ def without_training(graph: Graph, store: Store, read: Iterable[str]) -> Graph:
     states = store.states(graph.jobs)
     held: set[str] = set()
     for job in graph:
-        if (job.kind == "train" and states[job.key] != "done") or not held.isdisjoint(job.inputs.values()):
+        if (job.trains and states[job.key] != "done") or not held.isdisjoint(job.inputs.values()):
             held.add(job.key)
     directly, inputs = {*read}, {key for job in graph for key in job.inputs.values()}
     return graph.needed_for(key for key in graph.jobs if key not in held and (key not in inputs or key in directly))

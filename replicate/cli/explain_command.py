@@ -90,14 +90,11 @@ def _job_lines(workspace: Workspace, explanation: Explanation, job: Job) -> list
 
 
 def _made(workspace: Workspace, result: Result) -> Iterator[Line]:
-    made, cost = result.provenance, result.cost
-    dirty = " with uncommitted changes" if made["dirty"] else ""
-    versions = {name: version for name, version in made["packages"].items() if version}
-    yield (
-        "made by",
-        ", ".join(filter(None, [f"commit {made['commit'][:12]}{dirty}", f"Python {made['python']}", pairs(versions)])),
-    )
-    yield "on", ", ".join(filter(None, [made["processor"], made["system"], plural(made["threads"], "thread")]))
+    made, cost = result.made, result.cost
+    dirty = " with uncommitted changes" if made.dirty else ""
+    by = [f"commit {made.commit[:12]}{dirty}", f"Python {made.python}", pairs(made.versions)]
+    yield "made by", ", ".join(filter(None, by))
+    yield "on", ", ".join(filter(None, [made.processor, made.system, plural(made.threads, "thread")]))
     seconds = f"{number(cost['wall_seconds'], 3)} s, {number(cost['cpu_seconds'], 3)} s of processors"
     yield "cost", f"{seconds}, {cost['peak_mb']:.0f} MB at most"
     for name, digest in result.files.items():

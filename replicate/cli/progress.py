@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -59,7 +59,7 @@ class Lines(Listener):
     def __exit__(self, *_: object) -> None:
         return
 
-    def progressed(self, job: Job, progress: Mapping[str, Any]) -> None:
+    def progressed(self, job: Job, progress: Mapping[str, object]) -> None:
         self.estimate.progressed(job, share_of(progress))
 
     def finished(self, job: Job, seconds: float) -> None:
@@ -110,7 +110,7 @@ class Bars(Listener):
         self._bars[job.key] = self._progress.add_task(f"  {name}", total=1.0, note="")
         self._tell()
 
-    def progressed(self, job: Job, progress: Mapping[str, Any]) -> None:
+    def progressed(self, job: Job, progress: Mapping[str, object]) -> None:
         share = share_of(progress)
         self.estimate.progressed(job, share)
         note = f"loss {progress['loss']:.3f}" if "loss" in progress else ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal, assert_never
 
 import click
 
@@ -48,14 +50,18 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
     report = run_missing.run_missing(workspace, needed, store, specs.scale, list(keys), options, reporter)
     compared = {key: _compared(graph.jobs[key], old, store.result(key)) for key, old in before.items()}
     if workspace.json:
-        facts = {"failed": dict(report.failed), "done": list(report.done), "compared": compared}
+        facts = {
+            "failed": dict(report.failed),
+            "done": list(report.done),
+            "compared": {key: asdict(each) for key, each in compared.items()},
+        }
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
         for key in dict.fromkeys(keys):
             if said := _said(key, compared, report, store):
                 click.echo(f"{key}: {said}")
         print_failures(workspace, report, store)
-    if report.failed or any(one["outcome"] in ("moved", "missing") for one in compared.values()):
+    if report.failed or any(each.outcome in ("moved", "missing") for each in compared.values()):
         return FAILED
     return DONE if all(store.result(key) is not None for key in keys) else UNFINISHED
 
@@ -73,24 +79,37 @@ def _set_aside(store: Store, keys: tuple[str, ...]) -> dict[str, Result]:
     return before
 
 
-def _compared(job: Job, old: Result, new: Result | None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """A result that was redone beside the old one, as ``--json`` has it."""
+
+    outcome: Literal["same", "within", "moved", "missing"]
+    detail: str
+    cause: tuple[str, ...] = ()
+
+
+def _compared(job: Job, old: Result, new: Result | None) -> _Comparison:
     from replicate.nightly.recheck import compared
 
     if new is None:
-        return {"outcome": "missing", "detail": "no result", "cause": []}
-    one = compared(job, old, new)
-    return {"outcome": one.outcome, "detail": one.detail, "cause": list(one.cause)}
+        return _Comparison("missing", "no result")
+    recheck = compared(job, old, new)
+    return _Comparison(recheck.outcome, recheck.detail, recheck.cause)
 
 
-def _said(key: str, compared: dict[str, dict[str, Any]], report: RunReport, store: Store) -> str:
+def _said(key: str, compared: Mapping[str, _Comparison], report: RunReport, store: Store) -> str:
     if key in compared:
-        one = compared[key]
-        if one["outcome"] == "same":
-            return str(one["detail"])
-        if one["outcome"] == "within":
-            return f"timed anew: {one['detail']}"
-        cause = f" ({'; '.join(one['cause'])})" if one["cause"] else ""
-        return f"DIFFERENT: {one['detail']}{cause}"
+        redone = compared[key]
+        match redone.outcome:
+            case "same":
+                return redone.detail
+            case "within":
+                return f"timed anew: {redone.detail}"
+            case "moved" | "missing":
+                cause = f" ({'; '.join(redone.cause)})" if redone.cause else ""
+                return f"DIFFERENT: {redone.detail}{cause}"
+            case _:
+                assert_never(redone.outcome)
     if store.result(key) is not None:
         return "done"
     # Failures are told by `print_failures`.

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -42,7 +41,7 @@ class Snapshot:
 
     position: int
     tensors: Mapping[str, Tensor]
-    state: Mapping[str, Any]
+    state: Mapping[str, object]
 
 
 def weights_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -181,7 +180,7 @@ def _asked_seconds() -> float | None:
     return seconds
 
 
-def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, object]) -> str:
     digest = hashlib.sha256(canonical(header))
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -75,7 +75,7 @@ class ArraySplit:
         return torch.from_numpy(np.array(self._images[index]))
 
 
-def run(job: Data, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
+def run(job: Data, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, object]:
     """Run a data job. Returns `data_facts` and a ``fingerprint`` of the files written."""
     make_data(job, folder)
     # Not whatever is new in the folder: another caller may be looking in, and an earlier attempt left files.

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import timm
@@ -28,7 +27,7 @@ from replicate.engine.run import Progress, Report, Stop
 from replicate.errors import JobError
 from replicate.jobs.measure import Measure
 from replicate.jobs.network import Untrained
-from replicate.metrics.stated import TIMES
+from replicate.metrics.stated import TIMES, Ratio
 from replicate.store.files import write_json
 from replicate.store.provenance import processor_name
 
@@ -43,7 +42,7 @@ SHORTEST = 8
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Inference for a while: ``wall`` and ``cpu`` (of this process, all its threads) in seconds."""
+    """Inference for a while: ``wall`` and ``cpu`` (of the process, all its threads) in seconds."""
 
     images: int
     wall: float
@@ -52,23 +51,6 @@ class Window:
     @property
     def rate(self) -> float:
         return self.images / self.wall
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """Median of the ratios of paired windows, and its 95 % bootstrap interval."""
-
-    median: float
-    low: float
-    high: float
-
-    @property
-    def half_width_percent(self) -> float:
-        return 100 * (self.high - self.low) / 2 / self.median
-
-    def as_json(self) -> dict[str, float | bool]:
-        width = self.half_width_percent
-        return asdict(self) | {"half_width_percent": width, "steady": width <= STEADY_PERCENT}
 
 
 class Subject:
@@ -117,12 +99,17 @@ def bootstrap(ratios: Sequence[float]) -> Ratio:
     values: NDArray[np.float64] = np.asarray(ratios, np.float64)
     chosen = generator(0, "bootstrap", 0).integers(0, len(values), (RESAMPLES, len(values)))
     low, high = np.quantile(np.median(values[chosen], axis=1), (0.025, 0.975))
-    return Ratio(float(np.median(values)), float(low), float(high))
+    return ratio(float(np.median(values)), float(low), float(high))
+
+
+def ratio(median: float, low: float, high: float) -> Ratio:
+    width = 100 * (high - low) / 2 / median
+    return Ratio(median, low, high, width, width <= STEADY_PERCENT)
 
 
 def paper_protocol(
     job: Measure, batch: int, device: torch.device, progress: Progress
-) -> tuple[dict[str, Any], nn.Module]:
+) -> tuple[dict[str, object], nn.Module]:
     """Mean of ``runs`` batches, each timed alone (Tables 1 and 5)."""
     runs = job.protocol.runs
     subject = Subject(job.network, batch, device)
@@ -138,7 +125,7 @@ def paper_protocol(
 
 def paired_protocol(
     job: Measure, batch: int, device: torch.device, progress: Progress
-) -> tuple[dict[str, Any], nn.Module]:
+) -> tuple[dict[str, object], nn.Module]:
     """Windows of the network and of a fixed reference in turn, so that what disturbs one disturbs the other.
 
     ``ratio`` is of wall times on a GPU. On a CPU it is of the process's CPU times, which leave out what other
@@ -162,18 +149,18 @@ def paired_protocol(
     cpu = bootstrap([own.images / own.cpu / (other.images / other.cpu) for own, other in pairs])
     result = {
         "images_per_second": float(np.median([window.rate for window in taken["network"]])),
-        "ratio": (wall if device.type == "cuda" else cpu).as_json(),
-        "ratio_wall": wall.as_json(),
+        "ratio": asdict(wall if device.type == "cuda" else cpu),
+        "ratio_wall": asdict(wall),
     }
     windows = {name: [asdict(window) for window in those] for name, those in taken.items()}
     return result | {"windows": windows}, subject.network
 
 
-Timing = Callable[[Measure, int, torch.device, Progress], tuple[dict[str, Any], nn.Module]]
+Timing = Callable[[Measure, int, torch.device, Progress], tuple[dict[str, object], nn.Module]]
 PROTOCOLS: dict[str, Timing] = {"paper": paper_protocol, "paired": paired_protocol}
 
 
-def run(job: Measure, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
+def run(job: Measure, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, object]:
     """Run a measure job: ``measure.json``, with the time of every window and the conditions.
 
     Returns ``images_per_second``, ``ratio`` (None under the protocol ``paper``), ``batch``, the exact number
@@ -196,14 +183,14 @@ def run(job: Measure, inputs: Mapping[str, Path], folder: Path, report: Report, 
 
 def largest_fitting(
     job: Measure, device: torch.device, progress: Progress
-) -> tuple[int, list[dict[str, Any]], dict[str, Any], nn.Module]:
+) -> tuple[int, list[dict[str, object]], dict[str, object], nn.Module]:
     """The largest batch that fits ("largest possible batch size"), what was tried, the result and the network.
 
     On a CPU every batch fits. Errors: `JobError` where none fits.
     """
     protocol = PROTOCOLS[job.protocol.name]
     sizes = sorted(job.protocol.batches, reverse=True)
-    tried: list[dict[str, Any]] = []
+    tried: list[dict[str, object]] = []
     for batch in sizes:
         try:
             result, network = protocol(job, batch, device, progress)
@@ -233,7 +220,7 @@ CLOCKS = ("clocks.sm", "clocks.mem", "clocks.max.sm", "power.draw", "power.limit
 """What nvidia-smi is asked for, in MHz, W and degrees Celsius."""
 
 
-def conditions(device: torch.device) -> dict[str, Any]:
+def conditions(device: torch.device) -> dict[str, object]:
     """Device, precision flags, threads, versions, and a GPU's clocks as they are now (None without)."""
     gpu = device.type == "cuda"
     return {

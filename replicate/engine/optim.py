@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_never
+from typing import assert_never
 
 import torch
 from timm.scheduler.cosine_lr import CosineLRScheduler
@@ -14,7 +14,7 @@ from replicate.specs.recipe import Recipe
 NOT_DECAYED = frozenset({"pos_embed", "cls_token"})
 
 
-def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Parameter groups with and without weight decay, in the order of ``network.named_parameters()``.
 
     0 for vectors and scalars (norms, biases), the position embedding and the class token. The

@@ -48,7 +48,7 @@ def best(scores: Tensor) -> NDArray[np.int16]:
     return order[:, :TOP].to(torch.int16).cpu().numpy()
 
 
-def run(job: Predict, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
+def run(job: Predict, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, object]:
     """Run a predict job: ``decisions.npz`` in ``folder``, in fp32.
 
     It holds ``labels`` int16 [N] and, for each head, int16 [N, min(5, K)] as `best` gives them.

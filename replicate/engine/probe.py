@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +25,7 @@ BATCH = 256
 """Images at a time, where the memory takes them (`MicroBatches`): a similarity is that of an image by itself."""
 
 
-def run(job: Probe, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
+def run(job: Probe, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, object]:
     """Run a probe job: ``similarity.json``, which is also the summary.
 
     ``input`` is the cosine of the two learned vectors before the first layer, which are the same for every

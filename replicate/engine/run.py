@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,7 +15,7 @@ from replicate.errors import UserError
 from replicate.jobs.job import Job
 from replicate.store.provenance import threads
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[dict[str, object]], None]
 Stop = Callable[[], bool]
 
 EVERY = 0.25
@@ -30,7 +29,7 @@ class Progress:
         self._report = report
         self._reported = -math.inf
 
-    def __call__(self, fields: dict[str, Any], always: bool = False) -> None:
+    def __call__(self, fields: dict[str, object], always: bool = False) -> None:
         now = time.monotonic()
         if always or now - self._reported >= EVERY:
             self._report(fields)
@@ -50,7 +49,7 @@ def whole_number(variable: str, of: str) -> int | None:
     return int(text)
 
 
-def execute(job: Job, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
+def execute(job: Job, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, object]:
     """Run ``job``: its artefacts into ``folder``, which exists; returns its summary, plain JSON.
 
     The function is ``run`` of the module of the kind's name beside this one, or of the one that the kind states.
@@ -63,5 +62,5 @@ def execute(job: Job, inputs: Mapping[str, Path], folder: Path, report: Report, 
     torch.set_num_threads(threads())
     # fp32 means fp32: cuDNN would round the inputs of convolutions to TF32, which the paper's V100 has not.
     torch.backends.cudnn.allow_tf32 = False
-    summary: dict[str, Any] = run(job, inputs, folder, report, stop)
+    summary: dict[str, object] = run(job, inputs, folder, report, stop)
     return summary

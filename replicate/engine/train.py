@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -37,6 +38,7 @@ from replicate.engine.run import Progress, Report, Stop
 from replicate.errors import Diverged, JobError, NotAvailable
 from replicate.jobs.network import WEIGHTS, Network
 from replicate.jobs.train import CURVE, Train
+from replicate.metrics.stated import stored_as
 from replicate.store.files import write_bytes, write_json
 
 VALIDATION_IMAGES = 256
@@ -49,7 +51,7 @@ class Stopped(JobError):
     """The training was asked to stop; a checkpoint of that step is in its folder."""
 
 
-def run(job: Train, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
+def run(job: Train, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, object]:
     """Run a train job: ``model.safetensors``, ``curve.json`` and, with an EMA, ``ema.safetensors``.
 
     report: gets ``{"epoch", "epochs", "step", "steps", "loss"}``, epoch and step counted from 1.
@@ -64,7 +66,7 @@ def run(job: Train, inputs: Mapping[str, Path], folder: Path, report: Report, st
         return _train(training, job, folder, report, stop)
 
 
-def _train(training: Training, job: Train, folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
+def _train(training: Training, job: Train, folder: Path, report: Report, stop: Stop) -> dict[str, object]:
     team = training.team
     checkpoints = Checkpoints(folder, job)
     start = 0
@@ -89,7 +91,13 @@ def _train(training: Training, job: Train, folder: Path, report: Report, stop: S
             )
         if epoch_done:
             training.end_epoch(epoch)
-        fields = {"epoch": epoch + 1, "epochs": epochs, "step": step + 1, "steps": steps, "loss": value}
+        fields: dict[str, object] = {
+            "epoch": epoch + 1,
+            "epochs": epochs,
+            "step": step + 1,
+            "steps": steps,
+            "loss": value,
+        }
         if team.first:
             progress(fields, always=position == epochs * steps - 1)
         if team.any(stop(), training.device):
@@ -104,14 +112,38 @@ def _train(training: Training, job: Train, folder: Path, report: Report, stop: S
     write_bytes(folder / WEIGHTS["last"], weights_bytes(training.network.state_dict()))
     if training.ema is not None:
         write_bytes(folder / WEIGHTS["ema"], weights_bytes(training.ema.module.state_dict()))
-    write_json(folder / CURVE, training.curve)
+    write_json(folder / CURVE, [point.as_json() for point in training.curve])
     checkpoints.clear()
     return {
-        "loss": training.curve[-1]["loss"],
+        "loss": training.curve[-1].loss,
         "epochs": epochs,
         "images": training.images,
         "parameters": models.parameter_count(training.network),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An epoch of the curve: rate, mean loss, images seen so far, and top-1 [%] where there are images for it."""
+
+    epoch: int
+    lr: float
+    loss: float
+    images: int
+    validation: float | None = None
+
+    def as_json(self) -> dict[str, float]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What a checkpoint holds that is no tensor."""
+
+    images: int
+    loss_sum: float
+    curve: tuple[Point, ...]
+    scaler: Mapping[str, int | float] | None
 
 
 class Training:
@@ -169,7 +201,7 @@ class Training:
         self.validation = Validation(data.test, self.size, self.device)
         self.images = 0
         self.loss_sum = 0.0
-        self.curve: list[dict[str, Any]] = []
+        self.curve: list[Point] = []
 
     def step(self, epoch: int, step: int) -> float:
         """One optimiser step. Returns its loss; where that is not finite, the weights stay as they were."""
@@ -205,10 +237,8 @@ class Training:
         """Adds the epoch's line to the curve: rate, mean loss over the steps, images seen so far, validation."""
         mean = self.loss_sum / self.steps
         lr = optim.rate(self.recipe, epoch)
-        line = {"epoch": epoch, "lr": lr, "loss": mean, "images": self.images}
-        if self.validation:
-            line["validation"] = self.validation.top1(self.network)
-        self.curve.append(line)
+        top1 = self.validation.top1(self.network) if self.validation else None
+        self.curve.append(Point(epoch, lr, mean, self.images, top1))
         self.loss_sum = 0.0
 
     def snapshot(self, position: int) -> Snapshot:
@@ -218,22 +248,22 @@ class Training:
         state = {
             "images": self.images,
             "loss_sum": self.loss_sum,
-            "curve": self.curve,
+            "curve": [point.as_json() for point in self.curve],
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
         }
         tensors = {f"{part}/{name}": value for part, named in parts.items() for name, value in named.items()}
         return Snapshot(position, tensors, state)
 
     def restore(self, snapshot: Snapshot) -> None:
+        state = stored_as(_State, snapshot.state)
         restore_network(self.network, within(snapshot.tensors, "model"))
         restore_optimizer(self.optimizer, within(snapshot.tensors, "optimizer"))
         if self.ema is not None:
             restore_network(self.ema.module, within(snapshot.tensors, "ema"))
         if self.scaler is not None:
-            self.scaler.load_state_dict(snapshot.state["scaler"])
-        self.images = snapshot.state["images"]
-        self.loss_sum = snapshot.state["loss_sum"]
-        self.curve = list(snapshot.state["curve"])
+            self.scaler.load_state_dict(dict(state.scaler or {}))
+        self.images, self.loss_sum = state.images, state.loss_sum
+        self.curve = list(state.curve)
 
     def close(self) -> None:
         """End the thread that prepares batches."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 from urllib.request import Request, build_opener
 
 from replicate.engine import models
@@ -25,7 +24,7 @@ _SILENCE = 60.0
 """Seconds without a byte before a download is given up: a compute node's packets may lead nowhere."""
 
 
-def run(job: Weights, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
+def run(job: Weights, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, object]:
     """Run a weights job: ``model.safetensors``, the same tensors under the names of this timm.
 
     The file is ``$REPLICATE_DATA/weights/<file>``, else it is downloaded from its address, and not kept.

@@ -28,6 +28,7 @@ from replicate.judge.statistics import (
 )
 from replicate.judge.table import Cell
 from replicate.judge.values import DecisionReader
+from replicate.metrics.stated import Cosines, stored_as
 from replicate.specs.cell import CellRef
 from replicate.specs.load import Specs
 from replicate.specs.table import ClaimSpec
@@ -153,10 +154,10 @@ class Source:
         Means over seeds, with their interval over seeds where there are several; over images it is invisible.
         Without the probe of each seed there are none.
         """
-        summaries = [result.summary for result in self._results("probe", run)]
-        if not summaries:
+        probes = [stored_as(Cosines, result.summary) for result in self._results("probe", run)]
+        if not probes:
             return ()
-        values = np.asarray([[one["input"], *one["layers"], one["last"]] for one in summaries], np.float64)
+        values = np.asarray([[probe.input, *probe.layers, probe.last] for probe in probes], np.float64)
         half = np.zeros(values.shape[1])
         if len(values) > 1:
             half = student(len(values) - 1) * values.std(axis=0, ddof=1) / len(values) ** 0.5

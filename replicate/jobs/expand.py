@@ -87,7 +87,7 @@ class Expander:
             return base
         return self._changed.get(name) or _keep(self._changed, name, self._with(base, run.change))
 
-    def _with(self, base: Recipe, change: dict[str, Any]) -> Recipe:
+    def _with(self, base: Recipe, change: dict[str, object]) -> Recipe:
         values = {name: _field(name).validate_python(value) for name, value in change.items()}
         changed = _changed(base, values)
         self.texts.derive(changed, base, values)
@@ -141,7 +141,7 @@ class Expander:
         return "" if name in self.specs.scale.released else f"-s{seed}"
 
 
-def _changed(base: Recipe, values: dict[str, Any]) -> Recipe:
+def _changed(base: Recipe, values: dict[str, object]) -> Recipe:
     """What ``base.model_copy(update=values)`` makes, without another set of the names of all fields."""
     changed, put = Recipe.__new__(Recipe), object.__setattr__
     put(changed, "__dict__", {**base.__dict__, **values})

@@ -38,7 +38,7 @@ Line = tuple[str, str]
 KEPT = object()
 """For `Layout`: no value of the field is neutral."""
 
-Layout = tuple[tuple[str, Mapping[str, Any], Any], ...]
+Layout = tuple[tuple[str, Mapping[str, object], Any], ...]
 """For each name in the payloads of a kind, sorted: how its text begins, the neutral values within, and its own."""
 
 
@@ -71,7 +71,7 @@ class Job:
     kind: ClassVar[str]
     version: ClassVar[int] = 1
     """Raised when the engine computes something else for the same payload; every key of the kind then moves."""
-    neutral: ClassVar[Mapping[str, Any]] = NOTHING
+    neutral: ClassVar[Mapping[str, object]] = NOTHING
     """Fields that came later, nested as in the payload, with the value that means "as before".
 
     A field is left out of the hash while it has its neutral value, so adding one moves no published key.
@@ -93,6 +93,10 @@ class Job:
     """Whether it asks whether to stop, writes a checkpoint then, and goes on from it: the others have one life."""
     shared: ClassVar[bool] = False
     """Whether several processes share one job (`replicate.engine.ranks`)."""
+    trains: ClassVar[bool] = False
+    """Whether it trains a network: a night begins none unless it is asked to, or has begun it before."""
+    timed: ClassVar[bool] = False
+    """Whether its result is a time, which never comes out twice: `moved` compares two of them."""
     alone: ClassVar[bool] = False
     """Whether it has its node to itself, unless the profile says otherwise."""
     pack: ClassVar[int] = 1
@@ -160,7 +164,7 @@ class Job:
         return f"{{{','.join(items)}}}".encode()
 
     @classmethod
-    def read(cls, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    def read(cls, payload: Mapping[str, object]) -> Mapping[str, object]:
         """The fields that this kind adds, from a payload of `own`."""
         return payload
 
@@ -188,6 +192,10 @@ class Job:
     def megabytes_meanwhile(self, jobs: Mapping[str, Job]) -> float:
         """What it needs on top while it runs."""
         return 0.0
+
+    def moved(self, old: Outcome, new: Outcome) -> tuple[bool, str]:
+        """Whether of a `timed` kind ``new`` is another result than ``old``, and how far apart the two are."""
+        raise NotImplementedError(f"nothing compares the times of {self.kind} jobs")
 
     def describe(self, result: Outcome | None) -> Iterator[Line]:
         """What `explain` says of it, and of its result where there is one."""
@@ -257,7 +265,7 @@ def _lay_out(kind: type[Job]) -> None:
     if kind.own is not Job.own:
         return
     neutral = {"inputs": {}, **kind.neutral}
-    layout: list[tuple[str, Mapping[str, Any], Any]] = []
+    layout: list[tuple[str, Mapping[str, object], Any]] = []
     names, before = [], ""
     ordered = sorted({"kind", "version", "inputs", *kind._added} | ({"seed"} if kind.seeded else set()))
     for name, following in zip_longest(ordered, ordered[1:]):
@@ -303,24 +311,23 @@ def from_json(body: Mapping[str, Any]) -> Job:
     return from_payload(body["payload"], body.get("key", ""), body.get("run", ""), body.get("seed"))
 
 
-def to_json(job: Job) -> dict[str, Any]:
+def to_json(job: Job) -> dict[str, object]:
     """What ``job.json`` holds of ``job``: enough to compute it again without any spec."""
     return {"key": job.key, "payload": job.payload, "inputs": dict(job.inputs), "run": job.run, "seed": job.seed}
 
 
-def _completed(payload: Mapping[str, Any], neutral: Mapping[str, Any]) -> dict[str, Any]:
+def _completed(payload: Mapping[str, object], neutral: Mapping[str, object]) -> dict[str, object]:
     """``payload`` with what it lacks of ``neutral``, but for parts that it lacks altogether."""
     completed = dict(payload)
     for name, value in neutral.items():
-        if isinstance(value, Mapping):
-            if isinstance(completed.get(name), Mapping):
-                completed[name] = _completed(completed[name], value)
-        else:
+        if not isinstance(value, Mapping):
             completed.setdefault(name, value)
+        elif isinstance(part := completed.get(name), Mapping):
+            completed[name] = _completed(part, value)
     return completed
 
 
-def same_result(job: Job, payload: Mapping[str, Any]) -> bool:
+def same_result(job: Job, payload: Mapping[str, object]) -> bool:
     """Whether the stored ``payload`` decides what that of ``job`` does: a field at its neutral value is none."""
     own = json.loads(json.dumps(job.payload))
     return without_neutral(payload, job.neutral) == without_neutral(own, job.neutral)

@@ -19,7 +19,7 @@ _CANONICAL = json.JSONEncoder(
 quoted = encode_basestring
 """The canonical JSON of a word."""
 
-NOTHING: Mapping[str, Any] = {}
+NOTHING: Mapping[str, object] = {}
 
 
 def canonical_text(value: Any) -> str:
@@ -50,13 +50,13 @@ def plain(value: Any) -> Any:
     return value
 
 
-def without_neutral(payload: Mapping[str, Any], neutral: Mapping[str, Any]) -> Mapping[str, Any]:
+def without_neutral(payload: Mapping[str, object], neutral: Mapping[str, object]) -> Mapping[str, object]:
     """``payload`` without the fields that have the value ``neutral`` gives them: what decides the result."""
     kept = dict(payload)
     for name, value in neutral.items():
         if isinstance(value, Mapping):
-            if isinstance(kept.get(name), Mapping):
-                kept[name] = without_neutral(kept[name], value)
+            if isinstance(part := kept.get(name), Mapping):
+                kept[name] = without_neutral(part, value)
         elif name in kept and kept[name] == value:
             del kept[name]
     return kept
@@ -71,16 +71,16 @@ class Texts:
     kept alive for it; they are not to be changed once they are made.
     """
 
-    shared: dict[int, tuple[Any, Mapping[str, Any], str]] = field(default_factory=dict)
+    shared: dict[int, tuple[Any, Mapping[str, object], str]] = field(default_factory=dict)
     """By the identity of a part: the part, the neutral values it was last written without, and that text."""
     _items: dict[tuple[int, int], dict[str, str]] = field(default_factory=dict)
-    _derived: dict[int, tuple[Any, Any, Mapping[str, Any]]] = field(default_factory=dict)
+    _derived: dict[int, tuple[Any, Any, Mapping[str, object]]] = field(default_factory=dict)
 
-    def derive(self, part: Any, base: Any, change: Mapping[str, Any]) -> None:
+    def derive(self, part: Any, base: Any, change: Mapping[str, object]) -> None:
         """Note that ``part`` is ``base`` but for the fields in ``change``, all of which ``base`` has too."""
         self._derived[id(part)] = (part, base, change)
 
-    def written(self, part: Any, neutral: Mapping[str, Any]) -> str:
+    def written(self, part: Any, neutral: Mapping[str, object]) -> str:
         """The canonical text of ``part`` (a mapping, model or dataclass) without its ``neutral`` fields."""
         known = self.shared.get(id(part))
         if known is not None and known[1] is neutral:
@@ -98,7 +98,7 @@ class Texts:
         self.shared[id(part)] = part, neutral, text
         return text
 
-    def _items_of(self, part: Any, neutral: Mapping[str, Any]) -> dict[str, str]:
+    def _items_of(self, part: Any, neutral: Mapping[str, object]) -> dict[str, str]:
         known = self._items.get((id(part), id(neutral)))
         if known is None:
             values = plain(part)
@@ -114,7 +114,7 @@ def joined(items: Iterable[str]) -> str:
     return "{" + ",".join(filter(None, items)) + "}"
 
 
-def mapping(values: Mapping[str, Any], neutral: Mapping[str, Any]) -> str:
+def mapping(values: Mapping[str, object], neutral: Mapping[str, object]) -> str:
     """``values`` in canonical JSON, without the ``neutral`` ones."""
     if neutral:
         return joined([item(name, values[name], neutral) for name in sorted(values)])
@@ -125,7 +125,7 @@ def mapping(values: Mapping[str, Any], neutral: Mapping[str, Any]) -> str:
     return "{" + ",".join(items) + "}"
 
 
-def item(name: str, value: Any, neutral: Mapping[str, Any]) -> str:
+def item(name: str, value: Any, neutral: Mapping[str, object]) -> str:
     """``"name":value`` in canonical JSON; empty where ``neutral`` has that value."""
     kind = type(value)
     within = neutral.get(name, NOTHING) if neutral else NOTHING

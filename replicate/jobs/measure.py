@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import ConfigDict
 
 from replicate.jobs.job import NIGHTLY, Job, Line, Outcome, register
 from replicate.jobs.key import plain
 from replicate.jobs.network import Network, Untrained, described
-from replicate.metrics.stated import TIMES
+from replicate.metrics.stated import TIMES, Ratio, Throughput, stored_as
 from replicate.text import number, pairs, said
 
 if TYPE_CHECKING:
@@ -34,6 +34,18 @@ class Protocol:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Conditions:
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """What is told of `TIMES`."""
+
+    conditions: _Conditions
+
+
 @register
 class Measure(Job):
     """Of the network ``model`` for images of ``size`` x ``size``."""
@@ -46,6 +58,7 @@ class Measure(Job):
     neutral = {"protocol": {"reference": None}}
     title = "Throughput and dimensions"
     alone = True
+    timed = True
     stale_seconds = NIGHTLY
 
     @classmethod
@@ -66,12 +79,15 @@ class Measure(Job):
         )
         return expander.add(job, f"{spec.model}-{spec.resolution}")
 
-    def own(self) -> dict[str, Any]:
-        values = {name: plain(getattr(self, name)) for name in ("model", "size", "classes", "protocol")}
+    def own(self) -> dict[str, object]:
+        protocol = plain(self.protocol)
         if self.protocol.reference is None:
             # Not written since before it was a field.
-            del values["protocol"]["reference"]
-        return values
+            protocol.pop("reference")
+        return {"model": plain(self.model), "size": self.size, "classes": self.classes, "protocol": protocol}
+
+    def moved(self, old: Outcome, new: Outcome) -> tuple[bool, str]:
+        return stored_as(Throughput, old.summary).moved(stored_as(Throughput, new.summary))
 
     @property
     def network(self) -> Untrained:
@@ -92,23 +108,23 @@ class Measure(Job):
         yield "protocol", f"{how.name}: {timed}; {batches}{largest}"
         if result is None:
             return
-        summary = result.summary
-        yield "device", f"{summary['device']}, {_precision(result)}, batches of {summary['batch']}"
-        yield "measured", f"{number(summary['images_per_second'])} images/s"
-        yield "ratio", _ratio(summary["ratio"])
-        yield "network", pairs({"parameters": summary["parameters"], **summary["architecture"]})
+        measured = stored_as(Throughput, result.summary)
+        yield "device", f"{measured.device}, {_precision(result)}, batches of {measured.batch}"
+        yield "measured", f"{number(measured.images_per_second)} images/s"
+        yield "ratio", _ratio(measured.ratio)
+        yield "network", pairs({"parameters": measured.parameters, **measured.architecture})
 
 
 def _precision(result: Outcome) -> str:
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        return str(json.loads(result.path(TIMES).read_text(encoding="utf-8"))["conditions"]["precision"])
+    with suppress(OSError, ValueError):
+        return stored_as(_Times, json.loads(result.path(TIMES).read_text(encoding="utf-8"))).conditions.precision
     return "precision not recorded"
 
 
-def _ratio(ratio: Mapping[str, Any] | None) -> str:
-    if not ratio:
+def _ratio(ratio: Ratio | None) -> str:
+    if ratio is None:
         return "none: this protocol times the network alone"
-    steadiness = "steady" if ratio["steady"] else "unsteady, its interval is wider than ±2 %"
-    interval = f"95 % interval {number(ratio['low'], 3)} to {number(ratio['high'], 3)}"
-    half = f"±{ratio['half_width_percent']:.1f} %"
-    return f"{number(ratio['median'], 3)} times as fast as the reference ({interval}, {half}): {steadiness}"
+    steadiness = "steady" if ratio.steady else "unsteady, its interval is wider than ±2 %"
+    interval = f"95 % interval {number(ratio.low, 3)} to {number(ratio.high, 3)}"
+    half = f"±{ratio.half_width_percent:.1f} %"
+    return f"{number(ratio.median, 3)} times as fast as the reference ({interval}, {half}): {steadiness}"

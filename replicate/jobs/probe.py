@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from replicate.jobs.job import NIGHTLY, Job, Line, Outcome, register
 from replicate.jobs.network import evaluation_seconds, label
+from replicate.metrics.stated import CosineErrors, Cosines, stored_as
 from replicate.text import number, plural
 
 if TYPE_CHECKING:
@@ -51,13 +53,13 @@ class Probe(Job):
         yield "probe", f"cosine of the two tokens, {plural(self.images, 'test image')}, {self.size} pixels"
         if result is None:
             return
-        summary = result.summary
-        yield "input", f"{number(summary['input'])}, with position {number(summary['input_with_position'])}"
-        errors = summary["errors"]
-        layers = zip(summary["layers"], errors["layers"], strict=True)
+        cosines = stored_as(Cosines, result.summary)
+        yield "input", f"{number(cosines.input)}, with position {number(cosines.input_with_position)}"
+        errors = cosines.errors or CosineErrors()
+        layers = zip_longest(cosines.layers, errors.layers)
         yield "layers", ", ".join(_with_error(value, error) for value, error in layers)
-        yield "output", _with_error(summary["last"], errors["last"])
+        yield "output", _with_error(cosines.last, errors.last)
 
 
-def _with_error(value: float, error: float) -> str:
-    return f"{number(value)} ± {number(error, 2)}"
+def _with_error(value: float, error: float | None) -> str:
+    return number(value) if error is None else f"{number(value)} ± {number(error, 2)}"

@@ -42,6 +42,7 @@ class Train(Job):
     neutral = {"init_weights": "last", "recipe": {"clip_norm": 0.0}}
     title = "Training"
     seeded = True
+    trains = True
     resumable = True
     shared = True
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from string import ascii_lowercase
-from typing import Any
 
 from replicate import metrics
 from replicate.jobs.key import canonical
@@ -18,6 +17,7 @@ from replicate.judge.values import CellReader, CellValue
 from replicate.plan.cells import CellPlan, Plan
 from replicate.specs.cell import CellRef, pairs
 from replicate.specs.table import ClaimSpec, ColumnSpec, TableSpec
+from replicate.store.provenance import Provenance
 from replicate.store.store import Store
 
 UNCOMMITTED = "Made with changes that were not committed."
@@ -74,10 +74,10 @@ class Finisher:
             ),
             spec=f"tables/{self.plan.specs.files[table_id].name}",
             digest=self._digest(spec, planned),
-            commits=tuple(sorted({str(by.get("commit", "unknown")) for by in made})),
-            processors=tuple(sorted({str(by["processor"]) for by in made if by.get("processor")})),
+            commits=tuple(sorted({by.commit for by in made})),
+            processors=tuple(sorted({by.processor for by in made if by.processor})),
             macros=self.plan.specs.runs.paper.macros,
-            uncommitted=any(by.get("dirty") is True for by in made),
+            uncommitted=any(by.dirty is True for by in made),
         )
 
     def value(self, planned: CellPlan) -> CellValue | None:
@@ -154,10 +154,10 @@ class Finisher:
         if marked:
             yield Note("", UNCOMMITTED, cells=() if len(marked) == len(there) else tuple(marked))
 
-    def _made(self, planned: list[CellPlan], values: Mapping[CellRef, CellValue]) -> list[Mapping[str, Any]]:
+    def _made(self, planned: list[CellPlan], values: Mapping[CellRef, CellValue]) -> list[Provenance]:
         """Provenance of every result behind the numbers that are there."""
         keys = {key for cell in planned if cell.ref in values for key in self._chain(cell)}
-        return [result.provenance for key in sorted(keys) if (result := self.store.result(key)) is not None]
+        return [result.made for key in sorted(keys) if (result := self.store.result(key)) is not None]
 
     def _chain(self, cell: CellPlan) -> Iterable[str]:
         return self.plan.graph.needed_for(cell.keys).jobs
@@ -165,7 +165,7 @@ class Finisher:
     def _is_dirty(self, key: str) -> bool:
         if key not in self._dirty:
             result = self.store.result(key)
-            self._dirty[key] = result is not None and result.provenance.get("dirty") is True
+            self._dirty[key] = result is not None and result.made.dirty is True
         return self._dirty[key]
 
     def _state(self, key: str) -> State:

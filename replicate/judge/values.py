@@ -20,6 +20,7 @@ from replicate.metrics import Decisions, Number, Reading, Stored
 from replicate.plan.cells import CellPlan, Plan
 from replicate.specs.augment import printed
 from replicate.specs.cell import ResolvedSource
+from replicate.specs.recipe import Recipe
 from replicate.store.result import Result
 from replicate.store.store import Store
 
@@ -137,10 +138,10 @@ class CellReader:
         other_head = read.against[1] if read.against else read.head
         return Reading(read.head, str(read.field), other_head, results, lambda: self._recipe(read))
 
-    def _recipe(self, read: ResolvedSource) -> Mapping[str, Any]:
+    def _recipe(self, read: ResolvedSource) -> Recipe:
         assert read.run is not None
         recipe = self.plan.expander.recipe(read.run)
-        return recipe.model_dump() | {"auto_augment": printed(recipe.auto_augment)}
+        return recipe.model_copy(update={"auto_augment": printed(recipe.auto_augment)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ class _Stored:
         return self.result.key
 
     @property
-    def summary(self) -> Mapping[str, Any]:
+    def summary(self) -> Mapping[str, object]:
         return self.result.summary
 
     def decisions(self) -> Decisions:

@@ -58,19 +58,32 @@ class Stored(Protocol):
         """The JSON of ``file``; None where the job stored no such file."""
 
 
+class RateOfBatch(Protocol):
+    """A recipe, as far as its learning rate goes."""
+
+    @property
+    def lr(self) -> float: ...
+
+    @property
+    def lr_batch(self) -> int: ...
+
+    @property
+    def batch(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What one value is read from, of one seed.
 
     result, other: of the first job and of the second one, which is the first where the metric needs no second.
-    recipe: by field, of the run that is read.
+    recipe: of the run that is read.
     """
 
     head: Head
     field: str
     other_head: Head
     results: tuple[Stored, ...]
-    recipe: Callable[[], Mapping[str, Any]]
+    recipe: Callable[[], RateOfBatch]
 
     @property
     def result(self) -> Stored:

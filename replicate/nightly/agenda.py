@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from replicate.jobs.job import HOUR, Job
+from replicate.jobs.job import HOUR, Job, kinds
 from replicate.nightly.history import Checked
 from replicate.nightly.snapshot import JobRecord
 from replicate.plan.graph import Graph
@@ -63,9 +63,9 @@ class AgendaInputs:
     begun: Callable[[str], bool]
     past: Mapping[str, JobRecord]
     unfinished: Sequence[str]
-    made: Mapping[str, Any]
+    made: Mapping[str, object]
     checked: Mapping[str, Checked]
-    written: Callable[[str], tuple[Mapping[str, Any], float]]
+    written: Callable[[str], tuple[Mapping[str, object], float]]
     now: float
     underway: frozenset[str]
     chained: bool
@@ -93,7 +93,7 @@ def agenda(graph: Graph, night: AgendaInputs, budget: float) -> Agenda:
 def _trainings(graph: Graph, night: AgendaInputs, planned: Agenda) -> dict[str, str]:
     """Return the trainings without a result that may run, with the reason; fill ``skipped`` and ``unfinished``."""
     moved = _moved(graph, night)
-    open_trainings = [job for job in graph if job.kind == "train" and night.progress_of(job.key) in ("open", "busy")]
+    open_trainings = [job for job in graph if job.trains and night.progress_of(job.key) in ("open", "busy")]
     wanted: dict[str, str] = {}
     for job in open_trainings:
         if night.train:
@@ -105,7 +105,7 @@ def _trainings(graph: Graph, night: AgendaInputs, planned: Agenda) -> dict[str, 
     # A student cannot be trained without its teacher.
     for key in list(wanted):
         for job in _open(graph, graph.jobs[key], night):
-            if job.kind == "train":
+            if job.trains:
                 wanted.setdefault(job.key, f"needed for {key}")
     planned.unfinished = [job.key for job in open_trainings if job.key in wanted]
     planned.skipped = [job for job in open_trainings if job.key not in wanted]
@@ -114,12 +114,13 @@ def _trainings(graph: Graph, night: AgendaInputs, planned: Agenda) -> dict[str, 
 
 def _moved(graph: Graph, night: AgendaInputs) -> set[str]:
     """Trainings whose run was trained before under another key: the recipe, or its version, changed."""
+    trainings = {name for name, kind in kinds().items() if kind.trains}
     before = {
         (past.run, past.seed)
         for key, past in night.past.items()
-        if past.kind == "train" and past.state == "done" and key not in graph.jobs
+        if past.kind in trainings and past.state == "done" and key not in graph.jobs
     }
-    return {job.key for job in graph if job.kind == "train" and (job.run, job.seed) in before}
+    return {job.key for job in graph if job.trains and (job.run, job.seed) in before}
 
 
 def _open(graph: Graph, job: Job, night: AgendaInputs) -> list[Job]:
@@ -133,14 +134,14 @@ def _possible(graph: Graph, job: Job, trainings: Container[str], night: AgendaIn
         progress = night.progress_of(one.key)
         if progress == "stuck" or (progress == "busy" and not night.chained):
             return False
-        if progress == "open" and one.kind == "train" and one.key not in trainings:
+        if progress == "open" and one.trains and one.key not in trainings:
             return False
     return True
 
 
 def _evaluations(graph: Graph, night: AgendaInputs) -> list[DueJob]:
     """Evaluations without a result of networks that are trained: cheap, and each fills a cell."""
-    computed = (job for job in graph if job.kind != "train" and not job.source)
+    computed = (job for job in graph if not (job.trains or job.source))
     missing = [job for job in computed if night.progress_of(job.key) == "open"]
     return [DueJob(job, "not computed yet", job.seconds) for job in missing if _possible(graph, job, (), night)]
 
@@ -151,7 +152,7 @@ def _new_trainings(graph: Graph, wanted: Mapping[str, str], night: AgendaInputs)
     for job in graph:
         if job.source or night.progress_of(job.key) != "open" or not _possible(graph, job, wanted, night):
             continue
-        if job.kind == "train":
+        if job.trains:
             dues.append(DueJob(job, wanted[job.key], job.seconds))
         elif not _possible(graph, job, (), night):
             dues.append(DueJob(job, "reads a new network", job.seconds))

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Literal
 
 from replicate.nightly.snapshot import CellRecord, ClaimRecord, EarlierValue, JobRecord, Snapshot, TableRecord, behind
-from replicate.store.provenance import differences
+from replicate.store.provenance import Provenance, differences
 
 NONE = CellRecord(state="none")
 """A cell that a night did not have."""
@@ -128,7 +128,7 @@ def _causes(
             continue
         made, remade = (past.made if past else None) or {}, job.made or {}
         what = [] if old == key else ["another key: its recipe, evaluation or an input changed"]
-        commits = (str(made.get("commit")), str(remade.get("commit")))
+        commits = (Provenance.of(made).commit, Provenance.of(remade).commit)
         yield Cause(key, old if old != key else "", (*what, *differences(made, remade, machine=True)), commits)
 
 

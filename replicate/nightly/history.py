@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -44,7 +43,7 @@ class Checked(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     when: float
-    asked: Mapping[str, Any]
+    asked: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import assert_never
 
 from replicate.actions.files import MACROS, NUMBERS, TABLE_FORMATS, write_figures, write_report, write_tables
 from replicate.actions.paper import Paper
 from replicate.backends.backend import JobStates, JobView, Reporter, RunReport
 from replicate.errors import UserError
 from replicate.figures.plan import with_figures
-from replicate.jobs.job import HOUR
+from replicate.jobs.job import HOUR, kind_named
 from replicate.judge.finish import Finisher
 from replicate.judge.table import Table
 from replicate.nightly.agenda import Agenda, AgendaInputs, Progress, agenda
@@ -166,7 +166,7 @@ class Night:
             again=self.options.again,
         )
 
-    def _finished(self, key: str) -> tuple[Mapping[str, Any], float]:
+    def _finished(self, key: str) -> tuple[Mapping[str, object], float]:
         result = self.store.result(key)
         try:
             return (result.provenance if result else {}), (self.store.folder(key) / RESULT).stat().st_mtime
@@ -197,7 +197,7 @@ def _exit_code(told: Summary) -> int:
     if told.failed:
         return FAILED
     # A measurement is judged by its ratio to the reference, of which its cell shows one side only.
-    another = any(recheck.outcome == "moved" and recheck.kind == "measure" for recheck in told.rechecks)
+    another = any(recheck.outcome == "moved" and kind_named(recheck.kind).timed for recheck in told.rechecks)
     return MOVED if told.changes.beyond or another else SAME
 
 

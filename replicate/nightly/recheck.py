@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
@@ -24,8 +24,6 @@ from replicate.store.result import JOB, Result
 from replicate.store.store import RETRIED, Store
 
 ASKED = ".asked.json"
-STEADY = 0.05
-"""A throughput may differ by so much (as a share), or by what both intervals allow, before it counts as another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class Rechecks:
         # The others are what it reads.
         return [folder for folder in folders if not folder.is_symlink()]
 
-    def begin(self, graph: Graph, keys: Sequence[str], asked: Mapping[str, Any]) -> Graph:
+    def begin(self, graph: Graph, keys: Sequence[str], asked: Mapping[str, object]) -> Graph:
         """Prepare ``keys`` to be computed again; returns their graph, with the inputs as finished jobs.
 
         asked: provenance of who asks. Keys of which an input is not there now are left out.
@@ -92,13 +90,13 @@ class Rechecks:
         jobs = {key: replace(job, inputs={}) if key in inputs else job for key, job in graph.jobs.items()}
         return Graph({key: job for key, job in jobs.items() if key in inputs or key in possible})
 
-    def settle(self, graph: Graph, keys: Iterable[str]) -> tuple[list[Recheck], dict[str, dict[str, Any]]]:
+    def settle(self, graph: Graph, keys: Iterable[str]) -> tuple[list[Recheck], dict[str, dict[str, object]]]:
         """Compare what has arrived of ``keys``; a result that moved is replaced, and kept under ``.aside``.
 
         Returns the comparisons, and for each key who had asked.
         """
         settled: list[Recheck] = []
-        asked: dict[str, dict[str, Any]] = {}
+        asked: dict[str, dict[str, object]] = {}
         again = self.again
         for key in keys:
             new = again.result(key)
@@ -167,33 +165,11 @@ class Rechecks:
 def compared(job: Job, old: Result, new: Result) -> Recheck:
     """``old`` beside ``new``. Decisions and similarities agree to the byte or not; timings within their intervals."""
     cause = tuple(differences(old.provenance, new.provenance, machine=True))
-    commits = (str(old.provenance.get("commit")), str(new.provenance.get("commit")))
+    commits = (old.made.commit, new.made.commit)
     if old.files == new.files:
         return Recheck(job.key, job.kind, "same", "identical, byte for byte", cause, commits)
-    if job.kind == "measure":
-        moved, detail = _measured(old.summary, new.summary)
+    if job.timed:
+        moved, detail = job.moved(old, new)
         return Recheck(job.key, job.kind, "moved" if moved else "within", detail, cause, commits)
     names = sorted(name for name in {*old.files, *new.files} if old.files.get(name) != new.files.get(name))
     return Recheck(job.key, job.kind, "moved", f"other bytes in {', '.join(names)}", cause, commits)
-
-
-def _measured(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[bool, str]:
-    """Whether a measurement is another one, and how far apart the two are."""
-    for name in ("architecture", "parameters"):
-        if old.get(name) != new.get(name):
-            return True, f"{name}: {old.get(name)} → {new.get(name)}"
-    if _device(old) != _device(new):
-        return False, f"measured on another device, not compared: {_device(old)}, {_device(new)}"
-    before, after = old.get("ratio"), new.get("ratio")
-    if not before or not after:
-        shift = float(new["images_per_second"]) / float(old["images_per_second"]) - 1
-        return abs(shift) > STEADY, f"images/s {shift:+.1%} (±{STEADY:.0%} allowed)"
-    shift = float(after["median"]) / float(before["median"]) - 1
-    if not (before["steady"] and after["steady"]):
-        return False, f"unsteady, not compared ({shift:+.1%})"
-    allowed = max(STEADY, float(before["half_width_percent"] + after["half_width_percent"]) / 100)
-    return abs(shift) > allowed, f"{shift:+.1%} relative to the reference network (±{allowed:.1%} allowed)"
-
-
-def _device(summary: Mapping[str, Any]) -> str:
-    return str(summary.get("device") or "")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from hashlib import sha256
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,7 +37,7 @@ class JobRecord(Record):
     state: str
     inputs: tuple[str, ...] = ()
     files: str | None = None
-    made: Mapping[str, Any] | None = None
+    made: Mapping[str, object] | None = None
 
 
 class EarlierValue(Record):
@@ -84,7 +84,7 @@ class Snapshot(Record):
     when: str
     scale: str
     seeds: tuple[int, ...]
-    made: Mapping[str, Any]
+    made: Mapping[str, object]
     tables: dict[str, TableRecord]
     jobs: dict[str, JobRecord]
     owed: tuple[str, ...]
@@ -105,11 +105,11 @@ class Snapshot(Record):
         return cls.model_validate(body)
 
 
-def _dumped(record: Record) -> dict[str, Any]:
+def _dumped(record: Record) -> dict[str, object]:
     return record.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-def _digest(body: Mapping[str, Any]) -> str:
+def _digest(body: Mapping[str, object]) -> str:
     return sha256(canonical(body)).hexdigest()
 
 
@@ -117,7 +117,7 @@ def snapshot(
     plan: Plan,
     jobs: Mapping[str, JobRecord],
     tables: Sequence[Table],
-    made: Mapping[str, Any],
+    made: Mapping[str, object],
     unfinished: Sequence[str],
     when: str,
     before: Snapshot | None,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 from replicate.nightly.agenda import Agenda, DueJob
 from replicate.nightly.changes import Change, Changes
 from replicate.nightly.recheck import Recheck
 from replicate.render.format_md import escape
+from replicate.store.provenance import Provenance
 from replicate.text import plural
 
 SCHEMA = 1
@@ -38,7 +38,7 @@ class Summary:
     scale: str
     seeds: tuple[int, ...]
     where: str
-    made: Mapping[str, Any]
+    made: Mapping[str, object]
     budget: float
     run: bool
     code: int = 0
@@ -76,7 +76,7 @@ def as_json(summary: Summary) -> str:
     return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n"
 
 
-def _due(due: DueJob) -> dict[str, Any]:
+def _due(due: DueJob) -> dict[str, object]:
     return {"key": due.job.key, "reason": due.reason, "hours": round(due.hours, 4)}
 
 
@@ -89,16 +89,17 @@ def _head(summary: Summary) -> list[str]:
     first = "the first night" if summary.run else "no night to compare with"
     since = f"compared with the night of {summary.changes.since}" if summary.changes.since else first
     states = ", ".join(f"{count} {state}" for state, count in summary.counts.items())
-    dirty = " with uncommitted changes" if summary.made.get("dirty") else ""
-    packages = ", ".join(f"{name} {version}" for name, version in (summary.made.get("packages") or {}).items())
+    made = Provenance.of(summary.made)
+    dirty = " with uncommitted changes" if made.dirty else ""
+    packages = ", ".join(f"{name} {version}" for name, version in made.packages.items())
     lines = [f"# {'Night of' if summary.run else 'A look at'} {summary.when}: {summary.headline}", ""]
     for fault in summary.faults:
         lines += [f"**Fault:** {escape(fault)}", ""]
     return [
         *lines,
         f"- scale {summary.scale}, seeds {', '.join(map(str, summary.seeds))}, on {escape(summary.where)}, {since}",
-        f"- commit {summary.made.get('commit')}{dirty}",
-        f"- python {summary.made.get('python')}; {packages}",
+        f"- commit {made.commit}{dirty}",
+        f"- python {made.python}; {packages}",
         *([f"- cells: {states}"] if states else []),
         *([f"- {summary.files} files rendered, digest of all cells {summary.digest[:16]}"] if summary.digest else []),
         *(f"- {escape(note)}" for note in summary.notes),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 from replicate.render import wording
 from replicate.render.overview import claims_said
 from replicate.site.book import Book, JobFacts
 from replicate.site.recipe import blocks
+from replicate.store.provenance import Provenance
 from replicate.store.result import Result
 from replicate.text import megabytes, plural, seconds, value
 
@@ -80,8 +81,7 @@ def _code(book: Book) -> tuple[Answer, Facts, Listed]:
 @_asks("Code", "Which software, in which versions?", COMPLETENESS)
 def _versions(book: Book) -> tuple[Answer, Facts, Listed]:
     sets = Counter(
-        f"Python {made.python}, "
-        + ", ".join(f"{name} {version}" for name, version in sorted(made.packages.items()) if version)
+        f"Python {made.python}, " + ", ".join(f"{name} {version}" for name, version in sorted(made.versions.items()))
         for made in _made(book)
     )
     facts = [f"{plural(number, 'job')}: {versions}" for versions, number in sorted(sets.items())]
@@ -158,7 +158,7 @@ def _seeds(book: Book) -> tuple[Answer, Facts, Listed]:
             f"n = {len(seeds)} for every number that depends on a seed",
         ]
     teachers = {facts.job.inputs["teacher"] for facts in trained if "teacher" in facts.job.inputs}
-    if any(book.jobs[key].job.kind == "train" for key in teachers):
+    if any(book.jobs[key].job.trains for key in teachers):
         facts.append("students of every seed learn from the teacher of seed 0, so their spread is their own")
     if published:
         facts.append(f"{_networks(published)}: one training each, and its seed is not known here")
@@ -270,24 +270,8 @@ def _claims(book: Book) -> tuple[Answer, Facts, Listed]:
     return answer, [claims_said(verdicts)], against
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """The provenance of a result; the defaults stand for what an older one did not record."""
-
-    commit: str = "unknown"
-    dirty: bool | None = None
-    python: str = "unknown"
-    packages: Mapping[str, str | None] = field(default_factory=dict)
-    processor: str = ""
-    system: str = ""
-    threads: int = 1
-
-
-def _made(book: Book) -> list[_Made]:
-    names = {field.name for field in fields(_Made)}
-    return [
-        _Made(**{name: given for name, given in result.provenance.items() if name in names}) for result in book.results
-    ]
+def _made(book: Book) -> list[Provenance]:
+    return [result.made for result in book.results]
 
 
 def _recorded(book: Book) -> Answer:

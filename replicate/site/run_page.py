@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from replicate import text
 from replicate.jobs.measure import Measure
@@ -14,6 +13,7 @@ from replicate.judge.table import Cell, Table
 from replicate.site.book import Book, JobFacts
 from replicate.site.recipe import RUNS, blocks
 from replicate.specs.run import RunSpec
+from replicate.store.provenance import Provenance
 
 
 def context(book: Book, name: str) -> dict[str, object]:
@@ -68,13 +68,13 @@ class RunLine:
 
     @property
     def trainings(self) -> list[JobFacts]:
-        return [facts for facts in self.jobs if facts.job.kind == "train" and facts.job.run == self.name]
+        return [facts for facts in self.jobs if facts.job.trains and facts.job.run == self.name]
 
     @property
     def loss(self) -> float | None:
         """The mean over seeds."""
         results = [facts.result for facts in self.trainings if facts.result]
-        losses = [result.summary["loss"] for result in results if "loss" in result.summary]
+        losses = [loss for result in results if (loss := result.summary.get("loss")) is not None]
         return sum(losses) / len(losses) if losses else None
 
     @property
@@ -133,13 +133,14 @@ def _inputs(book: Book, name: str) -> set[str]:
     return {key for job in book.runs[name] for key in book.jobs[job].job.inputs.values()}
 
 
-def environment_of(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+def environment_of(provenance: Mapping[str, object]) -> list[tuple[str, str]]:
     """What made a result: the commit first, the packages last."""
-    dirty = {True: "yes", False: "no", None: "not known"}[provenance.get("dirty")]
+    made = Provenance.of(provenance)
+    dirty = {True: "yes", False: "no", None: "not known"}[made.dirty]
     rest = {name: given for name, given in provenance.items() if name not in ("commit", "dirty", "packages")}
     return [
-        ("commit", str(provenance.get("commit", "unknown"))),
+        ("commit", made.commit),
         ("uncommitted changes", dirty),
         *((name.replace("_", " "), text.value(given)) for name, given in rest.items()),
-        *((name, str(version)) for name, version in (provenance.get("packages") or {}).items() if version),
+        *made.versions.items(),
     ]

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from replicate.errors import Fault, SpecError, UnknownName, UserError, suggestion
 from replicate.specs.check import check_runs, check_table
@@ -165,7 +164,7 @@ def _scale(folder: Path, name: str, faults: list[Fault]) -> Scale | None:
     return bound
 
 
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _merged(base: dict[str, object], over: dict[str, object]) -> dict[str, object]:
     """Tables merge two levels down: a data set, model or recipe is replaced field by field only in ``recipes``.
 
     Published weights are of the data and the networks of the scale that names them, so no other one inherits them.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from replicate.errors import suggestion
 
-Fields = Mapping[str, Any]
+Fields = Mapping[str, object]
 NO_CHANGES: Mapping[str, Fields] = {}
 
 
@@ -43,9 +43,9 @@ def layers(
     return [*stack, Layer("run", run, change)] if change else stack
 
 
-def merged(layers: Sequence[Layer]) -> dict[str, Any]:
+def merged(layers: Sequence[Layer]) -> dict[str, object]:
     """The values that are used."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for layer in layers:
         values |= layer.fields
     return values

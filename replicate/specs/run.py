@@ -30,7 +30,7 @@ class RunSpec(Strict):
     distillation: str | None = None
     weights: Literal["last", "ema"] | None = None
     """Which weights are evaluated, where it is not what ``[evaluation]`` says (Table 8's EMA row)."""
-    change: dict[str, Any] = {}
+    change: dict[str, object] = {}
     trained: bool = True
     """False: its recipe is read out beside others, and no data here suit it."""
 
@@ -67,7 +67,7 @@ class RunsFile(Strict):
     evaluation: Evaluation
     recipes: dict[str, Recipe]
     """Complete, as they are where a scale changes nothing."""
-    written: dict[str, dict[str, Any]] = {}
+    written: dict[str, dict[str, object]] = {}
     """The fields of each recipe as its entry writes them. Filled in by reading ``recipes``."""
     extends: dict[str, str] = {}
     """The base of each recipe that has one. Filled in likewise."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -17,7 +17,7 @@ DATA_ROOT = "REPLICATE_DATA"
 """Environment variable: the folder that holds the data sets which are files on disk."""
 
 
-def _plain(args: dict[str, Any]) -> dict[str, Any]:
+def _plain(args: dict[str, object]) -> dict[str, object]:
     """Keys of jobs are hashes of JSON, which has no dates and nothing that is not finite."""
     try:
         json.dumps(args, allow_nan=False)
@@ -31,7 +31,7 @@ class Model(Strict):
 
     timm: str
     timm_distilled: str | None = None
-    args: Annotated[dict[str, Any], AfterValidator(_plain)] = {}
+    args: Annotated[dict[str, object], AfterValidator(_plain)] = {}
     resizable: bool = False
     """True where the resolution is an argument of the model (``img_size``), as for a ViT."""
     pos_embed_std: Positive | None = None
@@ -84,7 +84,7 @@ class Scale(Strict):
     data: dict[Word, AnyData]
     resolutions: dict[str, Count]
     models: dict[Word, Model]
-    recipes: dict[str, dict[str, Any]] = {}
+    recipes: dict[str, dict[str, object]] = {}
     """Fields of runs.toml's recipes that have another value at this scale."""
     released: dict[RunName, Weights] = {}
     """Published weights of runs, read in place of training them where that was asked for (``--from released``)."""

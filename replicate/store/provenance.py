@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +16,7 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "s
 
 
 @cache
-def provenance(repository: Path) -> dict[str, Any]:
+def provenance(repository: Path) -> dict[str, object]:
     """Return what is recorded with every result. ``dirty``: code or specs differ from the commit."""
     commit = _git(repository, "rev-parse", "HEAD")
     changes = _git(repository, "status", "--porcelain", "--", "replicate", "tables")
@@ -30,24 +31,48 @@ def provenance(repository: Path) -> dict[str, Any]:
     }
 
 
-def differences(was: Mapping[str, Any], now: Mapping[str, Any], machine: bool = False) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What is read of a recorded provenance; the defaults stand for what an older result did not record."""
+
+    commit: str = "unknown"
+    dirty: bool | None = None
+    python: str = "unknown"
+    packages: Mapping[str, str | None] = field(default_factory=dict)
+    system: str = ""
+    processor: str = ""
+    threads: int = 1
+
+    @classmethod
+    def of(cls, recorded: Mapping[str, Any]) -> Provenance:
+        names = (each.name for each in fields(cls))
+        return cls(**{name: value for name in names if (value := recorded.get(name)) is not None})
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the packages that were installed."""
+        return {name: version for name, version in self.packages.items() if version}
+
+
+def differences(recorded: Mapping[str, object], recorded_now: Mapping[str, object], machine: bool = False) -> list[str]:
     """Return the changes between two provenances that can move a number: ``timm 1.0.9 → 1.0.22``, a commit.
 
     machine: compare the processor, too, which differs between the nodes of a cluster.
     """
-    found = []
-    if was.get("commit") != now.get("commit"):
-        found.append(f"commit {str(was.get('commit'))[:12]} → {str(now.get('commit'))[:12]}")
-    elif was.get("dirty") or now.get("dirty"):
-        found.append("uncommitted code")
-    before, after = was.get("packages") or {}, now.get("packages") or {}
-    for name in sorted({*before, *after}):
-        if before.get(name) != after.get(name):
-            found.append(f"{name} {before.get(name)} → {after.get(name)}")
-    for name in ("python", "processor") if machine else ("python",):
-        if was.get(name) != now.get(name):
-            found.append(f"{name} {was.get(name)} → {now.get(name)}")
-    return found
+    was, now = Provenance.of(recorded), Provenance.of(recorded_now)
+    changes = []
+    if was.commit != now.commit:
+        changes.append(f"commit {was.commit[:12]} → {now.commit[:12]}")
+    elif was.dirty or now.dirty:
+        changes.append("uncommitted code")
+    for name in sorted({*was.packages, *now.packages}):
+        if was.packages.get(name) != now.packages.get(name):
+            changes.append(f"{name} {was.packages.get(name)} → {now.packages.get(name)}")
+    if was.python != now.python:
+        changes.append(f"python {was.python} → {now.python}")
+    if machine and was.processor != now.processor:
+        changes.append(f"processor {was.processor or 'unknown'} → {now.processor or 'unknown'}")
+    return changes
 
 
 def _git(repository: Path, *arguments: str) -> str | None:

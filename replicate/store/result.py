@@ -12,6 +12,7 @@ from typing import Any
 from replicate.errors import StoreFault, Unreadable
 from replicate.jobs.key import canonical
 from replicate.store.files import sha256_of, write_json
+from replicate.store.provenance import Provenance
 
 SCHEMA = 1
 RESULT = "result.json"
@@ -32,7 +33,12 @@ class Result:
     summary: Mapping[str, Any]
     files: Mapping[str, str]
     cost: Mapping[str, float]
-    provenance: Mapping[str, Any]
+    provenance: Mapping[str, object]
+
+    @property
+    def made(self) -> Provenance:
+        """The provenance, as far as it is read."""
+        return Provenance.of(self.provenance)
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -42,9 +48,9 @@ def commit_result(
     folder: Path,
     key: str,
     files: list[str],
-    summary: Mapping[str, Any],
+    summary: Mapping[str, object],
     cost: Mapping[str, float],
-    provenance: Mapping[str, Any],
+    provenance: Mapping[str, object],
 ) -> None:
     """Hash ``files`` of ``folder``, then rename ``result.json`` into place: from then on the result exists."""
     hashes = {name: sha256_of(folder / name) for name in sorted(files)}

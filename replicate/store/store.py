@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from replicate.errors import StoreFault, StoreUnusable, Unreadable
 from replicate.jobs.job import Job, same_result, to_json
@@ -90,7 +90,7 @@ class Store:
         self._results.pop(key, None)
         self.damage.pop(key, None)
 
-    def failure(self, key: str) -> Mapping[str, Any]:
+    def failure(self, key: str) -> Mapping[str, object]:
         return read_json(self.folder(key) / FAILURE)
 
     def fails_again(self, key: str) -> bool:
@@ -102,7 +102,7 @@ class Store:
         failure = self.failure(key)
         return f"{failure.get('kind', 'error')}: {failure.get('message', 'see its log')}"
 
-    def progress(self, key: str) -> Mapping[str, Any]:
+    def progress(self, key: str) -> Mapping[str, object]:
         return read_json(self.folder(key) / PROGRESS)
 
     def prepare(self, job: Job) -> Path:

@@ -126,7 +126,7 @@ def test_bootstrap_by_hand() -> None:
     ratio = measure.bootstrap([0.9] * 12 + [1.0] + [1.1] * 12)
     assert (ratio.median, ratio.low, ratio.high) == (1.0, 0.9, 1.1)
     assert ratio.half_width_percent == pytest.approx(10.0)
-    assert ratio.as_json()["steady"] is False
+    assert ratio.steady is False
     assert measure.bootstrap([0.9] * 12 + [1.0] + [1.1] * 12) == ratio
 
 
@@ -138,7 +138,7 @@ def test_bootstrap_interval_has_the_width_of_a_median() -> None:
 
 @pytest.mark.parametrize(("high", "steady"), [(1.0399, True), (1.0401, False)])
 def test_steady_up_to_two_per_cent(high: float, steady: bool) -> None:
-    assert measure.Ratio(1.0, 1.0, high).as_json()["steady"] is steady
+    assert measure.ratio(1.0, 1.0, high).steady is steady
 
 
 def test_too_few_windows_for_an_interval() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,11 @@ def planned(scale: str, *tables: str) -> Plan:
 def measure(store: Store, job: Job, times: list[float] | None = None, *, dirty: bool = False) -> None:
     """As the engine leaves it: each process met another load, so the rates by themselves fit to nothing."""
     model = job.payload["model"]["name"]
-    ratio: Mapping[str, Any] | None = None
+    ratio: dict[str, Any] | None = None
     if job.payload["protocol"]["name"] == "paired":
         middle = RATIOS[model]
-        ratio = {"median": middle, "low": middle - 0.196, "high": middle + 0.196, "steady": model != "deit-s"}
+        ratio = {"median": middle, "low": middle - 0.196, "high": middle + 0.196}
+        ratio |= {"half_width_percent": 19.6 / middle, "steady": model != "deit-s"}
     folder = store.prepare(job)
     windows = {"network": [{"images": 8, "wall": wall, "cpu": wall} for wall in times or []]}
     (folder / "measure.json").write_text(json.dumps({"windows": windows}))

@@ -106,7 +106,7 @@ def test_a_night_of_another_world_drops_nothing_of_this_one(rechecks: Rechecks) 
 
 
 def measured(median: float, half: float = 1.0, steady: bool = True, **changes: Any) -> Result:
-    ratio = {"median": median, "half_width_percent": half, "steady": steady}
+    ratio = {"median": median, "low": median, "high": median, "half_width_percent": half, "steady": steady}
     summary = {"images_per_second": 100 * median, "ratio": ratio, "parameters": 5, "architecture": {}, "device": "cpu"}
     summary |= changes
     return Result("measure-x", Path(), summary, {"measure.json": json.dumps(summary)}, {}, {})

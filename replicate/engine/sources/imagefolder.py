@@ -8,7 +8,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +35,7 @@ class Listing:
     files: tuple[str, ...]
     labels: NDArray[np.int64]
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """Class names, images per class and sha256 of the file list: equal lists have equal fingerprints."""
         digest = hashlib.sha256()
         for file in sorted(self.files):

@@ -130,7 +130,7 @@ def _found(value: object, info: ValidationInfo) -> object:
 class _Alternatives:
     """The JSON schema of `AnyData`, from which a misspelt key gets its suggestions."""
 
-    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, object]:
         return {"oneOf": [spec.model_json_schema() for spec in _SOURCES.values()]}
 
 
