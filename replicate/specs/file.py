@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from replicate.errors import Fault, suggestion
@@ -16,7 +19,7 @@ from replicate.errors import Fault, suggestion
 M = TypeVar("M", bound=BaseModel)
 
 
-def read_toml(path: Path, faults: list[Fault]) -> dict[str, Any] | None:
+def read_toml(path: Path, faults: list[Fault]) -> dict[str, object] | None:
     """The file as it stands, or None with a fault added to ``faults``."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -40,16 +43,16 @@ def read(path: Path, model: type[M], faults: list[Fault]) -> M | None:
     return None if raw is None else validated(path, model, raw, faults)
 
 
-def validated(path: Path, model: type[M], raw: dict[str, Any], faults: list[Fault]) -> M | None:
+def validated(path: Path, model: type[M], raw: Mapping[str, object], faults: list[Fault]) -> M | None:
     """``raw`` as a ``model``, or None with every fault added to ``faults`` in the house form."""
     try:
         # Strict mode refuses a list where a tuple is meant; TOML has lists only.
         return model.model_validate(_tuples(raw))
     except ValidationError as error:
-        errors = error.errors(include_url=False)
+        errors = [_Error.of(each) for each in error.errors(include_url=False)]
         # pydantic also reports the list of a faulty entry as too short; the entry's fault is enough.
-        deeper = {each["loc"][:depth] for each in errors for depth in range(len(each["loc"]))}
-        own = [each for each in errors if each["type"] != "too_short" or each["loc"] not in deeper]
+        deeper = {each.loc[:depth] for each in errors for depth in range(len(each.loc))}
+        own = [each for each in errors if each.type != "too_short" or each.loc not in deeper]
         faults += [_fault(path, model, raw, each) for each in own]
         return None
 
@@ -62,30 +65,45 @@ def _tuples(value: Any) -> Any:
     return value
 
 
-def _fault(path: Path, model: type[BaseModel], raw: dict[str, Any], error: ErrorDetails) -> Fault:
-    # pydantic adds a last step "[key]" where a name itself is at fault.
-    loc = error["loc"][:-1] if error["loc"][-1:] == ("[key]",) else error["loc"]
+@dataclass(frozen=True, slots=True)
+class _Error:
+    """What pydantic says of a fault. expected: of a choice. known, plural: of an `UnknownName`."""
+
+    type: str
+    loc: tuple[int | str, ...]
+    msg: str
+    input: object
+    expected: str = ""
+    known: Sequence[str] = ()
+    plural: str = ""
+
+    @classmethod
+    def of(cls, details: ErrorDetails) -> _Error:
+        context = {name: value for name, value in details.get("ctx", {}).items() if name in cls.__slots__}
+        type_, loc, msg, got = itemgetter("type", "loc", "msg", "input")(details)
+        # pydantic adds a last step "[key]" where a name itself is at fault.
+        return cls(type_, loc[:-1] if loc[-1:] == ("[key]",) else loc, msg, got, **context)
+
+
+def _fault(path: Path, model: type[BaseModel], raw: Any, error: _Error) -> Fault:
+    loc, got, near = error.loc, error.input, list[str]()
     where = f"{shown_path(path)}: {_dotted(loc)}" if loc else shown_path(path)
-    kind, got = error["type"], error.get("input")
-    if kind == "extra_forbidden":
-        known = _fields_at(model, raw, loc[:-1])
-        return Fault(where, f"unknown key '{loc[-1]}'", tuple(suggestion(str(loc[-1]), known, plural="keys")))
-    if kind == "missing":
-        return Fault(where, "this key is required")
-    if kind == "unknown_name":
-        near = suggestion(str(got), error["ctx"]["known"], plural=error["ctx"]["plural"])
-        return Fault(where, error["msg"], tuple(near))
-    message = str(error["msg"]).removeprefix("Input ").removeprefix("Value error, ")
-    if kind == "tuple_type":
-        message = "should be a list"
+    message = error.msg.removeprefix("Input ").removeprefix("Value error, ")
+    match error.type:
+        case "extra_forbidden":
+            known = _fields_at(model, raw, loc[:-1])
+            return Fault(where, f"unknown key '{loc[-1]}'", tuple(suggestion(str(loc[-1]), known, plural="keys")))
+        case "missing":
+            return Fault(where, "this key is required")
+        case "unknown_name":
+            return Fault(where, error.msg, tuple(suggestion(str(got), error.known, plural=error.plural)))
+        case "tuple_type":
+            message = "should be a list"
+        case "literal_error":
+            # The words that are allowed stand quoted in pydantic's message.
+            near = suggestion(str(got), re.findall(r"'([^']*)'", error.expected), plural="")
     shown = "" if isinstance(got, dict | tuple) else f", got {got!r}"
-    near = suggestion(str(got), _expected(error), plural="") if kind == "literal_error" else []
     return Fault(where, f"{message}{shown}", tuple(line for line in near if line.startswith("did you mean")))
-
-
-def _expected(error: ErrorDetails) -> list[str]:
-    """The words that pydantic lists as the ones allowed."""
-    return re.findall(r"'([^']*)'", error["ctx"]["expected"])
 
 
 def _dotted(loc: tuple[int | str, ...]) -> str:
@@ -98,39 +116,46 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
 
 def _fields_at(model: type[BaseModel], raw: Any, loc: tuple[int | str, ...]) -> list[str]:
     """Field names allowed at ``loc`` of ``raw``: walks the JSON schema, which knows about nesting, lists and unions."""
-    schema = model.model_json_schema()
-    node: dict[str, Any] = schema
+    schema = _Schema.model_validate(model.model_json_schema())
+    node = schema
     for part in loc:
-        node = _resolve(schema, node)
+        node = schema.resolved(node)
         if isinstance(part, int):
-            node = node.get("items", {})
-        elif part in node.get("properties", {}):
-            node = node["properties"][part]
-        elif isinstance(node.get("additionalProperties"), dict):
-            node = node["additionalProperties"]
+            node = node.items or _Schema()
+        elif part in node.properties:
+            node = node.properties[part]
+        elif isinstance(node.others, _Schema):
+            node = node.others
         with suppress(LookupError, TypeError):  # a step of pydantic's own, such as the member of a union
             raw = raw[part]
-    node = _resolve(schema, node)
+    node = schema.resolved(node)
     # Of alternatives, the one with most of the constants that are written there.
-    node = max(node.get("oneOf", ()), key=lambda branch: _constants(branch, raw), default=node)
-    return sorted(node.get("properties", {}))
+    return sorted(max(node.one_of, key=lambda branch: branch.constants(raw), default=node).properties)
 
 
-def _constants(branch: dict[str, Any], raw: dict[str, Any]) -> int:
-    fields = branch.get("properties", {})
-    return sum("const" in field and raw.get(name) == field["const"] for name, field in fields.items())
+class _Schema(BaseModel):
+    """What is read of a JSON schema; that of a model has the named ones, which others refer to."""
 
+    type: object = None
+    const: object = None
+    ref: str = Field(default="", alias="$ref")
+    named: dict[str, _Schema] = Field(default={}, alias="$defs")
+    properties: dict[str, _Schema] = {}
+    items: _Schema | None = None
+    others: _Schema | bool = Field(default=False, alias="additionalProperties")
+    any_of: tuple[_Schema, ...] = Field(default=(), alias="anyOf")
+    one_of: tuple[_Schema, ...] = Field(default=(), alias="oneOf")
 
-def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    for option in node.get("anyOf", ()):
-        if option.get("type") != "null":
-            node = option
-    while "$ref" in node:
-        path = node["$ref"].lstrip("#/").split("/")
-        node = schema
-        for step in filter(None, path):
-            node = node[step]
-    return node
+    def resolved(self, node: _Schema) -> _Schema:
+        for option in node.any_of:
+            if option.type != "null":
+                node = option
+        while node.ref:
+            node = self.named[node.ref.removeprefix("#/$defs/")]
+        return node
+
+    def constants(self, raw: Mapping[str, object]) -> int:
+        return sum(each.const is not None and raw.get(name) == each.const for name, each in self.properties.items())
 
 
 def shown_path(path: Path) -> str:
