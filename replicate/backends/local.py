@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from replicate.backends import devices as processors
 from replicate.backends import worker
@@ -36,7 +36,6 @@ from replicate.text import plural
 
 LOST_RETRIES = 2
 _POLL = 0.2
-_OUTCOMES = {code: outcome for outcome, code in worker.EXIT_CODES.items()}
 
 
 @dataclass(slots=True)
@@ -64,7 +63,7 @@ class LocalRun:
 
     graph: Graph
     store: Store
-    provenance: Mapping[str, Any]
+    provenance: Mapping[str, object]
     workers: int
     listener: Listener
     retry: bool = False
@@ -194,23 +193,26 @@ class LocalRun:
 
     def _settle(self, job: Job, code: int | None, seconds: float) -> None:
         self.store.forget(job.key)
-        outcome = _OUTCOMES.get(code if code is not None else -1)
-        if outcome == "busy":
-            self.listener.said(f"{job.key} is being computed by {self._holder(job.key)}; waiting for it")
-            self._elsewhere[job.key] = job
-        elif outcome == "done" and self.store.result(job.key) is not None:
-            self._finish(job, seconds)
-        elif outcome == "input damaged":
-            self._redo_inputs(job)
-        elif outcome == "disk full":
-            self._fail(job, f"disk full: {self.store.root} has no room; make some and call again, nothing is lost")
-            # Whatever else would be started could not be written either.
-            self._outcome.blocked += self._waiting
-            self._waiting.clear()
-        elif outcome == "failed":
-            self._fail(job, self.store.trouble(job.key))
-        else:
-            self._try_again(job, code)
+        outcome = worker.Outcome.of(code)
+        match outcome:
+            case worker.Outcome.BUSY:
+                self.listener.said(f"{job.key} is being computed by {self._holder(job.key)}; waiting for it")
+                self._elsewhere[job.key] = job
+            case worker.Outcome.DONE if self.store.result(job.key) is not None:
+                self._finish(job, seconds)
+            case worker.Outcome.INPUT_DAMAGED:
+                self._redo_inputs(job)
+            case worker.Outcome.DISK_FULL:
+                self._fail(job, f"disk full: {self.store.root} has no room; make some and call again, nothing is lost")
+                # Whatever else would be started could not be written either.
+                self._outcome.blocked += self._waiting
+                self._waiting.clear()
+            case worker.Outcome.FAILED:
+                self._fail(job, self.store.trouble(job.key))
+            case worker.Outcome.DONE | worker.Outcome.STOPPED | None:
+                self._try_again(job, code)
+            case _:
+                assert_never(outcome)
 
     def _holder(self, key: str) -> str:
         owner = lease.holder(self.store.folder(key))

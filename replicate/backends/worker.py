@@ -10,11 +10,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from enum import IntEnum
 from multiprocessing import connection, parent_process
 from pathlib import Path
-from typing import Any, Literal
 
 from replicate.backends.devices import VISIBLE
 from replicate.errors import Diverged, NotAvailable, StoreFault, Unreadable
@@ -24,18 +24,28 @@ from replicate.store.files import FULL, write_json
 from replicate.store.result import JOB, RESULT, commit_result
 from replicate.store.store import FAILURE, LOG, PROGRESS, Store, remove_scratch
 
-Outcome = Literal["done", "failed", "busy", "input damaged", "stopped", "disk full"]
 
-EXIT_CODES: Mapping[Outcome, int] = {
-    "done": 0,
-    "failed": 1,
-    "busy": 75,
-    "input damaged": 76,
-    "stopped": 77,
-    "disk full": 78,
-}
-"""The exit code by which a worker process tells its outcome; any other code is a process that died. A full disk has
-its own, since no file can say it."""
+class Outcome(IntEnum):
+    """The exit code of a worker process; any other code is a process that died.
+
+    A full disk has a code of its own, since no file can say it.
+    """
+
+    DONE = 0
+    FAILED = 1
+    BUSY = 75
+    INPUT_DAMAGED = 76
+    STOPPED = 77
+    DISK_FULL = 78
+
+    @classmethod
+    def of(cls, code: int | None) -> Outcome | None:
+        return next((outcome for outcome in cls if outcome == code), None)
+
+    @property
+    def words(self) -> str:
+        return self.name.lower().replace("_", " ")
+
 
 ORPHAN_SECONDS = 600.0
 """A training whose caller is gone has this long to end its step, and then as long as its checkpoint takes.
@@ -60,7 +70,7 @@ _GPU_HINT = (
 def main(
     root: str,
     job: Job,
-    provenance: Mapping[str, Any],
+    provenance: Mapping[str, object],
     gone: lease.Gone | None = None,
     device: str | None = None,
     threads: int | None = None,
@@ -90,7 +100,7 @@ def main(
     patience = ORPHAN_SECONDS if job.resumable else ORPHAN_REST
     threading.Thread(target=_die_with_parent, args=(stopping, heard, patience), daemon=True).start()
     outcome = perform(Store(Path(root), gone=gone), job, provenance, stop)
-    sys.exit(EXIT_CODES[outcome])
+    sys.exit(outcome)
 
 
 def take_part(root: str, job: Job) -> None:
@@ -106,41 +116,41 @@ def take_part(root: str, job: Job) -> None:
         execute(job, inputs, store.folder(job.key), lambda fields: None, stopping.is_set)
 
 
-def perform(store: Store, job: Job, provenance: Mapping[str, Any], stop: Any) -> Outcome:
+def perform(store: Store, job: Job, provenance: Mapping[str, object], stop: Callable[[], bool]) -> Outcome:
     """Run ``job`` and store its result, unless it is stored or another process runs it."""
     try:
         return _perform(store, job, provenance, stop)
     except OSError as error:
         if not _is_full(error):
             raise
-        return "disk full"
+        return Outcome.DISK_FULL
 
 
-def _perform(store: Store, job: Job, provenance: Mapping[str, Any], stop: Any) -> Outcome:
+def _perform(store: Store, job: Job, provenance: Mapping[str, object], stop: Callable[[], bool]) -> Outcome:
     folder = store.prepare(job)
     if not lease.acquire(folder, store.gone):
-        return "busy"
+        return Outcome.BUSY
     try:
         try:
             if store.state(job.key) == "done":
-                return "done"
+                return Outcome.DONE
             if any(store.result(key) is None for key in job.inputs.values()):
-                return "input damaged"
+                return Outcome.INPUT_DAMAGED
         except Unreadable as error:
             _note_failure(folder, error)
-            return "failed"
+            return Outcome.FAILED
         store.forget(job.key)
         # A result is there only where it is damaged, and was not set aside before.
         for name in (FAILURE, RESULT):
             (folder / name).unlink(missing_ok=True)
         # Taken for dead, after a laptop's long sleep for example, while another computes: two must not write here.
-        with lease.beating(folder, lost=lambda: os._exit(EXIT_CODES["busy"])):
+        with lease.beating(folder, lost=lambda: os._exit(Outcome.BUSY)):
             return _run(store, job, folder, provenance, stop)
     finally:
         lease.release(folder)
 
 
-def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, Any], stop: Any) -> Outcome:
+def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, object], stop: Callable[[], bool]) -> Outcome:
     # torch is heavy: a command that only plans or looks must not pay for it (a preloaded worker has it already).
     from replicate.engine.run import execute
     from replicate.engine.train import Stopped
@@ -148,7 +158,7 @@ def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, Any], st
     started, cpu = time.monotonic(), time.process_time()
     inputs = {role: store.folder(key) for role, key in job.inputs.items()}
 
-    def report(fields: Mapping[str, Any]) -> None:
+    def report(fields: Mapping[str, object]) -> None:
         with suppress(OSError):
             write_json(folder / PROGRESS, dict(fields))
 
@@ -168,13 +178,13 @@ def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, Any], st
             }
             commit_result(folder, job.key, _artefacts(folder), summary, cost, provenance)
         except Stopped:
-            return "stopped"
+            return Outcome.STOPPED
         except Exception as error:
             with suppress(OSError):
                 traceback.print_exception(error, file=log)
             _note_failure(folder, error)
-            return "disk full" if _is_full(error) else "failed"
-    return "done"
+            return Outcome.DISK_FULL if _is_full(error) else Outcome.FAILED
+    return Outcome.DONE
 
 
 def _artefacts(folder: Path) -> list[str]:
@@ -187,7 +197,11 @@ def _artefacts(folder: Path) -> list[str]:
 
 def _note_failure(folder: Path, error: Exception) -> None:
     kind, retry = failure_kind(error)
-    message = f"{error}\n  {_GPU_HINT}" if kind == GPU_MEMORY else str(error)
+    write_failure(folder, kind, f"{error}\n  {_GPU_HINT}" if kind == GPU_MEMORY else str(error), retry)
+
+
+def write_failure(folder: Path, kind: str, message: str, retry: bool) -> None:
+    """Note in the folder of a job how it failed, as far as that can be written."""
     with suppress(OSError):
         write_json(folder / FAILURE, {"kind": kind, "message": message, "retry": retry})
 
@@ -226,4 +240,4 @@ def _die_with_parent(stopping: threading.Event, heard: threading.Event, patience
         connection.wait([parent.sentinel])
         stopping.set()
         if not heard.wait(patience):
-            os._exit(EXIT_CODES["stopped"])
+            os._exit(Outcome.STOPPED)

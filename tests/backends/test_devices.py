@@ -121,11 +121,11 @@ def test_jobs_at_once_share_the_cores(
 
 
 def given_threads(path: Path) -> None:
-    def perform(*_: Any) -> str:
+    def perform(*_: Any) -> worker.Outcome:
         path.write_text(os.environ["REPLICATE_DECODE_THREADS"])
-        return "done"
+        return worker.Outcome.DONE
 
-    worker.perform = perform  # type: ignore[assignment]
+    worker.perform = perform
     worker.main(str(path.parent), job_like("measure-x", "measure"), {}, threads=4)
 
 

@@ -15,7 +15,7 @@ from command_line import ROOT, environment
 from filled_results import example, job_like
 from tiny_project import wait_for
 
-from replicate.backends.worker import failure_kind, perform
+from replicate.backends.worker import Outcome, failure_kind, perform
 from replicate.jobs.key import canonical
 from replicate.jobs.train import Train
 from replicate.store.store import Store
@@ -48,7 +48,7 @@ def test_a_damaged_result_is_no_artefact(tmp_path: Path, monkeypatch: pytest.Mon
     engine(monkeypatch)
     store = Store(tmp_path)
     (store.prepare(JOB) / "result.json").write_text("{")
-    assert perform(store, JOB, {}, lambda: False) == "done"
+    assert perform(store, JOB, {}, lambda: False) == Outcome.DONE
     result = Store(tmp_path).result(JOB.key)
     assert result is not None
     assert list(result.files) == ["measure.json"]
@@ -58,7 +58,7 @@ def test_memory_of_the_gpu_has_a_name_of_its_own(tmp_path: Path, monkeypatch: py
     engine(monkeypatch, OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     store = Store(tmp_path)
     (store.prepare(JOB) / "result.json").write_text("{")
-    assert perform(store, JOB, {}, lambda: False) == "failed"
+    assert perform(store, JOB, {}, lambda: False) == Outcome.FAILED
     failure = json.loads((store.folder(JOB.key) / "failure.json").read_text())
     assert (failure["kind"], failure["retry"]) == ("OOM-GPU", False)
     assert "ntasks_per_node, gpus_per_node in [kinds.train]" in failure["message"]
@@ -131,20 +131,20 @@ def running(pid: int) -> bool:
 def test_what_cannot_be_read_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine(monkeypatch)
     store = Store(tmp_path)
-    assert perform(store, JOB, {}, lambda: False) == "done"
+    assert perform(store, JOB, {}, lambda: False) == Outcome.DONE
     reader = job_like("measure-y-0123456789ab", "measure", {"network": JOB.key})
     path = store.folder(JOB.key) / "result.json"
     path.rename(tmp_path / "kept")
     path.mkdir()
     for job in (JOB, reader):
-        assert perform(Store(tmp_path), job, {}, lambda: False) == "failed"
+        assert perform(Store(tmp_path), job, {}, lambda: False) == Outcome.FAILED
         failure = json.loads((store.folder(job.key) / "failure.json").read_text())
         assert (failure["kind"], failure["retry"]) == ("unreadable", True)
         assert failure["message"].startswith(f"{path}: cannot be read: Is a directory\n")
     path.rmdir()
     (tmp_path / "kept").rename(path)
     assert Store(tmp_path).state(JOB.key) == "done"
-    assert perform(Store(tmp_path), reader, {}, lambda: False) == "done"
+    assert perform(Store(tmp_path), reader, {}, lambda: False) == Outcome.DONE
 
 
 def test_torch_calls_it_so() -> None:

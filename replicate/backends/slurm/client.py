@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from replicate.backends.slurm.ending import Detail
 from replicate.backends.slurm.submission import Submission, Task, submission_of
 from replicate.errors import ClusterDown
 
@@ -121,7 +122,7 @@ _ACCOUNT = "JobID,JobName,State,ExitCode,NodeList,Elapsed,Reason,ReqMem,End"
 class Row:
     """One element as Slurm sees it. ``id`` is what scontrol and scancel take (``12_3``).
 
-    ``reason``: why it waits, or why it ended. ``detail``: exit code and memory, from accounting only.
+    ``reason``: why it waits, or why it ended. ``detail``: from accounting only.
     """
 
     id: str
@@ -129,7 +130,7 @@ class Row:
     reason: str = ""
     start: str = ""
     node: str = ""
-    detail: Mapping[str, str] = field(default_factory=dict)
+    detail: Detail | None = None
 
     @property
     def live(self) -> bool:
@@ -198,14 +199,13 @@ def ask_accounting(client: Client, queue: Queue, submissions: Iterable[Submissio
         if len(parts) != 9 or parts[1] not in wanted:
             continue
         shown, name, state, code, node, elapsed, reason, memory, _ = parts
-        state, _, more = state.partition(" ")
+        state = state.partition(" ")[0]
         for index in _indices(shown):
             task = Task(wanted[name].name, index)
-            if task not in queue.rows or queue.rows[task].detail:
-                detail = {"exit": code, "elapsed": elapsed, "memory": memory, "more": more}
+            if task not in queue.rows or queue.rows[task].detail is not None:
                 # squeue shows all that lives: what accounting still calls alive ended unseen.
                 state_now = "LOST" if state in LIVE else state
-                queue.rows[task] = Row(shown, state_now, reason, "", node, detail)
+                queue.rows[task] = Row(shown, state_now, reason, "", node, Detail(code, elapsed, memory))
 
 
 def _indices(shown: str) -> list[int]:

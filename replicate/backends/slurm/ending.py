@@ -16,6 +16,16 @@ Action = Literal["again", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
+class Detail:
+    """What is known of an ending besides the state. memory: asked for. peak: used, by the log of slurmstepd."""
+
+    exit: str = ""
+    elapsed: str = ""
+    memory: str = ""
+    peak: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """``kind`` is what `retry --class` takes."""
 
@@ -94,11 +104,11 @@ def meaning(reason: str) -> str:
     return "see 'JOB REASON CODES' in man squeue"
 
 
-def advice(kind: str, detail: Mapping[str, str], job_kind: str) -> str:
+def advice(kind: str, detail: Detail, job_kind: str) -> str:
     """What to do about a failure of class ``kind``; empty where nothing but trying again."""
     if kind == "OOM":
-        asked, peak = detail.get("memory", ""), detail.get("peak", "")
-        amounts = ", ".join(part for part in (asked and f"asked {asked}", peak and f"peak {peak}") if part)
+        stated = (("asked", detail.memory), ("peak", detail.peak))
+        amounts = ", ".join(f"{name} {amount}" for name, amount in stated if amount)
         before = f"{amounts}; " if amounts else ""
         return f"{before}raise mem in [kinds.{job_kind}] of the profile, then: retry --class OOM"
     if kind == "restarts used up":
@@ -166,7 +176,7 @@ def task_logs(submission: Submission, key: str) -> list[Path]:
     return sorted(path for index in indices for path in submission.folder.glob(f"*_{index}_*_log.*"))
 
 
-def killed_for_memory(submission: Submission, key: str) -> dict[str, str] | None:
+def killed_for_memory(submission: Submission, key: str) -> Detail | None:
     """``memory`` asked for and ``peak``, as far as known; None unless slurmstepd wrote that it killed the task for it.
 
     Where Slurm has no memory cgroup the state of such a job is FAILED, and nothing else tells it from others.
@@ -177,7 +187,7 @@ def killed_for_memory(submission: Submission, key: str) -> dict[str, str] | None
             asked = submission.map.request.get("mem", "")
             amounts = _AMOUNTS.findall(text)
             peak = f"{max(int(used) for used, _ in amounts) / 2**20:.0f}M" if amounts else ""
-            return {"memory": str(asked), "peak": peak}
+            return Detail(memory=str(asked), peak=peak)
     return None
 
 

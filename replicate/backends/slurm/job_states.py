@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from replicate.backends.backend import JobStates, JobView, State
 from replicate.backends.slurm.client import Queue, Row
-from replicate.backends.slurm.ending import ENDINGS, advice, killed_for_memory, meaning, task_logs
+from replicate.backends.slurm.ending import ENDINGS, Detail, advice, killed_for_memory, meaning, task_logs
 from replicate.backends.slurm.submission import Submission, Task, mine
 from replicate.jobs.job import Job
 from replicate.store import lease
@@ -163,7 +163,8 @@ class QueuedStates(JobStates):
             if row is not None and row.state == "FAILED" and not self.store.failure(job.key):
                 memory = killed_for_memory(submission, job.key)
                 if memory is not None:
-                    row = replace(row, state="OUT_OF_MEMORY", detail={**row.detail, **memory})
+                    detail = replace(row.detail or memory, memory=memory.memory, peak=memory.peak)
+                    row = replace(row, state="OUT_OF_MEMORY", detail=detail)
             if row is not None and row.state == "OUT_OF_MEMORY":
                 return self._from(job, row, task, tries=1)
         return None
@@ -185,9 +186,10 @@ class QueuedStates(JobStates):
     def _from(self, job: Job, row: Row, task: Task, tries: int) -> JobView:
         ending = ENDINGS.get(row.state, ENDINGS["FAILED"])
         at = f" on {row.node}" if row.node and row.node != "None assigned" else ""
-        after = f" after {row.detail['elapsed']}" if row.detail.get("elapsed") else ""
-        code = f" (exit {row.detail['exit']})" if ending.kind == "error" and row.detail.get("exit") else ""
-        hint = advice(ending.kind, row.detail, job.kind)
+        detail = row.detail or Detail()
+        after = f" after {detail.elapsed}" if detail.elapsed else ""
+        code = f" (exit {detail.exit})" if ending.kind == "error" and detail.exit else ""
+        hint = advice(ending.kind, detail, job.kind)
         why = f"{row.state}{at}{after}{code}: {ending.meaning}" + (f"; {hint}" if hint else "")
         again = ending.action == "again" and tries < TRIES
         if ending.action == "again" and not again:

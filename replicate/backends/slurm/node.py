@@ -39,10 +39,10 @@ from replicate.backends.slurm.attempt import Attempt, Facts, begin
 from replicate.backends.slurm.client import Client, look
 from replicate.backends.slurm.ending import kills_counted
 from replicate.backends.slurm.submission import MAP, SubmissionMap, Task, check_private, mine
+from replicate.backends.worker import Outcome
 from replicate.errors import ClusterDown, ReplicateError, StoreFault, Unreadable
 from replicate.jobs.job import Job, from_json
 from replicate.store import lease
-from replicate.store.files import write_json
 from replicate.store.lease import RESTART, TASK, Owner
 from replicate.store.provenance import provenance
 from replicate.store.result import JOB
@@ -50,7 +50,6 @@ from replicate.store.store import FAILURE, Store
 
 _LOOK = 2.0
 """Seconds between two looks at the lease of the running job."""
-_OUTCOMES = {code: outcome for outcome, code in worker.EXIT_CODES.items()}
 
 
 @dataclass(slots=True)
@@ -94,7 +93,7 @@ class NodeTask:
         restart = int(os.environ.get(RESTART, "0"))
         if restart > self.map.requeue:
             self._give_up(restart)
-            return worker.EXIT_CODES["failed"]
+            return Outcome.FAILED
         missing = [key for key in self.keys if not wait_for_result(self.store, key, 0.0)]
         # Once, for the processes that are forked from this one.
         for module in dict.fromkeys(self._job(key).engine_module for key in missing):
@@ -108,13 +107,13 @@ class NodeTask:
                 self._give_up(restart)
             elif _requeue():
                 return 0
-        return worker.EXIT_CODES["stopped"] if self.signals.any and left else max(outcomes, default=0)
+        return Outcome.STOPPED if self.signals.any and left else max(outcomes, default=0)
 
     def _perform(self, key: str) -> int:
         job = self._job(key)
         if (missing := self._missing_input(job)) is not None:
             print(f"{key}: its input {missing} has no result; not run", file=sys.stderr)
-            return worker.EXIT_CODES["input damaged"]
+            return Outcome.INPUT_DAMAGED
         attempt = begin(self.store.folder(key), self.folder, self._facts())
         made = {**provenance(Path(self.map.code)), **self.map.made, "container": self.map.container}
         process = multiprocessing.get_context("fork").Process(
@@ -125,7 +124,9 @@ class NodeTask:
         attempt.end(code)
         self.store.forget(key)
         self._explain(key, code)
-        print(f"{key}: {_OUTCOMES.get(code, f'killed by signal {-code}' if code < 0 else f'exit code {code}')}")
+        outcome = Outcome.of(code)
+        died = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        print(f"{key}: {died if outcome is None else outcome.words}")
         return abs(code)
 
     def _follow(self, key: str) -> int:
@@ -134,7 +135,7 @@ class NodeTask:
         if not job.shared:
             return 0
         if self._missing_input(job) is not None:
-            return worker.EXIT_CODES["input damaged"]
+            return Outcome.INPUT_DAMAGED
         process = multiprocessing.get_context("fork").Process(
             target=run_rank, args=(str(self.store.root), job), name=key
         )
@@ -173,7 +174,7 @@ class NodeTask:
                 print(f"{job.key}: taken over by {owner.task or owner.host}; ended here", file=sys.stderr)
                 process.kill()
         process.join()
-        return process.exitcode if process.exitcode is not None else worker.EXIT_CODES["failed"]
+        return process.exitcode if process.exitcode is not None else Outcome.FAILED
 
     def _explain(self, key: str, code: int) -> None:
         """Write down how a job died that could not do so itself."""
@@ -183,13 +184,13 @@ class NodeTask:
         memory = kills_counted()
         kind = "OOM" if memory else "killed"
         message = f"its process was killed by signal {-code}" + (f"; {memory}" if memory else "")
-        _note(folder, kind, message, retry=not memory)
+        worker.write_failure(folder, kind, message, retry=not memory)
 
     def _give_up(self, restart: int) -> None:
         for key in self.keys:
             if not wait_for_result(self.store, key, 0.0):
                 message = f"started again {restart} times, and the profile allows {self.map.requeue} (requeue)"
-                _note(self.store.folder(key), "restarts used up", message, retry=False)
+                worker.write_failure(self.store.folder(key), "restarts used up", message, retry=False)
 
     def _job(self, key: str) -> Job:
         path = self.store.folder(key) / JOB
@@ -246,11 +247,6 @@ def _gone(root: Path, owner: Owner) -> bool:
     except ClusterDown:
         return False
     return row is None or not row.live or row.waiting
-
-
-def _note(folder: Path, kind: str, message: str, retry: bool) -> None:
-    with suppress(OSError):
-        write_json(folder / FAILURE, {"kind": kind, "message": message, "retry": retry})
 
 
 def wait_for_result(store: Store, key: str, seconds: float) -> bool:
