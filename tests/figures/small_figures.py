@@ -246,7 +246,7 @@ def fill(store: Store, job: Job) -> None:
         summary = {"images_per_second": speed, "ratio": paired if job.payload["protocol"]["name"] == "paired" else None}
         names = ["measure.json"]
     elif job.kind == "probe":
-        summary = {"input": 0.1, "layers": [0.2, 0.5, 0.7], "last": 0.9}
+        summary = {"input": 0.1, "input_with_position": 0.15, "layers": [0.2, 0.5, 0.7], "last": 0.9}
         names = ["similarity.json"]
     elif job.kind == "train":
         curve = [
