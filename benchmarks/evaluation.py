@@ -23,11 +23,12 @@ def measure(images: int, size: int) -> None:
     import torch
 
     from replicate.engine import models
+    from replicate.jobs.network import Network
 
     torch.set_num_threads(1)
     name = "deit_base_patch16_384" if size == SIZE else "deit_tiny_patch16_224"
-    model = {"name": "b", "timm": name, "args": {}, "resizable": True}
-    network = models.build(model | {"pos_embed_std": None, "channels_last": False}, size, 1000).eval()
+    model = Network(name="b", timm=name, args={}, resizable=True, pos_embed_std=None, channels_last=False)
+    network = models.build(model, size, 1000).eval()
     with torch.no_grad():
         begun = time.perf_counter()
         models.heads(network, torch.zeros(images, 3, size, size))

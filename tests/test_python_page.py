@@ -81,10 +81,10 @@ def test_the_program_is_the_command_line(tmp_path: Path) -> None:
 def test_update_runs_what_is_missing(tmp_path: Path) -> None:
     sys.path.insert(0, str(ROOT / "tests" / "backends"))
     try:
-        from tiny_project import new_world
+        from tiny_project import new_project
     finally:
         sys.path.pop(0)
-    new_world(tmp_path)
+    new_project(tmp_path)
     code = """
 from deit_replicate import open_paper
 paper = open_paper("tables", results="results", out="out", scale="tiny", workers=2)
