@@ -31,6 +31,26 @@ VIT_MODULES = ("deit", "vision_transformer")
 """timm's modules of `VisionTransformer`."""
 
 
+class _LeftOut:
+    """Stands for a path or a number that a file holds beside its weights: made of anything, it keeps nothing of it."""
+
+    def __new__(cls, *anything: object) -> _LeftOut:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+BESIDE_WEIGHTS = (
+    "pathlib.PosixPath",
+    "pathlib._local.PosixPath",
+    "numpy.dtype",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+)
+"""What main.py's ``args`` can hold (deit#16), as pickle names it: of each `_LeftOut` is made, so nothing is called."""
+
+
 def build(model: Network, size: int, classes: int, recipe: Recipe | None = None, seed: int = 0) -> nn.Module:
     """A freshly initialised network on the CPU, in training mode.
 
@@ -64,13 +84,15 @@ def build(model: Network, size: int, classes: int, recipe: Recipe | None = None,
 def published(model: Network, size: int, classes: int, path: Path) -> nn.Module:
     """The network `build` makes, with the weights of the published file ``path``, on the CPU.
 
-    ``.safetensors``, or what torch.load reads with ``weights_only``; timm translates the names of older releases.
+    ``.safetensors``, or what torch.load reads with ``weights_only``, paths and numbers of NumPy beside the weights left
+    out; timm translates the names of older releases.
     Errors: `UserError` for a file that holds no weights or those of another network, size or number of classes.
     """
     kind = f"{model.timm} at {size} pixels with {classes} classes"
     args = _arguments(model, size)
     try:
-        stored = load_state_dict(str(path), use_ema=False, device="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(_LeftOut, name) for name in BESIDE_WEIGHTS]):
+            stored = load_state_dict(str(path), use_ema=False, device="cpu", weights_only=True)
     except Exception as error:  # of a file that is something else, torch's unpickler raises whatever it trips over
         raise UserError(f"{path} cannot be read as weights of {kind}: {error!r}") from error
     if not stored or not all(isinstance(tensor, Tensor) for tensor in stored.values()):

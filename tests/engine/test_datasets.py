@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 from paper_recipe import data_job
-from PIL import Image
+from PIL import Image, ImageCms
 
 from replicate.engine.data import make_data, open_data
+from replicate.engine.sources.imagefolder import decode
 from replicate.engine.sources.shapes import CENTRAL, SHAPES, render_split
 from replicate.errors import NotAvailable, StoreFault, UserError
 from replicate.specs.sources.digits import DigitsData
@@ -238,6 +242,139 @@ def test_greyscale_and_cmyk_become_rgb(root: Path, tmp_path: Path) -> None:
     make_data(data_job(five), tmp_path)
     train = open_data(data_job(five), tmp_path).train
     assert {tuple(train.image(i).shape) for i in range(5)} == {(3, 4, 5), (3, 12, 20)}
+
+
+GREY = np.arange(0, 256, 5, dtype=np.uint8).reshape(4, 13)
+COLOUR = np.random.default_rng(3).integers(0, 256, (4, 13, 3), dtype=np.uint8)
+
+
+def png(depth: int, colour: int, samples: bytes, width: int, height: int) -> bytes:
+    """A PNG of samples that Pillow cannot write: of 16 bits in colour, or of fewer than 8."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    row = len(samples) // height
+    lines = b"".join(b"\0" + samples[start : start + row] for start in range(0, len(samples), row))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+def sixteen(values: np.ndarray) -> bytes:
+    return (values.astype(">u2") * 257).tobytes()
+
+
+def in_rgb(grey: np.ndarray) -> np.ndarray:
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def half_transparent(values: np.ndarray) -> np.ndarray:
+    return np.dstack([values, np.full(values.shape[:2], 128, np.uint8)])
+
+
+@pytest.mark.parametrize("suffix", ["TIFF", "PNG"])
+def test_sixteen_bit_grey_is_scaled_to_eight(tmp_path: Path, suffix: str) -> None:
+    """Pillow's own conversion cuts at 255, so that all but the darkest pixels are white (pytorch/vision#2218)."""
+    Image.fromarray(GREY.astype(np.uint16) * 257).save(path := tmp_path / "x.png", suffix)
+    np.testing.assert_array_equal(decode(path).numpy().transpose(1, 2, 0), in_rgb(GREY))
+
+
+@pytest.mark.parametrize("order", ["I;16", "I;16B", "I;16L"])
+def test_sixteen_bits_in_any_order_of_bytes(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = (GREY.astype(np.uint16) * 256 + 7).astype(">u2" if order.endswith("B") else "<u2")
+    image = Image.frombytes(order, GREY.shape[::-1], values.tobytes())
+    monkeypatch.setattr(Image, "open", lambda path: image)
+    np.testing.assert_array_equal(decode(Path("x.png")).numpy().transpose(1, 2, 0), in_rgb(GREY))
+
+
+@pytest.mark.parametrize(
+    ("mode", "made", "near"),
+    [
+        ("1", lambda: Image.fromarray(GREY > 127), 0),
+        ("L", lambda: Image.fromarray(GREY), 0),
+        ("LA", lambda: Image.fromarray(half_transparent(GREY), "LA"), 0),
+        ("P", lambda: Image.fromarray(GREY).convert("P"), 0),
+        ("PA", lambda: Image.fromarray(GREY).convert("P").convert("PA"), 0),
+        ("RGB", lambda: Image.fromarray(COLOUR), 0),
+        ("RGBA", lambda: Image.fromarray(half_transparent(COLOUR)), 0),
+        ("RGBa", lambda: Image.fromarray(half_transparent(COLOUR)).convert("RGBa"), 2),
+        ("RGBX", lambda: Image.fromarray(COLOUR).convert("RGBX"), 0),
+        ("CMYK", lambda: Image.fromarray(COLOUR).convert("CMYK"), 0),
+        ("YCbCr", lambda: Image.fromarray(COLOUR).convert("YCbCr"), 4),
+        ("HSV", lambda: Image.fromarray(COLOUR).convert("HSV"), 8),
+        ("LAB", lambda: lab(Image.fromarray(COLOUR)), 40),
+    ],
+)
+def test_every_mode_of_eight_bits_is_shown_as_it_is(
+    mode: str, made: Callable[[], Image.Image], near: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """near: what rounding in that colour space costs at most, in levels."""
+    image = made()
+    assert image.mode == mode
+    monkeypatch.setattr(Image, "open", lambda path: image)
+    grey = in_rgb(np.where(GREY > 127, 255, 0).astype(np.uint8) if mode == "1" else GREY)
+    true = grey if mode in ("1", "L", "LA", "P", "PA") else COLOUR
+    shown = decode(Path("x.png")).numpy().transpose(1, 2, 0)
+    assert np.abs(shown.astype(int) - true).max() <= near
+    assert np.abs(shown.astype(int) - true).mean() <= near / 2
+
+
+def lab(image: Image.Image) -> Image.Image:
+    make = ImageCms.createProfile
+    return ImageCms.applyTransform(image, ImageCms.buildTransform(make("sRGB"), make("LAB"), "RGB", "LAB"))
+
+
+def test_a_png_of_any_depth(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    for depth, colour, values in ((16, 2, COLOUR), (16, 4, half_transparent(GREY)), (16, 6, half_transparent(COLOUR))):
+        path.write_bytes(png(depth, colour, sixteen(values), 13, 4))
+        true = in_rgb(GREY) if colour == 4 else COLOUR
+        np.testing.assert_array_equal(decode(path).numpy().transpose(1, 2, 0), true)
+    for depth, true in ((1, [255, 255, 0]), (2, [255, 170, 85]), (4, [238, 68, 17])):
+        path.write_bytes(png(depth, 0, {1: b"\xc0", 2: b"\xe4", 4: b"\xe4\x10"}[depth], 3, 1))
+        assert decode(path)[0, 0].tolist() == true
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "La"])
+def test_a_mode_without_a_known_range_is_refused_by_name(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow cuts the first two at 255, too, and cannot convert the last."""
+    image = Image.new("LA", (2, 2)).convert("La") if mode == "La" else Image.new(mode, (2, 2), 300)
+    monkeypatch.setattr(Image, "open", lambda path: image)
+    with pytest.raises(UserError, match=rf"^pets/x\.png has pixels of mode '{mode}', whose range .*\n  save it with 8"):
+        decode(Path("pets/x.png"))
+
+
+def test_an_image_that_is_too_large_is_named(tmp_path: Path) -> None:
+    """Pillow takes more than 178,956,970 pixels for an attack."""
+    path = tmp_path / "x.png"
+    path.write_bytes(png(8, 0, bytes(10_000), 20_000, 10_000))
+    with pytest.raises(UserError, match=r"x\.png is no readable image: DecompressionBombError: "):
+        decode(path)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [RuntimeError("Failed to decode image"), NotImplementedError("unimplemented"), ZeroDivisionError("modulo")],
+)
+def test_whatever_a_decoder_raises_the_file_is_named(raised: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AVIF, DDS and others: Pillow has no kind of its own for them."""
+
+    def fail(*args: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(Image, "open", lambda path: Image.new("RGB", (2, 2)))
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(UserError, match=rf"x\.png is no readable image: {type(raised).__name__}: "):
+        decode(Path("x.png"))
+
+
+def test_an_image_that_does_not_fit_the_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(MemoryError, match=r"x\.png needs more memory"):
+        decode(Path("x.png"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "text"])

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
+from argparse import Namespace
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
+from zipfile import ZipFile
 
+import numpy as np
 import pytest
 import torch
 from command_line import released_name
@@ -146,6 +150,72 @@ def test_a_file_that_runs_code_when_it_is_read_runs_none(weights: Path, tmp_path
     with pytest.raises(UserError, match="cannot be read as weights"):
         run(stored(weights, {"model": Trap(tmp_path / "sprung")}), tmp_path / "job")
     assert not (tmp_path / "sprung").exists()
+
+
+def arguments(**more: Any) -> Namespace:
+    """What main.py stores as ``args`` (deit#16: run_with_submitit gives it a path)."""
+    return Namespace(**{"lr": 5e-4, "model": "deit_tiny_distilled_patch16_224", **more})
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        PosixPath("/checkpoint/user/experiments/1234"),
+        np.float64(0.5),
+        np.float32(0.5),
+        np.int64(3),
+        np.bool_(True),
+        [{"a": (np.float16(1), PosixPath("b"))}],
+    ],
+    ids=lambda held: type(held).__name__,
+)
+def test_what_main_py_stores_beside_the_weights(weights: Path, tmp_path: Path, held: Any) -> None:
+    tensors = tensors_of(DISTILLED)
+    file = stored(weights, {"model": tensors, "args": arguments(job_dir=held), "max_accuracy": held})
+    run(file, tmp_path / "job")
+    found = load_file(tmp_path / "job" / "model.safetensors")
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+@pytest.mark.parametrize("pathlib", ["pathlib", "pathlib._local"])
+@pytest.mark.parametrize("numpy", ["numpy.core", "numpy._core"])
+def test_names_that_other_versions_write(weights: Path, tmp_path: Path, pathlib: str, numpy: str) -> None:
+    """Up to Python 3.12 and NumPy 1, and since: a file names the modules of those that wrote it."""
+    held = {"model": tensors_of(DISTILLED), "args": [PosixPath("a"), np.float64(0.5)]}
+    own = weights / stored(weights, held)
+    other = weights / "other.pth"
+    with ZipFile(own) as read, ZipFile(other, "w") as written:
+        for name in read.namelist():
+            data = read.read(name)
+            if name.endswith("data.pkl"):
+                data, paths = re.subn(rb"cpathlib(\._local)?\nPosixPath\n", f"c{pathlib}\nPosixPath\n".encode(), data)
+                data, scalars = re.subn(rb"cnumpy\._?core\.", f"c{numpy}.".encode(), data)
+                assert (paths, scalars) == (1, 1)
+            written.writestr(name, data)
+    run(released_name(other), tmp_path / "job")
+    assert load_file(tmp_path / "job" / "model.safetensors").keys() == held["model"].keys()
+
+
+@pytest.mark.parametrize("where", ["args", "model", "beside"])
+def test_code_beside_the_weights_is_never_run(weights: Path, tmp_path: Path, where: str) -> None:
+    """Also where it goes through what is allowed: a path and a scalar of it."""
+    trap = Trap(tmp_path / "sprung")
+    held: dict[str, Any] = {"model": tensors_of(DISTILLED), "args": arguments(job_dir=PosixPath("a"))}
+    if where == "args":
+        held["args"] = arguments(job_dir=trap, lr=np.float64(1))
+    elif where == "model":
+        held["model"]["head.weight"] = trap
+    else:
+        held["epoch"] = [PosixPath("a"), trap]
+    with pytest.raises(UserError, match=r"cannot be read as weights of .*globals: pathlib\.Path, "):
+        run(stored(weights, held), tmp_path / "job")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_nothing_but_tensors_is_taken_for_weights(weights: Path, tmp_path: Path) -> None:
+    held = tensors_of(DISTILLED) | {"head.bias": np.float64(0.5)}
+    with pytest.raises(UserError, match=r"holds no weights of deit_tiny"):
+        run(stored(weights, {"model": held}), tmp_path / "job")
 
 
 def test_a_missing_file_says_where_it_belongs(weights: Path, tmp_path: Path) -> None:

@@ -25,6 +25,11 @@ from replicate.store.files import write_json
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 
+IN_8_BITS = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"])
+"""Pillow's modes that its own conversion to RGB is right for, transparency left out, as torchvision has it."""
+IN_16_BITS = "I;16"
+"""How the modes of 16-bit grey begin (PNG, TIFF). Pillow would cut them at 255: all white."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -128,15 +133,35 @@ def list_splits(name: str, classes: int, train: bool = True) -> tuple[Listing, L
 
 
 def decode(path: Path) -> Tensor:
-    """Decode an image to RGB: uint8 [3, H, W]. Raises UserError for a file that is no whole image."""
+    """Decode an image to RGB: uint8 [3, H, W].
+
+    Raises UserError for a file that is no whole image, is too large, or whose pixels do not fit 8 bits; MemoryError
+    names the file.
+    """
     try:
         with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+            mode = image.mode
+            pixels = _rgb(image)
+    except MemoryError as error:
+        raise MemoryError(f"{path} needs more memory than there is here") from error
+    except Exception as error:  # Pillow's decoders raise a dozen kinds, each of its own
         raise UserError(
             f"{path} is no readable image: {type(error).__name__}: {error}\n  copy the file again from its source"
         ) from error
+    if pixels is None:
+        raise UserError(
+            f"{path} has pixels of mode '{mode}', whose range is not known\n  save it with 8 or 16 bits a channel"
+        )
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8] | None:
+    """``image`` as [H, W, 3]; None where its mode does not say what is white. Of 16 bits the upper 8 are kept."""
+    if image.mode in IN_8_BITS:
+        return np.array(image.convert("RGB"))
+    if image.mode.startswith(IN_16_BITS):
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return None
 
 
 def root_folder() -> Path:
