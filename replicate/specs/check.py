@@ -26,7 +26,7 @@ from replicate.specs.resolve import Layer, last, merged
 from replicate.specs.run import RunsFile, RunSpec
 from replicate.specs.scale import Scale
 from replicate.specs.sources import ImageData
-from replicate.specs.table import ClaimSpec, TableSpec
+from replicate.specs.table import QUOTED_WORDS, ClaimSpec, TableSpec
 from replicate.text import Printed
 
 MARKED = re.compile(r"\d+(\.\d+)?\s*[^\d\s.,]")
@@ -321,15 +321,27 @@ def check_source(where: str, what: str, read: ResolvedSource, runs: RunsFile, sc
 
 
 def check_claims(file: str, spec: TableSpec) -> Iterator[Fault]:
-    """Names of a claim that lead nowhere, and ratios that cannot be taken."""
+    """Names of a claim that lead nowhere, ratios that cannot be taken, and words that are not the paper's."""
     for index, claim in enumerate(spec.claims):
         where = f"{file}: claims[{index}]"
+        yield from _words(where, claim)
         try:
             yield from _ratios(where, spec, claim)
         except UnknownSide as error:
             yield from _names(where, error.what, error.name, error.known)
         except ValueError as error:
             yield Fault(where, str(error))
+
+
+def _words(where: str, claim: ClaimSpec) -> Iterator[Fault]:
+    """A claim is either quoted or a reading of a table; a margin's source needs a margin."""
+    words = (claim.quote or "").split()
+    if len(words) > QUOTED_WORDS:
+        yield Fault(f"{where}.quote", f"should have at most {QUOTED_WORDS} words of the paper, got {len(words)}")
+    if claim.reading and claim.quote is not None:
+        yield Fault(where, "is quoted and a reading: should have 'quote' or 'reading = true', not both")
+    if claim.within_source and not claim.within:
+        yield Fault(f"{where}.within_source", "is the source of no margin: give 'within', or leave it out")
 
 
 def _ratios(where: str, spec: TableSpec, claim: ClaimSpec) -> Iterator[Fault]:

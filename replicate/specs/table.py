@@ -125,9 +125,15 @@ class ReferenceSpec(CellSource):
 Relation = Literal["above", "not-below", "about", "times"]
 """What a claim says of its two sides."""
 
+QUOTED_WORDS = 15
+"""A claim quotes no more words of the paper than these."""
+
+Scope = Literal["average", "every"]
+"""Whether a claim with several comparisons speaks of their mean, or of each: then the weakest one decides."""
+
 
 class ClaimSpec(Strict):
-    """A sentence of the paper, as comparisons of cells.
+    """A sentence of the paper, or a reading of its table, as comparisons of cells.
 
     A side is ``row`` (one comparison for each column in ``where``), ``row.column``, ``*.column`` (one comparison
     for each row in ``where``), ``@reference``, or a plain number.
@@ -145,8 +151,17 @@ class ClaimSpec(Strict):
     """The paper says left is ``factor`` times this; ``within`` is the relative error that still counts."""
     factor: Annotated[float, Field(gt=0.0)] = 1.0
     within: NonNegative = 0.0
+    within_source: str = ""
+    """Where ``within`` is from, other than from the numbers it is used on: the noise of a rerun that an author states,
+    one standard error of the test set, the printed rounding. Empty: it was chosen after the paper's numbers."""
     where: tuple[str, ...] = ()
+    scope: Scope = "average"
+    quote: str | None = None
+    """The paper's own words, at most `QUOTED_WORDS` of them."""
+    reading: bool = False
+    """True for a reading of a table that no sentence of the paper makes."""
     see: str = ""
+    """The place in the paper: section, caption or table."""
 
 
 class NoteSpec(Strict):

@@ -266,6 +266,25 @@ def test_a_claim_about_nothing(tables: Path, edit: Edit, old: str, new: str, fau
     assert any(one.startswith(f"{PLACE}: claims[") and f": {fault}" in one for one in found), found
 
 
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (f'quote = "{"word " * 16}"', ".quote: should have at most 15 words of the paper, got 16"),
+        (
+            'quote = "a word"\nreading = true',
+            ": is quoted and a reading: should have 'quote' or 'reading = true', not both",
+        ),
+        ('within_source = "deit#32"', ".within_source: is the source of no margin: give 'within', or leave it out"),
+        ('scope = "each"', ".scope: should be 'average' or 'every', got 'each'"),
+    ],
+)
+def test_a_claim_with_words_that_are_not_the_papers(tables: Path, edit: Edit, line: str, fault: str) -> None:
+    edit('above = "@teacher"', f'above = "@teacher"\n{line}')
+    (found,) = faults(tables)
+    assert found.startswith(f"{PLACE}: claims[")
+    assert f"]{fault}" in found
+
+
 def test_a_note_about_nothing(tables: Path, edit: Edit) -> None:
     edit('rows = ["soft", "hard"]', 'rows = ["soft", "hadr"]')
     (fault,) = faults(tables)
