@@ -101,7 +101,7 @@ class Recipe(Strict):
 
 
 class Distillation(Strict):
-    """What the student learns from the teacher (paper Section 3.1 and 3.2, Equations 2 and 3)."""
+    """What the student learns from the teacher (paper Section 4, Equations 2 and 3)."""
 
     method: Method
     """``label``: no teacher; both tokens are taught by the label, the control of Section 4."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from command_line import ROOT, TABLE, Call
 from replicate.figures.load import load_with_figures
 from replicate.figures.plan import with_figures
 from replicate.plan.cells import plan_tables
+from replicate.specs.load import load
 
 
 def totals(replicate: Call, *arguments: str) -> dict[str, Any]:
@@ -44,8 +46,8 @@ def test_disk_in_gigabytes_from_one_on(replicate: Call, tmp_path: Path) -> None:
 
 def test_what_the_hours_rest_on(replicate: Call, tmp_path: Path) -> None:
     text = replicate("plan", "--id", TABLE, "--scale", "paper", "--results", str(tmp_path)).stdout
-    assert "V100-hours by the paper's training times (Section 5.5; upper bounds for DeiT-Ti and -S): " in text
-    assert "705 h of them train teachers, 1,557 h are teachers' answers" in text
+    assert "V100-hours by the paper's training times (Section 6; upper bounds for DeiT-Ti and -S): " in text
+    assert "743 h of them train teachers, 1,591 h are teachers' answers" in text
     assert "V100" not in replicate("plan", "--id", TABLE, "--results", str(tmp_path)).stdout
 
 
@@ -53,6 +55,26 @@ def test_the_head_of_table_3_says_the_same_hours(replicate: Call, tmp_path: Path
     seconds = totals(replicate, "--id", TABLE, "--scale", "paper", "--results", str(tmp_path))["processor_seconds"]
     (said,) = re.findall(r"about ([\d,]+) V100-hours", (ROOT / "tables" / f"{TABLE}.toml").read_text())
     assert float(said.replace(",", "")) == round(seconds / 3600, -2)
+
+
+def test_the_seconds_of_an_image_are_the_papers_hours() -> None:
+    """Section 6, "Training time": 8 GPUs pre-train for 53 h (300 epochs), and fine-tune at 384 for 20 h (25 epochs)."""
+    models = load(ROOT / "tables", "paper").scale.models
+    for size, hours, epochs in ((224, 53, 300), (384, 20, 25)):
+        seconds = hours * 8 * 3600 / (epochs * 1_281_167)
+        assert models["deit-b"].seconds[str(size)] == pytest.approx(seconds, rel=0.003)
+        assert models["regnety-16gf"].seconds[str(size)] == pytest.approx(1.2 * seconds, rel=0.01)  # "20% slower"
+
+
+def test_the_page_on_the_paper_scale_says_the_same_hours(replicate: Call, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "paper-scale.md").read_text()
+    (scale,) = re.findall(r"```toml\n(# tables/scales/in100.toml\n.*?)```", page, re.DOTALL)
+    ((less, all_),) = re.findall(r"--scale in100`: ([\d,]+) hours of a V100 instead of ([\d,]+)", page)
+    tables = copytree(ROOT / "tables", tmp_path / "tables")
+    (tables / "scales" / "in100.toml").write_text(scale)
+    for name, said in (("in100", less), ("paper", all_)):
+        arguments = ("--id", TABLE, "--scale", name, "--tables", str(tables), "--results", str(tmp_path / "none"))
+        assert f"{totals(replicate, *arguments)['processor_seconds'] / 3600:,.0f}" == said
 
 
 def test_on_a_cluster_as_many_at_once_as_its_profile_says(replicate: Call, tmp_path: Path) -> None:
