@@ -22,10 +22,8 @@ from replicate.judge.statistics import (
     Error,
     SeedNoise,
     combined,
-    error_from_samples,
-    error_from_sigma,
-    student,
 )
+from replicate.judge.student import quantile
 from replicate.judge.table import Cell
 from replicate.judge.values import DecisionReader
 from replicate.metrics.stated import Cosines, stored_as
@@ -160,7 +158,7 @@ class Source:
         values = np.asarray([[probe.input, *probe.layers, probe.last] for probe in probes], np.float64)
         half = np.zeros(values.shape[1])
         if len(values) > 1:
-            half = student(len(values) - 1) * values.std(axis=0, ddof=1) / len(values) ** 0.5
+            half = quantile(0.975, len(values) - 1) * values.std(axis=0, ddof=1) / len(values) ** 0.5
         origin = network_origin({run}, self.specs.scale)
         return tuple(
             Point(float(at), float(mean), low=float(mean - wide), high=float(mean + wide), origin=origin)
@@ -217,4 +215,4 @@ class Source:
 def _error(cell: Cell) -> Error | None:
     if cell.error is None:
         return None
-    return error_from_sigma(cell.error) if cell.spread is None else error_from_samples(cell.error, len(cell.seeds))
+    return Error(cell.error) if cell.spread is None else Error(cell.error, len(cell.seeds) - 1)

@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import hypot, sqrt
 
 from replicate import metrics
-from replicate.judge.statistics import Error, cell_verdict, error_from_samples, image_error, spread
+from replicate.judge.statistics import NO_ERROR, Error, SeedNoise, cell_verdict, image_error, pooled, spread
 from replicate.judge.table import Cell, Origin, SeedValue, State
 from replicate.judge.values import NO_DIMENSION, CellValue
 from replicate.plan.cells import CellPlan
@@ -130,9 +130,9 @@ def _compared(
     if cell.origin == "released weights" and metric.accuracy and ours.hits:
         images = len(next(iter(ours.hits.values())))
         tolerance = min(tolerance, round(EVALUATED_AGAIN * sqrt(OF_IMAGES / images), 2))
-    error = _over_seeds(cell, scale.seed_sd * ours.scale / 100 if ours.hits else 0.0)
     half_unit = 0.5 * 10 ** -table.places(column)
-    verdict, reason = cell_verdict(float(cell.value - paper), tolerance, half_unit, error)
+    noise = _noise(cell, ours, scale, exact(column.factor))
+    verdict, reason = cell_verdict(float(cell.value - paper), tolerance, half_unit, noise, len(cell.seeds))
     return replace(
         cell,
         verdict=verdict,
@@ -142,14 +142,12 @@ def _compared(
     )
 
 
-def _over_seeds(cell: Cell, stated: float) -> Error | None:
-    """Of the mean over seeds; None where it is not needed: a tolerance allows for the rerun of one seed already.
-
-    So more seeds never make a verdict weaker, unless they vary more than is ``stated``.
-    """
-    if cell.spread is None or cell.spread <= stated:
-        return None
-    return error_from_samples(cell.spread / sqrt(len(cell.seeds)), len(cell.seeds))
+def _noise(cell: Cell, ours: CellValue, scale: Scale, factor: Fraction) -> Error | None:
+    """Standard deviation of one training's value, in the unit of the table; None where nobody knows it."""
+    if cell.origin != "trained here":
+        return NO_ERROR
+    stated = SeedNoise.of(scale).accuracy.scaled(ours.scale / 100 * float(factor)) if ours.hits else None
+    return pooled(stated, [float(seed.value) for seed in cell.seeds])
 
 
 def unfinished(cell: Cell, row: RowSpec | None, states: Mapping[str, State], why: Mapping[str, str]) -> Cell:

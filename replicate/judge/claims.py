@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import sqrt
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from replicate.judge.statistics import (
     NO_ERROR,
+    NO_NOISE,
     Error,
     SeedNoise,
     claim_verdict,
     combined,
-    error_from_sigma,
     margin_verdict,
     paired_image_error,
     seed_error,
@@ -26,11 +26,11 @@ from replicate.specs.cell import CellRef, Side, pairs, relation
 from replicate.specs.table import ClaimSpec, Relation, TableSpec
 from replicate.text import Printed, exact, half_up, signed
 
+T = TypeVar("T")
+
 Sides = list[tuple[CellValue, CellValue]]
 """The pairs of a claim: left and right of each comparison."""
 
-NO_INTERVAL = "one seed, no interval"
-OVER_IMAGES = "one seed, over images only"
 UNTIMED = "no times of single runs, no interval"
 UNSTEADY = "unsteady"
 
@@ -50,7 +50,7 @@ def margin_of(sides: Sides, factor: float | None, noise: SeedNoise) -> Margin:
     """
     if factor is not None:
         return _ratio(sides, factor, noise)
-    if all(left.hits and right.hits and left.images == right.images for left, right in sides):
+    if all(left.hits and right.hits and _same_images(left, right) for left, right in sides):
         return _paired(sides, noise)
     return _unpaired(sides, noise)
 
@@ -58,18 +58,19 @@ def margin_of(sides: Sides, factor: float | None, noise: SeedNoise) -> Margin:
 def _paired(sides: Sides, noise: SeedNoise) -> Margin:
     """Both sides of each comparison are counts over the same test images, so each image is compared with itself.
 
-    Comparisons on other test sets (ImageNet and V2, say) are independent draws of images.
+    ReaL corrects the labels of ImageNet's photographs, so these are paired too; V2 is another draw of photographs.
     """
-    seeds = sorted(set.intersection(*(set(side.hits or {}) for both in sides for side in both)))
+    seeds = _seeds(sides)
     scale = sides[0][0].scale
     per_seed = [scale * float(np.mean([_difference(both, seed).mean() for both in sides])) for seed in seeds]
     over_images = 0.0
     for images in dict.fromkeys(left.images for left, _ in sides):
         same = [both for both in sides if both[0].images == images]
-        differences = np.mean([_difference(both, seed) for both in same for seed in seeds], axis=0)
+        differences = np.mean([_by_photograph(both, seed) for both in same for seed in seeds], axis=0)
         over_images = float(np.hypot(over_images, paired_image_error(differences, scale) * len(same) / len(sides)))
     over_seeds = _over_seeds(sides, seeds, per_seed, noise)
-    return Margin(float(np.mean(per_seed)), combined([error_from_sigma(over_images), over_seeds]))
+    error = None if over_seeds is None else combined([Error(over_images), over_seeds])
+    return Margin(float(np.mean(per_seed)), error, "" if error else NO_NOISE)
 
 
 def _unpaired(sides: Sides, noise: SeedNoise) -> Margin:
@@ -80,24 +81,34 @@ def _unpaired(sides: Sides, noise: SeedNoise) -> Margin:
     """
     every = [side for both in sides for side in both]
     trained = [side for side in every if any(side.networks.values())]
-    seeds = sorted(set.intersection(*(set(side.values) for side in trained))) if trained else [0]
+    seeds = _seeds([(side, side) for side in trained]) if trained else [0]
     per_seed = [float(np.mean([_at(left, seed) - _at(right, seed) for left, right in sides])) for seed in seeds]
     mean = float(np.mean(per_seed))
     own = [_own_error(side) for side in every]
     if None in own:
-        return Margin(mean, None, NO_INTERVAL if trained else UNTIMED)
-    over_images = error_from_sigma(sqrt(sum((error or 0.0) ** 2 for error in own)) / len(sides))
+        return Margin(mean, None, NO_NOISE if trained else UNTIMED)
+    over_images = Error(sqrt(sum((error or 0.0) ** 2 for error in own)) / len(sides))
     over_seeds = _over_seeds(sides, seeds, per_seed, noise) if trained else NO_ERROR
-    error = combined([over_images, over_seeds])
-    if len(seeds) > 1 or all(side.hits for side in trained):
-        return Margin(mean, error)
-    # What another seed does to a cosine is stated nowhere, and one seed does not show it.
-    return Margin(mean, error, OVER_IMAGES) if error.standard else Margin(mean, None, NO_INTERVAL)
+    if over_seeds is None:
+        # What another seed does to a cosine is stated nowhere, and one seed does not show it.
+        return Margin(mean, None, NO_NOISE)
+    return Margin(mean, combined([over_images, over_seeds]))
+
+
+def _seeds(sides: Sides) -> list[int]:
+    """Those that all sides have, but for a network that has one for all, such as the teacher of students of each."""
+    every = [set(side.values) for both in sides for side in both]
+    several = [seeds for seeds in every if len(seeds) > 1]
+    return sorted(set.intersection(*several)) if several else sorted(every[0])[:1]
+
+
+def _same_images(left: CellValue, right: CellValue) -> bool:
+    return left.images == right.images and (left.answered is None) == (right.answered is None)
 
 
 def _at(side: CellValue, seed: int) -> float:
     """Of one seed; a number that no training moves is the same for all."""
-    return float(side.values[seed]) if any(side.networks.values()) else _mean(side)
+    return float(_of_seed(side.values, seed)) if any(side.networks.values()) else _mean(side)
 
 
 def _own_error(side: CellValue) -> float | None:
@@ -110,13 +121,20 @@ def _own_error(side: CellValue) -> float | None:
     return sqrt(sum((error or 0.0) ** 2 for error in own)) / len(own)
 
 
-def _over_seeds(sides: Sides, seeds: Sequence[int], per_seed: Sequence[float], noise: SeedNoise) -> Error:
-    """How sure the mean margin is over other seeds; what all of them share, such as a teacher, is one draw."""
+def _over_seeds(sides: Sides, seeds: Sequence[int], per_seed: Sequence[float], noise: SeedNoise) -> Error | None:
+    """How sure the mean margin is over other seeds; what all of them share, such as a teacher, is one draw.
+
+    None where the scale states nothing of such numbers and one seed shows nothing.
+    """
+    units = {side.scale / 100 for both in sides for side in both if side.hits}
+    if not units:
+        return seed_error(None, per_seed)
     each = [_weights(sides, seed) for seed in seeds]
-    unit = next((side.scale / 100 for both in sides for side in both if side.hits), 0.0)
     networks, cells = _split([weights.networks for weights in each]), _split([weights.cells for weights in each])
-    moving, fixed = (noise.scaled(unit).of_sum(*weights) for weights in zip(networks, cells, strict=True))
-    return combined([seed_error(moving * sqrt(len(seeds)), per_seed), error_from_sigma(fixed)])
+    stated = noise.scaled(max(units))
+    moving, fixed = (stated.of_sum(*weights) for weights in zip(networks, cells, strict=True))
+    over = seed_error(moving.scaled(sqrt(len(seeds))), per_seed)
+    return None if over is None else combined([over, fixed])
 
 
 def _split(each: Sequence[Mapping[Any, float]]) -> tuple[list[float], list[float]]:
@@ -144,7 +162,7 @@ def _weights(sides: Sides, seed: int) -> _Weights:
     weights = _Weights({}, {})
     for left, right in sides:
         for side, sign in ((left, 1.0), (right, -1.0)):
-            names = side.networks.get(seed, ())
+            names = _of_seed(side.networks, seed, ())
             if not side.hits or not names:
                 continue
             share = sign / len(sides)
@@ -154,13 +172,34 @@ def _weights(sides: Sides, seed: int) -> _Weights:
     return weights
 
 
+def _of_seed(by_seed: Mapping[int, T], seed: int, none: T | None = None) -> T:
+    """What ``by_seed`` has at ``seed``; of a network with one seed for all, what it has."""
+    if seed in by_seed:
+        return by_seed[seed]
+    if len(by_seed) == 1:
+        return next(iter(by_seed.values()))
+    assert none is not None
+    return none
+
+
 def _difference(both: tuple[CellValue, CellValue], seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return _hits(both[0], seed) - _hits(both[1], seed)
 
 
 def _hits(side: CellValue, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     assert side.hits is not None
-    return side.hits[seed].astype(np.float64)
+    return _of_seed(side.hits, seed).astype(np.float64)
+
+
+def _by_photograph(both: tuple[CellValue, CellValue], seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """[N]: what each photograph moves the margin by; one without a right label moves nothing."""
+    difference = _difference(both, seed)
+    answered = both[0].answered
+    if answered is None:
+        return difference
+    moved = np.zeros(len(answered))
+    moved[answered] = (difference - difference.mean()) * len(answered) / len(difference)
+    return moved
 
 
 def _ratio(sides: Sides, factor: float, noise: SeedNoise) -> Margin:
@@ -174,7 +213,9 @@ def _ratio(sides: Sides, factor: float, noise: SeedNoise) -> Margin:
             if own.error is None:
                 return Margin(mean, None, own.note)
             relative.append(own.error.scaled(ratio / own.value / len(sides)))
-    return Margin(mean, combined(relative), "" if all(side.steady for both in sides for side in both) else UNSTEADY)
+    if not all(side.steady for both in sides for side in both):
+        return Margin(mean, None, UNSTEADY)
+    return Margin(mean, combined(relative))
 
 
 def _mean(side: CellValue) -> float:
@@ -215,8 +256,8 @@ def judge(
     reason = "not all of its cells have a value yet"
     if mean is not None:
         decided = margin_verdict(kind, mean.value, mean.error, claim.within)
-        verdict, reason = claim_verdict(decided, [comparison.verdict for comparison in comparisons])
-        reason = f"{reason}; {mean.note}" if mean.note else reason
+        single = [comparison.verdict for comparison in comparisons]
+        verdict, reason = claim_verdict(claim.scope, decided, single, mean.note)
     margins = [margin for margin in printed if margin is not None]
     return Claim(
         text=claim.text,
@@ -286,7 +327,7 @@ def _paper_margin(paper: Mapping[CellRef, float], left: Side, right: Side, facto
 def _paper_verdict(kind: Relation, margins: list[Fraction | None], within: float) -> ClaimVerdict:
     """The printed numbers taken at their word, since the paper gives no errors for most of them.
 
-    So each comparison must hold: no noise would excuse one that does not, as it may among ours (`claim_verdict`).
+    So each comparison must hold, whatever the scope of the claim: no noise would excuse one that does not.
     """
     printed = [margin for margin in margins if margin is not None]
     if len(printed) < len(margins):

@@ -4,62 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import hypot, sqrt
+from math import hypot, inf, sqrt
 from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
+from replicate.judge.student import quantile, satterthwaite, sd_of_uniform
 from replicate.judge.table import ClaimVerdict, Verdict
-from replicate.metrics.stated import Z
 from replicate.specs.scale import Scale
-from replicate.specs.table import Relation
-
-_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""97.5 % quantiles of Student's t for 1 to 10 degrees of freedom."""
+from replicate.specs.table import Relation, Scope
+from replicate.text import plural
 
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """How sure a number is: one ``standard`` error, and the ``half`` width of its 95 % interval."""
+    """How sure a number is: one ``standard`` error, and the degrees of ``freedom`` that it was measured with.
+
+    Infinite freedom: it is known, or measured on very many values, such as the images of a test set.
+    """
 
     standard: float
-    half: float
+    freedom: float = inf
+
+    @property
+    def half(self) -> float:
+        """Half of the 95 % interval."""
+        return self.half_of(0.95)
+
+    def half_of(self, coverage: float) -> float:
+        """Half of the interval that covers the true value with probability ``coverage``."""
+        return quantile((1.0 + coverage) / 2, self.freedom) * self.standard if self.standard else 0.0
 
     def scaled(self, factor: float) -> Error:
-        return Error(self.standard * abs(factor), self.half * abs(factor))
+        return Error(self.standard * abs(factor), self.freedom)
 
 
-NO_ERROR = Error(0.0, 0.0)
+NO_ERROR = Error(0.0)
 """Of a fact."""
 
 
-def error_from_sigma(standard: float) -> Error:
-    """Of a standard error that is known, or measured on very many values."""
-    return Error(standard, Z * standard)
-
-
-def error_from_samples(standard: float, values: int) -> Error:
-    """Of a standard error that was itself measured on a few ``values``: then 1.96 of them are too few."""
-    return Error(standard, student(values - 1) * standard)
-
-
 def combined(errors: Sequence[Error]) -> Error:
-    """Of a sum of independent numbers."""
-    return Error(hypot(*(error.standard for error in errors)), hypot(*(error.half for error in errors)))
+    """Of a sum of independent numbers; its degrees of freedom by Welch and Satterthwaite."""
+    variances = [(error.standard**2, error.freedom) for error in errors]
+    return Error(hypot(*(error.standard for error in errors)), satterthwaite(variances))
 
 
-def student(freedom: int) -> float:
-    """97.5 % quantile of Student's t: half-width of a 95 % interval in standard errors that were measured.
+def pooled(stated: Error | None, values: Sequence[float]) -> Error | None:
+    """Standard deviation of one of ``values``: what is ``stated`` and what they show, weighted by degrees of freedom.
 
-    Beyond the table by its expansion at the normal quantile (Abramowitz and Stegun 26.7.5), good to 0.003.
+    None where nothing is stated and fewer than two values show nothing. Source: the pooled variance of two samples.
     """
-    if freedom < 1:
-        raise ValueError(f"degrees of freedom: at least 1, got {freedom}")
-    if freedom <= len(_STUDENT):
-        return _STUDENT[freedom - 1]
-    first = (Z**3 + Z) / (4 * freedom)
-    return Z + first + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
+    shown = spread(values)
+    if shown is None:
+        return stated
+    freedom = len(values) - 1
+    if stated is None:
+        return Error(shown, freedom)
+    if stated.freedom == inf:
+        return stated
+    both = stated.freedom + freedom
+    return Error(sqrt((stated.freedom * stated.standard**2 + freedom * shown**2) / both), both)
 
 
 def image_error(hits: NDArray[np.bool_], scale: float = 100.0) -> float:
@@ -86,64 +91,84 @@ def paired_image_error(differences: NDArray[np.float64], scale: float = 100.0) -
 
 @dataclass(frozen=True, slots=True)
 class SeedNoise:
-    """What a scale states of other seeds, as standard deviations in one unit.
+    """What a scale states of other seeds, as standard deviations in one unit, with their degrees of freedom.
 
     accuracy: of one accuracy. heads: of the difference between two accuracies of one network.
     """
 
-    accuracy: float
-    heads: float
+    accuracy: Error
+    heads: Error
 
     @classmethod
     def of(cls, scale: Scale) -> SeedNoise:
-        return cls(scale.seed_sd, scale.seed_sd if scale.head_sd is None else scale.head_sd)
+        accuracy = Error(scale.seed_sd, scale.seed_sd_freedom)
+        return cls(accuracy, accuracy if scale.head_sd is None else Error(scale.head_sd, scale.head_sd_freedom))
 
     def scaled(self, factor: float) -> SeedNoise:
-        return SeedNoise(self.accuracy * factor, self.heads * factor)
+        return SeedNoise(self.accuracy.scaled(factor), self.heads.scaled(factor))
 
-    def of_sum(self, networks: Iterable[float], cells: Iterable[float]) -> float:
-        """Standard deviation of a sum of accuracies, by the weight of each network and of each cell in it.
+    def of_sum(self, networks: Iterable[float], cells: Iterable[float]) -> Error:
+        """Of a sum of accuracies, by the weight of each network and of each cell in it.
 
         An accuracy is what its network's training gives all its heads, plus what is the head's own; the variances
         of the two add up to ``accuracy`` squared, and two of the latter to ``heads`` squared.
         """
-        own = self.heads**2 / 2
-        shared = max(0.0, self.accuracy**2 - own)
-        return sqrt(shared * sum(weight**2 for weight in networks) + own * sum(weight**2 for weight in cells))
+        own = self.heads.standard**2 / 2
+        shared = max(0.0, self.accuracy.standard**2 - own)
+        parts = [
+            (shared * sum(weight**2 for weight in networks), self.accuracy.freedom),
+            (own * sum(weight**2 for weight in cells), self.heads.freedom),
+        ]
+        return Error(sqrt(sum(variance for variance, _ in parts)), satterthwaite(parts))
 
 
-def seed_error(stated: float, per_seed: Sequence[float]) -> Error:
-    """How sure a margin is over other seeds, in the unit of ``stated``.
+def seed_error(stated: Error | None, per_seed: Sequence[float]) -> Error | None:
+    """How sure the mean of ``per_seed`` margins is over other seeds, in the unit of ``stated``.
 
-    stated: standard deviation of the margin between seeds, by what the scale states. per_seed: the margin of each
-    seed; with two or more, the larger of what the scale states and what they show is taken.
+    stated: standard deviation of the margin between seeds, by what the scale states; None where it states nothing.
     """
-    seeds = max(1, len(per_seed))
-    shown = (spread(per_seed) or 0.0) / sqrt(seeds)
-    expected = stated / sqrt(seeds)
-    return error_from_samples(shown, seeds) if shown > expected else error_from_sigma(expected)
+    one = pooled(stated, per_seed)
+    return None if one is None else one.scaled(1.0 / sqrt(max(1, len(per_seed))))
 
 
 _DUST = 1e-9
 """Binary noise of a difference of decimals: 83.1 - 83.0 must count as 0.1."""
 
 
-def cell_verdict(difference: float, tolerance: float, half_unit: float, error: Error | None) -> tuple[Verdict, str]:
+NO_NOISE = "no seed noise is known"
+
+
+def cell_verdict(
+    difference: float, tolerance: float, half_unit: float, noise: Error | None, seeds: int = 1
+) -> tuple[Verdict, str]:
     """Does our value agree with the printed one?
 
-    difference: ours minus the paper's. half_unit: grace for the paper's own rounding. error: over seeds, where
-    they vary by more than one rerun, for which ``tolerance`` allows; the test images are the paper's, so their draw
-    does not enter.
+    The paper's number is one training too, so two trainings of one recipe differ by what the 95 % prediction interval
+    of their difference allows; beyond it a number is not replicated. Inside, it is replicated where the mean over
+    reruns is known to lie within the tolerance (90 % interval, two one-sided tests), and undecided otherwise. The
+    test images are the paper's, so their draw does not enter.
+
+    difference: ours, the mean over ``seeds``, minus the paper's. half_unit: half of the paper's last digit. noise:
+    standard deviation of one training; `NO_ERROR` where none lies between, None where nobody knows it.
+
+    Source: Spence and Stanley 2016 (prediction intervals of replications), Schuirmann 1987 (two one-sided tests).
     """
     allowed = tolerance + half_unit + _DUST
-    half = 0.0 if error is None else error.half
-    interval = "" if error is None else f" (95 % interval ±{half:.2f}: its seeds vary more than a rerun is known to)"
-    why = f"{difference:+.2f} against ±{tolerance:g} allowed{interval}"
-    if abs(difference) + half <= allowed:
+    if noise is None:
+        return "undecided", f"{difference:+.2f} against ±{tolerance:g} allowed; {NO_NOISE}"
+    if not noise.standard:
+        verdict: Verdict = "replicated" if abs(difference) <= allowed else "not replicated"
+        return verdict, f"{difference:+.2f} against ±{tolerance:g} allowed"
+    rounding = Error(sd_of_uniform(2 * half_unit))
+    mean = noise.scaled(1.0 / sqrt(seeds))
+    predicted = Error(hypot(mean.standard, noise.standard), noise.freedom)
+    reruns = combined([predicted, rounding]).half
+    why = f"{difference:+.2f} against ±{tolerance:g} allowed; two trainings differ by up to ±{reruns:.2f} (95 %)"
+    if abs(difference) + mean.half_of(0.90) <= allowed:
         return "replicated", why
-    if abs(difference) - half > allowed:
+    if abs(difference) > reruns + _DUST:
         return "not replicated", why
-    return "undecided", why
+    return "undecided", f"{why}, so it may be the same, and {plural(seeds, 'seed')} cannot show it to ±{tolerance:g}"
 
 
 def margin_verdict(relation: Relation, margin: float, error: Error | None, within: float) -> ClaimVerdict:
@@ -164,9 +189,24 @@ def margin_verdict(relation: Relation, margin: float, error: Error | None, withi
             assert_never(relation)
 
 
-def claim_verdict(mean: ClaimVerdict, single: list[ClaimVerdict]) -> tuple[ClaimVerdict, str]:
-    """A claim about several cells: the mean margin decides, unless a single comparison clearly contradicts it."""
-    against = single.count("fails")
-    if mean == "holds" and against:
-        return "undecided", f"holds on the mean, but {against} of {len(single)} comparisons clearly fail"
-    return mean, f"{single.count('holds')} of {len(single)} comparisons hold by themselves, {against} fail"
+def claim_verdict(
+    scope: Scope, mean: ClaimVerdict, single: Sequence[ClaimVerdict], note: str = ""
+) -> tuple[ClaimVerdict, str]:
+    """A claim about several cells, and why: on average the mean margin decides, of each the weakest comparison.
+
+    Every one of them has to hold by its own 95 % interval, which errs less often than a single one does, so nothing
+    is corrected (Berger 1982, intersection-union test); one that fails is enough against all.
+    """
+    reason = f"{single.count('holds')} of {len(single)} comparisons hold by themselves, {single.count('fails')} fail"
+    match scope:
+        case "average":
+            verdict = mean
+        case "every":
+            verdict = "undecided"
+            if "fails" in single:
+                verdict = "fails"
+            elif set(single) == {"holds"}:
+                verdict = "holds"
+        case _:
+            assert_never(scope)
+    return verdict, f"{reason}; {note}" if note else reason

@@ -17,6 +17,7 @@ from replicate.errors import StoreFault
 from replicate.jobs.job import Job
 from replicate.jobs.predict import DECISIONS
 from replicate.metrics import Decisions, Number, Reading, Stored
+from replicate.metrics.decided import CORRECTED
 from replicate.plan.cells import CellPlan, Plan
 from replicate.specs.augment import printed
 from replicate.specs.cell import ResolvedSource
@@ -68,7 +69,9 @@ class CellValue:
     text: str | None = None
     """A value in words, such as an ingredient of a recipe; ``values`` is then empty."""
     images: str = ""
-    """Which images the hits are over: only counts over the same ones are paired."""
+    """Which photographs the hits are of: only counts over the same ones are paired."""
+    answered: NDArray[np.bool_] | None = None
+    """[N]: which of the photographs have a right label and are counted; None where all N are."""
     steady: bool = True
     """Of a throughput: its interval is narrow enough."""
 
@@ -130,9 +133,10 @@ class CellReader:
                 steady=all(number.steady for number in numbers.values()),
             )
         values = {seed: Fraction(metric.scale * int(hit.sum()), len(hit)) for seed, hit in hits.items()}
-        labels = [job.key for job in cell.others] if metric.second == "labels" else []
-        images = "+".join([cell.jobs[0].inputs["data"], *labels])
-        return CellValue(values, hits, metric.scale, networks, images=images)
+        answered: NDArray[np.bool_] | None = None
+        if metric.second == "labels":
+            answered = np.asarray(results[cell.others[0].key].array(CORRECTED).any(axis=1), np.bool_)
+        return CellValue(values, hits, metric.scale, networks, images=cell.jobs[0].inputs["data"], answered=answered)
 
     def _reading(self, read: ResolvedSource, results: tuple[Stored, ...]) -> Reading:
         other_head = read.against[1] if read.against else read.head

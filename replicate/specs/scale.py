@@ -76,11 +76,15 @@ class Scale(Strict):
     seconds_source: str = ""
     """Where the models' ``seconds`` come from; empty where they were measured here."""
     seed_sd: NonNegative
-    """Standard deviation of a top-1 accuracy (in points) between seeds, for intervals where one seed was run."""
+    """Standard deviation of a top-1 accuracy (in points) between seeds."""
+    seed_sd_freedom: Count = 2
+    """Degrees of freedom that it was measured with: trainings behind it, less one for each network among them. Where
+    it is not stated, those of three trainings, so that little is trusted to it."""
     seed_sd_source: str
     head_sd: NonNegative | None = None
     """Likewise of the difference between two accuracies of one network (its heads, or two metrics of one head), of
     which a better network lifts both. Where it is not stated: as large as ``seed_sd``, which is on the safe side."""
+    head_sd_freedom: Count = 2
     data: dict[Word, AnyData]
     resolutions: dict[str, Count]
     models: dict[Word, Model]

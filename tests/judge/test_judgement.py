@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 import pytest
@@ -15,19 +15,18 @@ from hypothesis.extra.numpy import arrays
 
 from replicate.judge.claims import judge
 from replicate.judge.statistics import (
+    NO_ERROR,
     Error,
     SeedNoise,
     cell_verdict,
     claim_verdict,
     combined,
-    error_from_samples,
-    error_from_sigma,
     image_error,
     margin_verdict,
     paired_image_error,
+    pooled,
     seed_error,
     spread,
-    student,
 )
 from replicate.judge.table import Claim
 from replicate.judge.values import CellValue
@@ -58,66 +57,99 @@ def test_paired_error() -> None:
 
 
 def test_error_over_seeds() -> None:
-    # One seed: what the scale states.
-    assert seed_error(3.0, [1.5]) == Error(3.0, 1.96 * 3.0)
-    # Three seeds: that over sqrt(3). It was measured on many, so 1.96 of it.
-    stated = seed_error(3.0, [1.0, 1.1, 1.2])
-    assert stated.standard == pytest.approx(3.0 / sqrt(3))
-    assert stated.half == pytest.approx(1.96 * stated.standard)
-    # They show more than the scale states: sd of -10, 0, 10 is 10, of which t(2) = 4.303 are half an interval.
-    shown = seed_error(0.1, [-10.0, 0.0, 10.0])
-    assert shown.standard == pytest.approx(10 / sqrt(3))
-    assert shown.half == pytest.approx(4.303 * 10 / sqrt(3))
+    stated = Error(3.0, 8)
+    # One seed: what the scale states, with the freedom it was measured with: t(8) = 2.306.
+    assert seed_error(stated, [1.5]) == stated
+    assert stated.half == pytest.approx(2.306 * 3.0, rel=1e-4)
+    # Three seeds add two degrees of freedom: s^2 = (8 * 9 + 2 * 100) / 10, over sqrt(3), with t(10) = 2.228.
+    shown = seed_error(stated, [-10.0, 0.0, 10.0])
+    assert shown == Error(pytest.approx(sqrt(27.2 / 3)), 10)
+    assert shown.half == pytest.approx(2.228 * sqrt(27.2 / 3), rel=1e-3)
+    # What is known for sure is not measured again; where nothing is stated, the seeds are all there is.
+    assert seed_error(Error(3.0), [-10.0, 0.0, 10.0]) == Error(pytest.approx(3.0 / sqrt(3)))
+    assert seed_error(None, [-10.0, 0.0, 10.0]) == Error(pytest.approx(10 / sqrt(3)), 2)
+    assert seed_error(None, [1.0]) is None
+
+
+def test_a_second_seed_that_varies_as_stated_narrows_the_interval() -> None:
+    """The old rule took the larger of both: half a width of 3.7 became 23.5 where two seeds showed 2 % more."""
+    stated = Error(3.2 * sqrt(2), 8)
+    one, two = seed_error(stated, [18.9]), seed_error(stated, [18.9, 18.9 - 1.02 * sqrt(2) * stated.standard])
+    assert one is not None
+    assert two is not None
+    assert two.half < one.half
+    # Continuous: what the seeds show moves the interval by little when it moves by little.
+    halves = [seed_error(stated, [0.0, apart]).half for apart in np.linspace(0.0, 20.0, 200)]  # type: ignore[union-attr]
+    assert max(np.abs(np.diff(halves))) < 0.1
 
 
 def test_what_a_better_network_lifts_and_what_it_does_not() -> None:
-    noise = SeedNoise(accuracy=2.3, heads=0.8)
+    noise = SeedNoise(accuracy=Error(2.3), heads=Error(0.8))
+
+    def of_sum(networks: list[float], cells: list[float]) -> float:
+        return noise.of_sum(networks, cells).standard
+
     # One accuracy; the difference of two networks'; of two heads of one network; half of either.
-    assert noise.of_sum([1.0], [1.0]) == pytest.approx(2.3)
-    assert noise.of_sum([1.0, -1.0], [1.0, -1.0]) == pytest.approx(2.3 * sqrt(2))
-    assert noise.of_sum([0.0], [1.0, -1.0]) == pytest.approx(0.8)
-    assert noise.of_sum([0.0], [0.5, -0.5]) == pytest.approx(0.4)
+    assert of_sum([1.0], [1.0]) == pytest.approx(2.3)
+    assert of_sum([1.0, -1.0], [1.0, -1.0]) == pytest.approx(2.3 * sqrt(2))
+    assert of_sum([0.0], [1.0, -1.0]) == pytest.approx(0.8)
+    assert of_sum([0.0], [0.5, -0.5]) == pytest.approx(0.4)
     # (2.3^2 - .8^2 / 2) shared by two heads of one network, .8^2 / 2 of each head's own: the mean of both.
-    assert noise.of_sum([1.0], [0.5, 0.5]) == pytest.approx(sqrt(2.3**2 - 0.32 + 0.16))
-    assert noise.scaled(0.01).of_sum([1.0], [1.0]) == pytest.approx(0.023)
+    assert of_sum([1.0], [0.5, 0.5]) == pytest.approx(sqrt(2.3**2 - 0.32 + 0.16))
+    assert noise.scaled(0.01).of_sum([1.0], [1.0]).standard == pytest.approx(0.023)
+
+
+def test_freedom_of_a_sum_is_that_of_its_parts() -> None:
+    """Shared 4 of 8 degrees, own 1 of 2: 5^2 / (4^2 / 8 + 1^2 / 2) = 10."""
+    noise = SeedNoise(accuracy=Error(sqrt(5.0), 8), heads=Error(sqrt(2.0), 2))
+    assert noise.of_sum([1.0], [1.0]) == Error(pytest.approx(sqrt(5.0)), pytest.approx(10.0))
+    assert combined([Error(2.0, 8), Error(1.0, 2)]) == Error(pytest.approx(sqrt(5.0)), pytest.approx(10.0))
+    assert combined([Error(2.0, 8), Error(1.0)]).freedom == pytest.approx(12.5)
+    assert pooled(None, [1.0]) is None
 
 
 def test_a_scale_that_states_nothing_of_heads_is_on_the_safe_side() -> None:
     scale = load(ROOT / "tables", "mini").scale
-    assert SeedNoise.of(scale.model_copy(update={"seed_sd": 2.0, "head_sd": None})) == SeedNoise(2.0, 2.0)
-    assert SeedNoise.of(scale.model_copy(update={"seed_sd": 2.0, "head_sd": 0.5})) == SeedNoise(2.0, 0.5)
+    stated = {"seed_sd": 2.0, "seed_sd_freedom": 8}
+    alone, both = (scale.model_copy(update=stated | {"head_sd": sd, "head_sd_freedom": 4}) for sd in (None, 0.5))
+    assert SeedNoise.of(alone) == SeedNoise(Error(2.0, 8), Error(2.0, 8))
+    assert SeedNoise.of(both) == SeedNoise(Error(2.0, 8), Error(0.5, 4))
 
 
 @pytest.mark.parametrize(
     ("freedom", "quantile"),
-    [(1, 12.706), (2, 4.303), (10, 2.228), (11, 2.201), (15, 2.131), (30, 2.042), (120, 1.980), (10**6, 1.960)],
+    [(1, 12.706), (2, 4.303), (10, 2.228), (11, 2.201), (15, 2.131), (30, 2.042), (120, 1.980), (inf, 1.960)],
 )
-def test_students_quantile_is_that_of_the_printed_tables(freedom: int, quantile: float) -> None:
-    assert student(freedom) == pytest.approx(quantile, abs=0.003)
+def test_students_quantile_is_that_of_the_printed_tables(freedom: float, quantile: float) -> None:
+    assert Error(1.0, freedom).half == pytest.approx(quantile, abs=0.0006)
 
 
 def test_errors_of_a_sum_add_as_squares() -> None:
-    assert combined([Error(3.0, 6.0), Error(4.0, 8.0)]) == Error(5.0, 10.0)
-    assert error_from_samples(1.0, 2) == Error(1.0, 12.706)
-    assert error_from_sigma(2.0).scaled(-0.5) == Error(1.0, 1.96)
-    with pytest.raises(ValueError, match="degrees of freedom"):
-        student(0)
+    assert combined([Error(3.0), Error(4.0)]) == Error(5.0)
+    assert Error(2.0, 3).scaled(-0.5) == Error(1.0, 3)
+    assert NO_ERROR.half == 0.0
 
 
 @pytest.mark.parametrize(
-    ("difference", "error", "verdict"),
+    ("difference", "noise", "seeds", "verdict"),
     [
-        (0.3, None, "replicated"),
-        (-0.35, None, "replicated"),  # the paper's own rounding: half of its last digit
-        (0.36, None, "not replicated"),
-        (0.1, 0.1, "replicated"),  # 0.1 + 0.196 is within 0.35
-        (0.3, 0.1, "undecided"),
-        (-0.5, 0.1, "undecided"),
-        (-0.6, 0.1, "not replicated"),  # 0.6 - 0.196 is beyond 0.35
+        (0.3, NO_ERROR, 1, "replicated"),
+        (-0.35, NO_ERROR, 1, "replicated"),  # the paper's own rounding: half of its last digit
+        (0.36, NO_ERROR, 1, "not replicated"),
+        (0.0, None, 1, "undecided"),
+        (9.0, None, 1, "undecided"),
+        (0.1, Error(0.1), 1, "replicated"),  # 0.1 + 1.645 * 0.1 is within 0.35
+        (0.2, Error(0.1), 1, "undecided"),
+        (0.28, Error(0.1), 1, "undecided"),  # 1.96 * hypot(0.1, 0.1, 0.029) = 0.283
+        (-0.29, Error(0.1), 1, "not replicated"),
+        (-0.29, Error(0.1, 3), 1, "undecided"),  # the noise itself is known to three degrees of freedom
+        (0.2, Error(0.1), 4, "replicated"),
     ],
 )
-def test_verdict_of_a_cell_with_a_tolerance_of_0_3(difference: float, error: float | None, verdict: str) -> None:
-    found, why = cell_verdict(difference, 0.3, 0.05, None if error is None else error_from_sigma(error))
+def test_verdict_of_a_cell_with_a_tolerance_of_0_3(
+    difference: float, noise: Error | None, seeds: int, verdict: str
+) -> None:
+    found, why = cell_verdict(difference, 0.3, 0.05, noise, seeds)
     assert found == verdict
     assert why.startswith(f"{difference:+.2f} against ±0.3 allowed")
 
@@ -141,17 +173,20 @@ def test_verdict_of_a_cell_with_a_tolerance_of_0_3(difference: float, error: flo
     ],
 )
 def test_verdict_of_a_margin(relation: str, margin: float, error: float, within: float, verdict: str) -> None:
-    assert margin_verdict(relation, margin, error_from_sigma(error), within) == verdict  # type: ignore[arg-type]
+    assert margin_verdict(relation, margin, Error(error), within) == verdict  # type: ignore[arg-type]
     assert margin_verdict(relation, margin, None, within) == "undecided"  # type: ignore[arg-type]
 
 
 def test_verdict_of_a_claim_about_several_cells() -> None:
-    assert claim_verdict("holds", ["holds", "undecided"])[0] == "holds"
-    assert claim_verdict("holds", ["holds", "fails"])[0] == "undecided"
-    assert claim_verdict("fails", ["holds", "fails"])[0] == "fails"
-    assert claim_verdict("undecided", ["undecided"]) == (
+    """On average the mean decides, of each the weakest."""
+    assert claim_verdict("average", "holds", ["holds", "undecided"])[0] == "holds"
+    assert claim_verdict("average", "fails", ["holds", "fails"])[0] == "fails"
+    assert claim_verdict("every", "holds", ["holds", "undecided"])[0] == "undecided"
+    assert claim_verdict("every", "holds", ["holds", "fails"])[0] == "fails"
+    assert claim_verdict("every", "holds", ["holds", "holds"])[0] == "holds"
+    assert claim_verdict("average", "undecided", ["undecided"], "x") == (
         "undecided",
-        "0 of 1 comparisons hold by themselves, 0 fail",
+        "0 of 1 comparisons hold by themselves, 0 fail; x",
     )
 
 
@@ -182,7 +217,7 @@ def judged(
     ref = {name: CellRef("t", *name.split(".")) for name in (*ours, *(paper or {}))}
     mine = {ref[name]: value for name, value in ours.items()}
     theirs = {ref[name]: value for name, value in (paper or {}).items()}
-    return judge(spec, spec.claims[0], theirs, mine, SeedNoise(sd, heads), 1)
+    return judge(spec, spec.claims[0], theirs, mine, SeedNoise(Error(sd), Error(heads)), 1)
 
 
 def test_a_claim_about_one_pair() -> None:
@@ -234,13 +269,44 @@ def test_images_of_two_data_sets_are_not_paired() -> None:
     assert claim.error == pytest.approx(100 * sqrt(1 / 3 + 4 / 3) / 2 / 2)
 
 
+def test_a_claim_about_every_column_is_decided_by_the_weakest() -> None:
+    spec = table(left="one", above="two", where=["s", "b"], scope="every")
+    better, same = counted("a", "1" * 30 + "0" * 10), counted("b", "0" * 40)
+    ours = {"one.s": better, "two.s": same, "one.b": counted("c", "1" * 40), "two.b": counted("d", "1" * 39 + "0")}
+    claim = judged(spec, ours)
+    assert [each.verdict for each in claim.comparisons] == ["holds", "undecided"]
+    assert claim.verdict == "undecided"
+    assert judged(table(left="one", above="two", where=["s", "b"]), ours).verdict == "holds"
+
+
+def test_corrected_labels_are_of_the_same_photographs() -> None:
+    """ImageNet and ReaL are paired: both count the same three of four photographs, the fourth has no right label."""
+    spec = table(left="one", above="two", where=["s", "b"])
+    answered = np.array([True, True, True, False])
+    ours = {"one.s": counted("a", "1111"), "two.s": counted("b", "0101")}
+    ours |= {
+        "one.b": replace(counted("a", "111"), answered=answered),
+        "two.b": replace(counted("b", "010"), answered=answered),
+    }
+    claim = judged(spec, ours)
+    # s: (1, 0, 1, 0). b: (1, 0, 1) of mean 2/3, so (4/9, -8/9, 4/9, 0) of four. Photographs move both at once.
+    moved = np.array([1 + 4 / 9, -8 / 9, 1 + 4 / 9, 0.0]) / 2
+    assert claim.error == pytest.approx(100 * moved.std(ddof=1) / 2)
+
+
+def test_a_teacher_with_one_seed_is_compared_with_the_student_of_each() -> None:
+    spec = table(left="one.s", above="two.s")
+    claim = judged(spec, {"one.s": counted("a", "1111", "1110"), "two.s": counted("t", "1100")})
+    assert claim.margin == pytest.approx((50.0 + 25.0) / 2)
+
+
 def test_seeds_are_paired() -> None:
-    """Margins 25 and 75 over two seeds; their spread of 35.36 over sqrt(2) is more than the scale states."""
+    """Margins 25 and 75 over two seeds."""
     spec = table(left="one.s", above="two.s")
     claim = judged(spec, {"one.s": counted("a", "1110", "1111"), "two.s": counted("b", "0110", "1000")}, sd=1.0)
     assert claim.margin == 50.0
-    # By image, mean of both seeds: (.5, .5, .5, .5), so nothing over images.
-    assert claim.error == pytest.approx(25.0)
+    # By image, mean of both seeds: (.5, .5, .5, .5), so nothing over images; over seeds 1 * sqrt(2) / sqrt(2).
+    assert claim.error == pytest.approx(1.0)
 
 
 def test_a_teacher_that_all_seeds_share_is_one_draw() -> None:
@@ -287,17 +353,16 @@ def cosine(network: str, *values: float, errors: tuple[float | None, ...] = ()) 
 def test_one_seed_says_nothing_of_a_number_that_only_other_trainings_move() -> None:
     claim = judged(table(left="one.s", about="0.06", within=0.05), {"one.s": cosine("a", 0.07)})
     assert (claim.verdict, claim.error, claim.half, claim.reversed) == ("undecided", None, None, False)
-    assert (claim.note, claim.error_shown) == ("one seed, no interval", "")
-    assert claim.reason == "0 of 1 comparisons hold by themselves, 0 fail; one seed, no interval"
+    assert (claim.note, claim.error_shown) == ("no seed noise is known", "")
+    assert claim.reason == "0 of 1 comparisons hold by themselves, 0 fail; no seed noise is known"
 
 
-def test_with_one_seed_an_error_over_images_is_called_that() -> None:
+def test_with_one_seed_an_error_over_images_alone_decides_nothing() -> None:
     claim = judged(
         table(left="one.s", above="two.s"),
         {"one.s": cosine("a", 0.9, errors=(0.03,)), "two.s": cosine("a", 0.2)},
     )
-    assert (claim.verdict, claim.note) == ("holds", "one seed, over images only")
-    assert claim.error == pytest.approx(0.03)
+    assert (claim.verdict, claim.note, claim.error) == ("undecided", "no seed noise is known", None)
 
 
 def test_probes_of_one_network_are_paired_by_seed() -> None:
@@ -309,7 +374,8 @@ def test_probes_of_one_network_are_paired_by_seed() -> None:
     alone = judged(table(left="one.s", above="0.5"), ours)
     # Over seeds: sd of 0.4 and 0.2 over sqrt(2) is 0.1, with t(1); over images: hypot(0.03, 0.04) / 2.
     assert alone.error == pytest.approx(sqrt(0.1**2 + 0.025**2))
-    assert alone.half == pytest.approx(sqrt((12.706 * 0.1) ** 2 + (1.96 * 0.025) ** 2))
+    # Freedom by Welch and Satterthwaite: (0.01 + 0.000625)^2 / 0.01^2 = 1.13.
+    assert alone.half == pytest.approx(Error(sqrt(0.1**2 + 0.025**2), 1.0625**2).half)
     assert alone.verdict == "undecided"
 
 
@@ -327,11 +393,15 @@ def test_rates_are_compared_by_their_ratio() -> None:
         CellRef("t", "two", "s"): replace(cosine("", 20.0, errors=(0.4,)), steady=False),
     }
     theirs = {CellRef("t", "one", "s"): 85.8, CellRef("t", "two", "s"): 55.1}
-    claim = judge(spec, spec.claims[0], theirs, ours, SeedNoise(2.3, 0.0), 1, rates=True)
-    assert (claim.margin_shown, claim.error_shown, claim.paper_margin_shown) == ("×1.50", "0.03", "×1.56")
+    claim = judge(spec, spec.claims[0], theirs, ours, SeedNoise(Error(2.3), NO_ERROR), 1, rates=True)
+    assert (claim.margin_shown, claim.error_shown, claim.paper_margin_shown) == ("×1.50", "", "×1.56")
+    # An interval that is too wide to be trusted decides nothing.
+    assert (claim.verdict, claim.error, claim.paper_verdict, claim.note) == ("undecided", None, "holds", "unsteady")
+    ours = {ref: replace(value, steady=True) for ref, value in ours.items()}
+    claim = judge(spec, spec.claims[0], theirs, ours, SeedNoise(Error(2.3), NO_ERROR), 1, rates=True)
     # Each 1 % and 2 % of itself.
     assert claim.error == pytest.approx(1.5 * sqrt(0.01**2 + 0.02**2))
-    assert (claim.verdict, claim.paper_verdict, claim.note) == ("holds", "holds", "unsteady")
+    assert (claim.verdict, claim.error_shown, claim.note) == ("holds", "0.03", "")
 
 
 def test_a_claim_that_is_reversed() -> None:

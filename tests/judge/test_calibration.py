@@ -1,0 +1,101 @@
+"""How often the rules err, by simulation through the functions that judge real numbers: seeds fixed, a few seconds."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import sqrt
+
+import numpy as np
+import pytest
+
+from replicate.judge.statistics import Error, cell_verdict, margin_verdict, pooled, seed_error
+
+TRIALS = 3000
+SD = 0.2
+SEEDS = (1, 2, 3, 5, 10)
+FREEDOM = 8
+"""Of the stated noise: nine trainings."""
+
+
+def stated(rng: np.random.Generator, truth: float, factor: float = 1.0) -> Error:
+    """What nine trainings say of a noise of ``truth``; ``factor`` is how wrong the statement is."""
+    return Error(factor * truth * sqrt(rng.chisquare(FREEDOM) / FREEDOM), FREEDOM)
+
+
+def verdicts(
+    seeds: int, miss: float, *, sd: float = 0.2, tolerance: float = 0.3, factor: float = 1.0
+) -> dict[str, float]:
+    """Shares of the verdicts on a number whose recipe is ``miss`` away from the paper's, which is one training too."""
+    rng = np.random.default_rng([seeds, round(-1000 * miss), round(100 * factor)])
+    counts = dict.fromkeys(("replicated", "undecided", "not replicated"), 0)
+    for _ in range(TRIALS):
+        printed = round(rng.normal(80.0, SD), 1)
+        ours = rng.normal(80.0 + miss, SD, seeds)
+        noise = pooled(stated(rng, SD, factor), list(ours))
+        counts[cell_verdict(float(ours.mean()) - printed, 0.3, 0.05, noise, seeds)[0]] += 1
+    return {verdict: count / TRIALS for verdict, count in counts.items()}
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_a_perfect_replication_is_rarely_called_different(seeds: int) -> None:
+    assert verdicts(seeds, 0.0)["not replicated"] <= 0.06
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_a_miss_of_six_standard_deviations_is_caught(seeds: int) -> None:
+    assert verdicts(seeds, -6 * SD)["not replicated"] >= 0.95
+
+
+@pytest.mark.parametrize(("miss", "right"), [(0.0, "replicated"), (-1.2, "not replicated")])
+def test_the_chance_of_the_right_word_does_not_fall_as_seeds_grow(miss: float, right: str) -> None:
+    shares = [verdicts(seeds, miss)[right] for seeds in SEEDS]
+    # Two standard errors of a simulated share.
+    assert all(later >= before - 0.016 for before, later in pairwise(shares)), shares
+
+
+def margins(seeds: int, truth: float, factor: float = 1.0) -> tuple[float, float]:
+    """Of a margin of ``truth`` between two networks: coverage of its interval, and share of "above" that holds."""
+    rng = np.random.default_rng([seeds, round(1000 * truth), round(100 * factor), 7])
+    covered = held = 0
+    for _ in range(TRIALS):
+        per_seed = rng.normal(truth, sqrt(2), seeds)
+        error = seed_error(stated(rng, sqrt(2), factor), list(per_seed))
+        assert error is not None
+        mean = float(per_seed.mean())
+        covered += abs(mean - truth) <= error.half
+        held += margin_verdict("above", mean, error, 0.0) == "holds"
+    return covered / TRIALS, held / TRIALS
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_intervals_cover_what_they_say_and_null_claims_seldom_hold(seeds: int) -> None:
+    covered, held = margins(seeds, 0.0)
+    assert 0.93 <= covered <= 0.97
+    assert held <= 0.035
+
+
+def test_a_wrong_statement_of_the_noise_is_corrected_by_seeds() -> None:
+    """Half the truth: one seed errs often, ten less. Twice the truth: no false alarm. The table is in the docs."""
+    half = [margins(seeds, 0.0, 0.5)[0] for seeds in (1, 10)]
+    assert half[0] < 0.85 < half[1]
+    twice = [margins(seeds, 0.0, 2.0)[0] for seeds in (1, 10)]
+    assert min(twice) > 0.95
+
+
+def table() -> str:
+    """The table of docs/statistics.md: ``python tests/judge/test_calibration.py`` prints it."""
+    rows = [
+        "| seeds | stated noise | different, perfect | different, six sd off | covered | null claims hold |",
+        "|--|--|--|--|--|--|",
+    ]
+    for factor, name in ((1.0, "right"), (0.5, "half the truth"), (2.0, "twice the truth")):
+        for seeds in SEEDS:
+            perfect = verdicts(seeds, 0.0, factor=factor)["not replicated"]
+            missed = verdicts(seeds, -1.2, factor=factor)["not replicated"]
+            covered, held = margins(seeds, 0.0, factor)
+            rows.append(f"| {seeds} | {name} | {perfect:.1%} | {missed:.1%} | {covered:.1%} | {held:.1%} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table())
