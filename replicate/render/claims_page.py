@@ -25,8 +25,9 @@ over all comparisons; of a ratio (×) it is the ratio itself. **paper** is the v
 prints. It gives no errors for most of them, so they are taken at their word: a claim holds if each of its comparisons
 does, fails if one does not, and is "not run" where the paper prints too few numbers.
 
-Numbers made here have errors, and are judged by them: the mean margin decides by its 95 % interval ("undecided" where
-the interval straddles), and a mean that holds is undecided where a single comparison clearly fails by its own."""
+Numbers made here have errors, and are judged by them (docs/statistics.md): a claim about several comparisons by the
+95 % interval of their mean margin, or, where it speaks of every one, by the weakest of them. "undecided" is where the
+interval straddles, or where nothing is known of what another seed does."""
 
 
 def page(tables: Iterable[tuple[TableSpec, Sequence[Claim]]]) -> str:

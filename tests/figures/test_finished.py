@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from command_line import ROOT
 
 from figures.small_figures import CURVES, IMAGES, fill, finish, plan, points, whole, write_specs
 from replicate.figures.finish import finish_figure, progress
 from replicate.figures.load import load_with_figures
 from replicate.figures.model import HeatmapPanel, Level, MarginPanel, XYPanel
 from replicate.figures.plan import plan_figure
+from replicate.judge.statistics import Error, SeedNoise, combined
 from replicate.specs.cell import CellRef
+from replicate.specs.load import load
 from replicate.store.store import Store
 
 
@@ -63,7 +66,7 @@ def test_without_a_banner_both_share_them_and_the_paper_has_the_names(tmp_path: 
 
 def test_the_interval_is_binomial_over_the_images(tmp_path: Path) -> None:
     point = whole(finish(tmp_path, "speed"), "here")[0]
-    half = 1.96 * 100 * (0.8 * 0.2 / IMAGES) ** 0.5
+    half = 1.959964 * 100 * (0.8 * 0.2 / IMAGES) ** 0.5
     assert (point.low, point.high) == (pytest.approx(80 - half), pytest.approx(80 + half))
 
 
@@ -104,11 +107,12 @@ def test_margins_are_paired_and_have_a_sign(tmp_path: Path) -> None:
     assert (here.at, here.side, here.value, here.shown) == (0, "here", -20.0, "−20.0")
     assert (paper.side, paper.value, paper.shown) == ("paper", pytest.approx(-9.6), "−9.6")
     assert (other.at, other.side, other.shown) == (1, "paper", "−5.8")
-    # 20 of 100 images differ, all one way: variance .2 * .8 * 100/99; and 3.2 points over seeds for each network.
+    # 20 of 100 images differ, all one way: variance .2 * .8 * 100/99; and the scale's seed noise for each network.
     images = 100 * (0.2 * 0.8 * 100 / 99) ** 0.5 / 10
-    error = (images**2 + 2 * 3.2**2) ** 0.5
-    assert here.high == pytest.approx(-20 + 1.96 * error)
-    assert here.low == pytest.approx(-20 - 1.96 * error)
+    noise = SeedNoise.of(load(ROOT / "tables", "mini").scale)
+    error = combined([Error(images), noise.of_sum([1.0, -1.0], [1.0, -1.0])])
+    assert here.high == pytest.approx(-20 + error.half)
+    assert here.low == pytest.approx(-20 - error.half)
 
 
 def test_a_field_has_the_numbers_as_they_are_printed(tmp_path: Path) -> None:

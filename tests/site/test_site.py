@@ -212,7 +212,7 @@ def test_the_checklist_says_what_was_recorded(report: Report, read: dict[Path, P
         "Some <b>processor</b>, Linux x86_64, 1 thread a job",
         "torch 2.15.0",
         "1 seed: 0",
-        "standard deviation of 3.2 points",
+        "standard deviation of 3 points",
         "Recipe regnet: lr = 0.1",
         "not published; the usual 0.1 x batch/256",
     ):

@@ -301,12 +301,12 @@ def test_all_faults_of_all_files_at_once(replicate: Call, tables: Path, edit: Ed
     edit("decimals  = 1", 'decimals  = "one"')
     edit('caption   = "', 'captoin   = "')
     edit("crop          = 0.875", "crop          = 8.75", "runs.toml")
-    edit("seed_sd        = 3.2", "seed_sd        = -3.2", "scales/mini.toml")
+    edit("seed_sd        = 3.0", "seed_sd        = -3.0", "scales/mini.toml")
     done = replicate("check", "--tables", str(tables))
     assert done.returncode == 2
     assert done.stdout == ""
     said = done.stderr
-    assert said.startswith("error: scales/mini.toml: seed_sd: should be greater than or equal to 0, got -3.2\n")
+    assert said.startswith("error: scales/mini.toml: seed_sd: should be greater than or equal to 0, got -3.0\n")
     assert f"\n{PLACE}: table.caption: this key is required\n" in said
     assert f"\n{PLACE}: table.captoin: unknown key 'captoin'\n  did you mean 'caption'?\n" in said
     assert f"\n{PLACE}: table.decimals: should be a valid integer, got 'one'\n" in said
@@ -315,7 +315,7 @@ def test_all_faults_of_all_files_at_once(replicate: Call, tables: Path, edit: Ed
     assert len({entry["where"] for entry in entries}) == 5
     assert entries[0] == {
         "where": "scales/mini.toml: seed_sd",
-        "what": "should be greater than or equal to 0, got -3.2",
+        "what": "should be greater than or equal to 0, got -3.0",
         "help": [],
     }
 
@@ -324,13 +324,13 @@ def test_no_toml(tables: Path, edit: Edit) -> None:
     edit('id        = "', "id        = ")
     (fault,) = faults(tables)
     assert fault.startswith(f"{PLACE}: not TOML: ")
-    assert "line 10" in fault
+    assert "line 11" in fault
 
 
 def test_a_key_given_twice(tables: Path, edit: Edit) -> None:
     edit("number    = 3\n", "number    = 3\nnumber    = 4\n")
     (fault,) = faults(tables)
-    assert fault.startswith(f"{PLACE}: not TOML: Cannot overwrite a value (at line 12")
+    assert fault.startswith(f"{PLACE}: not TOML: Cannot overwrite a value (at line 13")
 
 
 def test_no_utf8(tables: Path) -> None:
@@ -386,7 +386,7 @@ def test_a_folder_without_scales(tables: Path) -> None:
 
 def test_a_fault_of_a_scale_is_not_said_of_those_that_extend_it(replicate: Call, tables: Path, edit: Edit) -> None:
     shutil.copy(ROOT / "tables" / "scales" / "mini-digits.toml", tables / "scales")
-    edit("seed_sd        = 3.2", "seed_sd        = -3.2", "scales/mini.toml")
+    edit("seed_sd        = 3.0", "seed_sd        = -3.0", "scales/mini.toml")
     edit("[recipes.deit]", "[recipes.deit]\nepohcs = 3", "scales/mini.toml")
     edit("title  ", 'titel = "x"\ntitle  ', "scales/mini-digits.toml")
     entries = json.loads(replicate("check", "--json", "--tables", str(tables)).stdout)["faults"]
@@ -394,7 +394,7 @@ def test_a_fault_of_a_scale_is_not_said_of_those_that_extend_it(replicate: Call,
         "scales/mini.toml: seed_sd",
         "scales/mini-digits.toml: titel",
     }
-    edit("seed_sd        = -3.2", "seed_sd        = 3.2", "scales/mini.toml")
+    edit("seed_sd        = -3.0", "seed_sd        = 3.0", "scales/mini.toml")
     edit('titel = "x"\n', "", "scales/mini-digits.toml")
     entries = json.loads(replicate("check", "--json", "--tables", str(tables)).stdout)["faults"]
     assert [entry["where"] for entry in entries] == ["scales/mini.toml: recipes.deit.epohcs"]
