@@ -14,7 +14,7 @@ from replicate.judge.values import NO_DIMENSION, CellValue
 from replicate.plan.cells import CellPlan
 from replicate.specs.cell import ResolvedSource
 from replicate.specs.scale import Scale
-from replicate.specs.table import ColumnSpec, RowSpec, TableHead
+from replicate.specs.table import ColumnSpec, ReferenceSpec, RowSpec, TableHead
 from replicate.text import exact, half_up, signed
 
 DASH = "–"
@@ -150,12 +150,19 @@ def _noise(cell: Cell, ours: CellValue, scale: Scale, factor: Fraction) -> Error
     return pooled(stated, [float(seed.value) for seed in cell.seeds])
 
 
-def unfinished(cell: Cell, row: RowSpec | None, states: Mapping[str, State], why: Mapping[str, str]) -> Cell:
+def unfinished(
+    cell: Cell, row: RowSpec | ReferenceSpec | None, states: Mapping[str, State], why: Mapping[str, str]
+) -> Cell:
     """A cell without a value. ``states`` are of all jobs it rests on, ``why`` says what is known of some."""
     if not states:
         reason = (row.not_run if row else None) or "no run makes this number"
         if cell.paper is None:
-            return replace(cell, state="text", shown=DASH, reason="a dash in the paper; " + reason)
+            return replace(
+                cell,
+                state="text",
+                shown=DASH,
+                reason=("no number" if cell.ref.is_reference else "a dash") + " in the paper; " + reason,
+            )
         return replace(cell, state="paper-only", origin="printed in the paper only", reason=reason)
     worst: tuple[State, ...] = ("failed", "running")
     for state in worst:

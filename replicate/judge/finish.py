@@ -105,7 +105,8 @@ class Finisher:
         value = values.get(cell.ref)
         if value is not None:
             return finished(spec.table, column, cell, value, self.plan.specs.scale)
-        row = next((row for row in spec.rows if row.key == cell.row), None)
+        of, key = (spec.references, cell.column) if cell.ref.is_reference else (spec.rows, cell.row)
+        row = next((entry for entry in of if entry.key == key), None)
         chain = self.plan.graph.needed_for(cell.keys).jobs if cell.keys else {}
         states = {key: self._state(key) for key in chain}
         why = {

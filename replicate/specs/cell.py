@@ -149,12 +149,9 @@ def resolve_source(
         if column is None or row.run is None or column.run is None:
             return None
         return ResolvedSource(metric, row.run, row.head or "class", on, field, (column.run, column.head or "class"))
-    run: str | None = None
-    if isinstance(row, RowSpec):
-        if row.not_run and facts.trained:
-            return None
-        if column is not None and row.runs:
-            run = row.runs.get(column.key)
+    if row.not_run and facts.trained:
+        return None
+    run = row.runs.get(column.key) if column is not None and isinstance(row, RowSpec) and row.runs else None
     run = run or _run(row.run, None if column is None else column.run) or table.run
     if run is None and not facts.of_data:
         return None

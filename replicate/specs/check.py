@@ -283,7 +283,9 @@ def _cells(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> I
         read = resolve_source(spec.table, reference)
         where = f"{file}: references[{index}]"
         if read is None:
-            yield Fault(where, "has nothing to read: 'run' and 'metric' are needed")
+            if reference.not_run is None:
+                help = ("or say with 'not_run' why nothing here makes it",)
+                yield Fault(where, "has nothing to read: 'run' and 'metric' are needed", help)
         else:
             yield from check_source(where, f"reference {reference.key}", read, runs, scale)
 
@@ -334,12 +336,16 @@ def check_claims(file: str, spec: TableSpec) -> Iterator[Fault]:
 
 
 def _words(where: str, claim: ClaimSpec) -> Iterator[Fault]:
-    """A claim is either quoted or a reading of a table; a margin's source needs a margin."""
+    """A claim is either quoted or a reading of a table, and has its place; a margin's source needs a margin."""
     words = (claim.quote or "").split()
     if len(words) > QUOTED_WORDS:
         yield Fault(f"{where}.quote", f"should have at most {QUOTED_WORDS} words of the paper, got {len(words)}")
-    if claim.reading and claim.quote is not None:
-        yield Fault(where, "is quoted and a reading: should have 'quote' or 'reading = true', not both")
+    if claim.reading == bool(words):
+        both = "is quoted and a reading" if claim.reading else "is neither quoted nor a reading"
+        help = ("quote the paper's words, or say 'reading = true' where no sentence of it says so",)
+        yield Fault(where, f"{both}: should have 'quote' or 'reading = true'", help)
+    if not claim.see:
+        yield Fault(f"{where}.see", "names no place: give the section, caption or table of the paper")
     if claim.within_source and not claim.within:
         yield Fault(f"{where}.within_source", "is the source of no margin: give 'within', or leave it out")
 
@@ -351,7 +357,11 @@ def _ratios(where: str, spec: TableSpec, claim: ClaimSpec) -> Iterator[Fault]:
         CellRef(table, row.key, column): Printed(value).number
         for row in spec.rows
         for column, value in row.paper.items()
-    } | {CellRef(table, REFERENCE, reference.key): reference.paper for reference in spec.references}
+    } | {
+        CellRef(table, REFERENCE, reference.key): Printed(reference.paper).number
+        for reference in spec.references
+        if reference.paper is not None
+    }
     rates = {
         CellRef(table, row.key, column.key)
         for row in spec.rows

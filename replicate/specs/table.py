@@ -118,8 +118,10 @@ class ReferenceSpec(CellSource):
 
     key: Name
     label: str
-    paper: float | None = None
+    paper: Written | None = None
     source: str = ""
+    not_run: str | None = None
+    """Why nothing here makes it; the claims that need it are judged on the paper's numbers alone."""
 
 
 Relation = Literal["above", "not-below", "about", "times"]
@@ -157,7 +159,7 @@ class ClaimSpec(Strict):
     where: tuple[str, ...] = ()
     scope: Scope = "average"
     quote: str | None = None
-    """The paper's own words, at most `QUOTED_WORDS` of them."""
+    """The paper's own words without its citation marks, at most `QUOTED_WORDS` of them."""
     reading: bool = False
     """True for a reading of a table that no sentence of the paper makes."""
     see: str = ""

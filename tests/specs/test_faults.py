@@ -249,8 +249,12 @@ def test_a_change_of_a_field_that_recipes_do_not_have(tables: Path) -> None:
     ("old", "new", "fault"),
     [
         ('left  = "hard"', 'left  = "hrad"', "the table has no row 'hrad'\n  did you mean 'hard'?"),
-        ('above = "@teacher"', 'above = "@techer"', "the table has no reference 'techer'\n  did you mean 'teacher'?"),
-        ('left  = "*.s_224"', 'left  = "*.s_242"', "the table has no column 's_242'\n  did you mean 's_224'?"),
+        (
+            'above   = "@teacher"',
+            'above   = "@techer"',
+            "the table has no reference 'techer'\n  did you mean 'teacher'?",
+        ),
+        ('left    = "*.s_224"', 'left    = "*.s_242"', "the table has no column 's_242'\n  did you mean 's_224'?"),
         ('above = "soft"\n', 'above = "soft"\nabout = "none"\n', "a claim has exactly one of: "),
         ('left  = "hard"\nabove = "soft"\n', 'left  = "hard"\n', "a claim has exactly one of: "),
         (
@@ -267,19 +271,26 @@ def test_a_claim_about_nothing(tables: Path, edit: Edit, old: str, new: str, fau
 
 
 @pytest.mark.parametrize(
-    ("line", "fault"),
+    ("lines", "fault"),
     [
         (f'quote = "{"word " * 16}"', ".quote: should have at most 15 words of the paper, got 16"),
         (
             'quote = "a word"\nreading = true',
-            ": is quoted and a reading: should have 'quote' or 'reading = true', not both",
+            ": is quoted and a reading: should have 'quote' or 'reading = true'\n  quote",
         ),
-        ('within_source = "deit#32"', ".within_source: is the source of no margin: give 'within', or leave it out"),
-        ('scope = "each"', ".scope: should be 'average' or 'every', got 'each'"),
+        ("", ": is neither quoted nor a reading: should have 'quote' or 'reading = true'\n  quote the paper's words"),
+        ('quote = ""', ": is neither quoted nor a reading: "),
+        ('reading = true\nsee = ""', ".see: names no place: give the section, caption or table of the paper"),
+        ('reading = true\nwithin_source = "deit#32"', ".within_source: is the source of no margin: give 'within', or"),
+        ('reading = true\nscope = "each"', ".scope: should be 'average' or 'every', got 'each'"),
     ],
 )
-def test_a_claim_with_words_that_are_not_the_papers(tables: Path, edit: Edit, line: str, fault: str) -> None:
-    edit('above = "@teacher"', f'above = "@teacher"\n{line}')
+def test_a_claim_with_words_that_are_not_the_papers(tables: Path, edit: Edit, lines: str, fault: str) -> None:
+    see = "" if "see" in lines else 'see = "Table 3"\n'
+    edit(
+        '[[notes]]\nrows = ["soft"',
+        f'[[claims]]\ntext = "a"\nleft = "1"\nabove = "0"\n{see}{lines}\n[[notes]]\nrows = ["soft"',
+    )
     (found,) = faults(tables)
     assert found.startswith(f"{PLACE}: claims[")
     assert f"]{fault}" in found
@@ -421,7 +432,7 @@ def test_a_scale_that_extends_nothing(tables: Path) -> None:
 
 @pytest.mark.parametrize("side", ["nan", "inf", "-inf", "1e999", "infinity", ""])
 def test_a_claim_about_no_finite_number(tables: Path, edit: Edit, side: str) -> None:
-    edit('above = "@teacher"', f'above = "{side}"')
+    edit('above   = "@teacher"', f'above = "{side}"')
     (fault,) = faults(tables)
     assert fault.startswith(f"{PLACE}: claims[")
 
