@@ -98,7 +98,7 @@ def decisions(paper: Paper, table_id: str, row: str, column: str) -> DataFrame:
         raise UserError(f"{table_id}, {row}, {column} is no count over images\n  name a column of accuracies")
     reader = DecisionReader()
     rows: list[Mapping[str, object]] = []
-    for seed, job in zip(plan.seeds, cell.jobs, strict=True):
+    for seed, job in zip(value.hits, cell.jobs, strict=True):
         result = store.result(job.key)
         assert result is not None
         stored = reader.read(result)

@@ -173,7 +173,7 @@ class Source:
                 curves.append(json.loads(result.path(CURVE).read_text(encoding="utf-8")))
             except (OSError, ValueError) as error:
                 self._damaged(result, f"{result.key}/{CURVE}: cannot be read ({error})")
-        return curves if len(curves) == len(self.plan.tables.seeds) else []
+        return curves if len(curves) == len(self.plan.tables.expander.seeds_of(run, self.plan.tables.seeds)) else []
 
     def epochs(self, curves: Sequence[Curve], field: str) -> tuple[Point, ...]:
         """``field`` by epoch: means over seeds, and from the lowest to the highest of them."""
@@ -202,7 +202,8 @@ class Source:
         """The result of the job of ``run`` of each seed; empty unless all are there. ``network``: what trains it."""
         plan = self.plan.tables
         network, job = plan.expander.network, plan.expander.job
-        jobs = [network(run, seed) if kind == "network" else job(kind, run, seed) for seed in plan.seeds]
+        seeds = plan.expander.seeds_of(run, plan.seeds)
+        jobs = [network(run, seed) if kind == "network" else job(kind, run, seed) for seed in seeds]
         results = [self.store.result(one.key) for one in jobs]
         there = [result for result in results if result is not None]
         return there if len(there) == len(results) else []

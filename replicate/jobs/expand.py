@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, TypeVar
@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import TypeAdapter
 
 from replicate.jobs.data import Data
-from replicate.jobs.job import Job, kind_named
+from replicate.jobs.job import TEACHER_SEED, Job, kind_named
 from replicate.jobs.key import Texts, key_of
 from replicate.jobs.network import Network, Untrained
 from replicate.specs.load import Specs
@@ -46,6 +46,7 @@ class Expander:
     _changed: dict[str, Recipe] = field(default_factory=dict)
     _models: dict[tuple[str, str | None], Network] = field(default_factory=dict)
     _evaluations: dict[str | None, Evaluation] = field(default_factory=dict)
+    _only_teach: frozenset[str] | None = None
 
     def add(self, job: Job, label: str) -> Job:
         """Give the new ``job`` its key, and keep it."""
@@ -72,6 +73,19 @@ class Expander:
         """
         what = ("test data", name)
         return self._jobs.get(what) or _keep(self._jobs, what, Data.named(self, name, test_only=True))
+
+    def seeds_of(self, name: str, seeds: Sequence[int]) -> Sequence[int]:
+        """The seeds that run ``name`` is read at, of those asked for.
+
+        A run that only teaches has the seed that its students learned from: one of another seed would teach nobody,
+        at the cost of a whole training. A network that is also a student, or a baseline of one, has them all.
+        """
+        if self._only_teach is None:
+            runs = self.specs.runs.runs
+            students = {run.model for run in runs.values() if run.teacher is not None}
+            teachers = {run.teacher for run in runs.values() if run.teacher is not None}
+            self._only_teach = frozenset(name for name in teachers if runs[name].model not in students)
+        return (TEACHER_SEED,) if name in self._only_teach else seeds
 
     def network(self, name: str, seed: int) -> Job:
         """The training of run ``name``, with all that it starts from, or its published weights if they are read."""

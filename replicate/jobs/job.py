@@ -28,6 +28,9 @@ HOUR = 3600.0
 NIGHTLY = 20 * HOUR
 """For `Job.stale_seconds`: twenty hours, since a night begins at two and is late now and then."""
 
+TEACHER_SEED = 0
+"""One teacher for all seeds of the students: their spread is then that of the student alone."""
+
 FILES_MB = 0.03
 """What a job leaves beside its arrays: job.json, result.json, log.txt and a curve, in blocks of 4 kB."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from replicate.jobs.data import Data
-from replicate.jobs.job import FILES_MB, Job, Line, Outcome, register
+from replicate.jobs.job import FILES_MB, TEACHER_SEED, Job, Line, Outcome, register
 from replicate.jobs.network import Network, described, image_seconds, images, label, parameters
 from replicate.specs.load import Specs
 from replicate.specs.recipe import Distillation, Recipe, check_shares
@@ -21,9 +21,6 @@ CURVE = "curve.json"
 
 COPIES = 2
 """Checkpoints that a training keeps at once: the last and the one before it."""
-
-TEACHER_SEED = 0
-"""One teacher for all seeds of the students: their spread is then that of the student alone."""
 
 
 @register

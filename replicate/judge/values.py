@@ -120,7 +120,8 @@ class CellReader:
                 seed = job.seed or 0
                 numbers[seed] = value
             else:
-                seed = self.plan.seeds[index]
+                # A disagreement of several students with one teacher is read from the teacher's decisions each time.
+                seed = self.plan.seeds[index] if metric.second == "network" else job.seed or 0
                 hits[seed] = value
             networks[seed] = _networks(job, other)
         if numbers:

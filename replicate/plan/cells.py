@@ -11,9 +11,8 @@ from typing import NamedTuple, assert_never
 from replicate import metrics
 from replicate.errors import UserError
 from replicate.jobs.expand import Expander
-from replicate.jobs.job import Job
+from replicate.jobs.job import TEACHER_SEED, Job
 from replicate.jobs.measure import Measure
-from replicate.jobs.train import TEACHER_SEED
 from replicate.plan.graph import Graph
 from replicate.specs.cell import REFERENCE, CellRef, ResolvedSource, resolve_source
 from replicate.specs.load import Specs
@@ -25,9 +24,9 @@ class CellPlan(NamedTuple):
     """A number of a table and where it comes from.
 
     ``read`` is None where nothing here makes the number.
-    ``jobs`` are read for the value, one a seed (one in all where seeds make no difference); ``others`` likewise
-    for the second network of a disagreement, or the corrected labels; of a throughput it is the measurement of the
-    network that the scale measures all others beside, whose rate is the unit.
+    ``jobs`` are read for the value, one a seed (one in all where seeds make no difference, and of a run that only
+    teaches); ``others`` likewise for the second network of a disagreement, or the corrected labels; of a throughput it
+    is the measurement of the network that the scale measures all others beside, whose rate is the unit.
     """
 
     ref: CellRef
@@ -130,7 +129,8 @@ def _jobs(expander: Expander, read: ResolvedSource, seeds: Sequence[int]) -> tup
     if second == "network":
         return _both(expander, read, kind, seeds)
     on = None if second == "labels" else read.on
-    jobs = tuple([expander.job(kind, read.run or "", seed, on) for seed in (seeds if metric.trained else (0,))])
+    own = expander.seeds_of(read.run or "", seeds) if metric.trained else (0,)
+    jobs = tuple([expander.job(kind, read.run or "", seed, on) for seed in own])
     match second:
         case "none":
             return jobs, ()

@@ -111,7 +111,8 @@ def test_published_weights_have_no_seed() -> None:
     read = [job.key for job in first.graph if job.kind == "predict" and job.inputs["network"] in untrained]
     assert len(read) == len(untrained) == 8
     assert set(read) <= set(second.graph.jobs)
-    assert {job.seed for job in second.graph if job.kind == "predict"} == {7}
+    students = [job for job in second.graph if job.kind == "predict" and not job.run.startswith("regnety")]
+    assert {job.seed for job in students} == {7}
 
 
 def test_another_seed_shares_data_and_teacher() -> None:
@@ -122,6 +123,8 @@ def test_another_seed_shares_data_and_teacher() -> None:
     students = [job for job in added if job.kind == "train" and "teacher" in job.inputs]
     assert {job.inputs["teacher"] for job in students} <= set(one.graph.jobs)
     assert not any(job.kind == "data" for job in added)
+    # Of another seed it would teach nobody: 1,488 V100-hours for two more seeds of Table 3 at paper scale.
+    assert not any(job.run.startswith("regnety") for job in added)
 
 
 def test_a_key_depends_on_everything_in_the_payload_and_on_nothing_else() -> None:

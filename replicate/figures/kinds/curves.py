@@ -52,7 +52,7 @@ class CurvesFigure(FigureSpec):
     def jobs(self, plan: Plan) -> list[Job]:
         # Published weights have no curve, and their accuracy without one would be a label of nothing.
         trained = [name for name in self.curves.names if name not in plan.specs.scale.released]
-        both = [(name, seed) for name in trained for seed in plan.seeds]
+        both = [(name, seed) for name in trained for seed in plan.expander.seeds_of(name, plan.seeds)]
         return [job for one in both for job in (plan.expander.network(*one), plan.expander.job("predict", *one))]
 
     def faults(self, names: Names) -> Iterator[Fault]:
