@@ -168,12 +168,13 @@ class Source:
     def curves(self, run: str) -> list[Curve]:
         """The curve of the training of each seed; empty unless all can be read. A damaged one is noted in the store."""
         curves: list[Curve] = []
-        for result in self._results("network", run):
+        results = self._results("network", run)
+        for result in results:
             try:
                 curves.append(json.loads(result.path(CURVE).read_text(encoding="utf-8")))
             except (OSError, ValueError) as error:
                 self._damaged(result, f"{result.key}/{CURVE}: cannot be read ({error})")
-        return curves if len(curves) == len(self.plan.tables.expander.seeds_of(run, self.plan.tables.seeds)) else []
+        return curves if len(curves) == len(results) else []
 
     def epochs(self, curves: Sequence[Curve], field: str) -> tuple[Point, ...]:
         """``field`` by epoch: means over seeds, and from the lowest to the highest of them."""

@@ -10,7 +10,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from replicate.judge.student import quantile, satterthwaite, sd_of_uniform
+from replicate.judge.student import quantile, satterthwaite
 from replicate.judge.table import ClaimVerdict, Verdict
 from replicate.specs.scale import Scale
 from replicate.specs.table import Relation, Scope
@@ -159,7 +159,8 @@ def cell_verdict(
     if not noise.standard:
         verdict: Verdict = "replicated" if abs(difference) <= allowed else "not replicated"
         return verdict, f"{difference:+.2f} against ±{tolerance:g} allowed"
-    rounding = Error(sd_of_uniform(2 * half_unit))
+    # The standard deviation of a uniform draw from one printed digit.
+    rounding = Error(2 * half_unit / sqrt(12))
     mean = noise.scaled(1.0 / sqrt(seeds))
     predicted = Error(hypot(mean.standard, noise.standard), noise.freedom)
     reruns = combined([predicted, rounding]).half

@@ -89,8 +89,3 @@ def satterthwaite(parts: list[tuple[float, float]]) -> float:
     total = sum(variance for variance, _ in parts)
     share = sum(variance**2 / freedom for variance, freedom in parts if variance)
     return total**2 / share if share else inf
-
-
-def sd_of_uniform(width: float) -> float:
-    """Standard deviation of what rounding to a digit ``width`` apart takes away."""
-    return width / sqrt(12)

@@ -17,7 +17,7 @@ from replicate.errors import StoreFault
 from replicate.jobs.job import Job
 from replicate.jobs.predict import DECISIONS
 from replicate.metrics import Decisions, Number, Reading, Stored
-from replicate.metrics.decided import CORRECTED
+from replicate.metrics.decided import answered
 from replicate.plan.cells import CellPlan, Plan
 from replicate.specs.augment import printed
 from replicate.specs.cell import ResolvedSource
@@ -134,10 +134,8 @@ class CellReader:
                 steady=all(number.steady for number in numbers.values()),
             )
         values = {seed: Fraction(metric.scale * int(hit.sum()), len(hit)) for seed, hit in hits.items()}
-        answered: NDArray[np.bool_] | None = None
-        if metric.second == "labels":
-            answered = np.asarray(results[cell.others[0].key].array(CORRECTED).any(axis=1), np.bool_)
-        return CellValue(values, hits, metric.scale, networks, images=cell.jobs[0].inputs["data"], answered=answered)
+        counted = answered(results[cell.others[0].key]) if metric.second == "labels" else None
+        return CellValue(values, hits, metric.scale, networks, images=cell.jobs[0].inputs["data"], answered=counted)
 
     def _reading(self, read: ResolvedSource, results: tuple[Stored, ...]) -> Reading:
         other_head = read.against[1] if read.against else read.head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate.metrics.metric import Reading, from_decisions, register
+from replicate.metrics.metric import Reading, Stored, from_decisions, register
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,11 +13,16 @@ if TYPE_CHECKING:
 CORRECTED = "real_labels.npy"
 
 
+def answered(labels: Stored) -> NDArray[np.bool_]:
+    """[N]: which of the images have a right label at all, by the corrected ``labels`` of their data set."""
+    counted: NDArray[np.bool_] = labels.array(CORRECTED).max(axis=1)
+    return counted
+
+
 def _corrected(reading: Reading) -> NDArray[np.bool_]:
-    """[M]: of the images that have a right label at all, whether the choice is one of them."""
-    labels = reading.other.array(CORRECTED)
-    answered = labels.any(axis=1)
-    hits: NDArray[np.bool_] = labels[answered, reading.decisions.choice(reading.head)[answered]]
+    """[M]: of the images that are `answered`, whether the choice is one of their right labels."""
+    counted = answered(reading.other)
+    hits: NDArray[np.bool_] = reading.other.array(CORRECTED)[counted, reading.decisions.choice(reading.head)[counted]]
     return hits
 
 
