@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import sqrt
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, assert_never
 
 import numpy as np
 
@@ -246,37 +246,69 @@ def judge(
     printed = [_paper_margin(paper, left, right, factor) for left, right in both]
     values = [_values(ours, left, right) for left, right in both]
     sides = [there for there in values if there is not None]
+    single = [margin_of([there], factor, noise) if there else None for there in values]
     comparisons = tuple(
-        _comparison(kind, claim.within, refs, theirs, margin_of([there], factor, noise) if there else None)
-        for refs, theirs, there in zip(both, printed, values, strict=True)
+        _comparison(kind, claim.within, refs, theirs, ours)
+        for refs, theirs, ours in zip(both, printed, single, strict=True)
     )
-    mean = margin_of(sides, factor, noise) if len(sides) == len(both) else None
-    error = mean.error if mean else None
+    whole = margin_of(sides, factor, noise) if len(sides) == len(both) else None
     verdict: ClaimVerdict = "not run"
     reason = "not all of its cells have a value yet"
-    if mean is not None:
-        decided = margin_verdict(kind, mean.value, mean.error, claim.within)
-        single = [comparison.verdict for comparison in comparisons]
-        verdict, reason = claim_verdict(claim.scope, decided, single, mean.note)
+    if whole is not None:
+        decided = margin_verdict(kind, whole.value, whole.error, claim.within)
+        verdicts = [comparison.verdict for comparison in comparisons]
+        verdict, reason = claim_verdict(claim.scope, decided, verdicts, whole.note)
+        if claim.scope == "every":
+            whole = _weakest(kind, [ours for ours in single if ours], claim.within)
+    error = whole.error if whole else None
     margins = [margin for margin in printed if margin is not None]
+    paper_margin = sum(margins, Fraction()) / len(margins) if margins else None
+    if margins and claim.scope == "every":
+        paper_margin = min(margins, key=lambda margin: _favour(kind, float(margin)))
     return Claim(
         text=claim.text,
         relation=kind,
         within=claim.within,
+        within_source=claim.within_source,
+        scope=claim.scope,
+        quote=claim.quote or "",
+        reading=claim.reading,
         see=claim.see,
         comparisons=comparisons,
-        margin=mean.value if mean else None,
+        margin=whole.value if whole else None,
         error=error.standard if error else None,
-        margin_shown=_shown(exact(mean.value), factor, decimals) if mean else "",
+        margin_shown=_shown(exact(whole.value), factor, decimals) if whole else "",
         error_shown=_error_shown(error, factor, decimals) if error else "",
-        paper_margin_shown=_shown(sum(margins, Fraction()) / len(margins), factor, decimals) if margins else "",
+        paper_margin_shown="" if paper_margin is None else _shown(paper_margin, factor, decimals),
         paper_verdict=_paper_verdict(kind, printed, claim.within),
         verdict=verdict,
-        reversed=kind == "above" and mean is not None and error is not None and mean.value + error.half < 0,
+        reversed=kind == "above" and whole is not None and error is not None and whole.value + error.half < 0,
         reason=reason,
         half=error.half if error else None,
-        note=mean.note if mean else "",
+        note=whole.note if whole else "",
     )
+
+
+def _weakest(kind: Relation, margins: Sequence[Margin], within: float) -> Margin:
+    """The margin that decides a claim about every comparison: of those with the worst verdict, the least in favour."""
+    worst: Sequence[ClaimVerdict] = ("fails", "undecided", "holds")
+
+    def order(margin: Margin) -> tuple[int, float]:
+        half = margin.error.half if margin.error else 0.0
+        return worst.index(margin_verdict(kind, margin.value, margin.error, within)), _favour(kind, margin.value) - half
+
+    return min(margins, key=order)
+
+
+def _favour(kind: Relation, margin: float) -> float:
+    """How much a margin speaks for the relation: more is better."""
+    match kind:
+        case "above" | "not-below":
+            return margin
+        case "about" | "times":
+            return -abs(margin)
+        case _:
+            assert_never(kind)
 
 
 def _comparison(

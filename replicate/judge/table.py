@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Literal
 
 from replicate.specs.cell import REFERENCE, CellRef, Side
+from replicate.specs.table import Scope
 from replicate.text import Printed
 
 State = Literal["done", "pending", "running", "failed", "paper-only", "text"]
@@ -149,7 +150,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A sentence of the paper about these numbers, judged on the paper's numbers and on ours, side by side."""
+    """A sentence of the paper about these numbers, or a reading of them, judged on the paper's and on ours."""
 
     text: str
     relation: Literal["above", "not-below", "about", "times"]
@@ -157,23 +158,35 @@ class Claim:
     see: str
     comparisons: tuple[Comparison, ...]
     margin: float | None
-    """Mean over the comparisons."""
+    """Mean over the comparisons; of a claim about every one of them, that of the weakest."""
     error: float | None
-    """Paired standard error of that mean (over images, and over seeds; see judge/statistics.py)."""
+    """Its paired standard error (over images, and over seeds; see judge/statistics.py)."""
     margin_shown: str
     error_shown: str
     paper_margin_shown: str
     paper_verdict: ClaimVerdict
     verdict: ClaimVerdict
     reversed: bool
-    """Ours points clearly the other way."""
+    """Ours points clearly the other way; of a claim about every comparison, at least one does."""
     reason: str
+    scope: Scope = "average"
+    quote: str = ""
+    """The paper's own words; empty for a reading."""
+    reading: bool = False
+    """A reading of a table, which no sentence of the paper makes."""
+    within_source: str = ""
+    """Where ``within`` is from, other than from the numbers that it is used on."""
     half: float | None = None
-    """Half-width of the 95 % interval of the mean margin."""
+    """Half-width of the 95 % interval of the margin."""
     note: str = ""
     """What its error leaves out, such as ``one seed, no interval``."""
     possible: bool = True
     """False where a number it rests on is made by nothing here, so that it is never judged."""
+
+    @property
+    def chosen_after(self) -> bool:
+        """Whether ``within`` was chosen after the paper's numbers, which it has no source but."""
+        return bool(self.within) and not self.within_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,6 +277,49 @@ def test_a_claim_about_every_column_is_decided_by_the_weakest() -> None:
     assert [each.verdict for each in claim.comparisons] == ["holds", "undecided"]
     assert claim.verdict == "undecided"
     assert judged(table(left="one", above="two", where=["s", "b"]), ours).verdict == "holds"
+    # Shown is the margin that decides, not the mean of +75.0 and +2.5; of the paper's numbers likewise.
+    assert claim.margin_shown == "+2.5"
+    paper = {"one.s": 80.0, "two.s": 79.0, "one.b": 82.0, "two.b": 81.9}
+    assert judged(spec, ours, paper).paper_margin_shown == "+0.1"
+
+
+def test_a_claim_about_every_column_is_reversed_where_one_is() -> None:
+    """One column clearly the other way turns it, though the mean of +75 and -50 is in its favour."""
+    ours = {
+        "one.s": counted("a", "1" * 30 + "0" * 10),
+        "two.s": counted("b", "0" * 40),
+        "one.b": counted("c", "1" * 10 + "0" * 30),
+        "two.b": counted("d", "1" * 30 + "0" * 10),
+    }
+    each = judged(table(left="one", above="two", where=["s", "b"], scope="every"), ours)
+    assert (each.verdict, each.reversed, each.margin_shown) == ("fails", True, "−50.0")
+    mean = judged(table(left="one", above="two", where=["s", "b"]), ours)
+    assert (mean.verdict, mean.reversed, mean.margin_shown) == ("holds", False, "+12.5")
+
+
+def test_of_every_comparison_that_agrees_the_weakest_is_the_furthest_apart() -> None:
+    ours = {
+        "one.s": counted("a", "1111"),
+        "two.s": counted("b", "1111"),
+        "one.b": counted("c", "0111"),
+        "two.b": counted("d", "1111"),
+    }
+    claim = judged(table(left="one", about="two", within=1.0, where=["s", "b"], scope="every"), ours)
+    assert (claim.verdict, claim.margin_shown) == ("undecided", "−25.0")
+
+
+def test_a_claim_keeps_what_it_quotes_and_where_its_margin_is_from() -> None:
+    ours = {"one.s": counted("a", "1111"), "two.s": counted("b", "0111")}
+    quoted = judged(table(left="one.s", not_below="two.s", within=0.2, quote="as good", see="Section 1"), ours)
+    assert (quoted.quote, quoted.see, quoted.reading, quoted.scope) == ("as good", "Section 1", False, "average")
+    assert quoted.chosen_after
+    noise = table(left="one.s", not_below="two.s", within=0.2, within_source="Table 8", reading=True, see="Table 3")
+    assert (judged(noise, ours).quote, judged(noise, ours).reading, judged(noise, ours).chosen_after) == (
+        "",
+        True,
+        False,
+    )
+    assert not judged(table(left="one.s", above="two.s"), ours).chosen_after
 
 
 def test_corrected_labels_are_of_the_same_photographs() -> None:
