@@ -107,7 +107,7 @@ def _in_words(cell: Cell, text: str, scale: Scale) -> Cell:
     if cell.paper is None:
         return replace(cell, verdict="not compared", reason="the paper gives no value here")
     same = cell.paper.text == text
-    return replace(cell, verdict="replicated" if same else "not replicated", reason=f"the paper prints {cell.paper}")
+    return replace(cell, verdict="replicated" if same else "differs", reason=f"the paper prints {cell.paper}")
 
 
 def _compared(

@@ -144,7 +144,7 @@ def cell_verdict(
     """Does our value agree with the printed one?
 
     The paper's number is one training too, so two trainings of one recipe differ by what the 95 % prediction interval
-    of their difference allows; beyond it a number is not replicated. Inside, it is replicated where the mean over
+    of their difference allows; beyond it the numbers differ. Inside, it is replicated where the mean over
     reruns is known to lie within the tolerance (90 % interval, two one-sided tests), and undecided otherwise. The
     test images are the paper's, so their draw does not enter.
 
@@ -157,7 +157,7 @@ def cell_verdict(
     if noise is None:
         return "undecided", f"{difference:+.2f} against ±{tolerance:g} allowed; {NO_NOISE}"
     if not noise.standard:
-        verdict: Verdict = "replicated" if abs(difference) <= allowed else "not replicated"
+        verdict: Verdict = "replicated" if abs(difference) <= allowed else "differs"
         return verdict, f"{difference:+.2f} against ±{tolerance:g} allowed"
     # The standard deviation of a uniform draw from one printed digit.
     rounding = Error(2 * half_unit / sqrt(12))
@@ -168,7 +168,7 @@ def cell_verdict(
     if abs(difference) + mean.half_of(0.90) <= allowed:
         return "replicated", why
     if abs(difference) > reruns + _DUST:
-        return "not replicated", why
+        return "differs", why
     return "undecided", f"{why}, so it may be the same, and {plural(seeds, 'seed')} cannot show it to ±{tolerance:g}"
 
 

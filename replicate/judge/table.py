@@ -30,7 +30,7 @@ Origin = Literal[
 so that its agreement says nothing.
 """
 
-Verdict = Literal["replicated", "not replicated", "undecided", "not run", "not compared"]
+Verdict = Literal["replicated", "differs", "undecided", "not run", "not compared"]
 """``not compared``: another experiment than the paper's (the mini scale)."""
 
 ClaimVerdict = Literal["holds", "fails", "undecided", "not run"]

@@ -27,7 +27,7 @@ HEADLINE = (
 
 
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
-VERDICTS: tuple[Verdict, ...] = ("replicated", "not replicated", "undecided", "not compared", "not run")
+VERDICTS: tuple[Verdict, ...] = ("replicated", "differs", "undecided", "not compared", "not run")
 CLAIMS = ("holds", "fails", "undecided", "not run")
 """The order in which counts stand."""
 

@@ -17,7 +17,7 @@ from replicate.text import Printed
 OTHER_EXPERIMENT = "†"
 RELEASED = "‡"
 
-VERDICT_MARKS: Mapping[Verdict, str] = {"replicated": "✓", "not replicated": "✗", "undecided": "?"}
+VERDICT_MARKS: Mapping[Verdict, str] = {"replicated": "✓", "differs": "✗", "undecided": "?"}
 CLAIM_MARKS: Mapping[ClaimVerdict, str] = {"holds": "✓", "fails": "✗", "undecided": "?", "not run": "○"}
 MARK_CLASSES: Mapping[str, str] = {"✓": "good", "✗": "bad", "?": "open", "○": "open"}
 """What a mark is to a style sheet."""

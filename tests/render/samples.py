@@ -62,7 +62,7 @@ BOLD = {("distil", "ti_224"), ("distil", "s_224"), ("both", "s_224"), ("both", "
 PAPER_BOLD = {("distil", "ti_224"), ("both", "s_224"), ("both", "b_224"), ("both", "b_384")}
 VERDICTS: dict[tuple[str, str], Verdict] = {
     ("none", "b_384"): "undecided",
-    ("hard", "b_224"): "not replicated",
+    ("hard", "b_224"): "differs",
 }
 
 

@@ -71,7 +71,7 @@ def test_a_banner_is_printed_and_nothing_is_confirmed(kind: str, variant: Varian
 
 def test_without_a_banner_the_verdicts_are_printed() -> None:
     assert "replicated" in format_csv.render(TABLE3)
-    assert '"verdict": "not replicated"' in format_json.render(TABLE3)
+    assert '"verdict": "differs"' in format_json.render(TABLE3)
     assert "−0.4 ✗" in format_txt.render(TABLE3, "compare")
 
 
