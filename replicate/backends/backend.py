@@ -233,6 +233,6 @@ class Backend(Protocol):
         """
         ...
 
-    def rerun(self, graph: Graph, store: Store, names: Sequence[str]) -> RunReport:
+    def rerun(self, graph: Graph, store: Store, names: Sequence[str], wait: bool = False) -> RunReport:
         """As `run`, of results that are computed again in a store of their own: what failed is tried anew."""
         ...

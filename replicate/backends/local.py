@@ -394,7 +394,7 @@ class Local:
             outcome = LocalRun(graph, store, made, workers, listener, retry, devices).run()
         return RunReport(outcome.done, failed=outcome.failed, states=self.look(graph, store))
 
-    def rerun(self, graph: Graph, store: Store, names: Sequence[str]) -> RunReport:
+    def rerun(self, graph: Graph, store: Store, names: Sequence[str], wait: bool = False) -> RunReport:
         return self.run(graph, store, names, retry=True)
 
     def _todo(self, graph: Graph, store: Store, retry: bool) -> tuple[dict[str, float], dict[str, str]]:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import click
 
 from replicate.cli import DONE, FAILED, UNFINISHED
 from replicate.cli.workspace import Workspace, with_workspace
-from replicate.errors import UserError
 
 if TYPE_CHECKING:
-    from replicate.backends.backend import RunReport
-    from replicate.jobs.job import Job
-    from replicate.store.result import Result
+    from replicate.actions.recheck import Recheck, Redone
     from replicate.store.store import Store
 
 
@@ -28,89 +24,70 @@ if TYPE_CHECKING:
 def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: bool) -> int:
     """Run the jobs KEY... and what they need.
 
-    With --again a finished job is redone alone and compared with its old result, which stays under results/.aside:
-    the files byte for byte; of a measurement, whose timings never come out twice, its ratio to the reference network
-    within what both intervals allow.
+    With --again a finished job is redone alone, beside its result, and the two are compared: the files byte for byte;
+    of a measurement, whose timings never come out twice, its ratio to the reference network within what both intervals
+    allow. Only then the new result takes the place of the old one, which stays under results/.aside.
 
-    Exit code: 0 done (and the same), 1 failed or different, 3 submitted to a cluster and not done yet.
+    Exit code: 0 done (and the same), 1 failed or different, 3 submitted to a cluster and not done yet, or not compared.
     """
-    from replicate.actions import run_missing
     from replicate.actions.paper import check_name
+    from replicate.actions.recheck import Redone, redo
+    from replicate.actions.run_missing import RunOptions, run_missing
     from replicate.cli.progress import Terminal
     from replicate.cli.update_commands import print_failures
 
     specs, graph, store = workspace.specs(), workspace.graph(), workspace.store()
     for key in keys:
         check_name("job", key, [*graph.jobs])
-    before = _set_aside(store, keys) if again else {}
-    needed = graph.needed_for(keys)
-    # With --again there is nothing to compare before they have run.
-    options = run_missing.RunOptions(retry=retry, wait=again)
     reporter = Terminal(workspace.json)
-    report = run_missing.run_missing(workspace, needed, store, specs.scale, list(keys), options, reporter)
-    compared = {key: _compared(graph.jobs[key], old, store.result(key)) for key, old in before.items()}
+    if again:
+        redone = redo(workspace, specs, graph, store, keys, retry, reporter)
+    else:
+        options, needed = RunOptions(retry=retry), graph.needed_for(keys)
+        redone = Redone(run_missing(workspace, needed, store, specs.scale, list(keys), options, reporter))
+    report = redone.report
     if workspace.json:
-        facts = {
-            "failed": dict(report.failed),
-            "done": list(report.done),
-            "compared": {key: asdict(each) for key, each in compared.items()},
-        }
+        facts = {"failed": dict(report.failed), "done": list(report.done), "compared": _facts(redone)}
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
         for key in dict.fromkeys(keys):
-            if said := _said(key, compared, report, store):
+            if said := _said(key, redone, store):
                 click.echo(f"{key}: {said}")
         print_failures(workspace, report, store)
-    if report.failed or any(each.outcome in ("moved", "missing") for each in compared.values()):
+    if report.failed or any(each.outcome == "moved" for each in redone.compared.values()):
         return FAILED
-    return DONE if all(store.result(key) is not None for key in keys) else UNFINISHED
+    missing = [key for key in keys if key in redone.not_compared or store.result(key) is None]
+    return UNFINISHED if missing else DONE
 
 
-def _set_aside(store: Store, keys: tuple[str, ...]) -> dict[str, Result]:
-    """The results that are redone. Raises UserError where another process is at work in the folder of one."""
-    before: dict[str, Result] = {}
-    for key in dict.fromkeys(keys):
-        result = store.result(key)
-        if result is None:
-            continue
-        if store.set_aside(key) is None:
-            raise UserError(f"another process computes {key}\n  call again when it has ended")
-        before[key] = result
-    return before
+def _facts(redone: Redone) -> Mapping[str, Mapping[str, object]]:
+    compared = {
+        key: {"outcome": each.outcome, "detail": each.detail, "cause": each.cause, "aside": each.aside}
+        for key, each in redone.compared.items()
+    }
+    not_compared = {key: {"outcome": "not compared", "detail": why} for key, why in redone.not_compared.items()}
+    return compared | not_compared
 
 
-@dataclass(frozen=True, slots=True)
-class _Comparison:
-    """A result that was redone beside the old one, as ``--json`` has it."""
-
-    outcome: Literal["same", "within", "moved", "missing"]
-    detail: str
-    cause: tuple[str, ...] = ()
-
-
-def _compared(job: Job, old: Result, new: Result | None) -> _Comparison:
-    from replicate.nightly.recheck import compared
-
-    if new is None:
-        return _Comparison("missing", "no result")
-    recheck = compared(job, old, new)
-    return _Comparison(recheck.outcome, recheck.detail, recheck.cause)
-
-
-def _said(key: str, compared: Mapping[str, _Comparison], report: RunReport, store: Store) -> str:
-    if key in compared:
-        redone = compared[key]
-        match redone.outcome:
-            case "same":
-                return redone.detail
-            case "within":
-                return f"timed anew: {redone.detail}"
-            case "moved" | "missing":
-                cause = f" ({'; '.join(redone.cause)})" if redone.cause else ""
-                return f"DIFFERENT: {redone.detail}{cause}"
-            case _:
-                assert_never(redone.outcome)
+def _said(key: str, redone: Redone, store: Store) -> str:
+    if key in redone.compared:
+        return _outcome(redone.compared[key])
+    if key in redone.not_compared:
+        return f"NOT COMPARED, its result is as it was: {redone.not_compared[key]}"
     if store.result(key) is not None:
         return "done"
     # Failures are told by `print_failures`.
-    return "" if key in report.failed else report.elsewhere.get(key, ("", "not run yet"))[1]
+    return "" if key in redone.report.failed else redone.report.elsewhere.get(key, ("", "not run yet"))[1]
+
+
+def _outcome(compared: Recheck) -> str:
+    match compared.outcome:
+        case "same":
+            return compared.detail
+        case "within":
+            return f"timed anew: {compared.detail}"
+        case "moved":
+            cause = f" ({'; '.join(compared.cause)})" if compared.cause else ""
+            return f"DIFFERENT: {compared.detail}{cause}"
+        case _:
+            assert_never(compared.outcome)

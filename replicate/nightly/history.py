@@ -2,7 +2,7 @@
 
 <store>/.nights/.work/claim             a lease, held while a night runs; heals itself (see `replicate.store.lease`)
 <store>/.nights/.work/checked.json      when each result was last computed again, and by which code
-<store>/.nights/.work/again/<world>/    results being computed again (see `replicate.nightly.recheck`)
+<store>/.nights/.work/again/<world>/    results being computed again (see `replicate.actions.recheck`)
 <store>/.nights/<world>/<time>/         summary.md, summary.json, cells.json of one night
 <store>/.nights/<world>/latest          link to the last one
 """

@@ -12,6 +12,7 @@ from typing import assert_never
 
 from replicate.actions.files import MACROS, NUMBERS, TABLE_FORMATS, write_figures, write_report, write_tables
 from replicate.actions.paper import Paper
+from replicate.actions.recheck import Rechecks
 from replicate.backends.backend import JobStates, JobView, Reporter, RunReport
 from replicate.errors import UserError
 from replicate.figures.plan import with_figures
@@ -21,7 +22,6 @@ from replicate.judge.table import Table
 from replicate.nightly.agenda import Agenda, AgendaInputs, Progress, agenda
 from replicate.nightly.changes import changes
 from replicate.nightly.history import CELLS, REPORT, SUMMARY, Checked, Nights
-from replicate.nightly.recheck import Rechecks
 from replicate.nightly.snapshot import Snapshot, job_record, snapshot
 from replicate.nightly.summary import Summary, as_json, as_markdown
 from replicate.plan.cells import Plan

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+from replicate.actions.recheck import Recheck
 from replicate.nightly.agenda import Agenda, DueJob
 from replicate.nightly.changes import Change, Changes
-from replicate.nightly.recheck import Recheck
 from replicate.render.format_md import escape
 from replicate.store.provenance import Provenance
 from replicate.text import plural

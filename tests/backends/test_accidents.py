@@ -61,6 +61,23 @@ def test_two_callers_on_one_folder(project: TinyProject, undisturbed: Any) -> No
     assert len(attempts) == JOBS
 
 
+def test_ctrl_c_while_a_result_is_redone(slow: TinyProject) -> None:
+    assert slow.table().returncode == 0
+    key = slow.key("train-deit-ti-224-none-s0")
+    before = (slow.results / key / "result.json").read_bytes()
+    caller = slow.start("run", key, "--again", "--workers", "1")
+    wait_for(lambda: list(slow.results.glob(f".again/tiny/{key}/checkpoint-*.safetensors")), caller)
+    os.killpg(caller.pid, signal.SIGINT)
+    assert ended(caller).returncode == 130
+    assert (slow.results / key / "result.json").read_bytes() == before
+    done = ended(slow.start("run", key, "--again", "--workers", "1"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"\n{key}: identical, byte for byte\n")
+    (aside,) = slow.results.glob(".aside/*/*/result.json")
+    assert aside.read_bytes() == before
+    assert not list(slow.results.glob(f".again/tiny/{key}"))
+
+
 def test_ctrl_c_stops_all_and_the_next_call_goes_on(slow: TinyProject) -> None:
     caller = slow.start("table", "--id", "tiny", "--workers", "2")
     folder = wait_for(lambda: training(slow), caller)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from command_line import Call
 from filled_results import fill
 from test_explain import MADE, MEASURED, RATIO, finish, plan_all
 
-from replicate.actions import run_missing
+from replicate.backends import local
 from replicate.backends.backend import RunReport
+from replicate.backends.local import Local
 from replicate.jobs.job import Job
 from replicate.specs.cell import CellRef
+from replicate.store import lease
 from replicate.store.store import FAILURE, Store
 
 
@@ -23,14 +26,28 @@ def job() -> Job:
     return plan_all().cell(CellRef("model_variants", "deit_b", "throughput")).jobs[0]
 
 
+def computed(monkeypatch: pytest.MonkeyPatch, compute: Callable[[Store], RunReport]) -> None:
+    """Let ``compute``, which is given the store beside the store, stand for the workers."""
+    monkeypatch.setattr(Local, "rerun", lambda self, graph, store, names, wait: compute(store))
+
+
 def redone(monkeypatch: pytest.MonkeyPatch, job: Job, summary: dict[str, Any]) -> None:
     """Instead of running ``job`` leave another timing of it."""
 
-    def rewritten(workspace: Any, graph: Any, store: Store, *_: Any, **__: Any) -> RunReport:
+    def rewritten(store: Store) -> RunReport:
         finish(store, job, summary, "measure.json", summary | {"windows": [1, 2]})
         return RunReport(done=[job.key])
 
-    monkeypatch.setattr(run_missing, "run_missing", rewritten)
+    computed(monkeypatch, rewritten)
+
+
+@pytest.fixture
+def stored(job: Job, tmp_path: Path) -> Callable[[], bytes | None]:
+    """A finished measurement; call it for the bytes of its result."""
+    store = Store(tmp_path)
+    finish(store, job, MEASURED, "measure.json", MEASURED)
+    path = store.folder(job.key) / "result.json"
+    return lambda: path.read_bytes() if path.exists() else None
 
 
 @pytest.mark.parametrize(
@@ -84,3 +101,79 @@ def test_nothing_is_announced_where_only_failures_are_left(replicate: Call, job:
     done = replicate("run", job.key, "--results", str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"failed: {job.key}: diverged: a loss\n  log: ")
+
+
+def test_a_repetition_takes_the_place_and_the_old_result_is_kept(
+    replicate: Call, monkeypatch: pytest.MonkeyPatch, job: Job, tmp_path: Path, stored: Callable[[], bytes | None]
+) -> None:
+    old = stored()
+    redone(monkeypatch, job, MEASURED)
+    done = replicate("run", job.key, "--again", "--results", str(tmp_path), "--json")
+    assert done.returncode == 0
+    aside = json.loads(done.stdout)["compared"][job.key]["aside"]
+    assert (tmp_path / aside / "result.json").read_bytes() == old != stored()
+    assert not list((tmp_path / ".again").glob("*/measure-*"))
+
+
+def test_what_cannot_be_redone_here_keeps_its_result(
+    replicate: Call, monkeypatch: pytest.MonkeyPatch, job: Job, tmp_path: Path, stored: Callable[[], bytes | None]
+) -> None:
+    old = stored()
+    monkeypatch.setattr(local, "find_spec", lambda name: None)
+    for _ in range(2):
+        done = replicate("run", job.key, "--again", "--results", str(tmp_path))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: cannot train: torch, ")
+        assert stored() == old
+
+
+def test_ctrl_c_keeps_the_result(
+    replicate: Call, monkeypatch: pytest.MonkeyPatch, job: Job, tmp_path: Path, stored: Callable[[], bytes | None]
+) -> None:
+    def stopped(store: Store) -> RunReport:
+        raise KeyboardInterrupt
+
+    old = stored()
+    computed(monkeypatch, stopped)
+    done = replicate("run", job.key, "--again", "--results", str(tmp_path))
+    assert (done.returncode, stored()) == (130, old)
+    redone(monkeypatch, job, MEASURED | {"parameters": 1})
+    done = replicate("run", job.key, "--again", "--results", str(tmp_path))
+    assert done.returncode == 1, "the next call compares"
+    assert done.stdout.startswith(f"{job.key}: DIFFERENT: parameters: 356938 → 1")
+
+
+def test_a_repetition_that_fails_keeps_the_result_and_names_its_own_log(
+    replicate: Call, monkeypatch: pytest.MonkeyPatch, job: Job, tmp_path: Path, stored: Callable[[], bytes | None]
+) -> None:
+    old = stored()
+    computed(monkeypatch, lambda store: RunReport(failed={job.key: "error: no batch fits"}))
+    done = replicate("run", job.key, "--again", "--results", str(tmp_path))
+    assert (done.returncode, stored()) == (1, old)
+    assert done.stdout.startswith(f"{job.key}: NOT COMPARED, its result is as it was: computed again, it failed: ")
+    assert done.stderr.startswith(f"failed: {job.key}: computed again: error: no batch fits\n  log: ")
+    assert f"/.again/mini/{job.key}/log.txt" in done.stderr
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_what_was_not_compared_is_not_called_done(
+    replicate: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    job: Job,
+    tmp_path: Path,
+    stored: Callable[[], bytes | None],
+    busy: bool,
+) -> None:
+    """It waits in a queue, or another process is at work where the new result would go."""
+    old = stored()
+    if busy:
+        redone(monkeypatch, job, MEASURED)
+        assert lease.acquire(tmp_path / job.key)
+    else:
+        computed(monkeypatch, lambda store: RunReport())
+    done = replicate("run", job.key, "--again", "--results", str(tmp_path))
+    assert (done.returncode, done.stderr, stored()) == (3, "", old)
+    assert "NOT COMPARED" in done.stdout
+    done = replicate("run", job.key, "--again", "--results", str(tmp_path), "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["compared"][job.key]["outcome"] == "not compared"

@@ -84,12 +84,16 @@ class Slurm:
         self.reporter.say(f"{step.states.summary()}\n")
         return RunReport((), step.submitted, failed, logs, step.notes, step.states)
 
-    def rerun(self, graph: Graph, store: Store, names: Sequence[str]) -> RunReport:
+    def rerun(self, graph: Graph, store: Store, names: Sequence[str], wait: bool = False) -> RunReport:
         # Reported once, then tried anew: what it would be compared with is there, so no table waits for it.
         failed = self.look(graph, store).failures()
         step = self.step(graph, store, names, retry=True)
+        if wait:
+            step = self._wait(graph, store, names, step)
+            failed = step.states.failures()
         _put_away_done(step.states)
-        return RunReport((), step.submitted, failed, {}, step.notes, step.states)
+        logs = {key: step.states.first_log(key) for key in failed}
+        return RunReport((), step.submitted, failed, logs, step.notes, step.states)
 
     def cancel(self, states: QueuedStates, keys: Iterable[str]) -> dict[str, str]:
         """Cancel those of ``keys`` that are queued or run; returns Slurm's number of each."""

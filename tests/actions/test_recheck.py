@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 from filled_results import fill, job_like, plan_of
 
+from replicate.actions.recheck import Rechecks, compared
 from replicate.nightly.history import Nights
-from replicate.nightly.recheck import Rechecks, compared
 from replicate.store import lease
 from replicate.store.result import Result, commit_result
 from replicate.store.store import Store
@@ -103,6 +104,80 @@ def test_a_night_of_another_world_drops_nothing_of_this_one(rechecks: Rechecks) 
     """Published weights are evaluated at the same scale, in the same store."""
     Rechecks(rechecks.store, Nights(rechecks.store.root, "mini-released").again).drop(plan_of("paper").graph)
     assert (rechecks.folder / PREDICT.key / "job.json").exists()
+
+
+NETWORK = GRAPH.jobs[PREDICT.inputs["network"]]
+
+
+@pytest.mark.parametrize("keys", [(NETWORK.key, PREDICT.key), (PREDICT.key, NETWORK.key)])
+def test_a_job_and_its_input_are_both_repeated(results: Path, keys: tuple[str, str]) -> None:
+    """Nothing is written through the link to an input, and what reads a repeated input waits for it."""
+    rechecks = Rechecks(Store(results), results / "again")
+    before = {path.name for path in (results / NETWORK.key).iterdir()}
+    begun = rechecks.begin(GRAPH, keys, MADE)
+    assert begun.jobs[PREDICT.key].inputs == PREDICT.inputs
+    assert {rechecks.again.state(key) for key in keys} == {"absent"}
+    assert {path.name for path in (results / NETWORK.key).iterdir()} == before
+    for key in keys:
+        fill(rechecks.again, GRAPH.jobs[key])
+    found, _ = rechecks.settle(GRAPH, keys)
+    assert [(one.key, one.outcome) for one in found] == [(key, "same") for key in keys]
+
+
+def test_an_input_can_be_repeated_after_what_reads_it_was_begun(rechecks: Rechecks) -> None:
+    begun = rechecks.begin(GRAPH, [NETWORK.key], MADE)
+    assert rechecks.again.state(NETWORK.key) == "absent"
+    assert rechecks.store.state(NETWORK.key) == "done"
+    assert not list(rechecks.store.folder(NETWORK.key).glob(".asked*"))
+    fill(rechecks.again, NETWORK)
+    assert [one.outcome for one in rechecks.settle(begun, [NETWORK.key])[0]] == ["same"]
+    # What waits in a queue still finds it.
+    assert rechecks.again.state(NETWORK.key) == "done"
+
+
+def test_an_input_that_a_running_repetition_reads_is_left_alone(rechecks: Rechecks) -> None:
+    folder = rechecks.folder / PREDICT.key
+    assert lease.acquire(folder)
+    assert len(rechecks.begin(GRAPH, [NETWORK.key], MADE)) == 0
+    assert rechecks.again.state(NETWORK.key) == "done"
+    lease.release(folder)
+
+
+def test_a_repetition_in_progress_is_not_taken_for_an_input(results: Path) -> None:
+    rechecks = Rechecks(Store(results), results / "again")
+    rechecks.begin(GRAPH, [NETWORK.key], MADE)
+    (rechecks.folder / NETWORK.key / "checkpoint-1.safetensors").touch()
+    begun = rechecks.begin(GRAPH, [PREDICT.key], MADE)
+    assert {NETWORK.key, PREDICT.key} <= set(begun.jobs)
+    assert (rechecks.folder / NETWORK.key / "checkpoint-1.safetensors").exists()
+
+
+def test_the_old_result_is_put_back_where_the_new_one_cannot_take_its_place(
+    rechecks: Rechecks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(rechecks, other=True)
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if rechecks.folder in self.parents and target.parent == rechecks.store.root:
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    before = written(rechecks)
+    assert rechecks.settle(GRAPH, [PREDICT.key]) == ([], {})
+    assert rechecks.store.state(PREDICT.key) == "done"
+    assert written(rechecks) == before
+    assert list((rechecks.store.root / ".aside").iterdir()) == []
+    monkeypatch.undo()
+    found, asked = rechecks.settle(GRAPH, [PREDICT.key])
+    assert ([one.outcome for one in found], asked) == (["moved"], {PREDICT.key: MADE})
+
+
+def test_what_moved_is_said_by_how_much() -> None:
+    old = Result(PREDICT.key, Path(), {"images": 9, "correct": {"class": 5, "both": 4}}, {"a": "1"}, {}, {})
+    new = replace(old, summary={"images": 9, "correct": {"class": 7, "both": 4}}, files={"a": "2"})
+    assert compared(PREDICT, old, new).detail == "other bytes in a; correct class 5 → 7"
 
 
 def measured(median: float, half: float = 1.0, steady: bool = True, **changes: Any) -> Result:
