@@ -278,13 +278,14 @@ def judge(
         margin=whole.value if whole else None,
         error=error.standard if error else None,
         margin_shown=_shown(exact(whole.value), factor, decimals) if whole else "",
-        error_shown=_error_shown(error, factor, decimals) if error else "",
+        error_shown=_width_shown(error.standard, factor, decimals) if error else "",
         paper_margin_shown="" if paper_margin is None else _shown(paper_margin, factor, decimals),
         paper_verdict=_paper_verdict(kind, printed, claim.within),
         verdict=verdict,
         reversed=kind == "above" and whole is not None and error is not None and whole.value + error.half < 0,
         reason=reason,
         half=error.half if error else None,
+        half_shown=_width_shown(error.half, factor, decimals) if error else "",
         note=whole.note if whole else "",
     )
 
@@ -331,10 +332,11 @@ def _shown(margin: Fraction, factor: float | None, decimals: int) -> str:
     return signed(margin, decimals)
 
 
-def _error_shown(error: Error, factor: float | None, decimals: int) -> str:
+def _width_shown(width: float, factor: float | None, decimals: int) -> str:
+    """A standard error or half of an interval, as `_shown` shows the margin."""
     if factor is not None:
-        return half_up(exact(error.standard) * exact(factor), 2)
-    return half_up(exact(error.standard), decimals)
+        return half_up(exact(width) * exact(factor), 2)
+    return half_up(exact(width), decimals)
 
 
 def _values(ours: Mapping[CellRef, CellValue], left: Side, right: Side) -> tuple[CellValue, CellValue] | None:

@@ -178,6 +178,7 @@ class Claim:
     """Where ``within`` is from, other than from the numbers that it is used on."""
     half: float | None = None
     """Half-width of the 95 % interval of the margin."""
+    half_shown: str = ""
     note: str = ""
     """What its error leaves out, such as ``one seed, no interval``."""
     possible: bool = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from replicate.judge.table import Cell, Table
+from replicate.judge.table import Cell, Claim, Table
 from replicate.render import layout, wording
 from replicate.render.formats import Format
 from replicate.render.layout import Variant
@@ -36,8 +36,10 @@ def render(table: Table, variant: Variant = "paper") -> str:
     if variant == "compare":
         blocks.append("Each cell: here (paper, difference)." if table.comparable else "Each cell: here (paper).")
     blocks += [_note(note.mark, wording.note_text(note)) for note in table.notes]
-    if table.claims:
-        blocks += ["**Claims of the paper about these numbers**", _claims(table)]
+    for heading, claims in wording.claims_apart(table.claims):
+        blocks += [f"**Claims about these numbers: {heading}**", _claims(table, claims)]
+    if decide := wording.decided_by(table.claims):
+        blocks.append(escape(decide))
     blocks.append(f"<sub>{escape(_provenance(table))}</sub>")
     return "\n\n".join(blocks) + "\n"
 
@@ -95,10 +97,10 @@ def _grid(table: Table, variant: Variant) -> str:
     return _table(header, lines, right)
 
 
-def _claims(table: Table) -> str:
+def _claims(table: Table, claims: Iterable[Claim]) -> str:
     paper = f"paper {wording.dagger(table)}".strip()
     lines = []
-    for claim in table.claims:
+    for claim in claims:
         here = f"{wording.CLAIM_MARKS[claim.verdict]} {wording.claim_here(claim)}"
         sides = (wording.claim_text(claim), wording.claim_paper(claim), here, wording.claim_margin(claim))
         lines.append([escape(side) for side in sides])

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import IO, TYPE_CHECKING
 
-from replicate.judge.table import Cell, Column, Table
+from replicate.judge.table import Cell, Claim, Column, Table
 from replicate.render import layout, wording
 from replicate.render.formats import Format
 from replicate.render.layout import Variant
@@ -25,6 +25,8 @@ PIPE_WIDTH = 100
 
 _GAP = 2
 _LABEL_WIDTH = 34
+_NOTE_WIDTH = 24
+"""A note of a claim makes its column no wider than this."""
 _CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
 _RAISED = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
 _STYLES = {"✓": "green", "✗": "red", "?": "yellow", "○": "bright_black", "◐": "yellow", "⚠": "bold red"}
@@ -50,26 +52,28 @@ def render(table: Table, variant: Variant = "paper") -> str:
 def show(table: Table, console: Console, variant: Variant = "paper") -> None:
     """Print ``table``; columns that do not fit go into further blocks, each with the row labels."""
 
-    def paragraph(text: str, style: str = "", hang: str = "") -> None:
-        for line in textwrap.wrap(text, console.width, subsequent_indent=hang):
-            _print(console, _text((line, style)))
-
     if table.banner:
-        paragraph(f"! {table.banner}", "bold yellow", "  ")
+        paragraph(console, f"! {table.banner}", "bold yellow", "  ")
         console.print()
-    paragraph(f"{wording.title(table)}. {wording.caption(table, variant, banner=False)}")
+    paragraph(console, f"{wording.title(table)}. {wording.caption(table, variant, banner=False)}")
     for columns in _blocks(table, variant, console.width):
         console.print()
         for line in _grid(table, columns, variant):
             _print(console, line)
     console.print()
     if marks := wording.legend_line(table, variant):
-        paragraph(marks, "dim")
+        paragraph(console, marks, "dim")
     if references := wording.references_line(table):
-        paragraph(references, "dim", "  ")
+        paragraph(console, references, "dim", "  ")
     for note in table.notes:
-        paragraph(f"{_raised(note.mark)} {wording.note_text(note)}".strip(), "dim", "  ")
+        paragraph(console, f"{_raised(note.mark)} {wording.note_text(note)}".strip(), "dim", "  ")
     _claims(table, console)
+
+
+def paragraph(console: Console, text: str, style: str = "", hang: str = "") -> None:
+    """Print ``text`` wrapped to the width of ``console``; lines after the first are indented by ``hang``."""
+    for line in textwrap.wrap(text, console.width, subsequent_indent=hang):
+        _print(console, _text((line, style)))
 
 
 def _raised(marks: str) -> str:
@@ -225,28 +229,38 @@ def _grid(table: Table, columns: Sequence[Column], variant: Variant) -> Iterable
 
 
 def _claims(table: Table, console: Console) -> None:
+    """The claims in columns, the paper's sentences apart from readings, and last what would decide the undecided."""
     if not table.claims:
         return
     paper = f"paper{wording.dagger(table)}"
-    paper_sides = [wording.claim_paper(claim) for claim in table.claims]
-    here = [f"{wording.claim_here(claim)} {wording.margin(claim)}".strip() for claim in table.claims]
-    notes = [wording.claim_note(claim) for claim in table.claims]
-    paper_width = max(len(text) for text in [paper, *paper_sides])
     head = "here, margin ± se"
-    here_width = max(len(text) for text in [head, *here, *notes])
+    paper_width = max(len(text) for text in [paper, *map(wording.claim_paper, table.claims)])
+    notes = [note for claim in table.claims for note in wording.claim_notes(claim) if len(note) <= _NOTE_WIDTH]
+    here_width = max(len(text) for text in [head, *map(_claim_here, table.claims), *notes])
     wide = max(16, console.width - paper_width - here_width - 2 - 2 * _GAP)
     gap = " " * _GAP
-    console.print()
-    title = _pad("The paper's claims", wide + 2, "left")
-    _print(console, _text((title, "bold"), (gap + _pad(paper, paper_width, "left") + gap + head, "")))
-    for claim, theirs, ours, note in zip(table.claims, paper_sides, here, notes, strict=True):
-        mark = wording.CLAIM_MARKS[claim.verdict]
-        first, *rest = textwrap.wrap(claim.text, wide) or [""]
-        style = _STYLES[mark]
-        side = [(gap + _pad(theirs, paper_width, "left"), "dim"), (gap + ours, style)]
-        _print(console, _text((f"{mark} ", style), (_pad(first, wide, "left"), ""), *side))
-        for line, below in zip_longest(rest, [note] if note else [], fillvalue=""):
-            _print(console, _text((f"  {_pad(line, wide, 'left')}{gap}{' ' * paper_width}{gap}{below}", "")))
+    for heading, claims in wording.claims_apart(table.claims):
+        console.print()
+        title = _pad(f"{heading[:1].upper()}{heading[1:]}", wide + 2, "left")
+        _print(console, _text((title, "bold"), (gap + _pad(paper, paper_width, "left") + gap + head, "")))
+        for claim in claims:
+            mark = wording.CLAIM_MARKS[claim.verdict]
+            style = _STYLES[mark]
+            first, *rest = textwrap.wrap(claim.text, wide) or [""]
+            theirs = gap + _pad(wording.claim_paper(claim), paper_width, "left")
+            side = [(theirs, "dim"), (gap + _claim_here(claim), style)]
+            _print(console, _text((f"{mark} ", style), (_pad(first, wide, "left"), ""), *side))
+            below = [line for note in wording.claim_notes(claim) for line in textwrap.wrap(note, here_width)]
+            for line, note in zip_longest(rest, below, fillvalue=""):
+                left = f"  {_pad(line, wide, 'left')}{gap}{' ' * paper_width}{gap}"
+                _print(console, _text((left, ""), (note, "dim")))
+    if decide := wording.decided_by(table.claims):
+        console.print()
+        paragraph(console, decide, hang="  ")
+
+
+def _claim_here(claim: Claim) -> str:
+    return f"{wording.claim_here(claim)} {wording.margin(claim)}".strip()
 
 
 FORMAT = Format(".txt", render)

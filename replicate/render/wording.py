@@ -6,19 +6,32 @@ no format says that a number or a claim was confirmed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import assert_never, get_args
 
 from replicate.judge.table import MARK_MEANINGS, Cell, Claim, ClaimVerdict, Note, Origin, SeedValue, Table, Verdict
 from replicate.render.layout import Variant, column_header, face, row_label
 from replicate.specs.cell import Side
-from replicate.text import Printed
+from replicate.text import Printed, plural
 
 OTHER_EXPERIMENT = "†"
 RELEASED = "‡"
 
 VERDICT_MARKS: Mapping[Verdict, str] = {"replicated": "✓", "differs": "✗", "undecided": "?"}
 CLAIM_MARKS: Mapping[ClaimVerdict, str] = {"holds": "✓", "fails": "✗", "undecided": "?", "not run": "○"}
+CLAIM_GROUPS: Mapping[ClaimVerdict, str] = {
+    "fails": "Fail here",
+    "undecided": "Undecided here",
+    "holds": "Hold here",
+    "not run": "Not run here",
+}
+"""The headings of a list of claims, in the order in which they answer what is not borne out here."""
+
+SENTENCES = "sentences of the paper"
+READINGS = "readings of its tables"
+CHOSEN_AFTER = "chosen after the paper's numbers"
+"""Said of an allowance that has no source but the numbers that it is used on."""
+
 MARK_CLASSES: Mapping[str, str] = {"✓": "good", "✗": "bad", "?": "open", "○": "open"}
 """What a mark is to a style sheet."""
 
@@ -51,7 +64,45 @@ def verdict_mark(table: Table, cell: Cell) -> str:
 
 
 def claim_text(claim: Claim) -> str:
-    return f"{claim.text} ({claim.see})" if claim.see else claim.text
+    """A claim with the paper's words and their place, as one line."""
+    said = claim_said(claim)
+    return f"{claim.text}. {said[:1].upper()}{said[1:]}" if said else claim.text
+
+
+def claim_said(claim: Claim) -> str:
+    """``“Hard distillation outperforms soft” (Section 5.2)``, or ``a reading of Table 3``."""
+    if claim.quote:
+        return f"“{claim.quote}” ({claim.see})"
+    return f"a reading of {claim.see}" if claim.reading else claim.see
+
+
+def claim_scope(claim: Claim) -> str:
+    """Which margin decides where there are several comparisons: ``on average over 4``, ``weakest of 3 comparisons``."""
+    count = len(claim.comparisons)
+    if count < 2:
+        return ""
+    match claim.scope:
+        case "average":
+            return f"on average over {count}"
+        case "every":
+            return f"weakest of {count} comparisons"
+        case _:
+            assert_never(claim.scope)
+
+
+def claim_within(claim: Claim) -> str:
+    """What a claim allows, and where that is from: ``within 0.2 (Table 8: ±0.2)``; empty where it allows nothing."""
+    if not claim.within:
+        return ""
+    allowed = f"{claim.within * 100:g} %" if claim.relation == "times" else f"{claim.within:g}"
+    return f"within {allowed}, {CHOSEN_AFTER}" if claim.chosen_after else f"within {allowed} ({claim.within_source})"
+
+
+def would_decide(claim: Claim) -> str:
+    """What an undecided claim waits for; empty of any other."""
+    if claim.verdict != "undecided":
+        return ""
+    return f"95 % interval ±{claim.half_shown}" if claim.half_shown else claim.note
 
 
 def claim_here(claim: Claim) -> str:
@@ -69,12 +120,40 @@ def claim_margin(claim: Claim) -> str:
     return " ".join(part for part in (margin(claim), claim_note(claim)) if part)
 
 
+def decided_by(claims: Sequence[Claim]) -> str:
+    """What would decide the undecided claims of a table, as a sentence below them; empty where there are none."""
+    undecided = [claim for claim in claims if claim.verdict == "undecided"]
+    if not undecided:
+        return ""
+    unknown = sum(not claim.half_shown for claim in undecided)
+    said = f"{plural(len(undecided), 'claim is', 'claims are')} undecided: further seeds narrow the interval."
+    return f"{said} Of {unknown} no interval is known yet." if unknown else said
+
+
+def claims_apart(claims: Iterable[Claim]) -> list[tuple[str, list[Claim]]]:
+    """The sentences of the paper and the readings of its tables, each with its heading; none that is empty."""
+    parts: dict[str, list[Claim]] = {SENTENCES: [], READINGS: []}
+    for claim in claims:
+        parts[READINGS if claim.reading else SENTENCES].append(claim)
+    return [(heading, entries) for heading, entries in parts.items() if entries]
+
+
 def margin(claim: Claim) -> str:
     return f"{claim.margin_shown} ± {claim.error_shown}" if claim.error_shown else claim.margin_shown
 
 
 def claim_note(claim: Claim) -> str:
-    return f"({claim.note})" if claim.note else ""
+    """``(on average over 4; 95 % interval ±6.5)``: what must be known of a margin, in brackets."""
+    notes = claim_notes(claim)
+    return f"({'; '.join(notes)})" if notes else ""
+
+
+def claim_notes(claim: Claim) -> list[str]:
+    """Over how many comparisons a margin is, what is allowed for no reason but the result, what would decide."""
+    if not claim.margin_shown:
+        return []
+    notes = [claim_scope(claim), claim_within(claim) if claim.chosen_after else "", would_decide(claim) or claim.note]
+    return [note for note in notes if note]
 
 
 def note_text(note: Note) -> str:

@@ -209,6 +209,42 @@ def test_csv_reads_differences_as_numbers_and_texts_as_text() -> None:
     assert rows["soft", "teacher"]["shown"] == "'-soft"
 
 
+@pytest.mark.parametrize(("kind", "variant"), [("txt", "paper"), ("md", "compare"), ("html", "compare")])
+def test_readings_stand_apart_from_the_papers_sentences(kind: str, variant: Variant) -> None:
+    text = find(kind).render(TABLE3, variant)
+    sentences, _, readings = text.partition("eadings of its tables")
+    assert CLAIMS[0].text[:40] in sentences
+    assert CLAIMS[1].text[:40] in readings
+    assert CLAIMS[1].text[:40] not in sentences
+    if kind != "txt":
+        assert f"“{CLAIMS[0].quote}” (Section 5.2)" in sentences
+        assert "reading of Table 3, B 224" in readings
+
+
+def test_a_claim_says_what_it_allows_and_over_how_many_comparisons() -> None:
+    several, one = CLAIMS
+    assert wording.claim_scope(several) == "on average over 2"
+    assert wording.claim_scope(replace(several, scope="every")) == "weakest of 2 comparisons"
+    assert wording.claim_scope(one) == ""
+    chosen = replace(one, within=0.05, relation="not-below")
+    assert wording.claim_within(chosen) == "within 0.05, chosen after the paper's numbers"
+    assert wording.claim_note(chosen) == f"({wording.claim_within(chosen)}; {wording.would_decide(chosen)})"
+    ratio = replace(one, within=0.1, relation="times", within_source="the interval of a measurement")
+    assert wording.claim_within(ratio) == "within 10 % (the interval of a measurement)"
+    assert "within" not in wording.claim_note(ratio)
+    assert wording.claim_within(one) == ""
+
+
+def test_what_would_decide_stands_below_the_claims() -> None:
+    undecided = replace(CLAIMS[1], half=0.2, half_shown="0.2")
+    assert wording.would_decide(undecided) == "95 % interval ±0.2"
+    assert wording.would_decide(replace(undecided, half=None, half_shown="", note="no noise")) == "no noise"
+    assert wording.would_decide(CLAIMS[0]) == ""
+    assert wording.decided_by(CLAIMS[:1]) == ""
+    for kind in ("txt", "md", "html"):
+        assert wording.decided_by([undecided]) in find(kind).render(replace(TABLE3, claims=(undecided,)))
+
+
 def test_json_holds_exact_values_and_both_sides_of_a_claim() -> None:
     text = format_json.render(MINI)
     assert text.endswith("}\n")
