@@ -146,6 +146,8 @@ CLAIMS = (
         verdict="undecided",
         reversed=False,
         reason="the margin is one standard error",
+        half=0.2,
+        half_shown="0.2",
     ),
 )
 NOTES = (
@@ -255,6 +257,7 @@ MINI = replace(
             verdict="fails",
             reversed=True,
             half=1.2,
+            half_shown="1.2",
             note="one seed, over images only",
         ),
     ),

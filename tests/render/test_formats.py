@@ -36,7 +36,7 @@ from replicate.render.formats import find, names
 from replicate.render.layout import Variant
 from replicate.text import Printed
 
-from .samples import HOSTILE, HOSTILE_TEXT, MINI, NUMBERS, SAMPLES, STATES, TABLE3, at
+from .samples import CLAIMS, HOSTILE, HOSTILE_TEXT, MINI, NUMBERS, SAMPLES, STATES, TABLE3, at
 
 GOLDEN = Path(__file__).parent / "golden"
 VARIANTS: tuple[Variant, ...] = ("paper", "compare")
@@ -228,7 +228,7 @@ def test_a_claim_says_what_it_allows_and_over_how_many_comparisons() -> None:
     assert wording.claim_scope(one) == ""
     chosen = replace(one, within=0.05, relation="not-below")
     assert wording.claim_within(chosen) == "within 0.05, chosen after the paper's numbers"
-    assert wording.claim_note(chosen) == f"({wording.claim_within(chosen)}; {wording.would_decide(chosen)})"
+    assert wording.claim_note(chosen) == "(within 0.05, chosen after the paper's numbers; 95 % interval ±0.2)"
     ratio = replace(one, within=0.1, relation="times", within_source="the interval of a measurement")
     assert wording.claim_within(ratio) == "within 10 % (the interval of a measurement)"
     assert "within" not in wording.claim_note(ratio)
@@ -236,7 +236,7 @@ def test_a_claim_says_what_it_allows_and_over_how_many_comparisons() -> None:
 
 
 def test_what_would_decide_stands_below_the_claims() -> None:
-    undecided = replace(CLAIMS[1], half=0.2, half_shown="0.2")
+    undecided = CLAIMS[1]
     assert wording.would_decide(undecided) == "95 % interval ±0.2"
     assert wording.would_decide(replace(undecided, half=None, half_shown="", note="no noise")) == "no noise"
     assert wording.would_decide(CLAIMS[0]) == ""
