@@ -12,5 +12,7 @@ from pkgutil import iter_modules
 def format_names() -> tuple[str, ...]:
     """Return the formats of a table that this folder has, without importing them: each is a ``format_NAME.py``."""
     return tuple(
-        module.name.removeprefix("format_") for module in iter_modules(__path__) if module.name.startswith("format_")
+        module.name.removeprefix("format_").replace("_", "-")
+        for module in iter_modules(__path__)
+        if module.name.startswith("format_")
     )

@@ -61,9 +61,9 @@ _SETTINGS = {
 _PACKAGES = "texlive-latex-base texlive-latex-recommended texlive-latex-extra"
 
 
-def wrap(tex: str, table: Table, variant: Variant = "paper") -> str:
-    """A document around ``tex``, the tabular of ``table``: caption above, legend, notes and claims below."""
-    inside, outside = _parts(tex, table, variant)
+def render(table: Table, variant: Variant = "paper") -> str:
+    """A document around the tabular: caption above, legend, notes and claims below."""
+    inside, outside = _parts(table, variant)
     lines = [
         _PREAMBLE,
         *definitions("\n".join([*inside, *outside])),
@@ -79,7 +79,7 @@ def wrap(tex: str, table: Table, variant: Variant = "paper") -> str:
 
 def book(tables: Iterable[Table], variant: Variant = "paper") -> str:
     """One document of all ``tables``, each on pages of its own that are as wide as it needs."""
-    parts = [_parts(format_tex.render(table, variant), table, variant) for table in tables]
+    parts = [_parts(table, variant) for table in tables]
     text = [line for inside, outside in parts for line in (*inside, *outside)]
     lines = [_PREAMBLE, *definitions("\n".join(text)), r"\newsavebox{\measured}", r"\begin{document}"]
     for inside, outside in parts:
@@ -91,7 +91,7 @@ def _measured(inside: list[str]) -> list[str]:
     return [r"\begin{lrbox}{\measured}\normalfont\normalsize", *inside, r"\end{lrbox}"]
 
 
-def _parts(tex: str, table: Table, variant: Variant) -> tuple[list[str], list[str]]:
+def _parts(table: Table, variant: Variant) -> tuple[list[str], list[str]]:
     """The tabular, to be measured, and what stands on the page: caption, the box, legend, notes, claims."""
     where = table.spec or f"table {table.id}"
     head = escape(wording.title(table), where)
@@ -103,12 +103,9 @@ def _parts(tex: str, table: Table, variant: Variant) -> tuple[list[str], list[st
         *(rf"{{\footnotesize {line}\par}}" for line in format_tex.footnotes(table, variant)),
         *_claims(table, where),
     ]
+    tex = format_tex.bare(table, variant)
     inside = [line for line in tex.splitlines() if not line.startswith(r"\providecommand")]
     return inside, outside
-
-
-def render(table: Table, variant: Variant = "paper") -> str:
-    return wrap(format_tex.render(table, variant), table, variant)
 
 
 def _claims(table: Table, where: str) -> list[str]:

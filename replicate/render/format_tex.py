@@ -1,7 +1,8 @@
-r"""A table as a LaTeX ``tabular``, to be ``\input`` in an author's own ``table`` environment.
+r"""A table in LaTeX, to be ``\input`` in an author's own ``table`` environment.
 
-The file holds the tabular alone. Caption, legend and footnotes follow as comment lines, ready to be
-uncommented: where they go is the author's choice, and an ``\input`` must not print what nobody asked for.
+The file prints one box: the banner, the tabular, and below it the meaning of every mark, where the numbers come from,
+and the notes. So a number of another experiment cannot enter a paper without saying so. The caption follows as a
+comment line, since where it goes is the author's choice. ``tex-bare`` has the tabular alone (`format_tex_bare`).
 
 Number columns are ``c``, and their numbers are padded with ``\phantom`` to one width. With ``r``, a spanner
 wider than its columns gives all the slack to the last one and the numbers drift away from their headers;
@@ -22,17 +23,61 @@ from replicate.render.symbols import comment, definitions, escape
 _NUMBER = re.compile(r"([−+-]?)(\d+)(\.\d+)?")
 
 
+BOX = r"\replicatetable"
+"""The box register in which a file sets its tabular before it sets the lines around it."""
+WIDTH = BOX + "width"
+
+
 def render(table: Table, variant: Variant = "paper") -> str:
+    body = "\n".join(_framed(table, variant))
+    after = [comment("caption, to be uncommented:"), comment(rf"\caption{{{caption(table, variant, alone=True)}}}")]
+    return "\n".join([*_about(table), *definitions(f"{body}\n{after[1]}"), body, *after]) + "\n"
+
+
+def bare(table: Table, variant: Variant = "paper") -> str:
+    """The tabular alone; banner, caption and notes are comment lines."""
     body = "\n".join(_tabular(table, variant)) + "\n"
     after = "".join(f"{line}\n" for line in _below(table, variant))
     before = "\n".join([*_about(table), *definitions(body + after)])
     return f"{before}\n{body}{after}"
 
 
-def footnotes(table: Table, variant: Variant) -> list[str]:
-    """Legend and notes, one TeX paragraph each."""
+def _framed(table: Table, variant: Variant) -> list[str]:
+    """One box of the tabular with the lines around it, which are as wide as it is: from half a line of text to a line.
+
+    A table that is wider than the page takes none of them with it over the edge.
+    """
+    banner = escape(wording.banner(table), f"{_place(table)}: banner")
+    above = [rf"\bfseries {banner}"] if banner else []
+    below = footnotes(table, variant, numbers=True)
+    if not above and not below:
+        return _tabular(table, variant)
+
+    def lines(texts: Iterable[str]) -> str:
+        paragraphs = r"\par ".join(texts)
+        return rf"\parbox{{{WIDTH}}}{{\footnotesize\raggedright\strut {paragraphs}\strut}}"
+
+    return [
+        rf"\ifdefined{BOX}\else\newsavebox{{{BOX}}}\fi",
+        rf"\sbox{{{BOX}}}{{%",
+        *_tabular(table, variant)[:-1],
+        r"\end{tabular}}%",
+        rf"\ifdim\wd{BOX}<.5\linewidth \sbox{{{BOX}}}{{\makebox[.5\linewidth]{{\usebox{{{BOX}}}}}}}\fi",
+        rf"\edef{WIDTH}{{\the\ifdim\wd{BOX}>\linewidth \linewidth\else \wd{BOX}\fi}}%",
+        r"\begin{tabular}{@{}l@{}}",
+        *(rf"{lines([text])} \\[2pt]" for text in above),
+        rf"\usebox{{{BOX}}} \\[2pt]",
+        *([rf"{lines(below)} \\"] if below else []),
+        r"\end{tabular}%",
+    ]
+
+
+def footnotes(table: Table, variant: Variant, *, numbers: bool = False) -> list[str]:
+    """Legend and notes, one TeX paragraph each; with ``numbers`` also where the numbers come from."""
     where = _place(table)
     lines = []
+    if numbers and (origins := wording.origins(table, variant)):
+        lines.append(escape(origins, f"{where}: origins"))
     if marks := wording.legend_line(table, variant):
         lines.append(escape(f"{marks}.", f"{where}: legend"))
     if references := wording.references_line(table):
@@ -43,8 +88,10 @@ def footnotes(table: Table, variant: Variant) -> list[str]:
     return lines
 
 
-def caption(table: Table, variant: Variant) -> str:
-    return escape(wording.caption(table, variant), f"{_place(table)}: caption")
+def caption(table: Table, variant: Variant, *, alone: bool = False) -> str:
+    """The caption; ``alone`` leaves out the banner and where the numbers come from."""
+    text = wording.sentence(table.caption) if alone else wording.caption(table, variant)
+    return escape(text, f"{_place(table)}: caption")
 
 
 def _place(table: Table) -> str:
@@ -53,7 +100,7 @@ def _place(table: Table) -> str:
 
 def _about(table: Table) -> list[str]:
     lines = [f"{wording.title(table)} ({table.id}) of {table.source}, scale {table.scale}"]
-    lines += [f"BANNER: {table.banner}"] if table.banner else []
+    lines += [f"BANNER: {banner}"] if (banner := wording.banner(table)) else []
     lines += [
         r"needs \usepackage{booktabs,multirow,amssymb}",
         f"spec {table.spec}",

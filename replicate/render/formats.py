@@ -1,6 +1,7 @@
 """The formats of a table by name, and ``write``: one table into files beside each other.
 
-A format is a module of this folder, ``format_NAME.py``, with a `Format` called ``FORMAT``; it is found by its name.
+A format is a module of this folder, ``format_NAME.py``, with a `Format` called ``FORMAT``; it is found by its name, in
+which a ``-`` is a ``_`` of the file.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def find(name: str) -> Format:
         raise UnknownName("format", name, names())
     if name in _REGISTERED:
         return _REGISTERED[name]
-    found = import_module(f"replicate.render.format_{name}").FORMAT
-    assert isinstance(found, Format), f"format_{name}.FORMAT should be a Format, got {found!r}"
+    found = import_module(f"replicate.render.format_{name.replace('-', '_')}").FORMAT
+    assert isinstance(found, Format), f"format {name}: FORMAT should be a Format, got {found!r}"
     return found
 
 

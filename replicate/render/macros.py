@@ -4,6 +4,10 @@ The name is ``\Deit`` (``paper.macros`` of runs.toml says another beginning) and
 cell, each word with a capital letter and each digit spelt out, since a TeX name has letters only. A number that only
 claims use has ``Reference`` in the place of its row. A number that is not there yet is ``??`` in bold, so that nobody
 overlooks it.
+
+Behind each macro a comment says at which scale its number was made. A number of another experiment than the paper's
+is printed with the name of its scale raised behind it, by the macro ``\DeitScaleMark``: a document that gives that
+macro another meaning before it reads the file has the bare numbers. ``\DeitBanner`` is what such an experiment is.
 """
 
 from __future__ import annotations
@@ -13,12 +17,14 @@ from collections.abc import Iterable
 
 from replicate.errors import UserError
 from replicate.judge.table import Cell, Table
-from replicate.render import layout
+from replicate.render import layout, wording
 from replicate.render.symbols import comment, definitions, escape
 from replicate.specs.cell import CellRef
 
 FILE = "numbers.tex"
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
+MARK = "ScaleMark"
+"""Of the macro that is printed behind a number of another experiment, after the beginning of all names."""
 ABSENT = r"\textbf{??}"
 
 
@@ -31,6 +37,11 @@ def render(tables: Iterable[Table]) -> str:
     """The macros of all ``tables``, in their order. Raises UserError where two cells would have one name."""
     tables = list(tables)
     lines = [
+        line
+        for prefix, table in {table.macros: table for table in tables if not table.comparable}.items()
+        for line in _scale(prefix, table)
+    ]
+    lines += [
         line
         for table in tables
         for line in [
@@ -55,18 +66,38 @@ def render(tables: Iterable[Table]) -> str:
     return "\n".join([*head, *definitions(needed), *lines]) + "\n"
 
 
+def _scale(prefix: str, table: Table) -> list[str]:
+    """The mark behind every number of an experiment that is not the paper's, and what that is in words."""
+    where = table.spec or table.id
+    return [
+        rf"\providecommand{{\{prefix}{MARK}}}{{\textsuperscript{{{escape(table.scale, where)}}}}}% behind every number",
+        rf"\providecommand{{\{prefix}Banner}}{{{escape(wording.banner(table), where)}}}",
+    ]
+
+
 def _macros(table: Table) -> list[str]:
+    made = f"scale {table.scale}" + (
+        f", not the paper's experiment: {wording.banner(table)}" if not table.comparable else ""
+    )
     lines = []
     for cell in layout.numbers(table):
-        tex = _value(cell, f"{table.spec or table.id}: row {cell.row}, column {cell.column}")
-        lines.append(rf"\newcommand{{\{name(table, cell.ref)}}}{{{tex}}}")
+        tex = _value(table, cell, f"{table.spec or table.id}: row {cell.row}, column {cell.column}")
+        about = (
+            "printed in the paper only"
+            if cell.state == "paper-only"
+            else made
+            if cell.shown
+            else f"{made}: not made yet"
+        )
+        lines.append(rf"\newcommand{{\{name(table, cell.ref)}}}{{{tex}}}{comment(about)}")
     return lines
 
 
-def _value(cell: Cell, where: str) -> str:
+def _value(table: Table, cell: Cell, where: str) -> str:
     if cell.state in ("pending", "running", "failed") and not cell.shown:
         return ABSENT
-    return escape(layout.face(cell), where)
+    tex = escape(layout.face(cell), where)
+    return tex if table.comparable or not cell.shown else rf"{tex}\{table.macros}{MARK}{{}}"
 
 
 def _word(key: str) -> str:

@@ -47,6 +47,11 @@ def title(table: Table) -> str:
     return f"Table {table.number}" if table.number is not None else "Numbers in the text"
 
 
+def banner(table: Table) -> str:
+    """What stands above the numbers of another experiment, whether or not its scale says it in words of its own."""
+    return table.banner or ("" if table.comparable else f"another experiment than the paper's (scale {table.scale})")
+
+
 def dagger(table: Table) -> str:
     """The mark of the paper's numbers beside those of another experiment; empty where the two may be compared."""
     return "" if table.comparable else OTHER_EXPERIMENT
@@ -157,7 +162,7 @@ def claim_notes(claim: Claim) -> list[str]:
 
 
 def note_text(note: Note) -> str:
-    return f"{_sentence(note.text)} See {note.see}." if note.see else note.text
+    return f"{sentence(note.text)} See {note.see}." if note.see else note.text
 
 
 def has_errors(table: Table, variant: Variant) -> bool:
@@ -180,18 +185,22 @@ def caption(table: Table, variant: Variant, *, banner: bool = True) -> str:
 
     ``banner=False`` where the banner stands directly above and cannot be cut off.
     """
-    parts = [_sentence(table.caption)]
-    if banner and table.banner:
-        parts.append(_sentence(table.banner))
+    parts = [sentence(table.caption), sentence(table.banner) if banner else "", origins(table, variant)]
+    return " ".join(part for part in parts if part)
+
+
+def origins(table: Table, variant: Variant) -> str:
+    """Where the numbers come from, n and the meaning of ±; empty where there is no number."""
     present = {cell.origin for cell in table.cells.values() if cell.state == "done"}
     origins = [origin for origin in get_args(Origin) if origin in present]
+    parts = []
     if origins:
         seeds = f"; {_seeds(table)}" if "trained here" in origins else ""
         parts.append(f"Numbers: {listed(origins)}{seeds}.")
     if has_errors(table, variant):
         alone = len(table.seeds) == 1 and not {"trained here", "released weights"}.isdisjoint(origins)
         parts.append("± is one standard error" + (" within one seed; seeds differ by more." if alone else "."))
-    return " ".join(part for part in parts if part)
+    return " ".join(parts)
 
 
 def of_seed(seed: SeedValue, text: str) -> str:
@@ -285,6 +294,7 @@ def _seeds(table: Table) -> str:
     )
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """``text`` on one line, with a full stop."""
     text = " ".join(text.split())
     return text if not text or text[-1] in ".!?" else f"{text}."

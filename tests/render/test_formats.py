@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from replicate.actions.files import TABLE_FORMATS
 from replicate.errors import NotAvailable, UnknownName, UserError
 from replicate.judge.table import Cell, Claim, Column, Comparison, Note, Row, SeedValue, Table
 from replicate.render import (
@@ -34,6 +35,7 @@ from replicate.render import (
 )
 from replicate.render.formats import find, names
 from replicate.render.layout import Variant
+from replicate.render.symbols import escape
 from replicate.text import Printed
 
 from .samples import CLAIMS, HOSTILE, HOSTILE_TEXT, MINI, NUMBERS, SAMPLES, STATES, TABLE3, at
@@ -131,6 +133,32 @@ def test_latex_has_the_layout_of_the_paper() -> None:
         r"DeiT\distilled{}: distil. embedding & \ensuremath{\checkmark} & hard"
         r" & \textbf{74.6} & \textbf{81.2} & 83.1 & 84.4 \\"
     ) in lines
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_latex_prints_its_banner_and_explains_its_marks(variant: Variant) -> None:
+    released = replace(STATES.cell("none", "b_224"), verdict="undecided")
+    cells = {**STATES.cells, released.ref: released}
+    for table in (MINI, replace(MINI, banner=""), replace(STATES, cells=cells)):
+        tex = format_tex.render(table, variant)
+        printed = "\n".join(line for line in tex.splitlines() if not line.startswith("%"))
+        above, below = printed.split(r"\begin{tabular}{@{}l@{}}")[1].split(r"\usebox{\replicatetable}")
+        assert (wording.banner(table) == "") == table.comparable
+        assert escape(wording.banner(table), "") in above
+        for mark, meaning in wording.legend(table, variant):
+            assert escape(f"{mark} {meaning}", "").removeprefix("{}") in below
+        for note in table.notes:
+            assert escape(wording.note_text(note), "") in below
+        assert escape(wording.origins(table, variant), "") in below
+
+
+def test_latex_is_bare_where_that_is_asked_for_by_name() -> None:
+    bare = find("tex-bare")
+    assert bare.suffix == "-bare.tex"
+    assert "tex-bare" not in TABLE_FORMATS
+    code = [line for line in bare.render(MINI, "paper").splitlines() if not line.startswith(("%", r"\providecommand"))]
+    assert (code[0], code[-1]) == (r"\begin{tabular}{lcccccc}", r"\end{tabular}%")
+    assert f"% BANNER: {MINI.banner}" in bare.render(MINI, "paper")
 
 
 def test_latex_compares_without_differences_under_a_banner() -> None:

@@ -12,12 +12,13 @@ import pytest
 from command_line import TABLE, Call
 
 from replicate.errors import UserError
+from replicate.judge.table import Table
 from replicate.render import format_pdf, macros
 from replicate.specs.cell import CellRef
 
-from .samples import SAMPLES, TABLE3, at
+from .samples import MINI, SAMPLES, STATES, TABLE3, at
 
-DEFINED = re.compile(r"^\\newcommand\{\\([A-Za-z]+)\}\{(.*)\}$", re.MULTILINE)
+DEFINED = re.compile(r"^\\newcommand\{\\([A-Za-z]+)\}\{(.*)\}% .*$", re.MULTILINE)
 
 
 def test_the_name_says_table_row_and_column_in_letters_only() -> None:
@@ -65,6 +66,25 @@ def test_every_cell_that_holds_a_number_has_one(sample: str) -> None:
         assert f"% BANNER: {table.banner}" in text
 
 
+@pytest.mark.parametrize("banner", [MINI.banner, "50% of it {odd} #1", ""])
+def test_a_number_of_another_experiment_says_so_beside_itself(banner: str) -> None:
+    table = replace(MINI, banner=banner)
+    text = macros.render([table])
+    for line in text.splitlines():
+        if line.startswith(r"\newcommand"):
+            assert r"\DeitScaleMark{}}% scale mini, not the paper's experiment: " in line
+            assert line.endswith(banner or "another experiment than the paper's (scale mini)")
+    assert r"\providecommand{\DeitScaleMark}{\textsuperscript{mini}}" in text
+    assert "ScaleMark" not in macros.render([TABLE3])
+    assert "}% scale paper" in macros.render([TABLE3])
+
+
+def test_a_number_of_the_paper_is_called_that() -> None:
+    cell = STATES.cell("both", "b_384")
+    text = macros.render([replace(MINI, cells={**MINI.cells, cell.ref: cell})])
+    assert rf"\newcommand{{\{macros.name(MINI, cell.ref)}}}{{{{}}[84.5]}}% printed in the paper only" in text
+
+
 def test_a_missing_number_cannot_be_overlooked() -> None:
     key = next(
         key for key, cell in TABLE3.cells.items() if cell.shown and not key.is_reference and cell.state == "done"
@@ -87,8 +107,9 @@ def test_two_cells_of_one_name_are_refused() -> None:
     shutil.which("pdflatex") is None and os.environ.get("REPLICATE_REQUIRE_ALL") != "1",
     reason="pdflatex is not installed",
 )
-def test_prose_can_use_them(tmp_path: Path) -> None:
-    text = macros.render([TABLE3])
+@pytest.mark.parametrize("table", [TABLE3, replace(MINI, banner="50% of it {odd} #1 $x_2")], ids=["paper", "mini"])
+def test_prose_can_use_them(table: Table, tmp_path: Path) -> None:
+    text = macros.render([table])
     names = [name for name, _ in DEFINED.findall(text)]
     (tmp_path / "numbers.tex").write_text(text)
     uses = "\n".join(rf"\{name}{{}} points." for name in names)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from replicate.errors import UserError
-from replicate.render import format_pdf, formats
+from replicate.render import format_pdf, format_tex, formats
 from replicate.render.layout import Variant
 from replicate.render.symbols import SYMBOLS, definitions, escape
 
@@ -30,6 +31,30 @@ def test_every_sample_compiles(name: str, variant: Variant, tmp_path: Path) -> N
     paths = formats.write(SAMPLES[name], tmp_path, ["pdf"], variant)
     assert [path.suffix for path in paths] == [".tex", ".pdf"]
     assert paths[1].read_bytes().startswith(b"%PDF-")
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="pdftotext is not installed")
+@pytest.mark.parametrize(
+    "frame", [r"{}", r"\resizebox{{\textwidth}}{{!}}{{{}}}", r"\begin{{minipage}}{{5cm}}{}\end{{minipage}}"]
+)
+@pytest.mark.parametrize("variant", ["paper", "compare"])
+def test_a_document_that_reads_the_file_prints_its_banner_and_notes(
+    variant: Variant, frame: str, tmp_path: Path
+) -> None:
+    tables = [SAMPLES[name] for name in sorted(SAMPLES)]
+    bodies = [frame.format(format_tex.render(table, variant)) for table in tables]
+    path = tmp_path / "article.tex"
+    path.write_text(
+        "\\documentclass{article}\\usepackage{booktabs,multirow,amssymb,graphicx}\n\\begin{document}\n"
+        + "".join(f"\\begin{{table}}\\centering\\caption{{My own.}}\n{body}\\end{{table}}\n" for body in bodies)
+        + "\\end{document}\n"
+    )
+    text = subprocess.run(["pdftotext", format_pdf.pdf(path), "-"], capture_output=True, text=True, check=True).stdout
+    text = " ".join(text.split())
+    for table in tables:
+        assert table.banner in text
+    assert text.count("Made with changes that were not committed.") == 1
+    assert text.count("Fine-tuned from 224 to 384 pixels.") == 3
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
