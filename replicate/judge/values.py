@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -123,7 +123,9 @@ class CellReader:
                 # A disagreement of several students with one teacher is read from the teacher's decisions each time.
                 seed = self.plan.seeds[index] if metric.second == "network" else job.seed or 0
                 hits[seed] = value
-            networks[seed] = _networks(job, other)
+            # What disagrees with the truth is one network.
+            heads = (read.head, read.against[1]) if read.against else (read.head, read.head)
+            networks[seed] = _networks(one for one, head in zip((job, other), heads, strict=True) if head != "truth")
         if numbers:
             return CellValue(
                 {seed: number.value for seed, number in numbers.items()},
@@ -183,6 +185,6 @@ class _Stored:
             raise StoreFault(f"{self.key}/{file}: cannot be read ({error})") from error
 
 
-def _networks(job: Job, other: Job) -> tuple[str, ...]:
-    keys = [one.inputs["network"] for one in (job, other) if "network" in one.inputs]
-    return tuple(dict.fromkeys(keys))
+def _networks(jobs: Iterable[Job]) -> tuple[str, ...]:
+    """The keys of the trainings that ``jobs`` read, each once."""
+    return tuple(dict.fromkeys(job.inputs["network"] for job in jobs if "network" in job.inputs))

@@ -13,6 +13,7 @@ from replicate.errors import UserError
 from replicate.jobs.expand import Expander
 from replicate.jobs.job import TEACHER_SEED, Job
 from replicate.jobs.measure import Measure
+from replicate.metrics.metric import Head
 from replicate.plan.graph import Graph
 from replicate.specs.cell import REFERENCE, CellRef, ResolvedSource, resolve_source
 from replicate.specs.load import Specs
@@ -146,17 +147,31 @@ def _jobs(expander: Expander, read: ResolvedSource, seeds: Sequence[int]) -> tup
 def _both(
     expander: Expander, read: ResolvedSource, kind: str, seeds: Sequence[int]
 ) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
-    """The jobs of a network and of the one that it is compared with."""
+    """The jobs of a network and of the one that it is compared with, seed by seed."""
     assert read.run is not None
     assert read.against is not None
     one, other = read.run, read.against[0]
     runs = expander.specs.runs.runs
-    # A student of any seed is compared with the teacher it learned from, which has one.
-    taught, teaches = runs[one].teacher == other, runs[other].teacher == one
+
+    def read_at(name: str, head: Head, beside: str) -> Sequence[int]:
+        if head == "truth":
+            # Decisions of every seed have the same labels.
+            return seeds[:1]
+        # A student of any seed is compared with the teacher it learned from, which has one.
+        return (TEACHER_SEED,) if runs[beside].teacher == name else expander.seeds_of(name, seeds)
+
+    own, theirs = read_at(one, read.head, other), read_at(other, read.against[1], one)
+    # What has one seed is compared with every one of the other's.
+    count = max(len(own), len(theirs))
     return (
-        tuple(expander.job(kind, one, TEACHER_SEED if teaches else seed, read.on) for seed in seeds),
-        tuple(expander.job(kind, other, TEACHER_SEED if taught else seed, read.on) for seed in seeds),
+        tuple(expander.job(kind, one, seed, read.on) for seed in _of_each(own, count)),
+        tuple(expander.job(kind, other, seed, read.on) for seed in _of_each(theirs, count)),
     )
+
+
+def _of_each(seeds: Sequence[int], count: int) -> Sequence[int]:
+    """``seeds``, or the only one of them ``count`` times."""
+    return [seeds[0]] * count if len(seeds) == 1 else seeds
 
 
 def _reference(expander: Expander, job: Job) -> tuple[Job, ...]:

@@ -15,7 +15,7 @@ from replicate.judge.cell import finished
 from replicate.judge.finish import Finisher, _with_bold
 from replicate.judge.table import Cell, Table
 from replicate.judge.values import CellValue
-from replicate.plan.cells import CellPlan, Plan
+from replicate.plan.cells import CellPlan, Plan, plan_tables
 from replicate.specs.cell import CellRef, ResolvedSource
 from replicate.specs.load import load
 from replicate.specs.table import ColumnSpec, TableHead
@@ -188,6 +188,35 @@ def test_several_seeds(tmp_path: Path) -> None:
     assert cell.value == (cell.seeds[0].value + cell.seeds[1].value) / 2
     assert cell.spread == pytest.approx(abs(first - second) / 2**0.5)
     assert cell.error == pytest.approx(cell.spread / 2**0.5)
+
+
+def test_disagreements_of_several_seeds_are_with_one_teacher(tmp_path: Path) -> None:
+    """Table 4: the teacher is on both sides of a claim and cancels, whichever seed DeiT and the student have."""
+    table = "decision_agreement"
+    plan = plan_tables(load(ROOT / "tables", "mini"), [table], (0, 1))
+    store = Store(tmp_path)
+    for job in plan.graph:
+        fill(store, job)
+    values = Finisher(plan, store).values(table)
+
+    def trainings(row: str, column: str) -> dict[int, set[tuple[str, int]]]:
+        networks = values[CellRef(table, row, column)].networks
+        jobs = {seed: [plan.graph.jobs[key] for key in keys] for seed, keys in networks.items()}
+        return {seed: {(job.run, job.seed) for job in each} for seed, each in jobs.items()}
+
+    teacher, student = ("regnety-16gf", 0), "deit-b-224/token"
+    assert trainings("deit", "convnet") == {seed: {teacher, ("deit-b-224/none", seed)} for seed in (0, 1)}
+    assert trainings("joint", "convnet") == {seed: {teacher, (student, seed)} for seed in (0, 1)}
+    # The truth is no network, and one number of a teacher has no spread over seeds.
+    assert trainings("truth", "class") == {seed: {(student, seed)} for seed in (0, 1)}
+    assert trainings("truth", "convnet") == {0: {teacher}}
+    claim = next(each for each in Finisher(plan, store).finish(table).claims if "one without distillation" in each.text)
+    per_seed = [
+        float(values[CellRef(table, "deit", "convnet")].values[seed])
+        - float(values[CellRef(table, "joint", "convnet")].values[seed])
+        for seed in (0, 1)
+    ]
+    assert claim.margin == pytest.approx(sum(per_seed) / 2)
 
 
 def test_a_published_network_has_no_seed_that_is_known(tmp_path: Path) -> None:

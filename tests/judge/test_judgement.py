@@ -370,7 +370,7 @@ def test_a_teacher_that_all_seeds_share_is_one_draw() -> None:
 
 
 def test_a_network_that_one_side_shares_and_the_other_has_anew_does_not_cancel() -> None:
-    """Table 4: DeiT without distillation beside teachers of seeds 0 and 1, its student beside that of seed 0 alone."""
+    """One side has another teacher at each seed, the other that of seed 0 alone."""
     spec = table(left="one.s", above="two.s")
     one, two = counted("a", "1111", "1111"), counted("b", "0000", "0000")
     ours = {

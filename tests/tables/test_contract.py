@@ -77,18 +77,30 @@ def test_networks_of_several_tables_are_trained_once(plan: Plan) -> None:
 
 
 def test_students_of_every_seed_are_compared_with_the_teacher_they_learned_from(specs: Specs) -> None:
-    """Table 4: the teacher has one seed, DeiT-B without a teacher as many as were asked for."""
+    """Table 4: the teacher has one seed, with which its students and DeiT-B without a teacher are compared."""
     plan = plan_tables(specs, ["decision_agreement"], (0, 1))
-    for row, column in (("convnet", "class"), ("class", "convnet")):
+    assert {job.seed for job in plan.graph if job.kind == "train" and job.run == "regnety-16gf"} == {0}
+    for row, column, student in (
+        ("convnet", "class", "deit-b-224/token"),
+        ("class", "convnet", "deit-b-224/token"),
+        ("convnet", "deit", "deit-b-224/none"),
+        ("deit", "convnet", "deit-b-224/none"),
+    ):
         cell = plan.cell(CellRef("decision_agreement", row, column))
-        by_run = {job.run: [one.seed for one in (*cell.jobs, *cell.others) if one.run == job.run] for job in cell.jobs}
-        by_run |= {job.run: [one.seed for one in cell.others] for job in cell.others}
-        assert by_run == {"regnety-16gf": [0, 0], "deit-b-224/token": [0, 1]}
-        for student in (job for job in (*cell.jobs, *cell.others) if job.run == "deit-b-224/token"):
-            teacher = plan.graph.jobs[student.inputs["network"]].inputs["teacher"]
-            assert teacher in {job.inputs["network"] for job in (*cell.jobs, *cell.others)}
-    cell = plan.cell(CellRef("decision_agreement", "convnet", "deit"))
-    assert [job.seed for job in cell.jobs] == [job.seed for job in cell.others] == [0, 1]
+        both = list(zip(cell.jobs, cell.others, strict=True))
+        assert [{job.run: job.seed for job in jobs} for jobs in both] == [
+            {"regnety-16gf": 0, student: 0},
+            {"regnety-16gf": 0, student: 1},
+        ]
+        for job in (job for jobs in both for job in jobs if job.run == "deit-b-224/token"):
+            teacher = plan.graph.jobs[job.inputs["network"]].inputs["teacher"]
+            assert teacher in {one.inputs["network"] for jobs in both for one in jobs}
+    # The teacher and the truth are the same at every seed, so there is one number of the two.
+    for row in ("convnet", "truth"):
+        cell = plan.cell(CellRef("decision_agreement", row, "convnet"))
+        assert [(one.seed, other.seed) for one, other in zip(cell.jobs, cell.others, strict=True)] == [(0, 0)]
+    of_truth = plan.cell(CellRef("decision_agreement", "truth", "deit"))
+    assert [job.seed for job in of_truth.others] == [0, 1]
 
 
 def test_averaged_weights_need_no_training_of_their_own(plan: Plan) -> None:
