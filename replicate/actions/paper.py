@@ -102,7 +102,7 @@ class Paper:
 
         if self.profile is not None:
             return self.cluster(reporter)
-        return Local(self.root, scale, self.workers, reporter or Reporter())
+        return Local(scale, self.workers, reporter or Reporter())
 
     def cluster(self, reporter: Reporter | None = None) -> Slurm:
         """The cluster that was chosen. Raises UserError where none was."""

@@ -265,7 +265,7 @@ def redo(
     if not finished:
         return Redone(report)
     rechecks = Rechecks(store, store.root / FOLDER / specs.namespace, always=True)
-    begun = rechecks.begin(graph, finished, provenance(paper.root))
+    begun = rechecks.begin(graph, finished, provenance())
     again = rechecks.again
     rerun = paper.backend(specs.scale, reporter).rerun(begun, again, ["again"], wait=True)
     settled, _ = rechecks.settle(graph, finished)

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, assert_never
 
 from replicate.backends import devices as processors
@@ -30,6 +29,7 @@ from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
 from replicate.specs.scale import DATA_ROOT, Scale
 from replicate.store import lease
+from replicate.store.code import diff_of
 from replicate.store.provenance import provenance
 from replicate.store.store import FAILURE, Store
 from replicate.text import plural
@@ -69,6 +69,8 @@ class LocalRun:
     retry: bool = False
     devices: Sequence[str] = ()
     """Values of CUDA_VISIBLE_DEVICES, of which each job gets one (`devices.for_jobs`); without any it is left alone."""
+    changes: bytes = b""
+    """Of the code, beyond its commit (`replicate.store.code.diff_of`)."""
     _waiting: dict[str, Job] = field(default_factory=dict)
     _running: dict[str, _Child] = field(default_factory=dict)
     _elsewhere: dict[str, Job] = field(default_factory=dict)
@@ -138,7 +140,7 @@ class LocalRun:
         process = context.Process(
             target=worker.main,
             args=(str(self.store.root), job, dict(self.provenance)),
-            kwargs={"device": device, "threads": self._threads()},
+            kwargs={"device": device, "threads": self._threads(), "changes": self.changes},
             name=job.key,
         )
         process.start()
@@ -348,11 +350,10 @@ def preloaded(modules: list[str]) -> Any:
 class Local:
     """The backend of this machine.
 
-    root: the repository. scale: says which processors are used. workers: jobs at once; None is one for each GPU,
+    scale: says which processors are used. workers: jobs at once; None is one for each GPU,
     and one for each core where there is none.
     """
 
-    root: Path
     scale: Scale
     workers: int | None = None
     reporter: Reporter = field(default_factory=Reporter)
@@ -389,9 +390,8 @@ class Local:
         store.check_writable()
         workers = processors.at_once(self.scale, self.workers)
         with self.reporter.jobs(workers, seconds) as listener:
-            made = provenance(self.root)
             devices = processors.for_jobs(self.scale)
-            outcome = LocalRun(graph, store, made, workers, listener, retry, devices).run()
+            outcome = LocalRun(graph, store, provenance(), workers, listener, retry, devices, diff_of()).run()
         return RunReport(outcome.done, failed=outcome.failed, states=self.look(graph, store))
 
     def rerun(self, graph: Graph, store: Store, names: Sequence[str], wait: bool = False) -> RunReport:

@@ -20,7 +20,8 @@ from replicate.backends.devices import VISIBLE
 from replicate.errors import Diverged, NotAvailable, StoreFault, Unreadable
 from replicate.jobs.job import Job
 from replicate.store import lease
-from replicate.store.files import FULL, write_json
+from replicate.store.code import DIFF
+from replicate.store.files import FULL, write_bytes, write_json
 from replicate.store.result import JOB, RESULT, commit_result
 from replicate.store.store import FAILURE, LOG, PROGRESS, Store, remove_scratch
 
@@ -57,7 +58,7 @@ ORPHAN_REST = 5.0
 """What any other job has, to end or to be computed again."""
 
 
-_NOT_ARTEFACTS = (JOB, RESULT, FAILURE, PROGRESS, LOG)
+_NOT_ARTEFACTS = (JOB, RESULT, FAILURE, PROGRESS, LOG, DIFF)
 
 GPU_MEMORY = "OOM-GPU"
 """The kind of failure where a batch did not fit the GPU: what `retry --class` takes."""
@@ -74,11 +75,13 @@ def main(
     gone: lease.Gone | None = None,
     device: str | None = None,
     threads: int | None = None,
+    changes: bytes = b"",
 ) -> None:
     """Entry of a worker process. Stops cleanly at SIGTERM, and when the calling process is gone.
 
     device: the value of CUDA_VISIBLE_DEVICES, before anything asks for a GPU; None leaves it as it is.
     threads: to decode with, of those that jobs beside this one need too, unless the user said how many.
+    changes: of the code, beyond its commit; kept beside the result.
     """
     if device is not None:
         os.environ[VISIBLE] = device
@@ -99,7 +102,7 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     patience = ORPHAN_SECONDS if job.resumable else ORPHAN_REST
     threading.Thread(target=_die_with_parent, args=(stopping, heard, patience), daemon=True).start()
-    outcome = perform(Store(Path(root), gone=gone), job, provenance, stop)
+    outcome = perform(Store(Path(root), gone=gone), job, provenance, stop, changes)
     sys.exit(outcome)
 
 
@@ -116,17 +119,21 @@ def take_part(root: str, job: Job) -> None:
         execute(job, inputs, store.folder(job.key), lambda fields: None, stopping.is_set)
 
 
-def perform(store: Store, job: Job, provenance: Mapping[str, object], stop: Callable[[], bool]) -> Outcome:
+def perform(
+    store: Store, job: Job, provenance: Mapping[str, object], stop: Callable[[], bool], changes: bytes = b""
+) -> Outcome:
     """Run ``job`` and store its result, unless it is stored or another process runs it."""
     try:
-        return _perform(store, job, provenance, stop)
+        return _perform(store, job, provenance, stop, changes)
     except OSError as error:
         if not _is_full(error):
             raise
         return Outcome.DISK_FULL
 
 
-def _perform(store: Store, job: Job, provenance: Mapping[str, object], stop: Callable[[], bool]) -> Outcome:
+def _perform(
+    store: Store, job: Job, provenance: Mapping[str, object], stop: Callable[[], bool], changes: bytes
+) -> Outcome:
     folder = store.prepare(job)
     if not lease.acquire(folder, store.gone):
         return Outcome.BUSY
@@ -145,12 +152,19 @@ def _perform(store: Store, job: Job, provenance: Mapping[str, object], stop: Cal
             (folder / name).unlink(missing_ok=True)
         # Taken for dead, after a laptop's long sleep for example, while another computes: two must not write here.
         with lease.beating(folder, lost=lambda: os._exit(Outcome.BUSY)):
-            return _run(store, job, folder, provenance, stop)
+            return _run(store, job, folder, provenance, stop, changes)
     finally:
         lease.release(folder)
 
 
-def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, object], stop: Callable[[], bool]) -> Outcome:
+def _run(
+    store: Store,
+    job: Job,
+    folder: Path,
+    provenance: Mapping[str, object],
+    stop: Callable[[], bool],
+    changes: bytes,
+) -> Outcome:
     # torch is heavy: a command that only plans or looks must not pay for it (a preloaded worker has it already).
     from replicate.engine.run import execute
     from replicate.engine.train import Stopped
@@ -176,6 +190,11 @@ def _run(store: Store, job: Job, folder: Path, provenance: Mapping[str, object],
                 # Linux counts kilobytes.
                 "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             }
+            if changes:
+                write_bytes(folder / DIFF, changes)
+            else:
+                # Of an earlier attempt with other code.
+                (folder / DIFF).unlink(missing_ok=True)
             commit_result(folder, job.key, _artefacts(folder), summary, cost, provenance)
         except Stopped:
             return Outcome.STOPPED

@@ -110,8 +110,25 @@ class _Lazy(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from replicate.store.provenance import Provenance, provenance, version_of
+
+    click.echo(f"{ctx.info_name}, version {version_of('deit-replicate') or 'unknown'}")
+    click.echo(f"code: {Provenance.of(provenance()).code}")
+    ctx.exit()
+
+
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="deit-replicate")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and exit.",
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
     """Replicate the tables of the DeiT paper (arXiv:2012.12877), number by number.

@@ -90,9 +90,13 @@ def _job_lines(workspace: Workspace, explanation: Explanation, job: Job) -> list
 
 
 def _made(workspace: Workspace, result: Result) -> Iterator[Line]:
+    from replicate.store.code import DIFF
+
     made, cost = result.made, result.cost
-    dirty = " with uncommitted changes" if made.dirty else ""
-    by = [f"commit {made.commit[:12]}{dirty}", f"Python {made.python}", pairs(made.versions)]
+    changes = result.path(DIFF)
+    kept = f", uncommitted changes in {workspace.shown(changes)}" if changes.exists() else ""
+    yield "code", f"digest {made.code_digest}{kept}"
+    by = [made.at_commit, f"Python {made.python}", pairs(made.versions)]
     yield "made by", ", ".join(filter(None, by))
     yield "on", ", ".join(filter(None, [made.processor, made.system, plural(made.threads, "thread")]))
     seconds = f"{number(cost['wall_seconds'], 3)} s, {number(cost['cpu_seconds'], 3)} s of processors"

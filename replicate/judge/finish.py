@@ -21,6 +21,7 @@ from replicate.store.provenance import Provenance
 from replicate.store.store import Store
 
 UNCOMMITTED = "Made with changes that were not committed."
+PERHAPS = "Git did not say whether it was made with changes that were not committed."
 UNSTEADY = "Unsteady: the 95 % interval of the ratio is wider than ±2 % of it."
 
 
@@ -34,7 +35,7 @@ class Finisher:
     """What a scheduler says of jobs without a result: the state for their cells, and why."""
     _reader: CellReader = field(init=False)
     _states: dict[str, State] = field(default_factory=dict)
-    _dirty: dict[str, bool] = field(default_factory=dict)
+    _changes: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._reader = CellReader(self.plan, self.store)
@@ -77,7 +78,7 @@ class Finisher:
             commits=tuple(sorted({by.commit for by in made})),
             processors=tuple(sorted({by.processor for by in made if by.processor})),
             macros=self.plan.specs.runs.paper.macros,
-            uncommitted=any(by.dirty is True for by in made),
+            uncommitted=any(by.unclean for by in made),
         )
 
     def value(self, planned: CellPlan) -> CellValue | None:
@@ -151,9 +152,10 @@ class Finisher:
         Values out of recipes rest on no job.
         """
         there = [cell for cell in planned if cell.keys and cell.ref in values]
-        marked = [cell.ref for cell in there if any(map(self._is_dirty, self._chain(cell)))]
-        if marked:
-            yield Note("", UNCOMMITTED, cells=() if len(marked) == len(there) else tuple(marked))
+        for text in (UNCOMMITTED, PERHAPS):
+            marked = [cell.ref for cell in there if any(self._said_of(key) == text for key in self._chain(cell))]
+            if marked:
+                yield Note("", text, cells=() if len(marked) == len(there) else tuple(marked))
 
     def _made(self, planned: list[CellPlan], values: Mapping[CellRef, CellValue]) -> list[Provenance]:
         """Provenance of every result behind the numbers that are there."""
@@ -163,11 +165,13 @@ class Finisher:
     def _chain(self, cell: CellPlan) -> Iterable[str]:
         return self.plan.graph.needed_for(cell.keys).jobs
 
-    def _is_dirty(self, key: str) -> bool:
-        if key not in self._dirty:
+    def _said_of(self, key: str) -> str:
+        """What is noted of the code of the result of ``key``; nothing where it was committed."""
+        if key not in self._changes:
             result = self.store.result(key)
-            self._dirty[key] = result is not None and result.made.dirty is True
-        return self._dirty[key]
+            made = result.made if result else None
+            self._changes[key] = (UNCOMMITTED if made.dirty else PERHAPS) if made and made.unclean else ""
+        return self._changes[key]
 
     def _state(self, key: str) -> State:
         if key in self.elsewhere:

@@ -26,7 +26,7 @@ from replicate.nightly.snapshot import Snapshot, job_record, snapshot
 from replicate.nightly.summary import Summary, as_json, as_markdown
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
-from replicate.store.provenance import provenance
+from replicate.store.provenance import differences, provenance
 from replicate.store.result import JOB, RESULT
 from replicate.store.store import Store
 from replicate.text import STATES
@@ -65,7 +65,7 @@ class Night:
             scale=plan.specs.namespace,
             seeds=plan.seeds,
             where=self.backend.name,
-            made=provenance(paper.root),
+            made=provenance(),
             budget=options.budget,
             run=options.run,
         )
@@ -90,6 +90,8 @@ class Night:
         told.failed = failed | told.failed
         told.notes += self.store.damage.values()
         told.changes, told.digest = changes(before, after), after.values
+        if before is not None and (other := differences(before.made, told.made, machine=True)):
+            told.notes.append(f"changed since the last night: {'; '.join(other)}")
         told.code = _exit_code(told)
         if self.options.run:
             # A look is not kept: the next night is compared with the last one that ran, however many looks lie between.

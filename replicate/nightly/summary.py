@@ -90,7 +90,6 @@ def _head(summary: Summary) -> list[str]:
     since = f"compared with the night of {summary.changes.since}" if summary.changes.since else first
     states = ", ".join(f"{count} {state}" for state, count in summary.counts.items())
     made = Provenance.of(summary.made)
-    dirty = " with uncommitted changes" if made.dirty else ""
     packages = ", ".join(f"{name} {version}" for name, version in made.packages.items())
     lines = [f"# {'Night of' if summary.run else 'A look at'} {summary.when}: {summary.headline}", ""]
     for fault in summary.faults:
@@ -98,7 +97,7 @@ def _head(summary: Summary) -> list[str]:
     return [
         *lines,
         f"- scale {summary.scale}, seeds {', '.join(map(str, summary.seeds))}, on {escape(summary.where)}, {since}",
-        f"- commit {made.commit}{dirty}",
+        f"- code {made.code}",
         f"- python {made.python}; {packages}",
         *([f"- cells: {states}"] if states else []),
         *([f"- {summary.files} files rendered, digest of all cells {summary.digest[:16]}"] if summary.digest else []),

@@ -69,12 +69,15 @@ def _commands(book: Book) -> tuple[Answer, Facts, Listed]:
 @_asks("Code", "From which state of the code?")
 def _code(book: Book) -> tuple[Answer, Facts, Listed]:
     results = _made(book)
-    commits = Counter(made.commit for made in results)
-    facts = [f"{plural(number, 'job')}: commit {commit[:12]}" for commit, number in sorted(commits.items())]
+    codes = Counter((made.code_digest[:12], made.commit[:12]) for made in results)
+    facts = [
+        f"{plural(number, 'job')}: commit {commit}, digest of the code's files {digest}"
+        for (digest, commit), number in sorted(codes.items())
+    ]
     if dirty := sum(made.dirty is True for made in results):
         facts.append(f"{plural(dirty, 'job')} of them ran with changes that were not committed")
     if unknown := sum(made.dirty is None for made in results):
-        facts.append(f"of {plural(unknown, 'job')} the state of the code is not known (no git there)")
+        facts.append(f"of {plural(unknown, 'job')} git did not say whether the code was that of a commit")
     return "partly" if dirty or unknown else _recorded(book), facts, ()
 
 

@@ -134,11 +134,13 @@ def _inputs(book: Book, name: str) -> set[str]:
 
 
 def environment_of(provenance: Mapping[str, object]) -> list[tuple[str, str]]:
-    """What made a result: the commit first, the packages last."""
+    """What made a result: the code first, the packages last."""
     made = Provenance.of(provenance)
     dirty = {True: "yes", False: "no", None: "not known"}[made.dirty]
-    rest = {name: given for name, given in provenance.items() if name not in ("commit", "dirty", "packages")}
+    first = ("code_digest", "commit", "dirty", "packages")
+    rest = {name: given for name, given in provenance.items() if name not in first}
     return [
+        ("digest of the code", made.code_digest),
         ("commit", made.commit),
         ("uncommitted changes", dirty),
         *((name.replace("_", " "), text.value(given)) for name, given in rest.items()),

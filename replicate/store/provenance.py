@@ -1,30 +1,36 @@
-"""The provenance of a result: commit, package versions, machine."""
+"""The provenance of a result: code, package versions, machine."""
 
 from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from replicate.store.code import ROOT, UNKNOWN, code_of, diff_of
+
+OF_CODE = ("code_digest", "commit", "dirty", "diff_sha256")
+"""What is recorded of the code."""
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "scikit-learn")
 
 
 @cache
-def provenance(repository: Path) -> dict[str, object]:
-    """Return what is recorded with every result. ``dirty``: code or specs differ from the commit."""
-    commit = _git(repository, "rev-parse", "HEAD")
-    changes = _git(repository, "status", "--porcelain", "--", "replicate", "tables")
+def provenance(root: Path = ROOT) -> dict[str, object]:
+    """Return what is recorded with every result that the code in the folder ``root`` makes here."""
+    code = code_of(root)
+    changes = diff_of(root)
     return {
-        "commit": commit or "unknown",
-        "dirty": bool(changes) if commit else None,
+        "code_digest": code.digest,
+        "commit": code.commit,
+        "dirty": code.dirty,
+        **({"diff_sha256": sha256(changes).hexdigest()} if changes else {}),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version_of(name) for name in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor_name(),
         "threads": threads(),
@@ -33,11 +39,15 @@ def provenance(repository: Path) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What is read of a recorded provenance; the defaults stand for what an older result did not record."""
+    """What is read of a recorded provenance; the defaults stand for what an older result did not record.
 
-    commit: str = "unknown"
+    code_digest, commit, dirty: see `replicate.store.code.Code`.
+    """
+
+    code_digest: str = UNKNOWN
+    commit: str = UNKNOWN
     dirty: bool | None = None
-    python: str = "unknown"
+    python: str = UNKNOWN
     packages: Mapping[str, str | None] = field(default_factory=dict)
     system: str = ""
     processor: str = ""
@@ -53,6 +63,24 @@ class Provenance:
         """Of the packages that were installed."""
         return {name: version for name, version in self.packages.items() if version}
 
+    @property
+    def unclean(self) -> bool:
+        """Whether the commit is known, but not that the code was what was committed."""
+        return self.commit != UNKNOWN and self.dirty is not False
+
+    @property
+    def at_commit(self) -> str:
+        """``commit 570068e6cd9b with uncommitted changes``"""
+        return f"commit {self.commit[:12]}{_CHANGES[self.dirty] if self.commit != UNKNOWN else ''}"
+
+    @property
+    def code(self) -> str:
+        """``digest a1b2c3d4e5f6, commit 570068e6cd9b``"""
+        return f"digest {self.code_digest[:12]}, {self.at_commit}"
+
+
+_CHANGES = {True: " with uncommitted changes", False: "", None: ", uncommitted changes unknown"}
+
 
 def differences(recorded: Mapping[str, object], recorded_now: Mapping[str, object], machine: bool = False) -> list[str]:
     """Return the changes between two provenances that can move a number: ``timm 1.0.9 → 1.0.22``, a commit.
@@ -60,11 +88,7 @@ def differences(recorded: Mapping[str, object], recorded_now: Mapping[str, objec
     machine: compare the processor, too, which differs between the nodes of a cluster.
     """
     was, now = Provenance.of(recorded), Provenance.of(recorded_now)
-    changes = []
-    if was.commit != now.commit:
-        changes.append(f"commit {was.commit[:12]} → {now.commit[:12]}")
-    elif was.dirty or now.dirty:
-        changes.append("uncommitted code")
+    changes = _code_changes(was, now)
     for name in sorted({*was.packages, *now.packages}):
         if was.packages.get(name) != now.packages.get(name):
             changes.append(f"{name} {was.packages.get(name)} → {now.packages.get(name)}")
@@ -75,16 +99,23 @@ def differences(recorded: Mapping[str, object], recorded_now: Mapping[str, objec
     return changes
 
 
-def _git(repository: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(repository), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+def _code_changes(was: Provenance, now: Provenance) -> list[str]:
+    """What changed of the code. Where both digests are known they decide: a commit can change other files alone."""
+    both = UNKNOWN not in (was.code_digest, now.code_digest)
+    if both and was.code_digest == now.code_digest:
+        return []
+    if was.commit != now.commit:
+        return [f"commit {was.commit[:12]} → {now.commit[:12]}"]
+    if both or now.commit == UNKNOWN:
+        # Where neither is known it is taken for changed.
+        changed = f"{was.code_digest[:12]} → {now.code_digest[:12]}"
+        return [f"code {UNKNOWN if was.code_digest == now.code_digest else changed}"]
+    # The older one recorded no digest, and both are of one commit.
+    return ["uncommitted code"] if was.unclean or now.unclean else []
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

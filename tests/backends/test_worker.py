@@ -54,6 +54,20 @@ def test_a_damaged_result_is_no_artefact(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(result.files) == ["measure.json"]
 
 
+def test_changes_that_are_in_no_commit_lie_beside_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine(monkeypatch)
+    store = Store(tmp_path)
+    assert perform(store, JOB, {}, lambda: False, b"+x = 2\n") == Outcome.DONE
+    folder = store.folder(JOB.key)
+    assert (folder / "code.diff").read_bytes() == b"+x = 2\n"
+    result = Store(tmp_path).result(JOB.key)
+    assert result is not None
+    assert list(result.files) == ["measure.json"], "it is no artefact: other code can make the same result"
+    (folder / "result.json").unlink()
+    assert perform(Store(tmp_path), JOB, {}, lambda: False) == Outcome.DONE
+    assert not (folder / "code.diff").exists(), "made by committed code"
+
+
 def test_memory_of_the_gpu_has_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine(monkeypatch, OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     store = Store(tmp_path)

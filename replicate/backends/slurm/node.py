@@ -43,6 +43,7 @@ from replicate.backends.worker import Outcome
 from replicate.errors import ClusterDown, ReplicateError, StoreFault, Unreadable
 from replicate.jobs.job import Job, from_json
 from replicate.store import lease
+from replicate.store.code import DIFF
 from replicate.store.lease import RESTART, TASK, Owner
 from replicate.store.provenance import provenance
 from replicate.store.result import JOB
@@ -117,7 +118,7 @@ class NodeTask:
         attempt = begin(self.store.folder(key), self.folder, self._facts())
         made = {**provenance(Path(self.map.code)), **self.map.made, "container": self.map.container}
         process = multiprocessing.get_context("fork").Process(
-            target=_child, args=(str(self.store.root), job, made, attempt), name=key
+            target=_child, args=(str(self.store.root), job, made, self._changes(), attempt), name=key
         )
         process.start()
         code = self._watch(job, process)
@@ -128,6 +129,12 @@ class NodeTask:
         died = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         print(f"{key}: {died if outcome is None else outcome.words}")
         return abs(code)
+
+    def _changes(self) -> bytes:
+        """The diff that lies beside a copy of code which is in no commit."""
+        with suppress(OSError):
+            return (Path(self.map.code) / DIFF).read_bytes()
+        return b""
 
     def _follow(self, key: str) -> int:
         """Take part in a job that the first process leads."""
@@ -212,14 +219,14 @@ class NodeTask:
         )
 
 
-def _child(root: str, job: Job, made: Mapping[str, object], attempt: Attempt) -> None:
+def _child(root: str, job: Job, made: Mapping[str, object], changes: bytes, attempt: Attempt) -> None:
     attempt.redirect()
     # The watcher passes the signal on as SIGTERM; Slurm may also send its own to every process.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     if process_count() > 1 and job.shared:
         export_torch_env()
         made = {**made, "processes": process_count()}
-    worker.main(root, job, made, partial(_gone, Path(root)))
+    worker.main(root, job, made, partial(_gone, Path(root)), changes=changes)
 
 
 def _requeue() -> bool:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from replicate.errors import StoreFault
-from replicate.store.provenance import provenance
-
-PARTS = ("replicate", "tables")
-"""What a result can depend on."""
+from replicate.store.code import DIFF, PACKAGE, PARTS, ROOT, code_of, diff_of, digest_of, git
+from replicate.store.provenance import OF_CODE, provenance
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """``folder`` goes to the front of Python's path; ``made`` is commit, dirty and the digest of the files."""
+    """``folder`` goes to the front of Python's path; ``made`` is what is recorded of the code of its results."""
 
     folder: Path
     made: dict[str, object]
@@ -29,16 +25,16 @@ class Snapshot:
 def take(root: Path, shared: Path) -> Snapshot:
     """Copy the code of repository ``root`` to ``<shared>/code/<commit>-<digest of the files>``, once.
 
-    What git ignores stays behind. Outside a repository the package itself is copied, of commit ``unknown``.
+    What git ignores stays behind. Where ``root`` holds no package, the one that runs is copied. Beside uncommitted
+    changes lies their diff.
     """
-    root = root if (root / PARTS[0]).is_dir() else Path(__file__).resolve().parents[3]
-    repository = provenance(root)
-    commit = str(repository["commit"])
+    root = root if (root / PACKAGE).is_dir() else ROOT
+    code, recorded = code_of(root), provenance(root)
+    made = {name: value for name, value in recorded.items() if name in OF_CODE}
     for _ in range(3):
         names = _files(root)
-        digest = _digest(root, names)
-        folder = shared / "code" / f"{commit[:12]}-{digest[:12]}"
-        made: dict[str, object] = {"commit": commit, "dirty": repository["dirty"], "code": digest[:12]}
+        digest = digest_of(root, names)
+        folder = shared / "code" / f"{code.commit[:12]}-{digest[:12]}"
         if folder.is_dir():
             _check_trusted(folder)
             return Snapshot(folder, made)
@@ -47,7 +43,9 @@ def take(root: Path, shared: Path) -> Snapshot:
         for name in names:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, copy / name)
-        if _digest(copy, names) == digest:
+        if changes := diff_of(root):
+            (copy / DIFF).write_bytes(changes)
+        if digest_of(copy, names) == digest:
             return Snapshot(_placed(copy, folder), made)
         # Somebody saved a file meanwhile.
         shutil.rmtree(copy, ignore_errors=True)
@@ -67,25 +65,12 @@ def _placed(copy: Path, folder: Path) -> Path:
 
 def _files(root: Path) -> list[str]:
     """Tracked and new files under `PARTS` that exist, with forward slashes."""
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *PARTS]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        names: Sequence[str] = [name for name in done.stdout.split("\0") if name]
-    except (OSError, subprocess.SubprocessError):
-        names = []
+    said = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *PARTS)
+    names: Sequence[str] = [os.fsdecode(name) for name in (said or b"").split(b"\0") if name]
     if not names:
         every = (path for part in PARTS for path in (root / part).rglob("*"))
         names = [str(path.relative_to(root)) for path in every if "__pycache__" not in path.parts]
     return sorted({name for name in names if (root / name).is_file()})
-
-
-def _digest(root: Path, names: Sequence[str]) -> str:
-    digest = hashlib.sha256()
-    for name in names:
-        content = (root / name).read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
 
 
 def _check_trusted(folder: Path) -> None:

@@ -56,7 +56,7 @@ class Task:
 class SubmissionMap:
     """What map.json holds: the keys of each element of the array, and what the node has to know of the profile.
 
-    made: commit, dirty and digest of the copy of the code in the folder ``code``. request: options of sbatch.
+    made: what is recorded of the copy of the code in the folder ``code``. request: options of sbatch.
     """
 
     name: str
