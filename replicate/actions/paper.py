@@ -253,8 +253,8 @@ def repository() -> Path:
 
 
 def find_cluster(name: str | None, root: Path) -> Profile | None:
-    """The profile of the cluster to use, None for this machine (`replicate.backends.slurm.profile.find_profile`)."""
-    from replicate.backends.slurm.profile import find_profile
+    """The profile of the cluster to use, None for this machine (`replicate.backends.slurm.choose.find_profile`)."""
+    from replicate.backends.slurm.choose import find_profile
 
     if name == "":
         # Of a script whose variable is not set: going on here would train on a login node.

@@ -14,8 +14,9 @@ import click
 from replicate.backends.doctor import site, visit
 from replicate.backends.doctor.draft import draft
 from replicate.backends.doctor.files import Files, Finding, fail, ok, warn
+from replicate.backends.slurm.choose import VARIABLE
 from replicate.backends.slurm.client import Client
-from replicate.backends.slurm.profile import VARIABLE, Profile
+from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.waves import over_time_limit, unsplittable_batches
 from replicate.cli import DONE, MISTAKE
 from replicate.cli.workspace import Amount, Workspace, with_workspace

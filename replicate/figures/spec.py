@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self, TypeVar
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from replicate.errors import Fault, UserError, suggestion, unknown_name
-from replicate.figures.model import Axis, Panel
 from replicate.jobs.job import Job
 from replicate.plan.cells import Plan
 from replicate.specs.cell import REFERENCE, CellRef
@@ -26,8 +25,9 @@ from replicate.specs.run import RunsFile
 from replicate.specs.scale import Scale
 from replicate.specs.table import Name, TableSpec
 
-# What is drawn is read with numpy, which a command that only plans need not import.
+# What is drawn is read with numpy; a command that only plans need import neither that nor the model of a drawing.
 if TYPE_CHECKING:
+    from replicate.figures.model import Axis, Panel
     from replicate.figures.source import Source
 
 
@@ -64,6 +64,8 @@ class AxisSpec(Strict):
 
     @property
     def axis(self) -> Axis:
+        from replicate.figures.model import Axis
+
         return Axis(self.label, self.log, tuple((tick, f"{tick:g}") for tick in self.ticks))
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from replicate.errors import Fault, suggestion
@@ -91,7 +90,10 @@ def _fault(path: Path, model: type[BaseModel], raw: Any, error: _Error) -> Fault
     message = error.msg.removeprefix("Input ").removeprefix("Value error, ")
     match error.type:
         case "extra_forbidden":
-            known = _fields_at(model, raw, loc[:-1])
+            # Imported only where a key is unknown: its model takes 2 ms.
+            from replicate.specs.json_schema import fields_at
+
+            known = fields_at(model, raw, loc[:-1])
             return Fault(where, f"unknown key '{loc[-1]}'", tuple(suggestion(str(loc[-1]), known, plural="keys")))
         case "missing":
             return Fault(where, "this key is required")
@@ -112,50 +114,6 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
         plain = isinstance(part, str) and part.replace("_", "").replace("-", "").isalnum()
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if plain else f'."{part}"'
     return text.lstrip(".")
-
-
-def _fields_at(model: type[BaseModel], raw: Any, loc: tuple[int | str, ...]) -> list[str]:
-    """Field names allowed at ``loc`` of ``raw``: walks the JSON schema, which knows about nesting, lists and unions."""
-    schema = _Schema.model_validate(model.model_json_schema())
-    node = schema
-    for part in loc:
-        node = schema.resolved(node)
-        if isinstance(part, int):
-            node = node.items or _Schema()
-        elif part in node.properties:
-            node = node.properties[part]
-        elif isinstance(node.others, _Schema):
-            node = node.others
-        with suppress(LookupError, TypeError):  # a step of pydantic's own, such as the member of a union
-            raw = raw[part]
-    node = schema.resolved(node)
-    # Of alternatives, the one with most of the constants that are written there.
-    return sorted(max(node.one_of, key=lambda branch: branch.constants(raw), default=node).properties)
-
-
-class _Schema(BaseModel):
-    """What is read of a JSON schema; that of a model has the named ones, which others refer to."""
-
-    type: object = None
-    const: object = None
-    ref: str = Field(default="", alias="$ref")
-    named: dict[str, _Schema] = Field(default={}, alias="$defs")
-    properties: dict[str, _Schema] = {}
-    items: _Schema | None = None
-    others: _Schema | bool = Field(default=False, alias="additionalProperties")
-    any_of: tuple[_Schema, ...] = Field(default=(), alias="anyOf")
-    one_of: tuple[_Schema, ...] = Field(default=(), alias="oneOf")
-
-    def resolved(self, node: _Schema) -> _Schema:
-        for option in node.any_of:
-            if option.type != "null":
-                node = option
-        while node.ref:
-            node = self.named[node.ref.removeprefix("#/$defs/")]
-        return node
-
-    def constants(self, raw: Mapping[str, object]) -> int:
-        return sum(each.const is not None and raw.get(name) == each.const for name, each in self.properties.items())
 
 
 def shown_path(path: Path) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from replicate.backends.slurm.profile import Profile, file_system, find_profile, load_profile
+from replicate.backends.slurm.choose import find_profile
+from replicate.backends.slurm.profile import Profile, file_system, load_profile
 from replicate.backends.slurm.sbatch import Sbatch, arguments, minutes
 from replicate.backends.slurm.waves import over_time_limit, unsplittable_batches
 from replicate.errors import SpecError, UnknownName, UserError

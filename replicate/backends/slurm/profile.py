@@ -5,21 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
+from replicate.backends.slurm.choose import LOCAL
 from replicate.backends.slurm.sbatch import Plain, Sbatch, Value, minutes, one_line
-from replicate.errors import Fault, SpecError, UnknownName, UserError, suggestion
+from replicate.errors import Fault, SpecError, suggestion
 from replicate.jobs.job import kind_named, kinds
 from replicate.specs.file import read_toml, shown_path, validated
 from replicate.specs.recipe import Count, Strict
-
-VARIABLE = "REPLICATE_CLUSTER"
-LOCAL = "local"
-"""The name that asks for this machine where a variable or a match would have chosen a cluster."""
 
 V = TypeVar("V")
 
@@ -180,47 +176,6 @@ def load_profile(path: Path) -> Profile:
     if faults or profile is None:
         raise SpecError(sorted(set(faults)))
     return profile
-
-
-def find_profile(name: str | None, folder: Path, environ: Mapping[str, str], hostname: str) -> Profile | None:
-    """The profile to use, None for this machine: by name, else REPLICATE_CLUSTER, else [match], else none.
-
-    A name with a slash is the path of a file. Raises UnknownName, SpecError, or UserError where two profiles match.
-    """
-    paths = {path.stem: path for path in sorted(folder.glob("*.toml"))}
-    name = name or environ.get(VARIABLE) or None
-    if name == LOCAL:
-        return None
-    if name is not None and "/" in name:
-        if not Path(name).is_file():
-            raise UserError(f"--cluster: no such profile, got '{name}'\n  a name without a slash is slurm/NAME.toml")
-        return load_profile(Path(name))
-    if name is not None:
-        if name not in paths:
-            raise UnknownName("cluster", name, [*paths, LOCAL])
-        return load_profile(paths[name])
-    cluster = environ.get("SLURM_CLUSTER_NAME", "")
-    fitting = [path for path in paths.values() if _matches(path, hostname, cluster)]
-    if len(fitting) > 1:
-        raise UserError(
-            f"{', '.join(shown_path(path) for path in fitting)}: match: more than one profile fits {hostname}\n"
-            "  name one with --cluster NAME, or this machine with --cluster local"
-        )
-    return load_profile(fitting[0]) if fitting else None
-
-
-def _matches(path: Path, hostname: str, cluster: str) -> bool:
-    # A file that cannot be read is an error here too: going on locally would train on a login node.
-    faults: list[Fault] = []
-    raw = read_toml(path, faults)
-    if raw is None:
-        raise SpecError(faults)
-    match = raw.get("match")
-    if not isinstance(match, dict):
-        return False
-    globs, clusters = match.get("hostnames"), match.get("clusters")
-    by_host = isinstance(globs, list) and any(isinstance(glob, str) and fnmatchcase(hostname, glob) for glob in globs)
-    return by_host or (bool(cluster) and isinstance(clusters, list) and cluster in clusters)
 
 
 def python_command(profile: Profile) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import Field
 
 from replicate.errors import Fault, UnknownName, UserError
-from replicate.figures.model import Axis, Panel, Series, XYPanel
 from replicate.figures.spec import FigureSpec, Names, register
 from replicate.jobs.job import Job
 from replicate.plan.cells import Plan
@@ -19,6 +18,7 @@ from replicate.specs.run import RunsFile
 from replicate.specs.scale import Scale
 
 if TYPE_CHECKING:
+    from replicate.figures.model import Panel, Series
     from replicate.figures.source import Source
 
 PANELS = (
@@ -81,6 +81,8 @@ class CurvesFigure(FigureSpec):
 
     def panels(self, source: Source) -> tuple[Panel, ...]:
         """A panel each; names say the accuracy at the end. Runs whose published weights are read are left out."""
+        from replicate.figures.model import Axis, Series, XYPanel
+
         published = self._published(source.specs.scale)
         drawn: dict[str, list[Series]] = {field: [] for field, _, _ in PANELS}
         for family, name in enumerate(self.curves.names):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from replicate.errors import Fault
-from replicate.figures.model import MarginPanel, Panel
 from replicate.figures.spec import FigureSpec, Names, register
 from replicate.specs.cell import CellRef
 from replicate.specs.load import Specs
@@ -16,6 +15,7 @@ from replicate.specs.recipe import Positive, Strict
 from replicate.specs.table import TableSpec
 
 if TYPE_CHECKING:
+    from replicate.figures.model import MarginPanel, Panel
     from replicate.figures.source import Source
 
 
@@ -58,6 +58,8 @@ class DifferencesFigure(FigureSpec):
         return tuple(self._panel(source, column) for column in self.differences.columns)
 
     def _panel(self, source: Source, column: str) -> MarginPanel:
+        from replicate.figures.model import MarginPanel
+
         block = self.differences
         table = source.specs.table(block.table)
         keys = self._rows(table)

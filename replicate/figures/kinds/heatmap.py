@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from replicate.errors import Fault
-from replicate.figures.model import HeatmapPanel, Panel, Side
 from replicate.figures.spec import FigureSpec, Names, all_cells, register
-from replicate.judge.table import MARKS
 from replicate.specs.cell import CellRef
 from replicate.specs.load import Specs
 from replicate.specs.recipe import Strict
 from replicate.specs.table import ColumnSpec, TableSpec
 
 if TYPE_CHECKING:
+    from replicate.figures.model import HeatmapPanel, Panel, Side
     from replicate.figures.source import Source
 
 NOTHING = "–"
@@ -50,6 +49,9 @@ class HeatmapFigure(FigureSpec):
         return (self._panel(source, "here", here), self._panel(source, "paper", "the paper, as printed"))
 
     def _panel(self, source: Source, side: Side, title: str) -> HeatmapPanel:
+        from replicate.figures.model import HeatmapPanel
+        from replicate.judge.table import MARKS
+
         table = source.specs.table(self.heatmap.table)
         columns = _columns(table)
         values: list[tuple[float | None, ...]] = []

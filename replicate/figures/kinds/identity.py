@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from replicate.errors import Fault
-from replicate.figures.model import Axis, Panel, Point, Series, XYPanel
 from replicate.figures.spec import FigureSpec, Names, all_cells, register
 from replicate.plan.cells import CellPlan
 from replicate.specs.cell import CellRef
@@ -19,6 +18,7 @@ from replicate.specs.recipe import Strict
 from replicate.specs.table import MetricName, TableHead
 
 if TYPE_CHECKING:
+    from replicate.figures.model import Panel, Point, XYPanel
     from replicate.figures.source import Source
 
 
@@ -67,6 +67,8 @@ class IdentityFigure(FigureSpec):
 
 
 def _panel(source: Source, spec: IdentityPanel) -> XYPanel:
+    from replicate.figures.model import Axis, Series, XYPanel
+
     points: dict[str, list[Point]] = {}
     tolerances: Counter[float] = Counter()
     for place, cell in source.plan.cells.items():

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import Field, model_validator
 
 from replicate.errors import Fault
-from replicate.figures.model import SIDES, Level, Panel, Series, XYPanel, by_side
 from replicate.figures.spec import AxisSpec, FigureSpec, Names, Place, register
 from replicate.specs.cell import CellRef, resolve_source
 from replicate.specs.check import check_source
@@ -17,6 +16,7 @@ from replicate.specs.recipe import Strict
 from replicate.specs.table import CellSource, ColumnSpec, MetricName, RowSpec, TableHead, TableSpec, Written
 
 if TYPE_CHECKING:
+    from replicate.figures.model import Panel, XYPanel
     from replicate.figures.source import Source
 
 OWN_COLUMN = "value"
@@ -127,9 +127,13 @@ class LinesFigure(FigureSpec):
                 yield from names.cell(f"lines.panels[{index}].{name}.relative_to", axis.relative_to)
 
     def panels(self, source: Source) -> tuple[Panel, ...]:
+        from replicate.figures.model import by_side
+
         return by_side([self._panel(source, panel) for panel in self.lines.panels], source.comparable)
 
     def _panel(self, source: Source, spec: LinePanel) -> XYPanel:
+        from replicate.figures.model import SIDES, Level, Series, XYPanel
+
         base = spec.y.relative_to
         drawn: list[Series] = []
         for side in SIDES:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from replicate.errors import Fault
-from replicate.figures.model import Axis, Panel, Series, XYPanel
 from replicate.figures.spec import FigureSpec, Names, Place, register
 from replicate.jobs.job import Job
 from replicate.plan.cells import Plan
@@ -17,6 +16,7 @@ from replicate.specs.load import Specs
 from replicate.specs.recipe import Strict
 
 if TYPE_CHECKING:
+    from replicate.figures.model import Panel
     from replicate.figures.source import Source
 
 
@@ -60,6 +60,8 @@ class ProfileFigure(FigureSpec):
             yield from names.cell(f"{where}.paper_last", spec.paper_last)
 
     def panels(self, source: Source) -> tuple[Panel, ...]:
+        from replicate.figures.model import Axis, Series, XYPanel
+
         layers = [source.layers(spec.run) for spec in self.profile.series]
         # Of a network that is not there nothing is known; the others say how many blocks there are.
         depth = max([0, *(len(points) - 2 for points in layers)])

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from replicate.errors import Fault
-from replicate.figures.model import SIDES, Panel, Point, Series, Side, XYPanel, by_side
 from replicate.figures.spec import AxisSpec, FigureSpec, Names, register
 from replicate.specs.cell import CellRef
 from replicate.specs.load import Specs
 from replicate.specs.recipe import Strict
 
 if TYPE_CHECKING:
+    from replicate.figures.model import Panel, Point, Side
     from replicate.figures.source import Source
 
 
@@ -75,6 +75,8 @@ class ScatterFigure(FigureSpec):
 
     def panels(self, source: Source) -> tuple[Panel, ...]:
         """One panel; a point needs both of its values from the same side."""
+        from replicate.figures.model import SIDES, Series, XYPanel, by_side
+
         series = tuple(
             Series(spec.label, side, family, self._points(source, spec, side), spec.joined)
             for side in SIDES
