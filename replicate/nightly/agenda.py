@@ -56,7 +56,7 @@ class AgendaInputs:
     past: jobs of the last night, by key. unfinished: its trainings that are not done. made: provenance of what would
     be computed now. checked: see `replicate.nightly.history.Nights.checked`. written: provenance of a result and when
     it was finished. underway: being computed again already. chained: whether jobs can wait for busy ones (Slurm), or
-    not (here). now: seconds since 1970.
+    not (here). now: seconds since 1970. read: jobs that a cell reads itself.
     """
 
     progress_of: Callable[[str], Progress]
@@ -69,6 +69,7 @@ class AgendaInputs:
     now: float
     underway: frozenset[str]
     chained: bool
+    read: frozenset[str] = frozenset()
     train: bool = False
     again: bool = False
 
@@ -140,8 +141,12 @@ def _possible(graph: Graph, job: Job, trainings: Container[str], night: AgendaIn
 
 
 def _evaluations(graph: Graph, night: AgendaInputs) -> list[DueJob]:
-    """Evaluations without a result of networks that are trained: cheap, and each fills a cell."""
-    computed = (job for job in graph if not (job.trains or job.source))
+    """Evaluations without a result of networks that are trained: cheap, and each fills a cell.
+
+    So does a data set that is a number of its own (Table 6) or the labels of one (ReaL); any other is made with the
+    first job that reads it.
+    """
+    computed = (job for job in graph if not job.trains and (not job.source or job.key in night.read))
     missing = [job for job in computed if night.progress_of(job.key) == "open"]
     return [DueJob(job, "not computed yet", job.seconds) for job in missing if _possible(graph, job, (), night)]
 

@@ -164,6 +164,7 @@ class Night:
             now=self.began,
             underway=frozenset(underway),
             chained=self.backend.chains,
+            read=self.plan.keys,
             train=self.options.train,
             again=self.options.again,
         )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import ROOT
 from filled_results import job_like
 
+from replicate.actions.paper import open_paper
+from replicate.backends.backend import Reporter
 from replicate.jobs.job import Job
 from replicate.nightly.agenda import HOUR, Agenda, AgendaInputs, agenda
-from replicate.nightly.history import Checked
+from replicate.nightly.history import Checked, Nights
+from replicate.nightly.night import Night, NightlyOptions
 from replicate.nightly.snapshot import JobRecord
 from replicate.plan.graph import Graph
 
@@ -141,6 +146,22 @@ def test_published_weights_are_read_for_what_evaluates_them_and_never_again() ->
     assert keys(agenda(found, night, HOUR).missing) == ["weights-student", "predict-student"]
     later = circumstances("data weights-student predict-student", written=lambda key: (MADE, NOW - 24 * HOUR))
     assert keys(agenda(found, later, HOUR).again) == ["predict-student"]
+
+
+def test_a_data_set_is_computed_where_a_cell_reads_it_and_no_job_does() -> None:
+    """Table 6 prints the sizes of data sets that nothing here is trained on."""
+    found = due(circumstances(read=frozenset({"data"})))
+    assert keys(found.missing) == ["data", "measure-alone"]
+    assert keys(due(circumstances()).missing) == ["measure-alone"]
+    assert keys(due(circumstances("all", read=frozenset({"data"}), written=lambda key: (MADE, NOW - HOUR))).again) == []
+
+
+def test_a_night_makes_the_corrected_labels_of_the_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = open_paper(ROOT / "tables", results=tmp_path / "results", out=tmp_path / "out")
+    plan, store = paper.plan(paper.specs().ordered), paper.store()
+    night = Night(paper, NightlyOptions(budget=24, run=False), plan, store, Nights(store.root, "mini"), Reporter())
+    monkeypatch.setattr(night, "_render", list)
+    assert any(key.startswith("data-real-") for key in keys(night.run().agenda.over_budget))
 
 
 def test_the_budget_lists_what_it_leaves() -> None:
