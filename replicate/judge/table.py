@@ -239,11 +239,12 @@ class Table:
 
 
 MARKS: Mapping[str, str] = {"pending": "○", "running": "◐", "failed": "⚠"}
-"""What stands in a cell without a value; a paper-only cell shows the paper's value in brackets."""
+"""What stands in a cell without a value; a paper-only cell shows the paper's value in brackets, or a dash beside it."""
 
 MARK_MEANINGS: Mapping[str, str] = {
     "○": "not run yet",
     "◐": "running",
     "⚠": "failed",
-    "[ ]": "printed in the paper, nothing here makes it",
 }
+PAPER_ONLY = "printed in the paper, nothing here makes it"
+"""The meaning of the brackets."""

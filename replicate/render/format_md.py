@@ -65,7 +65,7 @@ def _superscript(mark: str) -> str:
 
 
 def _cell(table: Table, cell: Cell, variant: Variant, text: bool) -> str:
-    face = escape(layout.face(cell))
+    face = escape(layout.shown(cell, variant))
     if layout.is_bold(cell):
         face = f"**{face}**"
     face += escape(wording.origin_mark(table, cell)) + _superscript(layout.cell_marks(table, cell))
@@ -73,7 +73,7 @@ def _cell(table: Table, cell: Cell, variant: Variant, text: bool) -> str:
         return face
     error = f" ± {escape(cell.error_shown)}" if cell.shown and cell.error_shown else ""
     beside = [part for part in (cell.paper_shown, cell.difference_shown) if part]
-    if cell.state == "paper-only" or not beside:
+    if not beside:
         return face + error
     mark = wording.verdict_mark(table, cell)
     return f"{face}{error} ({escape(', '.join(beside))}){f' {mark}' if mark else ''}"

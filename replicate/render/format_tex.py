@@ -119,13 +119,13 @@ class _Block:
     """The TeX columns of one table column: one, or here | paper | difference."""
 
     def __init__(self, table: Table, column: Column, variant: Variant) -> None:
-        self.table, self.column = table, column
+        self.table, self.column, self.variant = table, column, variant
         cells = [table.cell(row.key, column.key) for row in table.rows]
         self.heads: tuple[str, ...] = ("",)
         if variant == "compare" and not column.text:
             paper = f"paper{wording.dagger(table)}"
             self.heads = ("here", paper, "Δ") if table.comparable else ("here", paper)
-        self._here = _width(cell.shown or cell.paper_shown for cell in cells)
+        self._here = _width(layout.shown(cell, variant).strip("[]") for cell in cells)
         self._paper = _width(cell.paper_shown for cell in cells)
         self._difference = _width(cell.difference_shown for cell in cells)
 
@@ -144,7 +144,7 @@ class _Block:
         return fields
 
     def _ours(self, cell: Cell, where: str) -> str:
-        face = layout.face(cell)
+        face = layout.shown(cell, self.variant)
         tex = escape(face, where) if self.column.text else _padded(face, self._here, where)
         if layout.is_bold(cell):
             tex = rf"\textbf{{{tex}}}"

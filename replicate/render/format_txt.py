@@ -93,7 +93,7 @@ def _print(console: Console, line: Text) -> None:
 
 def _lines(table: Table, cell: Cell, column: Column, variant: Variant) -> list[tuple[str, str]]:
     """The lines of one cell with their styles: ours, its standard error, the paper's value, the difference."""
-    face = layout.face(cell)
+    face = layout.shown(cell, variant)
     style = "bold" if layout.is_bold(cell) else "" if column.text else _STYLES.get(face, "")
     style = "dim" if cell.state == "paper-only" else style
     tail = wording.origin_mark(table, cell) + _raised(layout.cell_marks(table, cell))
@@ -107,8 +107,7 @@ def _lines(table: Table, cell: Cell, column: Column, variant: Variant) -> list[t
     lines = [(face, style)]
     if wording.has_errors(table, variant):
         lines.append((f"{cell.error_shown} " if cell.shown and cell.error_shown else "", "dim"))
-    paper = "" if cell.state == "paper-only" else cell.paper_shown
-    lines.append((f"{paper}{wording.dagger(table) or ' '}" if paper else "", "dim"))
+    lines.append((f"{cell.paper_shown}{wording.dagger(table) or ' '}" if cell.paper_shown else "", "dim"))
     if table.comparable:
         mark = wording.verdict_mark(table, cell)
         lines.append((f"{cell.difference_shown} {mark}".strip(), _STYLES.get(mark, "dim")))

@@ -95,6 +95,16 @@ def face(cell: Cell) -> str:
             assert_never(cell.state)
 
 
+def here(cell: Cell) -> str:
+    """What stands under a heading "here", beside the paper's numbers: never one of those."""
+    return f"[{ABSENT}]" if cell.state == "paper-only" else face(cell)
+
+
+def shown(cell: Cell, variant: Variant) -> str:
+    """What stands in a cell of ``variant``."""
+    return here(cell) if variant == "compare" else face(cell)
+
+
 def is_bold(cell: Cell) -> bool:
     """Bold ranks our numbers: a bracketed value of the paper must not win a column."""
     return cell.bold and bool(cell.shown) and cell.state != "paper-only"

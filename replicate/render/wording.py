@@ -9,8 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never, get_args
 
-from replicate.judge.table import MARK_MEANINGS, Cell, Claim, ClaimVerdict, Note, Origin, SeedValue, Table, Verdict
-from replicate.render.layout import Variant, column_header, face, row_label
+from replicate.judge.table import (
+    MARK_MEANINGS,
+    PAPER_ONLY,
+    Cell,
+    Claim,
+    ClaimVerdict,
+    Note,
+    Origin,
+    SeedValue,
+    Table,
+    Verdict,
+)
+from replicate.render.layout import ABSENT, Variant, column_header, face, here, row_label, shown
 from replicate.specs.cell import Side
 from replicate.text import Printed, plural
 
@@ -217,7 +228,7 @@ def counts(cell: Cell) -> list[str]:
 def facts(table: Table, cell: Cell) -> list[str]:
     """What a reader may want to know of one cell, in short phrases."""
     phrases = [
-        f"here {face(cell)}",
+        f"here {here(cell)}",
         f"paper {cell.paper_shown}" if cell.paper_shown else "",
         f"difference {cell.difference_shown}" if cell.difference_shown else "",
         *counts(cell),
@@ -260,10 +271,10 @@ def references_line(table: Table) -> str:
 def legend(table: Table, variant: Variant) -> list[tuple[str, str]]:
     """The marks that occur in this table, with their meanings."""
     cells = list(table.cells.values())
-    faces = {face(cell) for cell in cells}
+    faces = {face(cell) if cell.ref.is_reference else shown(cell, variant) for cell in cells}
     marked = [(mark, text) for mark, text in MARK_MEANINGS.items() if mark in faces]
-    if any(cell.state == "paper-only" for cell in cells):
-        marked.append(("[ ]", MARK_MEANINGS["[ ]"]))
+    bracketed = {cell.ref.is_reference or variant == "paper" for cell in cells if cell.state == "paper-only"}
+    marked += [("[ ]" if printed else f"[{ABSENT}]", PAPER_ONLY) for printed in sorted(bracketed)]
     if mixed_origin(table):
         marked.append((RELEASED, "released weights (unmarked: trained here)"))
     if variant == "compare":

@@ -91,13 +91,28 @@ def test_the_field_decides_what_is_compared_and_not_the_banner() -> None:
 def test_states_differ_and_are_never_blank(variant: Variant) -> None:
     faces = [layout.face(STATES.cell(*key)) for key in STATE_CELLS]
     assert faces == ["○", "◐", "⚠", "[84.5]"]
+    faces = [layout.shown(STATES.cell(*key), variant) for key in STATE_CELLS]
     rendered = [find(name).render(STATES, variant) for name in ("md", "html", "txt")]
     for text in rendered:
         for face in faces:
             assert face in text.replace("\\", "")
     tex = format_tex.render(STATES, variant)
-    for mark in (r"\ensuremath{\circ}", r"\ensuremath{\circleddash}", r"\ensuremath{\blacktriangle}", "[84.5]"):
+    for mark in (
+        r"\ensuremath{\circ}",
+        r"\ensuremath{\circleddash}",
+        r"\ensuremath{\blacktriangle}",
+        faces[-1].replace("–", "--"),
+    ):
         assert mark in tex.split(r"\end{tabular}")[0]
+
+
+@pytest.mark.parametrize("kind", sorted(names()))
+def test_what_is_called_ours_is_never_the_papers_number(kind: str) -> None:
+    text = find(kind).render(STATES, "compare").replace("\\", "")
+    assert "84.5" in text
+    assert "[84.5" not in text
+    assert "here 84.5" not in text
+    assert "here [84.5" not in text
 
 
 def test_a_value_of_the_paper_wins_no_bold() -> None:
@@ -109,6 +124,10 @@ def test_a_value_of_the_paper_wins_no_bold() -> None:
 
 def test_the_legend_names_the_marks_that_occur_and_no_others() -> None:
     assert [mark for mark, _ in wording.legend(STATES, "paper")] == ["○", "◐", "⚠", "[ ]", "‡"]
+    assert [mark for mark, _ in wording.legend(STATES, "compare")] == ["○", "◐", "⚠", "[–]", "‡", "✓", "✗"]
+    teacher = replace(STATES.reference("teacher"), state="paper-only", shown="")
+    both = replace(STATES, cells={**STATES.cells, teacher.ref: teacher})
+    assert [mark for mark, _ in wording.legend(both, "compare")][3:5] == ["[–]", "[ ]"]
     assert [mark for mark, _ in wording.legend(TABLE3, "compare")] == ["✓", "✗", "?"]
     assert [mark for mark, _ in wording.legend(MINI, "compare")] == ["†"]
     assert wording.legend(TABLE3, "paper") == []
