@@ -119,13 +119,21 @@ def exact(value: float) -> Fraction:
     return Fraction(Decimal(repr(value)))
 
 
-_NUMBER = re.compile(r"([+−-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)([kM]?)\*?", re.ASCII)
+FOOTNOTE_MARKS = "*†‡§¶"
+"""What a paper sets behind a number to explain it elsewhere."""
+_DIGITS = r"(?:\d+\.?\d*|\.\d+)"
+_NUMBER = re.compile(
+    rf"([+−-]?{_DIGITS}(?:[eE][+-]?\d+)?)([kM]?)(?: ?± ?{_DIGITS})?(?: ?[{FOOTNOTE_MARKS}]+)?", re.ASCII
+)
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
 
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """What is printed in a cell: a number, or a text where the digits are not all there is, such as ``4.3*``, ``86M``.
+    """What is printed in a cell: a number, or a text where the digits are not all there is.
+
+    A unit (``86M``) scales the number; a spread (``79.9 ± 0.1``) and footnote marks (``4.3*``) are printed and change
+    nothing.
 
     ``decimals``: the digits after the point that a number is printed with.
     """
@@ -139,7 +147,7 @@ class Printed:
 
     @property
     def number(self) -> float | None:
-        """86e6 for ``86M``, 4.3 for ``4.3*``, -0.3 for ``−0.3``; None for ``9/0.5``, ``nan`` and other words."""
+        """86e6 for ``86M``, 4.3 for ``4.3*``, 79.9 for ``79.9 ± 0.1†``; None for ``9/0.5``, ``nan`` and other words."""
         if not isinstance(self.written, str):
             return self.written
         match = _NUMBER.fullmatch(self.written)

@@ -19,8 +19,9 @@ from replicate.render import layout, wording
 from replicate.render.formats import Format
 from replicate.render.layout import Variant
 from replicate.render.symbols import comment, definitions, escape
+from replicate.text import FOOTNOTE_MARKS
 
-_NUMBER = re.compile(r"([−+-]?)(\d+)(\.\d+)?")
+_NUMBER = re.compile(rf"([−+-]?)(\d+)(\.\d+)?([{FOOTNOTE_MARKS}]*)")
 
 
 BOX = r"\replicatetable"
@@ -163,25 +164,30 @@ def _width(texts: Iterable[str]) -> tuple[int, int, int]:
     """Most characters of sign, integer part and decimals (with the point) among the numbers of ``texts``."""
     parts = [match.groups("") for text in texts if (match := _NUMBER.fullmatch(text))]
     return (
-        max((len(sign) for sign, _, _ in parts), default=0),
-        max((len(whole) for _, whole, _ in parts), default=0),
-        max((len(rest) for _, _, rest in parts), default=0),
+        max((len(sign) for sign, _, _, _ in parts), default=0),
+        max((len(whole) for _, whole, _, _ in parts), default=0),
+        max((len(rest) for _, _, rest, _ in parts), default=0),
     )
 
 
 def _padded(text: str, width: tuple[int, int, int], where: str) -> str:
-    """``text`` as TeX, as wide as the widest number of its column; brackets and words stay as they are."""
+    """``text`` as TeX, as wide as the widest number of its column, with its footnote marks beyond that.
+
+    Brackets and words stay as they are.
+    """
     bare = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
     match = _NUMBER.fullmatch(bare)
     if not match:
         return escape(text, where)
-    sign, whole, rest = match.groups("")
+    sign, whole, rest, marks = match.groups("")
     left = ("-" if width[0] > len(sign) else "") + "0" * (width[1] - len(whole))
     missing = width[2] - len(rest)
     right = "" if missing == 0 else "0" * missing if rest else "." + "0" * (missing - 1)
     before = rf"\phantom{{{left.replace('-', '$-$')}}}" if left else ""
     after = rf"\phantom{{{right}}}" if right else ""
-    return before + _minus(text, where) + after
+    if marks:
+        after += rf"\rlap{{{escape(marks, where)}}}"
+    return before + _minus(text.replace(marks, ""), where) + after
 
 
 def _minus(text: str, where: str) -> str:

@@ -29,8 +29,9 @@ from replicate.specs.sources import ImageData
 from replicate.specs.table import QUOTED_WORDS, ClaimSpec, TableSpec
 from replicate.text import Printed
 
-MARKED = re.compile(r"\d+(\.\d+)?\s*[^\d\s.,]")
-"""What the paper prints for a number that nothing can be compared with; a plain one in quotes is a slip."""
+_QUOTED = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+"""A plain number, which needs no quotes."""
+_WANTED = "should be a number, or one with a mark or a spread such as '4.3*' or '79.9 ± 0.1'"
 
 
 def check_runs(file: str, spec: RunsFile, scale: Scale | None) -> list[Fault]:
@@ -273,9 +274,8 @@ def _cells(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> I
         for column in spec.table.columns:
             printed = row.paper.get(column.key)
             metric = row.metric or column.metric or spec.table.metric
-            if isinstance(printed, str) and metric and metrics.find(metric).plain and not MARKED.match(printed):
-                fault = f"should be a number, or one with a mark such as '4.3*', got {printed!r}"
-                yield Fault(f"{file}: rows[{index}].paper.{column.key}", fault)
+            if isinstance(printed, str) and metric and metrics.find(metric).plain and not _marked(printed):
+                yield Fault(f"{file}: rows[{index}].paper.{column.key}", f"{_WANTED}, got {printed!r}")
             read = None if column.text else resolve_source(spec.table, row, column)
             if read is not None:
                 yield from check_source(f"{file}: rows[{index}]", f"cell {row.key}.{column.key}", read, runs, scale)
@@ -288,6 +288,11 @@ def _cells(file: str, spec: TableSpec, runs: RunsFile, scale: Scale | None) -> I
                 yield Fault(where, "has nothing to read: 'run' and 'metric' are needed", help)
         else:
             yield from check_source(where, f"reference {reference.key}", read, runs, scale)
+
+
+def _marked(printed: str) -> bool:
+    """Whether a text holds a number and more than a number."""
+    return Printed(printed).number is not None and not _QUOTED.fullmatch(printed)
 
 
 def check_source(where: str, what: str, read: ResolvedSource, runs: RunsFile, scale: Scale | None) -> Iterator[Fault]:
@@ -329,6 +334,7 @@ def check_claims(file: str, spec: TableSpec) -> Iterator[Fault]:
         yield from _words(where, claim)
         try:
             yield from _ratios(where, spec, claim)
+            yield from _unusable(file, spec, index, claim)
         except UnknownSide as error:
             yield from _names(where, error.what, error.name, error.known)
         except ValueError as error:
@@ -348,6 +354,26 @@ def _words(where: str, claim: ClaimSpec) -> Iterator[Fault]:
         yield Fault(f"{where}.see", "names no place: give the section, caption or table of the paper")
     if claim.within_source and not claim.within:
         yield Fault(f"{where}.within_source", "is the source of no margin: give 'within', or leave it out")
+
+
+def _unusable(file: str, spec: TableSpec, index: int, claim: ClaimSpec) -> Iterator[Fault]:
+    """Values of the paper that the claim compares and no number can be read of, so that it could not be judged."""
+    written = {
+        CellRef(spec.table.id, row.key, column.key): (f"rows[{place}].paper.{column.key}", row.paper[column.key])
+        for place, row in enumerate(spec.rows)
+        for column in spec.table.columns
+        # Of a plain metric, the cell itself is at fault.
+        if column.key in row.paper
+        and not ((metric := row.metric or column.metric or spec.table.metric) and metrics.find(metric).plain)
+    } | {
+        CellRef(spec.table.id, REFERENCE, reference.key): (f"references[{place}].paper", reference.paper)
+        for place, reference in enumerate(spec.references)
+        if reference.paper is not None
+    }
+    for side in dict.fromkeys(side for both in pairs(spec, claim) for side in both if isinstance(side, CellRef)):
+        if side in written and Printed(written[side][1]).number is None:
+            place, printed = written[side]
+            yield Fault(f"{file}: {place}", f"{_WANTED}, since claims[{index}] compares it, got {printed!r}")
 
 
 def _ratios(where: str, spec: TableSpec, claim: ClaimSpec) -> Iterator[Fault]:

@@ -205,6 +205,13 @@ def test_numbers_of_a_column_are_padded_to_one_width() -> None:
     assert r"row 3 & 86M \\" in tex
 
 
+def test_a_footnote_mark_moves_no_number_of_its_column() -> None:
+    tex = format_tex.render(_narrow(("78.9†", "8.9", "79.9 ± 0.1")))
+    assert r"row 0 & 78.9\rlap{\ensuremath{\dagger}} \\" in tex
+    assert r"row 1 & \phantom{0}8.9 \\" in tex
+    assert r"row 2 & 79.9 \ensuremath{\pm} 0.1 \\" in tex
+
+
 def test_row_groups_span_their_rows() -> None:
     tex = format_tex.render(STATES)
     assert r"\multirow{3}{*}{no token} & DeiT -- no distillation" in tex
@@ -312,7 +319,17 @@ def test_json_holds_exact_values_and_both_sides_of_a_claim() -> None:
     assert (teacher["value"], teacher["exact"], teacher["row"], teacher["column"]) == (82.9, "829/10", "@", "teacher")
 
 
-@pytest.mark.parametrize(("printed", "number"), [("4.3*", 4.3), ("86M", 86e6), ("−0.3", -0.3), ("9/0.5", None)])
+@pytest.mark.parametrize(
+    ("printed", "number"),
+    [
+        ("4.3*", 4.3),
+        ("86M", 86e6),
+        ("−0.3", -0.3),
+        ("78.9†", 78.9),
+        ("79.9 ± 0.1", 79.9),
+        ("9/0.5", None),
+    ],
+)
 def test_json_has_the_numbers_of_what_the_paper_prints(printed: str, number: float | None) -> None:
     cell = replace(TABLE3.cell("hard", "b_224"), paper=Printed(printed))
     document = json.loads(format_json.render(replace(TABLE3, cells={**TABLE3.cells, cell.ref: cell})))

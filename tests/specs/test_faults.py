@@ -12,7 +12,10 @@ import pytest
 from command_line import ROOT, TABLE, Call
 
 from replicate.errors import SpecError, UnknownName, UserError
+from replicate.judge.finish import Finisher
+from replicate.plan.cells import plan_tables
 from replicate.specs.load import load
+from replicate.store.store import Store
 
 SPEC = f"{TABLE}.toml"
 PLACE = f"tables/{SPEC}"
@@ -98,20 +101,45 @@ def test_a_paper_value_that_is_no_number(tables: Path, edit: Edit, written: str)
 def test_a_word_among_numbers(tables: Path, edit: Edit) -> None:
     edit("b_224 = 81.8", 'b_224 = "81,8"')
     assert faults(tables) == [
-        f"{PLACE}: rows[0].paper.b_224: should be a number, or one with a mark such as '4.3*', got '81,8'"
+        f"{PLACE}: rows[0].paper.b_224: should be a number, or one with a mark or a spread"
+        " such as '4.3*' or '79.9 ± 0.1', got '81,8'"
     ]
 
 
-@pytest.mark.parametrize("written", ["74.3", "", "n/a", ",5*"])
+@pytest.mark.parametrize("written", ["74.3", "", "n/a", ",5*", "79.9 ± ", "78.9?", "9/0.5", "79.9 (0.1)"])
 def test_what_only_looks_like_a_number(tables: Path, edit: Edit, written: str) -> None:
     edit("b_224 = 81.8", f'b_224 = "{written}"')
     assert len(faults(tables)) == 1
 
 
-@pytest.mark.parametrize("written", ["4.3*", "80 †"])
-def test_a_number_with_a_mark(tables: Path, edit: Edit, written: str) -> None:
+@pytest.mark.parametrize("written", ["81.8*", "81.8 †", "81.8†", "81.8 ± 0.1", "81.8±0.1‡"])
+def test_a_number_with_a_mark_or_a_spread_is_one_to_the_claims(tables: Path, edit: Edit, written: str) -> None:
+    plain = _claims_of_paper(tables)
     edit("b_224 = 81.8", f'b_224 = "{written}"')
     assert load(tables, "mini").table(TABLE).rows[0].paper["b_224"] == written
+    assert _claims_of_paper(tables) == plain
+
+
+def _claims_of_paper(tables: Path) -> list[tuple[str, str]]:
+    plan = plan_tables(load(tables, "mini"), [TABLE], (0,))
+    claims = Finisher(plan, Store(tables / "nothing")).claims_of_paper(TABLE)
+    return [(claim.paper_verdict, claim.paper_margin_shown) for claim in claims]
+
+
+def test_a_reference_that_a_claim_cannot_use(tables: Path, edit: Edit) -> None:
+    edit("paper  = 82.9", 'paper  = "82.9 to 83"')
+    (fault,) = faults(tables)
+    assert fault.startswith(f"{PLACE}: references[0].paper: should be a number, or one with a mark or a spread")
+    assert fault.endswith("compares it, got '82.9 to 83'")
+
+
+def test_a_cell_of_words_that_a_claim_cannot_use(tables: Path, edit: Edit) -> None:
+    """Of a metric that may be printed in words, a claim still needs a number."""
+    edit('metric    = "top1"', 'metric    = "similarity"\nfield     = "last"')
+    edit("b_224 = 81.8", 'b_224 = "9/0.5"')
+    assert any(
+        fault.startswith(f"{PLACE}: rows[0].paper.b_224: ") and "since claims[" in fault for fault in faults(tables)
+    )
 
 
 def test_a_column_that_is_not_there(tables: Path, edit: Edit) -> None:
