@@ -1,10 +1,14 @@
 """How steady the miniature is: undistilled students of several seeds, under changes of tables/scales/mini.toml.
 
-    OMP_NUM_THREADS=1 python benchmarks/steadiness.py [--seeds 0,1,2,3] [--workers 2] [--smallest] [CHANGES ...]
+    OMP_NUM_THREADS=1 python benchmarks/steadiness.py [--seeds 0,1,2,3] [--transfer SETS] [--store FOLDER]
+        [--workers 2] [--smallest] [CHANGES ...]
 
 CHANGES are TOML lines, such as "recipes.deit.mix_prob = 0.5" (several, separated by ';', are one candidate). Without
 any, the scale as it is. Trained on other images than the tables' (another data seed, so another test set), and only
 without distillation: no claim about distillation has a part in the choice of a miniature.
+
+--transfer: not Ti, S and B, but B at 224 fine-tuned to these data sets, such as cifar10,cars (Table 7).
+--store: what FOLDER holds already is not trained again, and it keeps what is new.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from replicate.store.result import Result
 from replicate.store.store import Store
 
 RUNS = {"Ti": "deit-ti-224/none", "S": "deit-s-224/none", "B": "deit-b-224/none"}
-OTHER_IMAGES = "data.imagenet.seed = 77"
+OTHER_SEED = 77
 SMALLEST = "data.imagenet.train = 64; data.imagenet.test = 50; recipes.deit.epochs = 2; recipes.deit.warmup_epochs = 1"
 
 
@@ -47,6 +51,8 @@ class Silent:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2,3")
+    parser.add_argument("--transfer", default="")
+    parser.add_argument("--store", type=Path)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--smallest", action="store_true", help="two seeds of Ti, on 64 images in two epochs")
     parser.add_argument("changes", nargs="*", default=[""])
@@ -55,35 +61,39 @@ def main() -> None:
     runs, changes = RUNS, call.changes
     if call.smallest:
         seeds, runs, changes = [0, 1], {"Ti": RUNS["Ti"]}, [SMALLEST]
+    if call.transfer:
+        runs = {name: f"deit-b-224/none/{name}" for name in call.transfer.split(",")}
     names = ["change", *(f"{name}: {what}" for name in runs for what in ("top-1", "mean", "sd", "CPU s"))]
     print(f"| {' | '.join(names)} |\n|{'---|' * len(names)}")
-    for change in changes:
-        print(f"| {change or 'as it is'} | {' | '.join(candidate(change, runs, seeds, call.workers))} |", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(call.store or Path(folder))
+        for change in changes:
+            shown = candidate(change, runs, seeds, store, call.workers)
+            print(f"| {change or 'as it is'} | {' | '.join(shown)} |", flush=True)
 
 
-def candidate(change: str, runs: Mapping[str, str], seeds: list[int], workers: int) -> list[str]:
+def candidate(change: str, runs: Mapping[str, str], seeds: list[int], store: Store, workers: int) -> list[str]:
     """For each network: its accuracies, their mean and standard deviation, and the mean cost of a training."""
     known = load(Path(__file__).resolve().parents[1] / "tables", "mini")
-    specs = replace(known, scale=changed(known.scale, f"{OTHER_IMAGES};{change}"))
+    others = (f"data.{name}.seed = {OTHER_SEED}" for name, data in known.scale.data.items() if hasattr(data, "seed"))
+    specs = replace(known, scale=changed(known.scale, ";".join([*others, change])))
     graph = Graph()
     expander = Expander(specs, graph.add)
     jobs = {
         name: [(expander.network(run, seed), expander.job("predict", run, seed)) for seed in seeds]
         for name, run in runs.items()
     }
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder))
-        LocalRun(graph, store, {}, workers, Silent()).run()
-        shown = []
-        for pairs in jobs.values():
-            top1 = [accuracy(store, decisions) for _, decisions in pairs]
-            cost = mean(needed(store, network.key).cost["cpu_seconds"] for network, _ in pairs)
-            shown += [
-                " ".join(f"{each:.1f}" for each in top1),
-                f"{mean(top1):.1f}",
-                f"{stdev(top1):.1f}",
-                f"{cost:.1f}",
-            ]
+    LocalRun(graph, store, {}, workers, Silent()).run()
+    shown = []
+    for pairs in jobs.values():
+        top1 = [accuracy(store, decisions) for _, decisions in pairs]
+        cost = mean(needed(store, network.key).cost["cpu_seconds"] for network, _ in pairs)
+        shown += [
+            " ".join(f"{each:.1f}" for each in top1),
+            f"{mean(top1):.1f}",
+            f"{stdev(top1):.1f}" if len(top1) > 1 else "–",
+            f"{cost:.1f}",
+        ]
     return shown
 
 

@@ -16,6 +16,7 @@ from replicate.jobs.job import Job, from_json
 from replicate.jobs.network import WEIGHTS
 from replicate.jobs.train import Train
 from replicate.jobs.weights import Weights
+from replicate.specs.recipe import Attention
 
 
 def job_of(folder: Path) -> Job:
@@ -55,12 +56,12 @@ def _data_of(folder: Path) -> Data:
     return job
 
 
-def network(folder: Path, size: int, classes: int, weights: str = "last") -> nn.Module:
+def network(folder: Path, size: int, classes: int, weights: str = "last", attention: Attention = "fused") -> nn.Module:
     """A trained network in evaluation mode, on the CPU, for images of ``size`` x ``size``.
 
     The position embedding is resampled where ``size`` is not the training's (paper Table 10).
     Errors: `StoreFault`, or `UserError` for weights of other classes.
     """
-    model = build(network_of(folder).model, size, classes)
+    model = build(network_of(folder).model, size, classes, attention=attention)
     load_weights(model, folder / WEIGHTS[weights], resize=True)
     return model.eval()

@@ -28,6 +28,7 @@ from replicate.errors import JobError
 from replicate.jobs.measure import Measure
 from replicate.jobs.network import Untrained
 from replicate.metrics.stated import TIMES, Ratio
+from replicate.specs.recipe import Attention
 from replicate.store.files import write_json
 from replicate.store.provenance import processor_name
 
@@ -56,10 +57,11 @@ class Window:
 class Subject:
     """A network that is measured, in evaluation mode on the device, with one batch of noise as its input."""
 
-    def __init__(self, network: Untrained, batch: int, device: torch.device) -> None:
+    def __init__(self, network: Untrained, batch: int, device: torch.device, attention: Attention) -> None:
         self.device = device
         self.format = torch.channels_last if network.model.channels_last else torch.contiguous_format
-        self.network = models.build(network.model, network.size, network.classes).eval().to(device)
+        built = models.build(network.model, network.size, network.classes, attention=attention)
+        self.network = built.eval().to(device)
         self.images = noise(batch, network.size).to(device, memory_format=self.format)
 
     def run(self) -> None:
@@ -112,7 +114,7 @@ def paper_protocol(
 ) -> tuple[dict[str, object], nn.Module]:
     """Mean of ``runs`` batches, each timed alone (Tables 1 and 5)."""
     runs = job.protocol.runs
-    subject = Subject(job.network, batch, device)
+    subject = Subject(job.network, batch, device, job.protocol.attention)
     subject.warm_up()
     windows: list[Window] = []
     for run in range(runs):
@@ -135,7 +137,7 @@ def paired_protocol(
     how = job.protocol
     if how.reference is None:
         raise JobError("measure: the protocol 'paired' has no reference network; name one in the scale's [measure]")
-    subject, reference = (Subject(each, batch, device) for each in (job.network, how.reference))
+    subject, reference = (Subject(each, batch, device, how.attention) for each in (job.network, how.reference))
     subject.warm_up()
     reference.warm_up()
     taken: dict[str, list[Window]] = {"network": [], "reference": []}
@@ -164,8 +166,8 @@ def run(job: Measure, inputs: Mapping[str, Path], folder: Path, report: Report, 
     """Run a measure job: ``measure.json``, with the time of every window and the conditions.
 
     Returns ``images_per_second``, ``ratio`` (None under the protocol ``paper``), ``batch``, the exact number
-    of ``parameters``, the ``architecture`` and the ``device``. All but what was timed is a function of the
-    job. Errors: `JobError` where no batch fits or windows are too few.
+    of ``parameters``, the ``architecture``, the ``attention`` (None of a network without one) and the ``device``.
+    All but what was timed is a function of the job. Errors: `JobError` where no batch fits or windows are too few.
     """
     device = models.best_device()
     with exact_fp32():
@@ -175,6 +177,7 @@ def run(job: Measure, inputs: Mapping[str, Path], folder: Path, report: Report, 
         "batch": batch,
         "parameters": models.parameter_count(network),
         "architecture": models.architecture(network),
+        "attention": models.attention_of(network),
     }
     write_json(folder / TIMES, {"protocol": job.protocol.name, "conditions": seen} | result | facts)
     summary = {name: result[name] for name in ("images_per_second", "ratio")}

@@ -5,14 +5,17 @@ The only module that knows timm's model interface.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.layers.config import set_fused_attn, use_fused_attn
 from timm.layers.drop import DropPath
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import is_model_in_modules, load_state_dict
@@ -22,7 +25,7 @@ from torch import Tensor, nn
 from replicate.engine.keyed_random import torch_seed, uniforms
 from replicate.errors import StoreFault, UnknownName, UserError
 from replicate.jobs.network import Network
-from replicate.specs.recipe import Recipe
+from replicate.specs.recipe import Attention, Recipe
 
 RESAMPLED = frozenset({"pos_embed", "patch_embed.proj.weight"})
 """Tensors that timm fits to a network of another size as it loads them: the result is one that nobody published."""
@@ -51,12 +54,20 @@ BESIDE_WEIGHTS = (
 """What main.py's ``args`` can hold (deit#16), as pickle names it: of each `_LeftOut` is made, so nothing is called."""
 
 
-def build(model: Network, size: int, classes: int, recipe: Recipe | None = None, seed: int = 0) -> nn.Module:
+def build(
+    model: Network,
+    size: int,
+    classes: int,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    attention: Attention = "fused",
+) -> nn.Module:
     """A freshly initialised network on the CPU, in training mode.
 
     size: edge of the images in pixels; only a ``resizable`` network is built for it (convnets take any).
     recipe: gives drop path and dropout; None builds without either, for a teacher or an evaluation.
     seed: of the initialisation. Torch's default generator is left where the initialisation ended.
+    attention: how it is computed, whatever TIMM_FUSED_ATTN says.
 
     A ViT has dropout where timm 0.3.2, which DeiT used, has it for its ``drop_rate``: after the position embedding,
     the attention's projection and both layers of each MLP, none before the head. Its class token is drawn as there,
@@ -70,7 +81,8 @@ def build(model: Network, size: int, classes: int, recipe: Recipe | None = None,
         places = ("pos_drop_rate", "proj_drop_rate") if vit else ("drop_rate",)
         args |= {"drop_path_rate": recipe.drop_path} | dict.fromkeys(places, recipe.dropout)
     torch.default_generator.manual_seed(torch_seed(seed, "init", 0, 0))
-    network: nn.Module = timm.create_model(model.timm, pretrained=False, num_classes=classes, **args)
+    with _building(attention):
+        network: nn.Module = timm.create_model(model.timm, pretrained=False, num_classes=classes, **args)
     token = getattr(network, "cls_token", None)
     if vit and token is not None and "weight_init" not in args:
         nn.init.trunc_normal_(token, std=0.02)
@@ -79,6 +91,31 @@ def build(model: Network, size: int, classes: int, recipe: Recipe | None = None,
     if model.channels_last:
         network = network.to(memory_format=torch.channels_last)
     return network
+
+
+@contextmanager
+def _building(attention: Attention) -> Iterator[None]:
+    """Inside, timm builds networks that compute ``attention``. They keep it; its switch is as before afterwards."""
+    before, experimental = use_fused_attn(), use_fused_attn(experimental=True)
+    match attention:
+        case "fused":
+            set_fused_attn(True)
+        case "explicit":
+            set_fused_attn(False)
+        case _:
+            assert_never(attention)
+    try:
+        yield
+    finally:
+        set_fused_attn(before, experimental)
+
+
+def attention_of(network: nn.Module) -> Attention | None:
+    """How ``network`` computes attention; None where it has none, or none that timm can switch."""
+    kinds = {module.fused_attn for module in network.modules() if hasattr(module, "fused_attn")}
+    if not kinds:
+        return None
+    return "fused" if kinds == {True} else "explicit"
 
 
 def published(model: Network, size: int, classes: int, path: Path) -> nn.Module:

@@ -58,13 +58,14 @@ def run(job: Predict, inputs: Mapping[str, Path], folder: Path, report: Report, 
     data = input_results.data_set(inputs)
     device = models.best_device()
     source = inputs["network"]
-    network = input_results.network(source, job.size, data.classes, job.evaluation.weights).to(device)
+    how = job.evaluation
+    network = input_results.network(source, job.size, data.classes, how.weights, how.attention).to(device)
     labels: list[NDArray[np.int16]] = []
     decided: dict[str, list[NDArray[np.int16]]] = {}
     done = 0
     micro_batches = MicroBatches.of_evaluation(BATCH, job.size, device)
     progress = Progress(report)
-    batches = evaluation_batches(data.test, job.size, job.evaluation, BATCH, decode_workers(device))
+    batches = evaluation_batches(data.test, job.size, how, BATCH, decode_workers(device))
     with torch.no_grad():
         for images, true in batches:
             for part in micro_batches.each(lambda some: fused(models.heads(network, some.to(device))), images):

@@ -174,7 +174,8 @@ class Training:
                 lambda position: self._batch(position).pinned(), self.recipe.epochs * self.steps
             )
 
-        network = models.build(job.model, self.size, data.classes, self.recipe, self.seed)
+        attention = self.recipe.attention
+        network = models.build(job.model, self.size, data.classes, self.recipe, self.seed, attention)
         check_token(models.has_distillation_head(network), self.distillation)
         if "init" in inputs:
             weights = inputs["init"] / WEIGHTS[job.init_weights]
@@ -191,7 +192,8 @@ class Training:
         self.teacher: torch.nn.Module | None = None
         self.teacher_format = torch.contiguous_format
         if self.distillation is not None and self.distillation.method != "label":
-            self.teacher = input_results.network(inputs["teacher"], self.size, data.classes).to(self.device)
+            teacher = input_results.network(inputs["teacher"], self.size, data.classes, attention=attention)
+            self.teacher = teacher.to(self.device)
             self.teacher_format = _memory_format(input_results.network_of(inputs["teacher"]).model)
 
         self.forward = team.forward(self.network)

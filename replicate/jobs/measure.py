@@ -14,6 +14,7 @@ from replicate.jobs.job import NIGHTLY, Job, Line, Outcome, register
 from replicate.jobs.key import plain
 from replicate.jobs.network import Network, Untrained, described
 from replicate.metrics.stated import TIMES, Ratio, Throughput, stored_as
+from replicate.specs.recipe import Attention
 from replicate.text import number, pairs, said
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Protocol:
     windows: int
     window_seconds: float
     reference: Untrained | None = None
+    attention: Attention = "fused"
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
@@ -55,7 +57,7 @@ class Measure(Job):
     classes: int
     protocol: Protocol
 
-    neutral = {"protocol": {"reference": None}}
+    neutral = {"protocol": {"reference": None, "attention": "fused"}}
     title = "Throughput and dimensions"
     alone = True
     timed = True
@@ -75,7 +77,9 @@ class Measure(Job):
             model=network.model,
             size=network.size,
             classes=network.classes,
-            protocol=Protocol(how.name, how.batches, how.runs, how.windows, how.window_seconds, reference),
+            protocol=Protocol(
+                how.name, how.batches, how.runs, how.windows, how.window_seconds, reference, how.attention
+            ),
         )
         return expander.add(job, f"{spec.model}-{spec.resolution}")
 
@@ -105,11 +109,12 @@ class Measure(Job):
         )
         batches = f"batches of {' / '.join(map(str, how.batches))}"
         largest = ", the largest that fits" if len(how.batches) > 1 else ""
-        yield "protocol", f"{how.name}: {timed}; {batches}{largest}"
+        yield "protocol", f"{how.name}: {timed}; {batches}{largest}; {how.attention} attention"
         if result is None:
             return
         measured = stored_as(Throughput, result.summary)
-        yield "device", f"{measured.device}, {_precision(result)}, batches of {measured.batch}"
+        attention = f", {measured.attention} attention" if measured.attention else ""
+        yield "device", f"{measured.device}, {_precision(result)}{attention}, batches of {measured.batch}"
         yield "measured", f"{number(measured.images_per_second)} images/s"
         yield "ratio", _ratio(measured.ratio)
         yield "network", pairs({"parameters": measured.parameters, **measured.architecture})

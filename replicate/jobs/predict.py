@@ -27,6 +27,7 @@ class Predict(Job):
     size: int
     evaluation: Evaluation
 
+    neutral = {"evaluation": {"attention": "fused"}}
     title = "Evaluation"
     starts_first = True
     pack = 8

@@ -36,7 +36,7 @@ class Train(Job):
     """Of the network that it starts from."""
 
     version = 2
-    neutral = {"init_weights": "last", "recipe": {"clip_norm": 0.0}}
+    neutral = {"init_weights": "last", "recipe": {"clip_norm": 0.0, "attention": "fused"}}
     title = "Training"
     seeded = True
     trains = True

@@ -118,7 +118,8 @@ def _compared(
     metric = metrics.find(planned.read.metric)
     if metric.timed:
         # Images/s of two devices say nothing about each other; ratios between rows do, and claims compare those.
-        reason = f"measured on another device than the paper's{unsteady}"
+        attention = f", with {ours.attention} attention" if ours.attention else ""
+        reason = f"measured on another device than the paper's{attention}{unsteady}"
         return replace(cell, verdict="not compared", reason=reason)
     if not scale.comparable:
         return replace(cell, verdict="not compared", reason=_another(scale))

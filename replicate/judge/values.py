@@ -74,6 +74,8 @@ class CellValue:
     """[N]: which of the photographs have a right label and are counted; None where all N are."""
     steady: bool = True
     """Of a throughput: its interval is narrow enough."""
+    attention: str | None = None
+    """Of a throughput: how the network computed attention, where it has any."""
 
 
 @dataclass(slots=True)
@@ -134,6 +136,7 @@ class CellReader:
                 networks,
                 errors={seed: number.error for seed, number in numbers.items()},
                 steady=all(number.steady for number in numbers.values()),
+                attention=next(iter(numbers.values())).attention,
             )
         values = {seed: Fraction(metric.scale * int(hit.sum()), len(hit)) for seed, hit in hits.items()}
         counted = answered(results[cell.others[0].key]) if metric.second == "labels" else None

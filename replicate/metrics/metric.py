@@ -106,6 +106,8 @@ class Number:
     error: float | None
     steady: bool = True
     """Of a throughput: its interval is narrow enough."""
+    attention: str | None = None
+    """Of a throughput: how the network computed attention, where it has any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ class Throughput:
     parameters: int | None = None
     architecture: Mapping[str, object] = field(default_factory=dict)
     device: str = ""
+    attention: str | None = None
+    """``fused`` or ``explicit``; None of a network that has none, and in results that did not record it."""
 
     def moved(self, new: Throughput) -> tuple[bool, str]:
         """Whether ``new`` is another measurement, and how far apart the two are."""
@@ -130,10 +132,10 @@ def _throughput(reading: Reading) -> Number:
     ratio, rate = own.ratio, unit.images_per_second
     if ratio is None:
         rate, share = own.images_per_second, _scatter(reading.result)
-        return Number(exact(rate), None if share is None else rate * share)
+        return Number(exact(rate), None if share is None else rate * share, attention=own.attention)
     if reading.result.key == reading.other.key:
-        return Number(exact(rate), 0.0, ratio.steady)
-    return Number(exact(ratio.median) * exact(rate), ratio.error * rate, ratio.steady)
+        return Number(exact(rate), 0.0, ratio.steady, own.attention)
+    return Number(exact(ratio.median) * exact(rate), ratio.error * rate, ratio.steady, own.attention)
 
 
 def _scatter(result: Stored) -> float | None:
@@ -153,8 +155,9 @@ def _scatter(result: Stored) -> float | None:
 
 
 def _ratio(reading: Reading) -> Number | None:
-    ratio = stored_as(Throughput, reading.result.summary).ratio
-    return None if ratio is None else Number(exact(ratio.median), ratio.error, ratio.steady)
+    own = stored_as(Throughput, reading.result.summary)
+    ratio = own.ratio
+    return None if ratio is None else Number(exact(ratio.median), ratio.error, ratio.steady, own.attention)
 
 
 def _fact(reading: Reading) -> Number | None:

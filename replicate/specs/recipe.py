@@ -20,6 +20,9 @@ Precision = Literal["fp32", "fp16", "bf16"]
 Method = Literal["soft", "hard", "label"]
 Reduction = Literal["mean", "batchmean"]
 Interpolation = Literal["bicubic", "bilinear"]
+Attention = Literal["fused", "explicit"]
+"""timm's one kernel for all of an attention, or the products and the softmax one by one, as the paper's code has it.
+The same numbers but for rounding, at another speed."""
 
 
 class Strict(BaseModel):
@@ -98,6 +101,8 @@ class Recipe(Strict):
     precision: Precision
     clip_norm: NonNegative = 0.0
     """Gradients are scaled down to this norm over all parameters; 0 leaves them alone (DeiT; Table 9)."""
+    attention: Attention = "fused"
+    """Of the network and of its teacher."""
 
 
 class Distillation(Strict):
@@ -126,6 +131,7 @@ class Evaluation(Strict):
     crop: Annotated[float, Field(gt=0.0, le=1.0)]
     interpolation: Interpolation
     weights: Literal["last", "ema"]
+    attention: Attention = "fused"
 
 
 EPOCH_ROUNDING = 256

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 from pydantic import AfterValidator, Field
 
 from replicate.specs.file import RunName, Word
-from replicate.specs.recipe import Count, NonNegative, Positive, Strict
+from replicate.specs.recipe import Attention, Count, NonNegative, Positive, Strict
 from replicate.specs.sources import AnyData
 
 DATA_ROOT = "REPLICATE_DATA"
@@ -40,14 +40,18 @@ class Model(Strict):
     """Cost of one training image by the paper's resolution: seconds of one ``processor`` of the scale."""
 
 
+Protocol = Literal["paper", "paired"]
+
+
 class Measure(Strict):
     """How throughput is measured at a scale (paper/recipes.md, "Throughput").
 
-    ``paper``: fp32, the largest of ``batches`` that fits, the mean of ``runs``. ``paired``: ``windows`` of
+    ``paper``: fp32, the explicit product of attention, the largest of ``batches`` that fits, the mean of ``runs``.
+    ``paired``: ``windows`` of
     ``window_seconds`` each, interleaved with the model ``reference`` in one process.
     """
 
-    name: Literal["paper", "paired"]
+    name: Protocol
     batches: tuple[Count, ...]
     runs: Count = 30
     windows: Count = 11
@@ -56,6 +60,19 @@ class Measure(Strict):
     reference_resolution: int = 224
     job_seconds: NonNegative
     """Expected cost of one measurement."""
+    attention: Attention = Field(default_factory=lambda fields: _attention(fields.get("name", "paired")))
+    """Of the network and of the reference. Not written: the explicit product under ``paper``, timm's fused kernel
+    under ``paired``."""
+
+
+def _attention(protocol: Protocol) -> Attention:
+    match protocol:
+        case "paper":
+            return "explicit"
+        case "paired":
+            return "fused"
+        case _:
+            assert_never(protocol)
 
 
 class Scale(Strict):

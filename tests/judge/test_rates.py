@@ -28,7 +28,9 @@ def planned(scale: str, *tables: str) -> Plan:
     return plan_tables(load(ROOT / "tables", scale), tables or (VARIANTS,), (0,))
 
 
-def measure(store: Store, job: Job, times: list[float] | None = None, *, dirty: bool = False) -> None:
+def measure(
+    store: Store, job: Job, times: list[float] | None = None, *, dirty: bool = False, attention: str | None = None
+) -> None:
     """As the engine leaves it: each process met another load, so the rates by themselves fit to nothing."""
     model = job.payload["model"]["name"]
     ratio: dict[str, Any] | None = None
@@ -41,6 +43,8 @@ def measure(store: Store, job: Job, times: list[float] | None = None, *, dirty: 
     (folder / "measure.json").write_text(json.dumps({"windows": windows}))
     architecture = {"embed_dim": 1, "heads": 1, "layers": 1, "size": 1}
     summary = {"images_per_second": RATES[model], "ratio": ratio, "parameters": 1, "architecture": architecture}
+    # Results from before it was recorded have no such field.
+    summary |= {"attention": attention} if attention else {}
     made = {"commit": "a" * 40, "dirty": dirty, "python": "", "packages": {}, "processor": "", "system": ""}
     cost = {"wall_seconds": 1.0, "cpu_seconds": 1.0, "peak_mb": 1.0}
     commit_result(folder, job.key, ["measure.json"], summary, cost, made | {"threads": 1})
@@ -139,6 +143,17 @@ def test_changes_behind_some_numbers_are_marked_there(tmp_path: Path) -> None:
     (note,) = (note for note in Finisher(plan, store).finish(VARIANTS).notes if note.text == UNCOMMITTED)
     assert note.mark
     assert {ref.row for ref in note.cells} == {"deit_ti"}
+
+
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+def test_a_rate_says_how_attention_was_computed(tmp_path: Path, scale: str) -> None:
+    plan, store = planned(scale), Store(tmp_path)
+    for job in plan.graph:
+        measure(store, job, [1.0, 1.1], attention=None if "deit-s" in job.key else "explicit")
+    table = Finisher(plan, store).finish(VARIANTS)
+    assert "than the paper's, with explicit attention" in table.cell("deit_ti", "throughput").reason
+    assert "attention" not in table.cell("deit_s", "throughput").reason
+    assert "attention" not in table.cell("deit_ti", "params").reason
 
 
 def test_origins_tell_counting_and_copying_from_measuring(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from pydantic import ValidationError
 from replicate.errors import SpecError
 from replicate.jobs.expand import Expander, _field
 from replicate.jobs.key import Texts, canonical, without_neutral
+from replicate.jobs.measure import Measure
 from replicate.jobs.train import Train
 from replicate.plan.cells import Plan, plan_tables
 from replicate.plan.graph import Graph
 from replicate.specs.cell import CellRef
-from replicate.specs.load import load
+from replicate.specs.load import Specs, load
 from replicate.specs.recipe import Recipe
+from replicate.specs.scale import Measure as ScaleMeasure
 
 
 def edited(tables: Path, file: str, old: str, new: str) -> Path:
@@ -175,10 +178,29 @@ def hashed(payload: Mapping[str, Any]) -> bytes:
 
 
 def test_new_fields_move_no_key(plan: Plan) -> None:
-    """A recipe without clipping and a start from the last weights are hashed as before there were such fields."""
+    """A recipe without clipping, timm's attention and a start from the last weights are hashed as before there were
+    such fields."""
     job = plan.expander.network("deit-b-384/none", 0)
     before = {name: value for name, value in job.payload.items() if name != "init_weights"}
-    before["recipe"] = {name: value for name, value in job.payload["recipe"].items() if name != "clip_norm"}
+    later = ("clip_norm", "attention")
+    before["recipe"] = {name: value for name, value in job.payload["recipe"].items() if name not in later}
     assert hashed(before) == job.written(Texts()) == hashed(job.payload)
-    clipped = {**job.payload, "recipe": {**job.payload["recipe"], "clip_norm": 1.0}}
-    assert hashed(clipped) != hashed(job.payload)
+    for change in ({"clip_norm": 1.0}, {"attention": "explicit"}):
+        assert hashed({**job.payload, "recipe": {**job.payload["recipe"], **change}}) != hashed(job.payload)
+
+
+def test_the_protocol_says_how_attention_is_computed() -> None:
+    """The explicit product, which the paper timed, unless the protocol is that of the miniature or a scale says so."""
+    protocols = {name: plan_of_rates(load(ROOT / "tables", name)).protocol for name in ("mini", "paper")}
+    assert {name: protocol.attention for name, protocol in protocols.items()} == {"mini": "fused", "paper": "explicit"}
+    mini = load(ROOT / "tables", "mini")
+    written = mini.scale.measure.model_dump(exclude={"attention"}) | {"name": "paper"}
+    for stated, expected in (({}, "explicit"), ({"attention": "fused"}, "fused")):
+        changed = mini.scale.model_copy(update={"measure": ScaleMeasure.model_validate(written | stated)})
+        assert plan_of_rates(replace(mini, scale=changed)).protocol.attention == expected
+
+
+def plan_of_rates(specs: Specs) -> Measure:
+    job = Expander(specs, lambda job: job).job("measure", "deit-b-384/none")
+    assert isinstance(job, Measure)
+    return job
