@@ -35,8 +35,13 @@ def outline(planned: CellPlan) -> Cell:
     return Cell(planned.ref, "done", shown="", paper=paper, paper_source=source, jobs=planned.keys)
 
 
-def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, ours: CellValue, scale: Scale) -> Cell:
-    """The cell with the value ``ours``, compared with the paper's where the two can be."""
+def finished(
+    table: TableHead, column: ColumnSpec, planned: CellPlan, ours: CellValue, scale: Scale, paper_device: str = ""
+) -> Cell:
+    """The cell with the value ``ours``, compared with the paper's where the two can be.
+
+    paper_device: see `replicate.specs.run.Paper`.
+    """
     assert planned.read is not None
     cell = replace(outline(planned), origin=_origin(planned.read, scale))
     if ours.text is not None:
@@ -66,7 +71,25 @@ def finished(table: TableHead, column: ColumnSpec, planned: CellPlan, ours: Cell
         spread=deviation,
         seeds=seeds,
     )
+    if metrics.find(planned.read.metric).timed:
+        # Images/s of two devices say nothing about each other; ratios between rows do, and claims compare those.
+        unsteady = "" if ours.steady else "; unsteady: its interval is wider than ±2 %"
+        attention = f" with {ours.attention} attention" if ours.attention else ""
+        reason = f"measured{attention} on {device_beside(ours.devices, paper_device)}{unsteady}"
+        return replace(cell, verdict="not compared", reason=reason)
     return _compared(table, column, cell, planned, ours, scale)
+
+
+def device_beside(devices: Set[str], paper: str) -> str:
+    """What something was timed on, beside the device of the paper, which may not be stated."""
+    if not devices or not all(devices):
+        return "an unknown device"
+    names = " and ".join(sorted(devices))
+    if not paper:
+        return names
+    if all(word in name.lower() for word in paper.lower().split() for name in devices):
+        return f"{names}, the paper's device; claims compare ratios"
+    return f"another device than the paper's: {names}"
 
 
 def network_origin(runs: Set[str | None], scale: Scale) -> Origin:
@@ -113,14 +136,8 @@ def _in_words(cell: Cell, text: str, scale: Scale) -> Cell:
 def _compared(
     table: TableHead, column: ColumnSpec, cell: Cell, planned: CellPlan, ours: CellValue, scale: Scale
 ) -> Cell:
-    unsteady = "" if ours.steady else "; unsteady: its interval is wider than ±2 %"
     assert planned.read is not None
     metric = metrics.find(planned.read.metric)
-    if metric.timed:
-        # Images/s of two devices say nothing about each other; ratios between rows do, and claims compare those.
-        attention = f", with {ours.attention} attention" if ours.attention else ""
-        reason = f"measured on another device than the paper's{attention}{unsteady}"
-        return replace(cell, verdict="not compared", reason=reason)
     if not scale.comparable:
         return replace(cell, verdict="not compared", reason=_another(scale))
     printed = planned.paper.number if planned.paper else None

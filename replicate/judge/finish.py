@@ -105,7 +105,7 @@ class Finisher:
         column = _column(spec, cell.column)
         value = values.get(cell.ref)
         if value is not None:
-            return finished(spec.table, column, cell, value, self.plan.specs.scale)
+            return finished(spec.table, column, cell, value, self.plan.specs.scale, self.plan.specs.runs.paper.device)
         of, key = (spec.references, cell.column) if cell.ref.is_reference else (spec.rows, cell.row)
         row = next((entry for entry in of if entry.key == key), None)
         chain = self.plan.graph.needed_for(cell.keys).jobs if cell.keys else {}

@@ -76,6 +76,8 @@ class CellValue:
     """Of a throughput: its interval is narrow enough."""
     attention: str | None = None
     """Of a throughput: how the network computed attention, where it has any."""
+    devices: frozenset[str] = frozenset()
+    """What a throughput was measured on; empty for a result that does not say."""
 
 
 @dataclass(slots=True)
@@ -137,6 +139,7 @@ class CellReader:
                 errors={seed: number.error for seed, number in numbers.items()},
                 steady=all(number.steady for number in numbers.values()),
                 attention=next(iter(numbers.values())).attention,
+                devices=frozenset(str(results[key].summary.get("device", "")) for key in cell.keys if metric.timed),
             )
         values = {seed: Fraction(metric.scale * int(hit.sum()), len(hit)) for seed, hit in hits.items()}
         counted = answered(results[cell.others[0].key]) if metric.second == "labels" else None

@@ -48,6 +48,8 @@ class Paper(Strict):
 
     macros: str = "Deit"
     """What the TeX macro of every number begins with."""
+    device: str = ""
+    """What the paper's throughputs were measured on, in words that the name of that device has: ``V100 16GB``."""
 
     @field_validator("macros")
     @classmethod

@@ -118,7 +118,7 @@ def test_a_measurement_without_a_reference(tmp_path: Path) -> None:
     text = explained(tmp_path, plan, "resolution", "at_384", "throughput")
     assert "the largest that fits; explicit attention\n" in text
     assert "  device      Abacus 3000, precision not recorded, explicit attention, batches of 64\n" in text
-    assert "  reason      measured on another device than the paper's, with explicit attention\n" in text
+    assert "  reason      measured with explicit attention on another device than the paper's: Abacus 3000\n" in text
     assert "  ratio       none: this protocol times the network alone\n" in text
     assert "precision not recorded" in text
     # The rate times 0.1 / 1.1: two runs that are 0.2 s apart.

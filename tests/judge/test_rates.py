@@ -11,6 +11,7 @@ from command_line import ROOT
 from filled_results import fill
 
 from replicate.jobs.job import Job
+from replicate.judge.cell import device_beside
 from replicate.judge.finish import UNCOMMITTED, UNSTEADY, Finisher
 from replicate.judge.table import Table
 from replicate.plan.cells import Plan, plan_tables
@@ -29,7 +30,13 @@ def planned(scale: str, *tables: str) -> Plan:
 
 
 def measure(
-    store: Store, job: Job, times: list[float] | None = None, *, dirty: bool = False, attention: str | None = None
+    store: Store,
+    job: Job,
+    times: list[float] | None = None,
+    *,
+    dirty: bool = False,
+    attention: str | None = None,
+    device: str = "",
 ) -> None:
     """As the engine leaves it: each process met another load, so the rates by themselves fit to nothing."""
     model = job.payload["model"]["name"]
@@ -43,18 +50,38 @@ def measure(
     (folder / "measure.json").write_text(json.dumps({"windows": windows}))
     architecture = {"embed_dim": 1, "heads": 1, "layers": 1, "size": 1}
     summary = {"images_per_second": RATES[model], "ratio": ratio, "parameters": 1, "architecture": architecture}
-    # Results from before it was recorded have no such field.
-    summary |= {"attention": attention} if attention else {}
+    # Results from before they were recorded have no such fields.
+    summary |= {name: value for name, value in (("attention", attention), ("device", device)) if value}
     made = {"commit": "a" * 40, "dirty": dirty, "python": "", "packages": {}, "processor": "", "system": ""}
     cost = {"wall_seconds": 1.0, "cpu_seconds": 1.0, "peak_mb": 1.0}
     commit_result(folder, job.key, ["measure.json"], summary, cost, made | {"threads": 1})
 
 
-def finished(folder: Path, scale: str = "mini", times: list[float] | None = None, *, dirty: bool = False) -> Table:
+def finished(
+    folder: Path, scale: str = "mini", times: list[float] | None = None, *, dirty: bool = False, device: str = ""
+) -> Table:
     plan, store = planned(scale), Store(folder)
     for job in plan.graph:
-        measure(store, job, times, dirty=dirty)
+        measure(store, job, times, dirty=dirty, device=device)
     return Finisher(plan, store).finish(VARIANTS)
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("Tesla V100-SXM2-16GB", "measured on Tesla V100-SXM2-16GB, the paper's device; claims compare ratios"),
+        ("Tesla V100-PCIE-32GB", "measured on another device than the paper's: Tesla V100-PCIE-32GB"),
+        ("NVIDIA H100 80GB HBM3", "measured on another device than the paper's: NVIDIA H100 80GB HBM3"),
+        ("", "measured on an unknown device"),
+    ],
+)
+def test_another_device_is_said_of_another_device_alone(device: str, said: str, tmp_path: Path) -> None:
+    cell = finished(tmp_path, "paper", device=device).cell("deit_b", "throughput")
+    assert (cell.verdict, cell.reason) == ("not compared", said)
+
+
+def test_a_paper_that_names_no_device_has_none_that_is_another() -> None:
+    assert device_beside({"Tesla V100-SXM2-16GB"}, "") == "Tesla V100-SXM2-16GB"
 
 
 def test_every_rate_is_a_ratio_times_one_rate(tmp_path: Path) -> None:
@@ -151,7 +178,7 @@ def test_a_rate_says_how_attention_was_computed(tmp_path: Path, scale: str) -> N
     for job in plan.graph:
         measure(store, job, [1.0, 1.1], attention=None if "deit-s" in job.key else "explicit")
     table = Finisher(plan, store).finish(VARIANTS)
-    assert "than the paper's, with explicit attention" in table.cell("deit_ti", "throughput").reason
+    assert "measured with explicit attention on an" in table.cell("deit_ti", "throughput").reason
     assert "attention" not in table.cell("deit_s", "throughput").reason
     assert "attention" not in table.cell("deit_ti", "params").reason
 

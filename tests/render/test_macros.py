@@ -30,7 +30,7 @@ def test_the_name_says_table_row_and_column_in_letters_only() -> None:
 
 def test_another_paper_has_another_prefix(replicate: Call, tables: Path, tmp_path: Path) -> None:
     runs = tables / "runs.toml"
-    runs.write_text('[paper]\nmacros = "Doe"\n' + runs.read_text())
+    runs.write_text(runs.read_text().replace("[paper]\n", '[paper]\nmacros = "Doe"\n'))
     folders = ("--tables", str(tables), "--results", str(tmp_path / "none"), "--out", str(tmp_path))
     assert replicate("table", "--id", TABLE, "--no-run", "--format", "macros", *folders).returncode == 3
     (path,) = (tmp_path / "mini").iterdir()
@@ -39,7 +39,7 @@ def test_another_paper_has_another_prefix(replicate: Call, tables: Path, tmp_pat
 
 def test_the_prefix_of_a_paper_is_letters(replicate: Call, tables: Path) -> None:
     runs = tables / "runs.toml"
-    runs.write_text('[paper]\nmacros = "Doe20"\n' + runs.read_text())
+    runs.write_text(runs.read_text().replace("[paper]\n", '[paper]\nmacros = "Doe20"\n'))
     done = replicate("check", "--tables", str(tables))
     assert done.returncode == 2
     assert done.stderr.startswith("error: tables/runs.toml: paper.macros: should have ASCII letters only, ")
