@@ -37,12 +37,6 @@ class ClaimLine:
     def anchor(self) -> str:
         return f"claim-{self.number}"
 
-    @property
-    def differs(self) -> bool:
-        """Whether the paper's numbers give one verdict, and ours another."""
-        verdicts = {self.claim.verdict, self.claim.paper_verdict}
-        return len(verdicts) == 2 and "not run" not in verdicts
-
 
 def claim_lines(table: Table, page: str = "") -> list[ClaimLine]:
     """The claims of ``table``, with the address of each on its ``page``, where one is given."""

@@ -29,7 +29,7 @@ _NOTE_WIDTH = 24
 """A note of a claim makes its column no wider than this."""
 _CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
 _RAISED = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
-_STYLES = {"✓": "green", "✗": "red", "?": "yellow", "○": "bright_black", "◐": "yellow", "⚠": "bold red"}
+MARK_STYLES = {"✓": "green", "✗": "red", "?": "yellow", "○": "bright_black", "◐": "yellow", "⚠": "bold red"}
 
 
 def console(file: IO[str] | None = None) -> Console:
@@ -94,7 +94,7 @@ def _print(console: Console, line: Text) -> None:
 def _lines(table: Table, cell: Cell, column: Column, variant: Variant) -> list[tuple[str, str]]:
     """The lines of one cell with their styles: ours, its standard error, the paper's value, the difference."""
     face = layout.shown(cell, variant)
-    style = "bold" if layout.is_bold(cell) else "" if column.text else _STYLES.get(face, "")
+    style = "bold" if layout.is_bold(cell) else "" if column.text else MARK_STYLES.get(face, "")
     style = "dim" if cell.state == "paper-only" else style
     tail = wording.origin_mark(table, cell) + _raised(layout.cell_marks(table, cell))
     face += tail
@@ -110,7 +110,7 @@ def _lines(table: Table, cell: Cell, column: Column, variant: Variant) -> list[t
     lines.append((f"{cell.paper_shown}{wording.dagger(table) or ' '}" if cell.paper_shown else "", "dim"))
     if table.comparable:
         mark = wording.verdict_mark(table, cell)
-        lines.append((f"{cell.difference_shown} {mark}".strip(), _STYLES.get(mark, "dim")))
+        lines.append((f"{cell.difference_shown} {mark}".strip(), MARK_STYLES.get(mark, "dim")))
     return lines
 
 
@@ -244,7 +244,7 @@ def _claims(table: Table, console: Console) -> None:
         _print(console, _text((title, "bold"), (gap + _pad(paper, paper_width, "left") + gap + head, "")))
         for claim in claims:
             mark = wording.CLAIM_MARKS[claim.verdict]
-            style = _STYLES[mark]
+            style = MARK_STYLES[mark]
             first, *rest = textwrap.wrap(claim.text, wide) or [""]
             theirs = gap + _pad(wording.claim_paper(claim), paper_width, "left")
             side = [(theirs, "dim"), (gap + _claim_here(claim), style)]

@@ -6,8 +6,9 @@ no format says that a number or a claim was confirmed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import assert_never, get_args
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, assert_never, get_args
 
 from replicate.judge.table import (
     MARK_MEANINGS,
@@ -25,18 +26,33 @@ from replicate.render.layout import ABSENT, Variant, column_header, face, here, 
 from replicate.specs.cell import Side
 from replicate.text import Printed, plural
 
+T = TypeVar("T")
+
 OTHER_EXPERIMENT = "†"
 RELEASED = "‡"
 
 VERDICT_MARKS: Mapping[Verdict, str] = {"replicated": "✓", "differs": "✗", "undecided": "?"}
 CLAIM_MARKS: Mapping[ClaimVerdict, str] = {"holds": "✓", "fails": "✗", "undecided": "?", "not run": "○"}
-CLAIM_GROUPS: Mapping[ClaimVerdict, str] = {
-    "fails": "Fail here",
-    "undecided": "Undecided here",
-    "holds": "Hold here",
-    "not run": "Not run here",
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimGroup:
+    """A part of a list of claims. ``name``: its anchor. ``full``: each claim stands there with all that is known."""
+
+    name: str
+    heading: str
+    full: bool = False
+
+
+CLAIM_GROUPS: Mapping[ClaimVerdict, ClaimGroup] = {
+    "fails": ClaimGroup("fails", "Fail here", full=True),
+    "undecided": ClaimGroup("undecided", "Undecided here", full=True),
+    "holds": ClaimGroup("holds", "Hold here"),
+    "not run": ClaimGroup("not-run", "Not run here"),
 }
-"""The headings of a list of claims, in the order in which they answer what is not borne out here."""
+"""In the order in which they answer what is not borne out here; claims that nothing here can judge come last."""
+
+NEVER_JUDGED = ClaimGroup("never", "Never judged here: nothing here makes a number that they need")
 
 SENTENCES = "sentences of the paper"
 READINGS = "readings of its tables"
@@ -119,6 +135,15 @@ def would_decide(claim: Claim) -> str:
     if claim.verdict != "undecided":
         return ""
     return f"95 % interval ±{claim.half_shown}" if claim.half_shown else claim.note
+
+
+def claim_groups(claims: Iterable[T], of: Callable[[T], Claim]) -> list[tuple[ClaimGroup, list[T]]]:
+    """The groups that have claims, each with them; ``of`` gives the claim of an entry."""
+    groups: dict[ClaimGroup, list[T]] = {group: [] for group in (*CLAIM_GROUPS.values(), NEVER_JUDGED)}
+    for entry in claims:
+        claim = of(entry)
+        groups[CLAIM_GROUPS[claim.verdict] if claim.possible else NEVER_JUDGED].append(entry)
+    return [(group, entries) for group, entries in groups.items() if entries]
 
 
 def claim_here(claim: Claim) -> str:

@@ -80,7 +80,7 @@ def render(book: Book) -> Iterator[tuple[str, bytes]]:
 def pages(book: Book) -> Iterator[Page]:
     """Every page of the site, the first page first."""
     yield Page(INDEX, "overview.html", "Overview", _overview(book))
-    yield Page("claims.html", "claims.html", "Claims", {})
+    yield Page("claims.html", "claims.html", "Claims", {"groups": _claim_groups(book)})
     yield Page("runs.html", "runs.html", "Runs", {"runs": run_page.run_lines(book)})
     yield Page("jobs.html", "jobs.html", "Jobs", {})
     yield Page("checklist.html", "checklist.html", "Reproducibility checklist", {"items": checklist(book)})
@@ -106,7 +106,11 @@ def _overview(book: Book) -> dict[str, object]:
     lines = [overview.summarise(table) for table in book.tables]
     cells = sum((Counter(line.origins) for line in lines), Counter[str]())
     made = sum(cells.values()) - cells["printed in the paper only"] - cells["not run"]
-    return {"lines": lines, "cells": cells, "made": made, "missing": _missing(book)}
+    return {"lines": lines, "cells": cells, "made": made, "missing": _missing(book), "groups": _claim_groups(book)}
+
+
+def _claim_groups(book: Book) -> list[tuple[wording.ClaimGroup, list[format_html.ClaimLine]]]:
+    return wording.claim_groups(book.claims, lambda line: line.claim)
 
 
 def _missing(book: Book) -> list[tuple[Table, list[Cell]]]:

@@ -136,6 +136,25 @@ def test_search(page: Page, report: Report) -> None:
     page.wait_for_url("**/runs/deit-b-224_token.html")
 
 
+def test_the_claims_are_chosen_by_kind_and_words(page: Page, report: Report) -> None:
+    """Kinds by style alone, so without scripts too; words over all sections together."""
+    page.goto((report.folder / "claims.html").as_uri())
+
+    def shown() -> dict[str, int]:
+        return {kind: page.locator(f"tr.{kind}:visible").count() for kind in ("sentence", "reading")}
+
+    every = shown()
+    assert every["sentence"]
+    assert every["reading"]
+    page.locator("#only-readings").check()
+    assert shown() == {"sentence": 0, "reading": every["reading"]}
+    page.locator("#only-sentences").check()
+    page.locator("#filter").fill("hard distillation")
+    left = page.locator("tr.sentence:visible")
+    assert 0 < left.count() < every["sentence"]
+    assert all("hard" in text.lower() for text in left.all_inner_texts())
+
+
 def test_the_filter_of_a_long_list(page: Page, report: Report) -> None:
     page.goto(address(report, "jobs.html"))
     page.locator("#filter").fill("failed")

@@ -11,7 +11,17 @@ from command_line import ROOT, TABLE, Call
 from filled_store import Report
 
 from replicate.errors import UserError
-from replicate.render.overview import BEGIN, END, claims_said, headline, made_from, markdown, summarise, updated
+from replicate.render.overview import (
+    BEGIN,
+    END,
+    claims_said,
+    claims_said_apart,
+    headline,
+    made_from,
+    markdown,
+    summarise,
+    updated,
+)
 from replicate.specs.load import load
 
 README = ROOT / "README.md"
@@ -68,6 +78,15 @@ def test_a_number_that_the_recipe_sets_is_no_headline(report: Report) -> None:
 def test_counts_of_claims_in_words() -> None:
     assert claims_said({"holds": 1, "fails": 2, "not run": 3}) == "1 holds, 2 fail, 3 not run"
     assert claims_said({}) == "–"
+
+
+def test_sentences_and_readings_are_counted_apart(report: Report) -> None:
+    (table,) = report.book.tables
+    said = claims_said_apart(table.claims)
+    assert re.fullmatch(r"of 11 sentences [^;]+; of 6 readings [^;]+", said)
+    assert said in markdown([table])
+    assert claims_said_apart([claim for claim in table.claims if claim.reading]).startswith("of 6 readings ")
+    assert claims_said_apart([]) == "–"
 
 
 def test_only_what_stands_between_the_markers_is_written(report: Report) -> None:

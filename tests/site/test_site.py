@@ -157,6 +157,21 @@ def test_states_of_jobs_are_shown_where_they_matter(report: Report, read: dict[P
     assert "checksum does not fit" in text
 
 
+def test_the_claims_stand_by_verdict_what_fails_first(report: Report) -> None:
+    """Each claim once, in a section that the page begins by linking to, with its number of claims."""
+    page = (report.folder / "claims.html").read_text(encoding="utf-8")
+    sections = re.findall(r'<section id="([a-z-]+)">\n<h2>[^<]+ \((\d+)\)</h2>(.*?)</section>', page, re.DOTALL)
+    names = [name for name, _, _ in sections]
+    assert names == [name for name in ("fails", "undecided", "holds", "not-run", "never") if name in names]
+    assert re.findall(r'href="#([a-z-]+)">[^<]*<b>(\d+)</b>', page) == [(name, count) for name, count, _ in sections]
+    for name, count, body in sections:
+        assert body.count("<tr class=") == int(count)
+        for line in (line for line in report.book.claims if f'href="{line.href}"' in body):
+            verdict = line.claim.verdict.replace(" ", "-") if line.claim.possible else "never"
+            assert verdict == name
+    assert sum(int(count) for _, count, _ in sections) == len(report.book.claims)
+
+
 def test_what_is_missing_is_said_with_its_reason(report: Report, read: dict[Path, Page]) -> None:
     text = read[report.folder / "index.html"].text
     missing = text[text.index("What is not here, and why") :]

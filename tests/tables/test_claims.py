@@ -136,6 +136,47 @@ def test_claims_are_shown_with_both_sides_and_never_as_replicated(replicate: Cal
         assert word not in done.stdout.lower()
 
 
+def test_what_is_not_borne_out_comes_first(replicate: Call, results: Path, tables: Path) -> None:
+    """Groups in one order, each claim in its own; those not borne out with the paper's words, the others in a line."""
+    said = replicate("claims", *folders(results, tables)).stdout
+    found = json.loads(replicate("claims", "--json", *folders(results, tables)).stdout)["claims"]
+    headings = [
+        line for line in said.splitlines() if re.match(r"(Fail|Undecided|Hold|Not run|Never judged) here", line)
+    ]
+    order = ["Fail", "Undecided", "Hold", "Not run", "Never judged"]
+    assert [order.index(line.partition(" here")[0]) for line in headings] == sorted(
+        order.index(line.partition(" here")[0]) for line in headings
+    )
+    assert sum(int(re.search(r"\((\d+)\)$", line)[1]) for line in headings) == len(found)  # type: ignore[index]
+    plain = " ".join(said.split())
+    for claim in found:
+        words = f"“{claim['quote']}” ({claim['see']})" if claim["quote"] else f"a reading of {claim['see']}"
+        assert (words in plain) == (claim["verdict"] in ("fails", "undecided")), claim["text"]
+    sentences, readings = (sum(claim["reading"] == reading for claim in found) for reading in (False, True))
+    assert f"of {sentences} sentences " in plain
+    assert f"of {readings} readings " in plain
+
+
+def test_claims_are_chosen_by_verdict_and_kind(replicate: Call, results: Path, tables: Path) -> None:
+    def chosen(*options: str) -> list[dict[str, object]]:
+        found = replicate("claims", "--json", *options, *folders(results, tables))
+        return list(json.loads(found.stdout)["claims"])
+
+    every = chosen()
+    undecided = [claim for claim in every if claim["verdict"] == "undecided"]
+    assert chosen("--verdict", "undecided") == undecided != every
+    both = [claim for claim in every if claim["verdict"] in ("undecided", "not run")]
+    assert chosen("--verdict", "undecided", "--verdict", "not-run") == both
+    assert chosen("--readings") == [claim for claim in every if claim["reading"]]
+    assert chosen("--sentences") == [claim for claim in every if claim["quote"]]
+    assert chosen("--verdict", "undecided", "--readings") == [claim for claim in undecided if claim["reading"]]
+    refused = replicate("claims", "--markdown", "--readings")
+    assert refused.returncode == 2
+    assert "--markdown prints every claim" in refused.stderr
+    # The exit code is of what is shown.
+    assert replicate("claims", "--check", "--verdict", "undecided", *folders(results, tables)).returncode == 3
+
+
 def test_the_exit_code_follows_with_check(replicate: Call, results: Path, tables: Path, tmp_path: Path) -> None:
     """The decisions of these results are drawn by lot, so something fails or stays open; with none nothing is run."""
     found = json.loads(replicate("claims", "--json", *folders(results, tables)).stdout)

@@ -51,7 +51,7 @@
 
   // Filter of a long list.
   document.querySelectorAll("input[data-filter]").forEach(function (input) {
-    var rows = Array.from(document.getElementById(input.getAttribute("data-filter")).tBodies[0].rows);
+    var rows = Array.from(document.getElementById(input.getAttribute("data-filter")).querySelectorAll("tbody > tr"));
     var said = input.parentNode.querySelector("[aria-live]");
     input.addEventListener("input", function () {
       var words = wordsOf(input.value), left = 0;
