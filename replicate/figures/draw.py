@@ -17,7 +17,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from replicate.errors import UnknownName
-from replicate.figures import draw_margins, draw_xy
+from replicate.figures import draw_panels
 from replicate.figures.model import SIDES, Figure, HeatmapPanel, MarginPanel, Panel, Side, XYPanel
 from replicate.figures.style import FAINT, INK, METADATA, PAGE, WARN_INK, WARN_PAGE, WIDTH, Line, house_style, look
 from replicate.store.files import write_bytes
@@ -95,7 +95,7 @@ def draw(figure: Figure) -> Canvas:
         x, y, width, height = (round(float(edge), 9) for edge in axes.get_position().bounds)
         axes.set_position((x, y, width, height))
         if isinstance(panel, XYPanel):
-            draw_xy.name_points(axes, panel)
+            draw_panels.name_points(axes, panel)
     return canvas
 
 
@@ -117,16 +117,13 @@ def _mosaic(figure: Figure) -> list[list[str]]:
 def _panel(axes: Axes, figure: Figure, panel: Panel, first: bool, letters: int) -> None:
     match panel:
         case XYPanel():
-            draw_xy.draw_xy(axes, panel, letters)
+            draw_panels.draw_xy(axes, panel, letters)
         case HeatmapPanel():
-            # seaborn takes longer to import than a figure to draw, and only these need it.
-            from replicate.figures.draw_heatmap import draw_heatmap
-
             # One scale of colours for both sides, unless they are two experiments.
             top = max(map(_largest, _of_type(figure, HeatmapPanel))) if figure.comparable else _largest(panel)
-            draw_heatmap(axes, panel, top or 1.0, first)
+            draw_panels.draw_heatmap(axes, panel, top or 1.0, first)
         case MarginPanel():
-            draw_margins.draw_margins(axes, panel, first)
+            draw_panels.draw_margins(axes, panel, first)
         case _:
             assert_never(panel)
 
@@ -147,7 +144,7 @@ def _panel_height(figure: Figure, columns: int) -> float:
         case HeatmapPanel():
             return 3.7
         case MarginPanel():
-            return 0.75 + 0.235 * max(map(draw_margins.height, _of_type(figure, MarginPanel)))
+            return 0.75 + 0.235 * max(map(draw_panels.margins_height, _of_type(figure, MarginPanel)))
         case _:
             assert_never(first)
 
@@ -209,7 +206,7 @@ def _handles(figure: Figure) -> list[Line2D]:
                 handles[series.label] = Line2D([], [], color=colour, linestyle=line, marker=marker, label=series.label)
         for level in panel.levels:
             label = f"{level.label} (paper)" if level.side == "paper" and figure.comparable else level.label
-            handles.setdefault(label, Line2D([], [], label=label, **draw_xy.level_look(level)))
+            handles.setdefault(label, Line2D([], [], label=label, **draw_panels.level_look(level)))
     listed = list(handles.values())
     if figure.kind == "identity":
         listed = [handles[label] for _, label in sorted(families)]

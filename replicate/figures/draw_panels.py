@@ -1,4 +1,4 @@
-"""Draws a panel with two axes: families by colour, shape and line style; ours filled, the paper's hollow."""
+"""Draws the panels of a figure, each kind by one function. Ours is filled, the paper's hollow."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import ScaledTranslation
 
 from replicate.figures.labels import Named, place
-from replicate.figures.model import Axis, Level, Series, XYPanel
-from replicate.figures.style import FAINT, INK, PAGE, look
+from replicate.figures.model import Axis, Bar, HeatmapPanel, Level, MarginPanel, Series, XYPanel
+from replicate.figures.style import FAINT, GRID, INK, PAGE, look
 
 BAND = "#d5dae2"
 
@@ -21,10 +21,15 @@ SMALL = 3.6
 """Markers where hundreds stand together."""
 DODGE = 3.2
 """Points (1/72 inch) between families at the same place of a dodged panel."""
+SHIFT = {"here": -0.17, "paper": 0.17}
+HEADING = 0.9
+"""Rows that the heading of a group of margins takes."""
+COLOURS = "Blues"
+"""Falls evenly in lightness: it reads the same in grey and to the colour-blind."""
 
 
 def draw_xy(axes: Axes, panel: XYPanel, letters: int) -> None:
-    """Everything but the names, which need the final size: see `name_points`. Labels wrap at ``letters``."""
+    """Draw points and lines over two axes. Labels wrap at ``letters``. Names need the final size: see `name_points`."""
     axes.set_title(textwrap.fill(panel.title, int(0.85 * letters)))
     for level in panel.levels:
         axes.axhline(level.y, **level_look(level))
@@ -180,3 +185,110 @@ def _aired(values: Sequence[float], log: bool, air: float) -> tuple[float, float
         return low / room, high * room
     room = air * (high - low) or 0.5
     return low - room, high + room
+
+
+def margins_height(panel: MarginPanel) -> float:
+    """In rows, headings included."""
+    return len(panel.rows) + HEADING * len(panel.groups)
+
+
+def draw_margins(axes: Axes, panel: MarginPanel, with_rows: bool) -> None:
+    """Draw a dot with its interval a row. ``with_rows`` writes the labels at the left, for the first of neighbours."""
+    places = _margin_places(panel)
+    axes.set_title(panel.title)
+    axes.axvline(0, color=FAINT, linewidth=0.9, zorder=1)
+    axes.set_xlim(*_reach(panel))
+    for bar in panel.bars:
+        _bar(axes, bar, places[bar.at] + SHIFT[bar.side], panel.limit)
+    axes.set_ylim(margins_height(panel) - 0.4, -0.6)
+    axes.set_yticks(places, list(panel.rows) if with_rows else [""] * len(places))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+    for at, middle in enumerate(places):
+        if at % 2 == 0:
+            axes.axhspan(middle - 0.5, middle + 0.5, color=GRID, alpha=0.35, linewidth=0, zorder=0)
+    if with_rows:
+        for first, heading in panel.groups:
+            at_left: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center"}
+            axes.text(-0.012, places[first] - 0.75, heading, color=FAINT, fontsize=7.5, fontweight="bold", **at_left)
+    axes.set_xlabel(panel.label)
+
+
+def _margin_places(panel: MarginPanel) -> list[float]:
+    firsts = {first for first, _ in panel.groups}
+    places, at = [], 0.0
+    for row in range(len(panel.rows)):
+        at += HEADING if row in firsts else 0.0
+        places.append(at)
+        at += 1.0
+    return places
+
+
+def _reach(panel: MarginPanel) -> tuple[float, float]:
+    """What the axis shows: all ends that are within the limit, zero, and some air."""
+    ends = [end for bar in panel.bars for end in (bar.value, bar.low, bar.high) if end is not None]
+    low = max(-panel.limit, min([0.0, *ends]))
+    high = min(panel.limit, max([0.0, *ends]))
+    room = 0.08 * (high - low) or 1.0
+    return low - room, high + room
+
+
+def _bar(axes: Axes, bar: Bar, at: float, limit: float) -> None:
+    style = look(0 if bar.side == "here" else 1)
+    face = style.colour if bar.side == "here" else PAGE
+    marks: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": style.colour, "zorder": 3, "markersize": 5}
+    if abs(bar.value) > limit:
+        side = -1 if bar.value < 0 else 1
+        axes.plot([side * limit], [at], marker="<" if side < 0 else ">", **marks)
+        axes.annotate(
+            bar.shown,
+            (side * limit, at),
+            (-6 * side, 0),
+            textcoords="offset points",
+            ha="left" if side < 0 else "right",
+            va="center",
+            fontsize=6.5,
+            color=INK,
+        )
+        return
+    if bar.low is not None and bar.high is not None:
+        ends = [max(bar.low, -limit), min(bar.high, limit)]
+        axes.plot(ends, [at, at], color=style.colour, linewidth=1.1, zorder=2, solid_capstyle="butt")
+    axes.plot([bar.value], [at], marker="o" if bar.side == "here" else "s", **marks)
+
+
+def draw_heatmap(axes: Axes, panel: HeatmapPanel, top: float, with_rows: bool) -> None:
+    """Draw numbers in a grid, the larger the darker. ``top`` is the value of the darkest colour."""
+    import seaborn as sns  # It takes longer to import than a figure to draw, and no other panel needs it.
+
+    values = np.asarray([[np.nan if value is None else value for value in row] for row in panel.values], np.float64)
+    shown = np.asarray(panel.shown, dtype=object)
+    axes.set_title(panel.title)
+    axes.set_facecolor(GRID)
+    axes.grid(False)
+    sns.heatmap(
+        values,
+        ax=axes,
+        cmap=COLOURS,
+        vmin=0.0,
+        vmax=1.15 * top,  # the darkest tones swallow the numbers
+        annot=shown,
+        fmt="",
+        annot_kws={"fontsize": 7.5},
+        linewidths=1.0,
+        linecolor=PAGE,
+        cbar=False,
+        square=True,
+        xticklabels=list(panel.columns),
+        yticklabels=list(panel.rows) if with_rows else False,
+    )
+    for at, row in enumerate(panel.values):
+        for across, value in enumerate(row):
+            if value is None:
+                mark = panel.shown[at][across]
+                axes.text(across + 0.5, at + 0.5, mark, ha="center", va="center", color=FAINT, fontsize=7.5)
+    axes.tick_params(length=0)
+    axes.set_xticks(axes.get_xticks(), list(panel.columns), rotation=35, ha="right", rotation_mode="anchor")
+    axes.tick_params(axis="y", rotation=0)
+    axes.set_xlabel(panel.label)
