@@ -108,7 +108,7 @@ class SpecError(UserError):
 def suggestion(name: str, known: Sequence[str], plural: str) -> list[str]:
     """Lines that help with a mistyped name: the nearest known one, then (up to 20 of) all."""
     # Where only the case differs there is nothing nearer, and difflib would see no likeness ('oom', 'OOM').
-    near = [one for one in known if one.casefold() == name.casefold()]
+    near = [candidate for candidate in known if candidate.casefold() == name.casefold()]
     near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     lines = [f"did you mean '{near[0]}'?"] if near else []
     if known:

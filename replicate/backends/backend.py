@@ -119,7 +119,7 @@ class JobStates:
         from replicate.backends.slurm.submission import read_submissions
 
         every = read_submissions(self.store.root)
-        return [one for one in every if any(key in keys for keys in one.tasks.values())]
+        return [submission for submission in every if any(key in keys for keys in submission.tasks.values())]
 
     def logs(self, key: str) -> list[Path]:
         """The files that are not empty: its log, those of its newest attempt, then of its newest submission."""

@@ -287,7 +287,9 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         # Signals are the main thread's; what is ignored, as behind `nohup`, stays so.
         if threading.current_thread() is threading.main_thread():
-            numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+            numbers = [
+                which for which in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(which) is not signal.SIG_IGN
+            ]
             self._before = [(number, signal.signal(number, self._hear)) for number in numbers]
         return self
 

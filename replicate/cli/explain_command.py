@@ -80,7 +80,7 @@ def _job_lines(workspace: Workspace, explanation: Explanation, job: Job) -> list
     store, graph = explanation.store, explanation.jobs
     state, result = store.state(job.key), store.result(job.key)
     facts = [*replace(job, seed=graph.seed_of(job)).describe(result), *(_made(workspace, result) if result else ())]
-    waiting = sum(one.key != job.key and store.result(one.key) is None for one in graph.needed_for([job.key]))
+    waiting = sum(needed.key != job.key and store.result(needed.key) is None for needed in graph.needed_for([job.key]))
     if waiting:
         missing = f"{plural(waiting, 'job')} that it reads {'has' if waiting == 1 else 'have'} no result"
         facts.append(("first", f"{missing}: the command below begins there"))

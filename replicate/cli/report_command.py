@@ -44,7 +44,7 @@ def command(workspace: Workspace, serve: bool, port: int, readme: Path | None) -
         finisher = Finisher(plan, store)
         ids = sorted(plan.cells, key=lambda name: (specs.table(name).table.place, name))
         name = workspace.shown(readme)
-        changed = write_overview(readme, name, [finisher.finish(one) for one in ids])
+        changed = write_overview(readme, name, [finisher.finish(table_id) for table_id in ids])
         state = "updated" if changed else "up to date"
         click.echo(json.dumps({"file": str(readme), "state": state}) if workspace.json else f"{name}: {state}")
         return DONE

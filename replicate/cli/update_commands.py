@@ -149,12 +149,17 @@ def everything(workspace: Workspace, formats: tuple[str, ...], pdf: bool, no_fig
     drawn = DrawnFigures() if no_figures else write_figures(workspace, specs, updated.store)
     if drawn.why_not:
         click.echo(f"no figures: {drawn.why_not}", err=True)
-    states = {one.id: ", ".join(f"{count} {state}" for state, count in states_of(one).items()) for one in tables}
+    states = {
+        finished.id: ", ".join(f"{count} {state}" for state, count in states_of(finished).items())
+        for finished in tables
+    }
     complete = updated.complete and not drawn.pending
     if workspace.json:
         facts = {
             "scale": workspace.scale,
-            "tables": [{"id": one.id, "complete": one.complete, "states": states[one.id]} for one in tables],
+            "tables": [
+                {"id": finished.id, "complete": finished.complete, "states": states[finished.id]} for finished in tables
+            ],
             "files": [workspace.shown(path) for path in (*paths, *drawn.paths)],
             "failed": dict(updated.report.failed),
         }
@@ -162,10 +167,10 @@ def everything(workspace: Workspace, formats: tuple[str, ...], pdf: bool, no_fig
     else:
         if tables and tables[0].banner:
             click.echo(f"{tables[0].banner}\n")
-        width = max(len(one.id) for one in tables)
-        for one in tables:
-            title = f"Table {one.number}" if one.number is not None else "text"
-            click.echo(f"{one.id:<{width}}  {title:<8}  {states[one.id]}")
+        width = max(len(finished.id) for finished in tables)
+        for finished in tables:
+            title = f"Table {finished.number}" if finished.number is not None else "text"
+            click.echo(f"{finished.id:<{width}}  {title:<8}  {states[finished.id]}")
         written = f"{plural(len(tables), 'table')} and {plural(len(drawn.paths), 'file')} of figures"
         click.echo(f"\n{written} in {workspace.shown(workspace.rendered)}; claims: {workspace.call('claims')}")
         print_failures(workspace, updated.report, updated.store)

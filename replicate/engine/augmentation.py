@@ -154,8 +154,8 @@ def apply_layer(images: Images, chosen: NDArray[np.int64], levels: Column, signs
             continue
         members, level, sign = images[group], levels[group], signs[group]
         if name in TABLES:
-            made = TABLES[name](members, level, sign)
-            tables.append((group, np.broadcast_to(made, (len(group), 3, ops.LEVELS))))
+            table = TABLES[name](members, level, sign)
+            tables.append((group, np.broadcast_to(table, (len(group), 3, ops.LEVELS))))
         elif name in SHIFTS:
             along_y = name in ALONG_Y
             upright = members.swapaxes(2, 3) if along_y else members

@@ -173,7 +173,7 @@ def _small_print(figure: Figure) -> list[str]:
         parts.append(f"Bands: {widths}, the tolerance of most cells of a panel; each cell is judged by its own.")
     for panel in panels:
         if panel.floor is not None:
-            below = sum(min(point.x, point.y) < panel.floor for one in panel.series for point in one.points)
+            below = sum(min(point.x, point.y) < panel.floor for series in panel.series for point in series.points)
             parts.append(f"{below} points below {panel.floor:g} stand at the edge.")
     if figure.source:
         parts.append(f"Paper: {figure.source}.")

@@ -40,7 +40,7 @@ def draw_xy(axes: Axes, panel: XYPanel, letters: int) -> None:
         axes.set_box_aspect(1)
         _identity(axes, panel, across)
     families = sorted({series.family for series in panel.series})
-    for series in sorted(panel.series, key=lambda one: (not one.faint, one.side == "here")):
+    for series in sorted(panel.series, key=lambda drawn: (not drawn.faint, drawn.side == "here")):
         shift = DODGE * (families.index(series.family) - (len(families) - 1) / 2) if panel.dodged else 0.0
         _series(axes, series, shift, SMALL if panel.identity else None, panel.floor)
     if not any(series.points for series in panel.series):

@@ -176,9 +176,9 @@ def by_side(panels: Sequence[XYPanel], comparable: bool) -> tuple[Panel, ...]:
     divided: list[Panel] = []
     for panel in panels:
         for side, title in (("here", "here: miniature"), ("paper", "the paper, as printed")):
-            series = tuple(one for one in panel.series if one.side == side)
+            series = tuple(drawn for drawn in panel.series if drawn.side == side)
             levels = tuple(level for level in panel.levels if level.side == side)
-            if any(one.points for one in series) or levels or side == "here":
+            if any(drawn.points for drawn in series) or levels or side == "here":
                 heading = f"{panel.title}, {title}" if panel.title else title
                 divided.append(replace(panel, title=heading, series=series, levels=levels))
     return tuple(divided)

@@ -50,7 +50,7 @@ class Value:
         ratio = self.value / base.value
         if self.error is None and base.error is None:
             return Value(ratio)
-        relative = [(one.error or NO_ERROR).scaled(ratio / one.value) for one in (self, base)]
+        relative = [(each.error or NO_ERROR).scaled(ratio / each.value) for each in (self, base)]
         return Value(ratio, combined(relative))
 
 
@@ -135,8 +135,8 @@ class Source:
         bars = []
         claim = ClaimSpec(text="", left=f"{row}.{column}", above=f"{base}.{column}")
         values = [(self.plan.planned[place], self._finisher.value(self.plan.planned[place])) for place in both]
-        made = {cell.ref: value for cell, value in values if value is not None}
-        judged = judge(spec, claim, {}, made, SeedNoise.of(self.specs.scale), digits)
+        measured = {cell.ref: value for cell, value in values if value is not None}
+        judged = judge(spec, claim, {}, measured, SeedNoise.of(self.specs.scale), digits)
         if (margin := judged.margin) is not None:
             ends = (None, None) if judged.half is None else (margin - judged.half, margin + judged.half)
             bars.append(Bar(at, "here", margin, signed(exact(margin), digits), *ends))
@@ -205,7 +205,7 @@ class Source:
         network, job = plan.expander.network, plan.expander.job
         seeds = plan.expander.seeds_of(run, plan.seeds)
         jobs = [network(run, seed) if kind == "network" else job(kind, run, seed) for seed in seeds]
-        results = [self.store.result(one.key) for one in jobs]
+        results = [self.store.result(job.key) for job in jobs]
         there = [result for result in results if result is not None]
         return there if len(there) == len(results) else []
 

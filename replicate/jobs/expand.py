@@ -57,10 +57,10 @@ class Expander:
     def job(self, kind: str, run: str, seed: int = 0, on: str | None = None) -> Job:
         """The job of ``kind`` that `Job.of_run` of the kind makes, made once."""
         what = (kind, run, seed, on)
-        known = self._jobs.get(what)
-        if known is None:
-            known = self._jobs[what] = kind_named(kind).of_run(self, run, seed, on)
-        return known
+        job = self._jobs.get(what)
+        if job is None:
+            job = self._jobs[what] = kind_named(kind).of_run(self, run, seed, on)
+        return job
 
     def data(self, name: str) -> Job:
         """The images of data set ``name``, or the corrected labels of another one's test images."""

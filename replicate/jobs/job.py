@@ -160,9 +160,9 @@ class Job:
             elif kind is dict:
                 items.append(start + mapping(value, within))
             else:
-                # What `Texts.written` looks at first: nearly all parts are known.
-                known = shared.get(id(value))
-                text = known[2] if known is not None and known[1] is within else texts.written(value, within)
+                # What `Texts.written` looks at first: nearly all parts were written before.
+                written = shared.get(id(value))
+                text = written[2] if written is not None and written[1] is within else texts.written(value, within)
                 items.append(start + text)
         return f"{{{','.join(items)}}}".encode()
 
@@ -224,23 +224,23 @@ def register(cls: type[J]) -> type[J]:
 
     Raises ValueError for what cannot be one: a name that another class has, a field of all jobs, a bad number.
     """
-    made = dataclass(frozen=True, slots=True, kw_only=True, eq=False)(cls)
+    model = dataclass(frozen=True, slots=True, kw_only=True, eq=False)(cls)
     if "kind" not in vars(cls):
-        made.kind = cls.__module__.rpartition(".")[2]
-    kind, known = made.kind, _KINDS.get(made.kind)
-    if known is not None and (known.__module__, known.__qualname__) != (made.__module__, made.__qualname__):
-        raise ValueError(f"two kinds of job are called '{kind}': {known.__module__} and {made.__module__}")
+        model.kind = cls.__module__.rpartition(".")[2]
+    kind, namesake = model.kind, _KINDS.get(model.kind)
+    if namesake is not None and (namesake.__module__, namesake.__qualname__) != (model.__module__, model.__qualname__):
+        raise ValueError(f"two kinds of job are called '{kind}': {namesake.__module__} and {model.__module__}")
     if not kind.isidentifier():
         raise ValueError(f"no kind of job can be called '{kind}': its name begins keys and names a module")
     taken = [name for name in vars(cls).get("__annotations__", {}) if hasattr(Job, name)]
-    if taken or made.version < 1 or made.pack < 1:
+    if taken or model.version < 1 or model.pack < 1:
         what = f"a field of all jobs: {', '.join(sorted(taken))}" if taken else "version and pack begin at 1"
         raise ValueError(f"the kind of job '{kind}' cannot be registered: {what}")
     common = {each.name for each in fields(Job)}
-    made._added = tuple(each.name for each in fields(made) if each.name not in common)
-    _lay_out(made)
-    _KINDS[kind] = made
-    return made
+    model._added = tuple(each.name for each in fields(model) if each.name not in common)
+    _lay_out(model)
+    _KINDS[kind] = model
+    return model
 
 
 def kinds() -> Mapping[str, type[Job]]:
@@ -257,10 +257,10 @@ def _import_all() -> None:
 
 def kind_named(kind: str) -> type[Job]:
     """The class of the kind of job called ``kind``. Raises UnknownName where there is none."""
-    known = _KINDS.get(kind) or kinds().get(kind)
-    if known is None:
+    cls = _KINDS.get(kind) or kinds().get(kind)
+    if cls is None:
         raise UnknownName("kind of job", kind, kinds())
-    return known
+    return cls
 
 
 def _lay_out(kind: type[Job]) -> None:

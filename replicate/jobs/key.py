@@ -82,9 +82,9 @@ class Texts:
 
     def written(self, part: Any, neutral: Mapping[str, object]) -> str:
         """The canonical text of ``part`` (a mapping, model or dataclass) without its ``neutral`` fields."""
-        known = self.shared.get(id(part))
-        if known is not None and known[1] is neutral:
-            return known[2]
+        written = self.shared.get(id(part))
+        if written is not None and written[1] is neutral:
+            return written[2]
         derived = self._derived.pop(id(part), None)
         if derived is not None:
             _, base, change = derived
@@ -99,14 +99,14 @@ class Texts:
         return text
 
     def _items_of(self, part: Any, neutral: Mapping[str, object]) -> dict[str, str]:
-        known = self._items.get((id(part), id(neutral)))
-        if known is None:
+        items = self._items.get((id(part), id(neutral)))
+        if items is None:
             values = plain(part)
-            known = {name: item(name, values[name], neutral) for name in sorted(values)}
-            self._items[id(part), id(neutral)] = known
+            items = {name: item(name, values[name], neutral) for name in sorted(values)}
+            self._items[id(part), id(neutral)] = items
             # Keeps the part alive, so that no other object gets its identity.
-            self.shared.setdefault(id(part), (part, neutral, joined(known.values())))
-        return known
+            self.shared.setdefault(id(part), (part, neutral, joined(items.values())))
+        return items
 
 
 def joined(items: Iterable[str]) -> str:

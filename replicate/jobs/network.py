@@ -79,9 +79,9 @@ def parameters(model: Network, size: int, classes: int, distillation: Distillati
 def image_seconds(specs: Specs, run: RunSpec) -> float:
     """Seconds to train on one image; at a resolution without a stated cost, the largest stated one by pixels."""
     stated, resolution = specs.scale.models[run.model].seconds, str(run.resolution)
-    known = stated.get(resolution)
-    if known is not None or not stated:
-        return known or 0.0
+    own = stated.get(resolution)
+    if own is not None or not stated:
+        return own or 0.0
     nearest, seconds = max(stated.items(), key=lambda entry: int(entry[0]))
     sizes = specs.scale.resolutions
     return seconds * (sizes[resolution] / sizes.get(nearest, int(nearest))) ** 2

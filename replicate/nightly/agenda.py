@@ -126,16 +126,16 @@ def _moved(graph: Graph, night: AgendaInputs) -> set[str]:
 
 def _open(graph: Graph, job: Job, night: AgendaInputs) -> list[Job]:
     """The jobs to be computed for ``job``, itself included, inputs first."""
-    return [one for one in graph.needed_for([job.key]) if night.progress_of(one.key) == "open"]
+    return [each for each in graph.needed_for([job.key]) if night.progress_of(each.key) == "open"]
 
 
 def _possible(graph: Graph, job: Job, trainings: Container[str], night: AgendaInputs) -> bool:
     """Whether ``job`` can be computed where of all open trainings only ``trainings`` run."""
-    for one in graph.needed_for([job.key]):
-        progress = night.progress_of(one.key)
+    for needed in graph.needed_for([job.key]):
+        progress = night.progress_of(needed.key)
         if progress == "stuck" or (progress == "busy" and not night.chained):
             return False
-        if progress == "open" and one.trains and one.key not in trainings:
+        if progress == "open" and needed.trains and needed.key not in trainings:
             return False
     return True
 
@@ -183,4 +183,4 @@ def _rechecks(graph: Graph, night: AgendaInputs) -> list[DueJob]:
         elif night.again or night.now - when > cadence:
             reason = f"last made or compared {(night.now - when) / HOUR:.0f} h ago"
             dues.append((1, when, DueJob(job, reason, job.seconds)))
-    return [due for _, _, due in sorted(dues, key=lambda one: (one[0], one[1], one[2].job.key))]
+    return [due for _, _, due in sorted(dues, key=lambda entry: (entry[0], entry[1], entry[2].job.key))]

@@ -96,14 +96,14 @@ class Nights:
     def write(self, when: float, files: Mapping[str, str]) -> Path:
         """Add the folder of a night that was at ``when`` (seconds since 1970); ``latest`` then leads to it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        made = self.folder / f".{uuid.uuid4().hex}.tmp"
-        made.mkdir()
+        temporary = self.folder / f".{uuid.uuid4().hex}.tmp"
+        temporary.mkdir()
         try:
             for name, text in files.items():
-                write_text(made / name, text)
-            folder = self._placed(made, _name(when))
+                write_text(temporary / name, text)
+            folder = self._placed(temporary, _name(when))
         except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
         link = self.folder / f".{uuid.uuid4().hex}.link"
         link.symlink_to(folder.name)

@@ -143,8 +143,8 @@ def job_record(job: Job, state: str, store: Store) -> JobRecord:
     result = store.result(job.key)
     if result is None:
         return record
-    made = {name: result.provenance.get(name) for name in RECORDED}
-    return record.model_copy(update={"files": _digest(result.files), "made": made})
+    recorded = {name: result.provenance.get(name) for name in RECORDED}
+    return record.model_copy(update={"files": _digest(result.files), "made": recorded})
 
 
 def behind(keys: Sequence[str], jobs: Mapping[str, JobRecord]) -> list[str]:

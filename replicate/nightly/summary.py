@@ -89,16 +89,16 @@ def _head(summary: Summary) -> list[str]:
     first = "the first night" if summary.run else "no night to compare with"
     since = f"compared with the night of {summary.changes.since}" if summary.changes.since else first
     states = ", ".join(f"{count} {state}" for state, count in summary.counts.items())
-    made = Provenance.of(summary.made)
-    packages = ", ".join(f"{name} {version}" for name, version in made.packages.items())
+    provenance = Provenance.of(summary.made)
+    packages = ", ".join(f"{name} {version}" for name, version in provenance.packages.items())
     lines = [f"# {'Night of' if summary.run else 'A look at'} {summary.when}: {summary.headline}", ""]
     for fault in summary.faults:
         lines += [f"**Fault:** {escape(fault)}", ""]
     return [
         *lines,
         f"- scale {summary.scale}, seeds {', '.join(map(str, summary.seeds))}, on {escape(summary.where)}, {since}",
-        f"- code {made.code}",
-        f"- python {made.python}; {packages}",
+        f"- code {provenance.code}",
+        f"- python {provenance.python}; {packages}",
         *([f"- cells: {states}"] if states else []),
         *([f"- {summary.files} files rendered, digest of all cells {summary.digest[:16]}"] if summary.digest else []),
         *(f"- {escape(note)}" for note in summary.notes),
@@ -120,7 +120,8 @@ def _moved(changes: Changes) -> list[str]:
             lines += ["", f"## {title}: {len(listed)}", "", *_table_of(listed), *_causes(listed)]
     claims = changes.of("claim")
     if claims:
-        rows = [f"| {_code(one.table)} | {escape(one.place)} | {one.was} | {one.now} |" for one in claims[:SHOWN]]
+        shown = claims[:SHOWN]
+        rows = [f"| {_code(claim.table)} | {escape(claim.place)} | {claim.was} | {claim.now} |" for claim in shown]
         lines += [
             "",
             f"## Claims judged otherwise: {len(claims)}",
@@ -134,13 +135,11 @@ def _moved(changes: Changes) -> list[str]:
 
 def _table_of(listed: Sequence[Change]) -> list[str]:
     rows = ["| table | cell | was | is | difference | allowed |", "|---|---|---|---|---|---|"]
-    for one in listed[:SHOWN]:
-        difference = "" if one.difference is None else f"{one.difference:+.3g}"
-        allowed = "" if one.allowed is None else f"±{one.allowed:.3g}"
-        now = escape(one.now or one.reason)
-        rows.append(
-            f"| {_code(one.table)} | {_code(one.place)} | {escape(one.was)} | {now} | {difference} | {allowed} |"
-        )
+    for change in listed[:SHOWN]:
+        difference = "" if change.difference is None else f"{change.difference:+.3g}"
+        allowed = "" if change.allowed is None else f"±{change.allowed:.3g}"
+        values = f"{escape(change.was)} | {escape(change.now or change.reason)} | {difference} | {allowed}"
+        rows.append(f"| {_code(change.table)} | {_code(change.place)} | {values} |")
     return rows + _more(listed)
 
 
@@ -174,7 +173,7 @@ def _work(summary: Summary) -> list[str]:
     if summary.submitted:
         lines.append(f"- {plural(len(summary.submitted), 'job')} submitted; a later night finds what they make")
     if summary.rechecks:
-        outcomes = [one.outcome for one in summary.rechecks]
+        outcomes = [recheck.outcome for recheck in summary.rechecks]
         words = {"same": "identical", "within": "measured anew within tolerance", "moved": "different"}
         counted = ", ".join(f"{outcomes.count(name)} {word}" for name, word in words.items() if name in outcomes)
         lines.append(f"- {plural(len(outcomes), 'result')} computed again and compared: {counted}")
@@ -189,13 +188,13 @@ def _work(summary: Summary) -> list[str]:
             f"- {plural(len(agenda.over_budget), 'job')} {why} ({hours:.3g} hours):",
             *_over_budget(agenda.over_budget),
         ]
-    shown = [one for one in summary.rechecks if one.outcome != "same"]
+    shown = [recheck for recheck in summary.rechecks if recheck.outcome != "same"]
     if shown:
         lines += ["", "### Compared and not identical", ""]
-        for one in shown[:SHOWN]:
-            cause = "; ".join(one.cause) or "same commit, packages and machine"
-            kept = "; the old result is kept in .aside" if one.aside else ""
-            lines.append(f"- `{one.key}`: {escape(one.detail)} ({escape(cause)}){kept}")
+        for recheck in shown[:SHOWN]:
+            cause = "; ".join(recheck.cause) or "same commit, packages and machine"
+            kept = "; the old result is kept in .aside" if recheck.aside else ""
+            lines.append(f"- `{recheck.key}`: {escape(recheck.detail)} ({escape(cause)}){kept}")
         lines += _more(shown)
     return lines
 

@@ -16,9 +16,9 @@ class Graph:
 
     def add(self, job: Job) -> Job:
         """Add ``job`` unless it is there. Its inputs must have been added before it."""
-        known = self.jobs.get(job.key)
-        if known is not None:
-            return known
+        present = self.jobs.get(job.key)
+        if present is not None:
+            return present
         missing = [key for key in job.inputs.values() if key not in self.jobs]
         if missing:
             raise ValueError(f"{job.key} reads {missing[0]}, which is not in the graph")

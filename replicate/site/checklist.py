@@ -203,13 +203,13 @@ def _compute(book: Book) -> tuple[Answer, Facts, Listed]:
     missing = [facts for facts in book.jobs.values() if facts.state != "done"]
     facts = []
     if done:
-        wall, cpu = sum(one.wall or 0.0 for one in done), sum(one.cpu or 0.0 for one in done)
+        wall, cpu = sum(job.wall or 0.0 for job in done), sum(job.cpu or 0.0 for job in done)
         facts += [
             f"{plural(len(done), 'job')} took {seconds(wall)} of wall time, {seconds(cpu)} of processor time",
-            f"the largest job took {megabytes(max(one.peak or 0.0 for one in done))} of memory",
+            f"the largest job took {megabytes(max(job.peak or 0.0 for job in done))} of memory",
         ]
     if missing:
-        left = sum(one.job.seconds for one in missing)
+        left = sum(job.job.seconds for job in missing)
         processor = book.plan.specs.scale.processor
         facts.append(f"{plural(len(missing), 'job')} to go, estimated at {seconds(left)} of one {processor}")
     return _recorded(book), facts, ()
@@ -218,8 +218,8 @@ def _compute(book: Book) -> tuple[Answer, Facts, Listed]:
 @_asks("Results", "Are the trained networks available?", COMPLETENESS)
 def _weights(book: Book) -> tuple[Answer, Facts, Listed]:
     trained, published = book.jobs_of("train"), book.jobs_of("weights")
-    stored = [one for one in trained if one.result and any(name.endswith(".safetensors") for name in one.result.files)]
-    read = [one for one in published if one.result]
+    stored = [job for job in trained if job.result and any(name.endswith(".safetensors") for name in job.result.files)]
+    read = [job for job in published if job.result]
     facts = []
     if trained:
         facts += [
@@ -254,7 +254,7 @@ def _complete(book: Book) -> tuple[Answer, Facts, Listed]:
         for ref, cell in table.cells.items()
         if not ref.is_reference and cell.state != "text"
     )
-    failed = [(one.job.key, one.trouble) for one in book.jobs.values() if one.state in ("failed", "damaged")]
+    failed = [(entry.job.key, entry.trouble) for entry in book.jobs.values() if entry.state in ("failed", "damaged")]
     facts = [f"{number} numbers: {state}" for state, number in sorted(cells.items())]
     if failed:
         facts.append(f"{plural(len(failed), 'job')} failed")

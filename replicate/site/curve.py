@@ -51,22 +51,22 @@ def draw(curve: Sequence[Epoch], title: str) -> Markup:
     """Loss and learning rate, with a description for readers who cannot see the picture."""
     if not curve:
         return Markup("")
-    losses = [one.loss for one in curve]
-    fastest = max(one.lr for one in curve) or 1.0
+    losses = [epoch.loss for epoch in curve]
+    fastest = max(epoch.lr for epoch in curve) or 1.0
     said = f"Loss {losses[0]:.3f} after epoch {curve[0].epoch}, {losses[-1]:.3f} after epoch {curve[-1].epoch}"
-    dots = [f"epoch {one.epoch}: loss {one.loss:.4f}, learning rate {one.lr:.3g}" for one in curve]
-    rates = [0.96 * one.lr / fastest for one in curve]
+    dots = [f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, learning rate {epoch.lr:.3g}" for epoch in curve]
+    rates = [0.96 * epoch.lr / fastest for epoch in curve]
     return _picture("loss", curve, losses, dots, f"{title}. {said}, least {min(losses):.3f}.", rates)
 
 
 def draw_validation(curve: Sequence[Epoch], title: str) -> Markup:
     """Top-1 by epoch; empty where no epoch has it."""
-    seen = [(one, one.validation) for one in curve if one.validation is not None]
+    seen = [(epoch, epoch.validation) for epoch in curve if epoch.validation is not None]
     if not seen:
         return Markup("")
-    epochs, values = [one for one, _ in seen], [value for _, value in seen]
+    epochs, values = [epoch for epoch, _ in seen], [value for _, value in seen]
     said = f"Top-1 {values[0]:.1f} % after epoch {epochs[0].epoch}, {values[-1]:.1f} % after epoch {epochs[-1].epoch}."
-    dots = [f"epoch {one.epoch}: top-1 {value:.1f} %" for one, value in seen]
+    dots = [f"epoch {epoch.epoch}: top-1 {value:.1f} %" for epoch, value in seen]
     return _picture("validation", epochs, values, dots, f"{title}. {said}", [])
 
 
@@ -93,9 +93,10 @@ def _picture(
             sides=(LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM),
             rows=[(text, up((value - low) / (high - low))) for value, text in labelled(ticks(low, high))],
             columns=[(epoch, across(epoch)) for epoch in _epochs(first, last)],
-            rates=[(across(one.epoch), up(rate)) for one, rate in zip(curve, rates, strict=False)],
+            rates=[(across(epoch.epoch), up(rate)) for epoch, rate in zip(curve, rates, strict=False)],
             points=[
-                (across(one.epoch), up((value - low) / (high - low))) for one, value in zip(curve, values, strict=True)
+                (across(epoch.epoch), up((value - low) / (high - low)))
+                for epoch, value in zip(curve, values, strict=True)
             ],
             dots=dots if len(curve) <= DOTS else [],
         )

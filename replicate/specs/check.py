@@ -395,7 +395,7 @@ def _ratios(where: str, spec: TableSpec, claim: ClaimSpec) -> Iterator[Fault]:
         if (metric := row.metric or column.metric or spec.table.metric) and metrics.find(metric).rate
     }
     kind, both = relation(claim)[0], pairs(spec, claim)
-    if kind == "times" or (kind == "above" and any(ref in rates for one in both for ref in one)):
+    if kind == "times" or (kind == "above" and any(ref in rates for side in both for ref in side)):
         for right in dict.fromkeys(right for _, right in both):
             if (right.number if isinstance(right, Printed) else printed.get(right)) == 0:
                 yield Fault(where, f"compares by ratio: the right side should not be 0, got '{right}'")

@@ -24,7 +24,7 @@ class Files:
         root = profile.paths.data
         if not root:
             return probe.Question(nonce, packages)
-        files = {f"{FOLDER}/{one.file}": one.url for one in self.weights}
+        files = {f"{FOLDER}/{published.file}": published.url for published in self.weights}
         return probe.Question(nonce, packages, root, [entry.name for entry in self.data], files)
 
     def findings(self, profile: Profile, given: probe.Answer) -> Iterator[Finding]:
@@ -73,7 +73,7 @@ def _weights(profile: Profile, given: probe.Answer, weights: Sequence[PublishedF
     if not weights:
         return
     folder, host = f"{profile.paths.data}/{FOLDER}", given.host
-    places = {one.file: given.files[f"{FOLDER}/{one.file}"] for one in weights}
+    places = {published.file: given.files[f"{FOLDER}/{published.file}"] for published in weights}
     there = [name for name, how in places.items() if how == "there"]
     lacking = [name for name, how in places.items() if how == "nowhere"]
     coming = len(places) - len(there) - len(lacking)

@@ -73,12 +73,12 @@ class Answer:
     def parse(cls, text: str) -> Answer:
         """Raises ValueError where ``text`` is not whole."""
         body = json.loads(text)
-        known = {one.name: body[one.name] for one in fields(cls) if one.name in body}
+        stated = {each.name: body[each.name] for each in fields(cls) if each.name in body}
         data = {
             name: Splits(**{part: Split(**found) for part, found in parts.items()})
-            for name, parts in known.pop("data", {}).items()
+            for name, parts in stated.pop("data", {}).items()
         }
-        return cls(data=data, **known)
+        return cls(data=data, **stated)
 
 
 def answer(question: Question) -> Answer:

@@ -94,7 +94,7 @@ def logs(store: Store, key: str, submissions: Sequence[Submission]) -> list[Path
         task = Task.of(str(read_json(attempt / ENVIRONMENT).get("task", "")))
         if task and not newest:
             # The submission of a job that is done may be put away, and then is not among ``submissions``.
-            newest = [one for one in [read_submission(store.root, task.submission)] if one]
+            newest = [submission for submission in [read_submission(store.root, task.submission)] if submission]
     for submission in newest:
         files += task_logs(submission, key)
     return [path for path in files if path.is_file() and path.stat().st_size > 0]

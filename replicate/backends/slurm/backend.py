@@ -135,15 +135,15 @@ class Slurm:
 
     def _look(self, graph: Graph, store: Store, client: Client) -> QueuedStates:
         """One squeue, and one sacct if squeue has forgotten something."""
-        known = submissions.read_submissions(store.root)
+        submitted = submissions.read_submissions(store.root)
         queue = queues.look(client)
         lost_seconds = 60.0 * self.profile.lost_after_minutes
-        states = QueuedStates(graph, store, queue, known, lost_seconds)
+        states = QueuedStates(graph, store, queue, submitted, lost_seconds)
         unseen = states.unseen()
         if unseen:
             queues.ask_accounting(client, queue, unseen)
             if queue.accounting:
-                states = QueuedStates(graph, store, queue, known, lost_seconds)
+                states = QueuedStates(graph, store, queue, submitted, lost_seconds)
         return states
 
     def _settled(self, graph: Graph, store: Store, client: Client) -> QueuedStates:
@@ -199,11 +199,11 @@ def forgive(store: Store, keys: Iterable[str]) -> list[str]:
 
 def _put_away_done(states: QueuedStates) -> None:
     """Put away submissions that no job of the graph waits for any more, where results are moved elsewhere."""
-    needed = {one.name for job in states.graph for one in states.submissions_of(job.key)}
-    for one in states.submissions:
-        rows = [states.queue.rows.get(Task(one.name, index)) for index in one.tasks]
-        if one.name not in needed and not any(row is not None and row.live for row in rows):
-            submissions.put_away(one)
+    needed = {submission.name for job in states.graph for submission in states.submissions_of(job.key)}
+    for submission in states.submissions:
+        rows = [states.queue.rows.get(Task(submission.name, index)) for index in submission.tasks]
+        if submission.name not in needed and not any(row is not None and row.live for row in rows):
+            submissions.put_away(submission)
 
 
 @contextmanager

@@ -182,7 +182,7 @@ def ask_accounting(client: Client, queue: Queue, submissions: Iterable[Submissio
         return
     names = ",".join(wanted)
     # A day is added because the clocks of this machine, the store and the database may differ.
-    oldest = datetime.fromtimestamp(min(one.when for one in wanted.values())) - timedelta(days=1)
+    oldest = datetime.fromtimestamp(min(task.when for task in wanted.values())) - timedelta(days=1)
     since = oldest.strftime("%Y-%m-%dT%H:%M:%S")
     try:
         answer = client.call(

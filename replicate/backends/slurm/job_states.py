@@ -123,7 +123,7 @@ class QueuedStates(JobStates):
     def _view(self, job: Job) -> JobView:
         if self.store.result(job.key) is not None:
             return JobView("done")
-        elements = [(Task(one.name, index), one) for one, index in self._of_key.get(job.key, [])]
+        elements = [(Task(submission.name, index), submission) for submission, index in self._of_key.get(job.key, [])]
         rows = [(task, row) for task, _ in elements if (row := self.queue.rows.get(task)) is not None]
         for task, row in rows:
             if row.live:

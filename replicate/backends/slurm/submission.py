@@ -80,9 +80,9 @@ class SubmissionMap:
         body = read_json(path)
         if body.get("schema") != SCHEMA:
             return None
-        known = {one.name: body[one.name] for one in fields(cls) if one.name in body}
-        tasks = {int(index): tuple(keys) for index, keys in known.pop("tasks").items()}
-        return cls(tasks=tasks, **known)
+        stated = {each.name: body[each.name] for each in fields(cls) if each.name in body}
+        tasks = {int(index): tuple(keys) for index, keys in stated.pop("tasks").items()}
+        return cls(tasks=tasks, **stated)
 
     def write(self, path: Path) -> None:
         tasks = {str(index): list(keys) for index, keys in self.tasks.items()}

@@ -53,11 +53,13 @@ class CurvesFigure(FigureSpec):
         # Published weights have no curve, and their accuracy without one would be a label of nothing.
         trained = [name for name in self.curves.names if name not in plan.specs.scale.released]
         both = [(name, seed) for name in trained for seed in plan.expander.seeds_of(name, plan.seeds)]
-        return [job for one in both for job in (plan.expander.network(*one), plan.expander.job("predict", *one))]
+        return [job for pair in both for job in (plan.expander.network(*pair), plan.expander.job("predict", *pair))]
 
     def faults(self, names: Names) -> Iterator[Fault]:
         reference = [self.curves.reference] if self.curves.reference is not None else []
-        named = [("curves.runs", name) for name in self.curves.runs] + [("curves.reference", one) for one in reference]
+        named = [("curves.runs", name) for name in self.curves.runs] + [
+            ("curves.reference", name) for name in reference
+        ]
         for where, name in named:
             yield from names.run(where, name)
             if name in names.runs.runs and not names.runs.runs[name].trainable:

@@ -91,7 +91,7 @@ def _panel(source: Source, spec: IdentityPanel) -> XYPanel:
     # Of a band with several widths the commonest is drawn: the verdict of each cell uses its own.
     banded = tolerances and source.comparable and not spec.log
     band = tolerances.most_common(1)[0][0] if banded else None
-    floor = None if spec.log else _floor([point for one in series for point in one.points])
+    floor = None if spec.log else _floor([point for drawn in series for point in drawn.points])
     axes = Axis("the paper", spec.log), Axis("here", spec.log)
     return XYPanel(spec.label, *axes, series, identity=True, band=band, floor=floor)
 

@@ -138,8 +138,8 @@ class LinesFigure(FigureSpec):
         drawn: list[Series] = []
         for side in SIDES:
             for family, series in enumerate(spec.series):
-                points = [source.point(side, one.x, self._place(one), relative_to=base) for one in series.points]
-                drawn.append(Series(series.label, side, family, tuple(one for one in points if one is not None)))
+                points = [source.point(side, point.x, self._place(point), relative_to=base) for point in series.points]
+                drawn.append(Series(series.label, side, family, tuple(point for point in points if point is not None)))
         levels = []
         for level in spec.levels:
             for side in SIDES:

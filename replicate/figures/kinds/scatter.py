@@ -56,7 +56,7 @@ class ScatterFigure(FigureSpec):
     def cells(self, specs: Specs) -> list[CellRef]:
         axes = (self.scatter.x, self.scatter.y)
         bases = [axis.relative_to for axis in axes if axis.relative_to]
-        return bases + [place for one in self.scatter.series for both in self._places(one) for place in both]
+        return bases + [place for family in self.scatter.series for both in self._places(family) for place in both]
 
     def faults(self, names: Names) -> Iterator[Fault]:
         block = self.scatter
