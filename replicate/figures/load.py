@@ -9,6 +9,7 @@ from pathlib import Path
 from replicate.errors import Fault, UserError
 from replicate.figures import kinds as kinds
 from replicate.figures.spec import FigureSpec, Names, read_figure
+from replicate.specs.caption import filled
 from replicate.specs.file import shown_path
 from replicate.specs.load import Specs, load, misnamed, unknown_spec
 from replicate.specs.run import RunsFile
@@ -69,6 +70,9 @@ def read_figures(
         if spec is None:
             continue
         faults += misnamed(path, "figure.id", spec.figure.id)
+        if runs is not None and scale is not None:
+            caption = filled(f"{shown_path(path)}: figure.caption", spec.figure.caption, runs, scale, faults)
+            spec = spec.model_copy(update={"figure": spec.figure.model_copy(update={"caption": caption})})
         specs[spec.figure.id], files[spec.figure.id] = spec, path
         if complete and runs is not None:
             for fault in spec.faults(Names(tables, runs, scale)):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from replicate.errors import Fault, SpecError, UnknownName, UserError, suggestion
+from replicate.specs.caption import filled
 from replicate.specs.check import check_runs, check_table
 from replicate.specs.file import read, read_toml, shown_path, validated
 from replicate.specs.run import RunsFile
@@ -84,9 +85,13 @@ def load(folder: Path, scale: str, released: bool = False, readers: Sequence[Rea
         faults += check_runs(shown_path(folder / "runs.toml"), runs, bound)
     tables: dict[str, TableSpec] = {}
     files: dict[str, Path] = {}
-    for path, spec in specs.items():
-        if spec is None:
+    for path, written in specs.items():
+        if written is None:
             continue
+        spec = written
+        if runs is not None and bound is not None:
+            caption = filled(f"{shown_path(path)}: table.caption", spec.table.caption, runs, bound, faults)
+            spec = spec.model_copy(update={"table": spec.table.model_copy(update={"caption": caption})})
         table_id = spec.table.id
         faults += misnamed(path, "table.id", table_id)
         tables[table_id], files[table_id] = spec, path
