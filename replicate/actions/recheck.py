@@ -88,7 +88,7 @@ class Rechecks:
 
         An input that is itself computed again is no finished job: what reads it waits for it.
         asked: provenance of who asks. Keys are left out of which an input is not there now, and those that a
-        running repetition reads.
+        running repetition reads. With ``always``, what other code or packages began is begun anew.
         """
         self._make_folder()
         again, chosen = self.again, self._chosen(graph, keys)
@@ -97,6 +97,8 @@ class Rechecks:
             if folder.is_symlink():
                 # Until now an input of others. Through the link, the files below would be written into the store.
                 folder.unlink()
+            elif self.always and self._of_others(folder, asked):
+                shutil.rmtree(folder, ignore_errors=True)
             again.prepare(graph.jobs[key])
             if not (folder / ASKED).exists():
                 write_json(folder / ASKED, dict(asked))
@@ -181,6 +183,11 @@ class Rechecks:
         for name in (ASKED, RETRIED):
             (folder / name).unlink(missing_ok=True)
         return True
+
+    def _of_others(self, folder: Path, asked: Mapping[str, object]) -> bool:
+        """Whether other code or packages left something in ``folder``, and nobody is at work there."""
+        begun = read_json(folder / ASKED)
+        return bool(begun and differences(begun, asked)) and not lease.holder_alive(folder, self.store.gone)
 
     def _has_inputs(self, job: Job) -> bool:
         return all(self.store.result(key) is not None for key in job.inputs.values())

@@ -152,6 +152,17 @@ def test_a_repetition_in_progress_is_not_taken_for_an_input(results: Path) -> No
     assert (rechecks.folder / NETWORK.key / "checkpoint-1.safetensors").exists()
 
 
+@pytest.mark.parametrize(("digest", "kept"), [("a", True), ("b", False)])
+def test_what_other_code_left_unfinished_is_begun_anew(results: Path, digest: str, kept: bool) -> None:
+    """Else an edit would be compared that was never run."""
+    rechecks = Rechecks(Store(results), results / "again", always=True)
+    rechecks.begin(GRAPH, [PREDICT.key], {"code_digest": "a"})
+    fill(rechecks.again, PREDICT)
+    rechecks.begin(GRAPH, [PREDICT.key], {"code_digest": digest})
+    assert (rechecks.again.state(PREDICT.key) == "done") is kept
+    assert rechecks.waiting(GRAPH) == [PREDICT.key]
+
+
 def test_the_old_result_is_put_back_where_the_new_one_cannot_take_its_place(
     rechecks: Rechecks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
