@@ -166,6 +166,7 @@ def _run(
     changes: bytes,
 ) -> Outcome:
     # torch is heavy: a command that only plans or looks must not pay for it (a preloaded worker has it already).
+    from replicate.engine.machine import machine_of
     from replicate.engine.run import execute
     from replicate.engine.train import Stopped
 
@@ -195,7 +196,8 @@ def _run(
             else:
                 # Of an earlier attempt with other code.
                 (folder / DIFF).unlink(missing_ok=True)
-            commit_result(folder, job.key, _artefacts(folder), summary, cost, provenance)
+            made = {**provenance, "machine": machine_of(job).recorded()}
+            commit_result(folder, job.key, _artefacts(folder), summary, cost, made)
         except Stopped:
             return Outcome.STOPPED
         except Exception as error:

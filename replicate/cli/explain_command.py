@@ -98,7 +98,12 @@ def _made(workspace: Workspace, result: Result) -> Iterator[Line]:
     yield "code", f"digest {made.code_digest}{kept}"
     by = [made.at_commit, f"Python {made.python}", pairs(made.versions)]
     yield "made by", ", ".join(filter(None, by))
-    yield "on", ", ".join(filter(None, [made.processor, made.system, plural(made.threads, "thread")]))
+    machine = made.machine
+    gpu = "" if machine.kind == "cpu" else machine.hardware if machine.kind == "cuda" else "device unknown"
+    shared = plural(machine.processes, "process", "processes") if machine.processes else ""
+    on = [gpu, made.processor, made.system, plural(made.threads, "thread"), shared, f"host {machine.host}"]
+    yield "on", ", ".join(filter(None, on))
+    yield "computed", machine.precision
     seconds = f"{number(cost['wall_seconds'], 3)} s, {number(cost['cpu_seconds'], 3)} s of processors"
     yield "cost", f"{seconds}, {cost['peak_mb']:.0f} MB at most"
     for name, digest in result.files.items():

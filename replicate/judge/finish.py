@@ -76,7 +76,7 @@ class Finisher:
             spec=f"tables/{self.plan.specs.files[table_id].name}",
             digest=self._digest(spec, planned),
             commits=tuple(sorted({by.commit for by in made})),
-            processors=tuple(sorted({by.processor for by in made if by.processor})),
+            processors=tuple(sorted({by.device for by in made if by.device})),
             macros=self.plan.specs.runs.paper.macros,
             uncommitted=any(by.unclean for by in made),
         )

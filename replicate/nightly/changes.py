@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -9,6 +10,7 @@ from typing import Literal
 
 from replicate.nightly.snapshot import CellRecord, ClaimRecord, EarlierValue, JobRecord, Snapshot, TableRecord, behind
 from replicate.store.provenance import Provenance, differences
+from replicate.text import plural
 
 NONE = CellRecord(state="none")
 """A cell that a night did not have."""
@@ -130,6 +132,14 @@ def _causes(
         what = [] if old == key else ["another key: its recipe, evaluation or an input changed"]
         commits = (Provenance.of(made).commit, Provenance.of(remade).commit)
         yield Cause(key, old if old != key else "", (*what, *differences(made, remade, machine=True)), commits)
+
+
+def new_devices(before: Mapping[str, JobRecord], after: Mapping[str, JobRecord]) -> list[str]:
+    """The devices that results of ``after`` were made on and none of ``before``: ``NVIDIA H100 (3 jobs)``."""
+    was, now = (
+        Counter(Provenance.of(job.made).device for job in jobs.values() if job.made) for jobs in (before, after)
+    )
+    return [f"{device} ({plural(now[device], 'job')})" for device in sorted(now) if was and device not in was]
 
 
 def _role(job: JobRecord) -> tuple[str, str, int | None]:

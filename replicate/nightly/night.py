@@ -20,7 +20,7 @@ from replicate.jobs.job import HOUR, kind_named
 from replicate.judge.finish import Finisher
 from replicate.judge.table import Table
 from replicate.nightly.agenda import Agenda, AgendaInputs, Progress, agenda
-from replicate.nightly.changes import changes
+from replicate.nightly.changes import changes, new_devices
 from replicate.nightly.history import CELLS, REPORT, SUMMARY, Checked, Nights
 from replicate.nightly.snapshot import Snapshot, job_record, snapshot
 from replicate.nightly.summary import Summary, as_json, as_markdown
@@ -92,6 +92,8 @@ class Night:
         told.changes, told.digest = changes(before, after), after.values
         if before is not None and (other := differences(before.made, told.made, machine=True)):
             told.notes.append(f"changed since the last night: {'; '.join(other)}")
+        if before is not None and (devices := new_devices(before.jobs, after.jobs)):
+            told.notes.append(f"results of a device that had made none: {', '.join(devices)}")
         told.code = _exit_code(told)
         if self.options.run:
             # A look is not kept: the next night is compared with the last one that ran, however many looks lie between.

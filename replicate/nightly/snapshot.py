@@ -18,7 +18,7 @@ from replicate.plan.cells import CellPlan, Plan
 from replicate.store.store import Store
 
 SCHEMA = 1
-RECORDED = ("code_digest", "commit", "dirty", "python", "packages", "processor")
+RECORDED = ("code_digest", "commit", "dirty", "python", "packages", "processor", "machine")
 """Of the provenance of a result."""
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 from replicate.render import wording
 from replicate.render.overview import claims_said
 from replicate.site.book import Book, JobFacts
 from replicate.site.recipe import blocks
+from replicate.store.code import UNKNOWN
 from replicate.store.provenance import Provenance
 from replicate.store.result import Result
 from replicate.text import megabytes, plural, seconds, value
@@ -187,14 +188,29 @@ def _errors(book: Book) -> tuple[Answer, Facts, Listed]:
 @_asks("Computing", "On which hardware was it made?")
 def _hardware(book: Book) -> tuple[Answer, Facts, Listed]:
     machines = Counter(
-        f"{made.processor or 'processor not named'}, {made.system or 'system not named'}, "
+        f"{_device(made)}{made.processor or 'processor not named'}, {made.system or 'system not named'}, "
         f"{plural(made.threads, 'thread')} a job"
         for made in _made(book)
     )
+    precisions = Counter(made.machine.precision for made in _made(book))
     devices = Counter(str(device) for result in book.results if (device := result.summary.get("device")))
     facts = [f"{plural(number, 'job')}: {machine}" for machine, number in sorted(machines.items())]
+    facts += [f"{plural(number, 'job')} computed with: {how}" for how, number in sorted(precisions.items())]
     facts += [f"{plural(number, 'measurement')} on {device}" for device, number in sorted(devices.items())]
-    return _recorded(book), facts, ()
+    return "partly" if any(made.machine.kind == UNKNOWN for made in _made(book)) else _recorded(book), facts, ()
+
+
+def _device(made: Provenance) -> str:
+    """The GPU of a job, to stand before its processor."""
+    match made.machine.kind:
+        case "cpu":
+            return ""
+        case "cuda":
+            return f"{made.machine.hardware}, "
+        case "unknown":
+            return "device unknown, "
+        case _:
+            assert_never(made.machine.kind)
 
 
 @_asks("Computing", "How much computing did it take?")

@@ -13,6 +13,7 @@ from replicate.judge.table import Cell, Table
 from replicate.site.book import Book, JobFacts
 from replicate.site.recipe import RUNS, blocks
 from replicate.specs.run import RunSpec
+from replicate.store.code import UNKNOWN
 from replicate.store.provenance import Provenance
 
 
@@ -137,12 +138,16 @@ def environment_of(provenance: Mapping[str, object]) -> list[tuple[str, str]]:
     """What made a result: the code first, the packages last."""
     made = Provenance.of(provenance)
     dirty = {True: "yes", False: "no", None: "not known"}[made.dirty]
-    first = ("code_digest", "commit", "dirty", "packages")
+    first = ("code_digest", "commit", "dirty", "packages", "machine", "processes")
     rest = {name: given for name, given in provenance.items() if name not in first}
     return [
         ("digest of the code", made.code_digest),
         ("commit", made.commit),
         ("uncommitted changes", dirty),
         *((name.replace("_", " "), text.value(given)) for name, given in rest.items()),
+        ("device", made.machine.hardware),
+        ("host", made.machine.host),
+        ("processes", text.value(provenance.get("processes") or made.machine.processes or UNKNOWN)),
+        ("computed with", made.machine.precision),
         *made.versions.items(),
     ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from replicate.store.code import ROOT, UNKNOWN, code_of, diff_of
+from replicate.store.machine import Machine
 
 OF_CODE = ("code_digest", "commit", "dirty", "diff_sha256")
 """What is recorded of the code."""
@@ -41,7 +42,7 @@ def provenance(root: Path = ROOT) -> dict[str, object]:
 class Provenance:
     """What is read of a recorded provenance; the defaults stand for what an older result did not record.
 
-    code_digest, commit, dirty: see `replicate.store.code.Code`.
+    code_digest, commit, dirty: see `replicate.store.code.Code`. machine: what the engine found at the end of the job.
     """
 
     code_digest: str = UNKNOWN
@@ -52,11 +53,18 @@ class Provenance:
     system: str = ""
     processor: str = ""
     threads: int = 1
+    machine: Machine = field(default_factory=Machine)
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> Provenance:
         names = (each.name for each in fields(cls))
-        return cls(**{name: value for name in names if (value := recorded.get(name)) is not None})
+        known = {name: value for name in names if (value := recorded.get(name)) is not None}
+        return cls(**{**known, "machine": Machine.of(known.get("machine", {}))})
+
+    @property
+    def device(self) -> str:
+        """The name of the GPU that was used, else of the processor; empty where nobody recorded it."""
+        return self.machine.device if self.machine.kind == "cuda" else self.processor
 
     @property
     def versions(self) -> dict[str, str]:
@@ -85,7 +93,7 @@ _CHANGES = {True: " with uncommitted changes", False: "", None: ", uncommitted c
 def differences(recorded: Mapping[str, object], recorded_now: Mapping[str, object], machine: bool = False) -> list[str]:
     """Return the changes between two provenances that can move a number: ``timm 1.0.9 → 1.0.22``, a commit.
 
-    machine: compare the processor, too, which differs between the nodes of a cluster.
+    machine: compare the processor, the GPU and how they computed, too; they differ between the nodes of a cluster.
     """
     was, now = Provenance.of(recorded), Provenance.of(recorded_now)
     changes = _code_changes(was, now)
@@ -96,6 +104,8 @@ def differences(recorded: Mapping[str, object], recorded_now: Mapping[str, objec
         changes.append(f"python {was.python} → {now.python}")
     if machine and was.processor != now.processor:
         changes.append(f"processor {was.processor or 'unknown'} → {now.processor or 'unknown'}")
+    if machine:
+        changes += was.machine.changes(now.machine)
     return changes
 
 

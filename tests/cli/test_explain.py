@@ -109,6 +109,29 @@ def test_a_measurement(tmp_path: Path) -> None:
     assert f"sha256 {digest}\n" in text
 
 
+def test_the_device_and_how_it_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an older result, which recorded neither, it says so."""
+    plan, store = plan_all(), Store(tmp_path)
+    (job,) = plan.cell(CellRef("model_variants", "deit_b", "throughput")).jobs
+    gpu = {"device": "NVIDIA H100", "kind": "cuda", "memory_mb": 85_000, "driver": "550", "cuda": "12.4", "host": "n1"}
+    flags = {"cudnn": "90100", "processes": 2, "matmul": "highest", "tf32": False, "attention": ["flash", "math"]}
+    for machine, on, computed in (
+        ({}, "device unknown, Abacus 3000, Linux, 1 thread, host unknown", "unknown"),
+        (
+            gpu | flags,
+            "NVIDIA H100 (85.0\N{NO-BREAK SPACE}GB, driver 550, CUDA 12.4, cuDNN 90100), Abacus 3000, Linux, 1 thread, "
+            "2 processes, host n1",
+            "float32 products highest, TF32 off, autocast none, deterministic algorithms none, "
+            "attention kernels flash, math",
+        ),
+    ):
+        monkeypatch.setitem(MADE, "machine", machine)
+        finish(store, job, MEASURED, "measure.json", {})
+        text = explained(tmp_path, plan, "model_variants", "deit_b", "throughput")
+        assert f"  on          {on}\n  computed    {computed}\n" in text
+        assert "  code        digest unknown\n" in text
+
+
 def test_a_measurement_without_a_reference(tmp_path: Path) -> None:
     plan, store = plan_all("paper"), Store(tmp_path)
     (job,) = plan.cell(CellRef("resolution", "at_384", "throughput")).jobs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,23 @@ def test_other_code_moves_numbers(repository: Repository) -> None:
         assert not (repository.results / Path(path).name / ".asked.json").exists()
     told = repository.night(code=0)
     assert (told["changes"]["changes"], told["rechecks"]) == ([], [])
+
+
+def test_without_git_the_digest_says_that_the_code_changed(repository: Repository) -> None:
+    """An unpacked release: no commit is known on either night."""
+    shutil.rmtree(repository.code / ".git")
+    told = repository.night(code=0)
+    assert (told["rechecks"], told["made"]["commit"]) == ([], "unknown")
+    path = repository.code / FLIP[0]
+    path.write_text(path.read_text().replace(FLIP[1], FLIP[1].replace("some.to(device)", "some.flip(3).to(device)")))
+    told = repository.night(code=1)
+    assert cells_of(told, "moved")
+    text = (repository.latest / "summary.md").read_text()
+    assert "- changed since the last night: code " in text
+    made = repository.provenance("predict-deit-ti-224-none")
+    assert f"- code digest {made['code_digest'][:12]}, commit unknown\n" in text
+    assert made["machine"]["kind"] == "cpu"
+    assert repository.night(code=0)["rechecks"] == []
 
 
 def test_another_package_is_noticed(repository: Repository, tmp_path: Path) -> None:
