@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from filled_results import fill, plan_of
 
 from replicate.store.store import Store
+from replicate.text import exact, half_up
 
 
 def main() -> None:
@@ -55,7 +56,7 @@ def show(seeds: str, results: Path) -> None:
     if not cells:
         raise SystemExit("no number of these seeds is stored: run the first command above")
     for cell in cells:
-        shown = " | ".join(f"{value:.1f}" for value in values(cell))
+        shown = " | ".join(half_up(exact(value), 1) for value in values(cell))
         print(f"| {cell['row']} | {cell['column']} | {shown} | {cell['spread']:.1f} |")
     print(f"\naccuracies: {rms([cell['spread'] for cell in cells]):.2f} points, of {len(cells)}")
     apart = [
