@@ -39,17 +39,17 @@ def write_tables(paper: Paper, tables: Sequence[Table], wanted: Iterable[str], m
 
     folder, names = paper.rendered, [*wanted]
     kinds = [name for name in names if name != MACROS]
+    varying = [name for name in kinds if formats.find(name).varies]
     paths: list[Path] = []
     with _written("table", folder):
         for table in tables:
-            for variant in formats.VARIANTS:
-                paths += formats.write(table, folder, kinds, variant)
+            paths += formats.write(table, folder, kinds, "paper")
+            paths += formats.write(table, folder, varying, "compare")
         if MACROS in names:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / macros, macro_file.render(tables))
             paths.append(folder / macros)
-    # The formats without variants are written once more the second time.
-    return list(dict.fromkeys(paths))
+    return paths
 
 
 def write_book(paper: Paper, tables: Sequence[Table]) -> list[Path]:

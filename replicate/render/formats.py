@@ -17,8 +17,6 @@ from replicate.render import format_names
 from replicate.render.layout import Variant
 from replicate.store.files import write_text
 
-VARIANTS: tuple[Variant, ...] = ("paper", "compare")
-
 
 @dataclass(frozen=True, slots=True)
 class Format:

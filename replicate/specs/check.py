@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import assert_never
 
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from replicate.specs.cell import (
     REFERENCE,
     CellRef,
     ResolvedSource,
+    Side,
     UnknownSide,
     heads_of,
     is_number,
@@ -26,7 +27,7 @@ from replicate.specs.resolve import Layer, last, merged
 from replicate.specs.run import RunsFile, RunSpec
 from replicate.specs.scale import Scale
 from replicate.specs.sources import ImageData
-from replicate.specs.table import QUOTED_WORDS, ClaimSpec, TableSpec
+from replicate.specs.table import QUOTED_WORDS, ClaimSpec, TableSpec, Written
 from replicate.text import Printed
 
 _QUOTED = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
@@ -329,12 +330,15 @@ def check_source(where: str, what: str, read: ResolvedSource, runs: RunsFile, sc
 
 def check_claims(file: str, spec: TableSpec) -> Iterator[Fault]:
     """Names of a claim that lead nowhere, ratios that cannot be taken, and words that are not the paper's."""
+    # Made once a table, not once a claim: of claims there are a hundred.
+    written, read = _written(spec), _metrics(spec)
     for index, claim in enumerate(spec.claims):
         where = f"{file}: claims[{index}]"
         yield from _words(where, claim)
         try:
-            yield from _ratios(where, spec, claim)
-            yield from _unusable(file, spec, index, claim)
+            both = pairs(spec, claim)
+            yield from _ratios(where, claim, both, written, read)
+            yield from _unusable(file, index, both, written, read)
         except UnknownSide as error:
             yield from _names(where, error.what, error.name, error.known)
         except ValueError as error:
@@ -356,46 +360,61 @@ def _words(where: str, claim: ClaimSpec) -> Iterator[Fault]:
         yield Fault(f"{where}.within_source", "is the source of no margin: give 'within', or leave it out")
 
 
-def _unusable(file: str, spec: TableSpec, index: int, claim: ClaimSpec) -> Iterator[Fault]:
-    """Values of the paper that the claim compares and no number can be read of, so that it could not be judged."""
-    written = {
-        CellRef(spec.table.id, row.key, column.key): (f"rows[{place}].paper.{column.key}", row.paper[column.key])
+def _written(spec: TableSpec) -> dict[CellRef, tuple[str, Written]]:
+    """The place in the file and the value of each number of the paper."""
+    cells = {
+        CellRef(spec.table.id, row.key, column): (f"rows[{place}].paper.{column}", value)
         for place, row in enumerate(spec.rows)
-        for column in spec.table.columns
-        # Of a plain metric, the cell itself is at fault.
-        if column.key in row.paper
-        and not ((metric := row.metric or column.metric or spec.table.metric) and metrics.find(metric).plain)
-    } | {
+        for column, value in row.paper.items()
+    }
+    references = {
         CellRef(spec.table.id, REFERENCE, reference.key): (f"references[{place}].paper", reference.paper)
         for place, reference in enumerate(spec.references)
         if reference.paper is not None
     }
-    for side in dict.fromkeys(side for both in pairs(spec, claim) for side in both if isinstance(side, CellRef)):
-        if side in written and Printed(written[side][1]).number is None:
+    return cells | references
+
+
+def _metrics(spec: TableSpec) -> dict[CellRef, metrics.Metric]:
+    """What each cell reads, but for references."""
+    return {
+        CellRef(spec.table.id, row.key, column.key): metrics.find(metric)
+        for row in spec.rows
+        for column in spec.table.columns
+        if (metric := row.metric or column.metric or spec.table.metric)
+    }
+
+
+Pairs = Sequence[tuple[Side, Side]]
+
+
+def _unusable(
+    file: str,
+    index: int,
+    both: Pairs,
+    written: Mapping[CellRef, tuple[str, Written]],
+    read: Mapping[CellRef, metrics.Metric],
+) -> Iterator[Fault]:
+    """Values of the paper that the claim compares and no number can be read of, so that it could not be judged."""
+    for side in dict.fromkeys(side for pair in both for side in pair if isinstance(side, CellRef)):
+        # Of a plain metric, the cell itself is at fault.
+        if side in written and not (side in read and read[side].plain) and Printed(written[side][1]).number is None:
             place, printed = written[side]
             yield Fault(f"{file}: {place}", f"{_WANTED}, since claims[{index}] compares it, got {printed!r}")
 
 
-def _ratios(where: str, spec: TableSpec, claim: ClaimSpec) -> Iterator[Fault]:
+def _ratios(
+    where: str,
+    claim: ClaimSpec,
+    both: Pairs,
+    written: Mapping[CellRef, tuple[str, Written]],
+    read: Mapping[CellRef, metrics.Metric],
+) -> Iterator[Fault]:
     """Of a comparison by ratio, as of two rates, the right side is what is divided by."""
-    table = spec.table.id
-    printed: dict[CellRef, float | None] = {
-        CellRef(table, row.key, column): Printed(value).number
-        for row in spec.rows
-        for column, value in row.paper.items()
-    } | {
-        CellRef(table, REFERENCE, reference.key): Printed(reference.paper).number
-        for reference in spec.references
-        if reference.paper is not None
-    }
-    rates = {
-        CellRef(table, row.key, column.key)
-        for row in spec.rows
-        for column in spec.table.columns
-        if (metric := row.metric or column.metric or spec.table.metric) and metrics.find(metric).rate
-    }
-    kind, both = relation(claim)[0], pairs(spec, claim)
-    if kind == "times" or (kind == "above" and any(ref in rates for side in both for ref in side)):
+    kind = relation(claim)[0]
+    rates = (side in read and read[side].rate for pair in both for side in pair if isinstance(side, CellRef))
+    if kind == "times" or (kind == "above" and any(rates)):
         for right in dict.fromkeys(right for _, right in both):
-            if (right.number if isinstance(right, Printed) else printed.get(right)) == 0:
+            printed = right if isinstance(right, Printed) else Printed(written[right][1] if right in written else "")
+            if printed.number == 0:
                 yield Fault(where, f"compares by ratio: the right side should not be 0, got '{right}'")
