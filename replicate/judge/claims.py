@@ -242,7 +242,7 @@ def judge(
     """
     kind = relation(claim)[0]
     factor = claim.factor if kind == "times" or (rates and kind == "above") else None
-    both = pairs(spec, claim)
+    both = pairs(spec, claim, [ref for ref, value in ours.items() if value.text is not None])
     printed = [_paper_margin(paper, left, right, factor) for left, right in both]
     values = [_values(ours, left, right) for left, right in both]
     sides = [there for there in values if there is not None]

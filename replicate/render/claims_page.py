@@ -133,6 +133,8 @@ def _markdown(rows: Iterable[_Row]) -> str:
 def comparison(claim: ClaimSpec) -> str:
     """``hard above soft, in ti_224, s_224``: what a claim compares, as the spec has it."""
     kind, right = relation(claim)
+    if claim.neighbours:
+        right += " one place before"
     match kind:
         case "times":
             text = f"{claim.left} = {claim.factor:g} × {right}"
@@ -143,4 +145,4 @@ def comparison(claim: ClaimSpec) -> str:
         case _:
             assert_never(kind)
     each = "each of " if claim.scope == "every" else ""
-    return text + (f", in {each}{', '.join(claim.where)}" if claim.where else "")
+    return text + (f", in {each}{', '.join(claim.where[claim.neighbours :])}" if claim.where else "")

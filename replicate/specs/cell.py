@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import pairwise
 from typing import NamedTuple
 
 from replicate import metrics
@@ -78,8 +80,11 @@ def relation(claim: ClaimSpec) -> tuple[Relation, str]:
     return given[0]
 
 
-def pairs(table: TableSpec, claim: ClaimSpec) -> list[tuple[Side, Side]]:
-    """Every comparison of ``claim``. Raises UnknownSide (a name that is not there) or ValueError."""
+def pairs(table: TableSpec, claim: ClaimSpec, absent: Collection[CellRef] = ()) -> list[tuple[Side, Side]]:
+    """Every comparison of ``claim``; ``absent`` are cells of a network that has no such number, for `neighbours`.
+
+    Raises UnknownSide (a name that is not there) or ValueError.
+    """
     right = relation(claim)[1]
     sides = (claim.left, right)
     spread = any(
@@ -87,9 +92,15 @@ def pairs(table: TableSpec, claim: ClaimSpec) -> list[tuple[Side, Side]]:
     )
     if spread and not claim.where:
         raise ValueError("'where' must list the columns (or, with '*.column', the rows) to compare")
+    if claim.neighbours and (len(claim.where) < 2 or not spread):
+        raise ValueError("'neighbours' compares each place of 'where' with the one before: it must list two or more")
     if not spread:
         return [(_side(table, claim.left, ""), _side(table, right, ""))]
-    return [(_side(table, claim.left, place), _side(table, right, place)) for place in claim.where]
+    both = [(_side(table, claim.left, place), _side(table, right, place)) for place in claim.where]
+    if not claim.neighbours:
+        return both
+    there = [(left, before) for left, before in both if left not in absent and before not in absent]
+    return [(left, before) for (_, before), (left, _) in pairwise(there)]
 
 
 def _side(table: TableSpec, side: str, place: str) -> Side:

@@ -157,6 +157,11 @@ class ClaimSpec(Strict):
     """Where ``within`` is from, other than from the numbers it is used on: the noise of a rerun that an author states,
     one standard error of the test set, the printed rounding. Empty: it was chosen after the paper's numbers."""
     where: tuple[str, ...] = ()
+    neighbours: bool = False
+    """True for what rises along ``where``: left at each place is compared with right at the place before it.
+
+    Places that a network does not have, such as its twelfth block, are left out.
+    """
     scope: Scope = "average"
     quote: str | None = None
     """The paper's own words without its citation marks, at most `QUOTED_WORDS` of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from math import inf, sqrt
@@ -29,7 +30,7 @@ from replicate.judge.statistics import (
     spread,
 )
 from replicate.judge.table import Claim
-from replicate.judge.values import CellValue
+from replicate.judge.values import NO_DIMENSION, CellValue
 from replicate.metrics import Decisions
 from replicate.specs.cell import CellRef
 from replicate.specs.load import load
@@ -420,6 +421,41 @@ def test_probes_of_one_network_are_paired_by_seed() -> None:
     # Freedom by Welch and Satterthwaite: (0.01 + 0.000625)^2 / 0.01^2 = 1.13.
     assert alone.half == pytest.approx(Error(sqrt(0.1**2 + 0.025**2), 1.0625**2).half)
     assert alone.verdict == "undecided"
+
+
+def test_what_rises_is_above_at_each_place_what_it_was_at_the_one_before() -> None:
+    """Three places make two comparisons; the place that a network does not have is left out."""
+    spec = table(left="one", above="one", where=["s", "b"], neighbours=True, scope="every")
+    low, high = cosine("a", 0.2, 0.21, 0.19), cosine("a", 0.9, 0.9, 0.91)
+    assert judged(spec, {"one.s": low, "one.b": high}).verdict == "holds"
+    falling = judged(spec, {"one.s": high, "one.b": low})
+    assert (falling.verdict, falling.reversed, len(falling.comparisons)) == ("fails", True, 1)
+    no_such_block = CellValue({}, None, 1, {}, text=NO_DIMENSION)
+    three = spec.claims[0].model_copy(update={"where": ("s", "b", "c")})
+    columns = (*spec.table.columns, spec.table.columns[0].model_copy(update={"key": "c"}))
+    wide = spec.model_copy(update={"claims": (three,), "table": spec.table.model_copy(update={"columns": columns})})
+    without = judged(wide, {"one.s": low, "one.b": no_such_block, "one.c": high})
+    assert [(each.left, each.right) for each in without.comparisons] == [
+        (CellRef("t", "one", "c"), CellRef("t", "one", "s"))
+    ]
+    assert without.verdict == "holds"
+    assert len(judged(wide, {}).comparisons) == 2
+    with pytest.raises(ValueError, match="compares each place of 'where' with the one before"):
+        judged(table(left="one.s", above="one.b", neighbours=True), {})
+
+
+def test_embeddings_that_are_more_similar_than_the_papers_are_similar() -> None:
+    """Claims of Section 4 that something is similar or the same: more of it than printed bears them out."""
+    spec = load(ROOT / "tables", "paper").table("token_similarity")
+    similar = [
+        each for each in spec.claims if re.search("similar at the output$|the same vector|nearly the same", each.text)
+    ]
+    assert len(similar) == 3
+    for claim in similar:
+        row, _, column = claim.left.partition(".")
+        ours = {CellRef(spec.table.id, row, column): cosine("a", 0.9999, 0.9998, 0.9999)}
+        judged_here = judge(spec, claim, {}, ours, SeedNoise(Error(0.0), Error(0.0)), 2)
+        assert (judged_here.verdict, judged_here.reversed) == ("holds", False), claim.text
 
 
 def test_an_error_that_nobody_knows_decides_nothing() -> None:

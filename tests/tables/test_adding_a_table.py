@@ -41,7 +41,7 @@ def test_the_page_does_what_it_says(tmp_path: Path) -> None:
     assert "an example, not an experiment" in said["table"]
     assert "[80.1]" in said["table"]
     assert "and costs parameters" in said["claims"]
-    assert "here: holds" in said["claims"]
+    assert "Hold here (1)\n✓ Table 1, reading: and costs parameters" in said["claims"]
     assert {path.name for path in (tmp_path / "out" / "tiny").iterdir()} >= {"width.tex", "width-numbers.tex"}
     assert r"\newcommand{\DoeWidthWideTopOne}{" in (tmp_path / "out" / "tiny" / "width-numbers.tex").read_text()
 
