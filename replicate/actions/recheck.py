@@ -265,13 +265,15 @@ def redo(
     lacking = [key for key in keys if key not in finished]
     lacking += [read for key in finished for read in graph.jobs[key].inputs.values() if store.result(read) is None]
     report = RunReport()
+    rechecks = Rechecks(store, store.root / FOLDER / specs.namespace, always=True)
     if lacking:
+        # A call that was killed between taking the old result away and putting the new one in its place.
+        rechecks.settle(graph, lacking)
         options = RunOptions(retry=retry, wait=True)
         needed = graph.needed_for(lacking)
         report = run_missing(paper, needed, store, specs.scale, list(keys), options, reporter)
     if not finished:
         return Redone(report)
-    rechecks = Rechecks(store, store.root / FOLDER / specs.namespace, always=True)
     begun = rechecks.begin(graph, finished, provenance())
     again = rechecks.again
     rerun = paper.backend(specs.scale, reporter).rerun(begun, again, ["again"], wait=True)

@@ -116,7 +116,7 @@ def made_from(tables: Sequence[Table]) -> str:
         return text
     return (
         f"{text} **Warning: results behind {dirty} of the {len(tables)} tables were made with changes that were not "
-        "committed, so no commit holds all of the code that made them.**"
+        "committed, or where git did not say: no commit is known to hold all of the code that made them.**"
     )
 
 

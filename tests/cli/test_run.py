@@ -115,6 +115,19 @@ def test_a_repetition_takes_the_place_and_the_old_result_is_kept(
     assert not list((tmp_path / ".again").glob("*/measure-*"))
 
 
+def test_a_call_that_was_killed_before_the_new_result_was_in_its_place(
+    replicate: Call, monkeypatch: pytest.MonkeyPatch, job: Job, tmp_path: Path, stored: Callable[[], bytes | None]
+) -> None:
+    """The result is found where it was computed, and nothing is computed for it."""
+    (tmp_path / ".again" / "mini").mkdir(parents=True)
+    (tmp_path / job.key).rename(tmp_path / ".again" / "mini" / job.key)
+    monkeypatch.setattr(local, "find_spec", lambda name: None)
+    assert stored() is None
+    done = replicate("run", job.key, "--again", "--results", str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{job.key}: done\n", "")
+    assert stored() is not None
+
+
 def test_what_cannot_be_redone_here_keeps_its_result(
     replicate: Call, monkeypatch: pytest.MonkeyPatch, job: Job, tmp_path: Path, stored: Callable[[], bytes | None]
 ) -> None:
