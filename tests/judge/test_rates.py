@@ -12,7 +12,7 @@ from filled_results import fill
 
 from replicate.jobs.job import Job
 from replicate.judge.cell import device_beside
-from replicate.judge.finish import UNCOMMITTED, UNSTEADY, Finisher
+from replicate.judge.finish import PERHAPS, UNCOMMITTED, UNSTEADY, Finisher
 from replicate.judge.table import Table
 from replicate.plan.cells import Plan, plan_tables
 from replicate.specs.cell import CellRef
@@ -34,7 +34,7 @@ def measure(
     job: Job,
     times: list[float] | None = None,
     *,
-    dirty: bool = False,
+    dirty: bool | None = False,
     attention: str | None = None,
     device: str = "",
 ) -> None:
@@ -58,7 +58,7 @@ def measure(
 
 
 def finished(
-    folder: Path, scale: str = "mini", times: list[float] | None = None, *, dirty: bool = False, device: str = ""
+    folder: Path, scale: str = "mini", times: list[float] | None = None, *, dirty: bool | None = False, device: str = ""
 ) -> Table:
     plan, store = planned(scale), Store(folder)
     for job in plan.graph:
@@ -158,7 +158,9 @@ def test_run_times_that_cannot_be_read_are_damage(tmp_path: Path) -> None:
 def test_only_what_stands_somewhere_has_a_letter(tmp_path: Path) -> None:
     table = finished(tmp_path, dirty=True)
     whole = [note for note in table.notes if not (note.rows or note.columns or note.cells)]
-    assert [(note.mark, note.text) for note in whole] == [("", UNCOMMITTED)]
+    # The other one is the spec's, of the whole table.
+    assert [(note.mark, note.text) for note in whole if not note.see] == [("", UNCOMMITTED)]
+    assert {note.mark for note in whole} == {""}
     assert [note.mark for note in table.notes if note not in whole] == ["a", "b", "c", "d"]
     assert (table.commits, table.uncommitted) == (("a" * 40,), True)
 
@@ -170,6 +172,14 @@ def test_changes_behind_some_numbers_are_marked_there(tmp_path: Path) -> None:
     (note,) = (note for note in Finisher(plan, store).finish(VARIANTS).notes if note.text == UNCOMMITTED)
     assert note.mark
     assert {ref.row for ref in note.cells} == {"deit_ti"}
+
+
+def test_unknown_changes_are_marked_as_such(tmp_path: Path) -> None:
+    """Git was asked and did not answer in time."""
+    table = finished(tmp_path, dirty=None)
+    assert PERHAPS in [note.text for note in table.notes]
+    assert UNCOMMITTED not in [note.text for note in table.notes]
+    assert table.uncommitted
 
 
 @pytest.mark.parametrize("scale", ["mini", "paper"])
