@@ -308,3 +308,20 @@ def test_the_heads_of_specs_state_what_they_cost(paper: World) -> None:
     assert close(claims, hours(job for job in efficiency if job.run in for_claims and job.kind == "train"))
     others = (TABLE, "teacher_comparison")
     assert close(stated, paper.hours_beyond("efficiency", *others, of=lambda job: job.run not in for_claims))
+
+
+@pytest.mark.torch
+def test_how_many_parameters_the_miniatures_convnets_have(mini: World) -> None:
+    pytest.importorskip("torch")
+    from replicate.engine import models
+
+    sizes = []
+    for name in ("regnety-4gf", "regnety-8gf", "regnety-12gf", "regnety-16gf"):
+        network = mini.plan.expander.untrained(name, 224, None, "imagenet")
+        built = models.build(network.model, network.size, network.classes)
+        sizes.append(sum(weights.numel() for weights in built.parameters()))
+    words = r"RegNetY with (\d+), (\d+), (\d+) and (\d+) thousand parameters"
+    assert [*map(number, said("docs/deviations.md", words))] == [round(size / 1000) for size in sizes]
+    ratio = said("docs/deviations.md", r"ratio of the largest to the smallest is ([\d.]+) instead of 4")[0]
+    assert float(ratio) == round(sizes[-1] / sizes[0], 1)
+    assert number(*said("docs/deviations.md", r"a RegNetY of ([\d,]+) parameters")) == round(sizes[-1], -3)
