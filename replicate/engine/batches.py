@@ -118,8 +118,8 @@ class TrainBatches:
         """The last, incomplete batch is dropped, as in the official loader."""
         if self.steps_per_epoch == 0:
             raise UserError(
-                f"recipe.batch: at most {epoch_length(len(data.train))}, the images of an epoch, "
-                f"got {recipe.batch}\n  use a smaller batch"
+                f"recipe.batch exceeds {epoch_length(len(data.train))}, the images of an epoch: {recipe.batch}\n"
+                "  use a smaller batch"
             )
 
     def positions(self, step: int) -> range:

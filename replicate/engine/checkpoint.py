@@ -176,7 +176,7 @@ def _asked_seconds() -> float | None:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise UserError(f"{SECONDS}: a number of seconds from 0 on, got '{text}'\n  correct it, or unset it")
+        raise UserError(f"{SECONDS} is no number of seconds from 0 on: '{text}'\n  correct it, or unset it")
     return seconds
 
 

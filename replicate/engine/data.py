@@ -124,7 +124,7 @@ class Source(ABC, Generic[S]):
         """Write what the others read into ``folder``. of: the entry that corrected labels are of."""
 
     def open(self, data: S, folder: Path) -> DataSet:
-        raise UserError(f"data.source: a data set with images, got '{data.source}'\n  name the one it corrects instead")
+        raise UserError(f"data.source has no images: '{data.source}'\n  name the data set that it corrects")
 
     def facts(self, data: S, folder: Path) -> dict[str, int]:
         opened = self.open(data, folder)
@@ -133,7 +133,7 @@ class Source(ABC, Generic[S]):
     def true_labels(self, data: S) -> NDArray[np.int16]:
         """What is really in each test image: int16 [N]. Raises UserError unless the source knows."""
         raise UserError(
-            f"data.of: a source whose true labels are known, got '{data.source}'\n"
+            f"data.of has no true labels: those of '{data.source}' are not known\n"
             "  use the source 'real-json' with published corrections"
         )
 
@@ -173,10 +173,11 @@ class LabelSource(Source[L]):
 
     def make(self, data: L, of: DataSpec | None, folder: Path) -> None:
         if not isinstance(of, ImageData):
-            raise UserError(f"data.of: a data set with images, got '{of.source if of else 'none'}'\n  name another")
+            raise UserError(f"data.of has no images: '{of.source if of else 'none'}'\n  name another data set")
         if data.classes != of.classes:
             raise UserError(
-                f"data.classes: {of.classes}, those of the data set it corrects, got {data.classes}\n  correct it"
+                f"data.classes differs from the data set that it corrects: {data.classes}, and {of.classes} there\n"
+                "  write the number of that data set"
             )
         _save(folder / CORRECTED, self.right(data, of))
 
@@ -192,11 +193,11 @@ def source_of(data: S) -> Source[S]:
         found: type[Source[S]] = resolve_name(data.engine)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
-            f"data.source: nothing makes '{data.source}': {data.engine} cannot be imported ({error})\n"
+            f"nothing makes data.source '{data.source}': {data.engine} cannot be imported ({error})\n"
             f"  correct 'engine' of {type(data).__name__}"
         ) from error
     if not issubclass(found, Source):
-        raise UserError(f"data.source: nothing makes '{data.source}': {data.engine} is no Source\n  derive it from one")
+        raise UserError(f"nothing makes data.source '{data.source}': {data.engine} is no Source\n  derive it from one")
     return found()
 
 
@@ -211,5 +212,5 @@ def _open(folder: Path, part: str, count: int, data: ArrayData) -> ArraySplit:
     labels = np.load(folder / labels_file(part))
     wanted = (count, 3, data.size, data.size)
     if images.shape != wanted or images.dtype != np.uint8 or len(labels) != len(images):
-        raise StoreFault(f"{folder}: {part} images uint8 {wanted}, got {images.dtype} {images.shape}")
+        raise StoreFault(f"{folder} holds other {part} images: {images.dtype} {images.shape}, expected uint8 {wanted}")
     return ArraySplit(images, labels, data.mean, data.std)

@@ -77,7 +77,9 @@ def check_token(two_heads: bool, distillation: Distillation | None) -> None:
     """Raise `UserError` where the network's heads do not suit the method, or training without any."""
     token = distillation is not None and distillation.token
     if token != two_heads:
-        asks = f"{'a' if token else 'no'} distillation token"
         how = "training without distillation" if distillation is None else f"the method '{distillation.method}'"
-        has = "two heads" if two_heads else "one head"
-        raise UserError(f"distillation: {how} asks for {asks}, got a network with {has}")
+        fits = "with" if token else "without"
+        raise UserError(
+            f"the network has {'two heads' if two_heads else 'one head'}, which does not fit {how}\n"
+            f"  take a network {fits} a distillation token"
+        )

@@ -98,7 +98,7 @@ def check_whole(recipe: Recipe, world_size: int) -> None:
     share = recipe.batch // world_size
     if share % recipe.mix_batch:
         raise UserError(
-            f"recipe.mix_batch: a divisor of one process's {share} images, got {recipe.mix_batch}\n"
+            f"recipe.mix_batch does not divide {share}, the images of one process: got {recipe.mix_batch}\n"
             "  BatchNorm takes its statistics from so many images, on one process: use at most "
             f"{recipe.batch // recipe.mix_batch} processes, and a divisor of that number"
         )

@@ -140,7 +140,7 @@ def published(model: Network, size: int, classes: int, path: Path) -> nn.Module:
     for name in RESAMPLED & stored.keys() & own.keys():
         if stored[name].shape != own[name].shape:
             shapes = f"{tuple(own[name].shape)}, got {tuple(stored[name].shape)}"
-            raise UserError(f"{path}: weights of {kind}, those of another network or size: {name}: {shapes}")
+            raise UserError(f"{path} holds weights of another network or size than {kind}: {name}: {shapes}")
     overlay = {"state_dict": stored, "num_classes": classes, "input_size": (3, size, size)}
     try:
         filled: nn.Module = timm.create_model(
@@ -256,7 +256,7 @@ def load_weights(network: nn.Module, path: Path, *, resize: bool = False, new_he
         if own[name].shape != stored[name].shape
     ]
     if faults:
-        raise UserError("\n  ".join([f"{path}: the weights of another network", *faults]))
+        raise UserError("\n  ".join([f"{path} holds weights of another network", *faults]))
     network.load_state_dict(stored)
 
 
@@ -288,7 +288,9 @@ def _head_prefixes(network: nn.Module) -> tuple[str, ...]:
 def _parameter(network: nn.Module, name: str) -> nn.Parameter:
     parameter = getattr(network, name, None)
     if not isinstance(parameter, nn.Parameter):
-        raise UserError(f"model {type(network).__name__}: pos_embed_std is set, but there is no '{name}'")
+        raise UserError(
+            f"pos_embed_std is set without '{name}': {type(network).__name__} has no such parameter\n  leave it out"
+        )
     return parameter
 
 

@@ -71,7 +71,7 @@ def run(job: Predict, inputs: Mapping[str, Path], folder: Path, report: Report, 
             for part in micro_batches.each(lambda some: fused(models.heads(network, some.to(device))), images):
                 for head, scores in part.items():
                     if not bool(torch.isfinite(scores).all()):
-                        raise JobError(f"predict: scores of head '{head}' that are not finite, network {source}")
+                        raise JobError(f"predict: scores of head '{head}' are not finite, of network {source}")
                     decided.setdefault(head, []).append(best(scores))
             labels.append(true.numpy().astype(np.int16))
             done += len(true)

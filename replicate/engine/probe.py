@@ -43,7 +43,9 @@ def run(job: Probe, inputs: Mapping[str, Path], folder: Path, report: Report, st
             "  take a run with a distillation token"
         )
     if not 2 <= job.images <= len(data.test):
-        raise UserError(f"probe.images: 2 to {len(data.test)}, the test images, got {job.images}")
+        raise UserError(
+            f"probe.images is not within 2 to {len(data.test)}, the test images: {job.images}\n  take so many"
+        )
     alone, placed = models.input_tokens(network)
     network = network.to(models.best_device())
     values = similarities(network, data.test, job.size, job.images, Progress(report))
@@ -74,7 +76,7 @@ def similarities(network: torch.nn.Module, split: Split, size: int, images: int,
             progress({"images": done, "of": images})
     values = torch.cat(parts)
     if not bool(torch.isfinite(values).all()):
-        raise JobError("probe: cosines that are not finite: a token is zero, or the weights have diverged")
+        raise JobError("probe: cosines are not finite: a token is zero, or the weights have diverged")
     return values
 
 

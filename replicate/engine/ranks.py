@@ -93,7 +93,7 @@ class Ranks:
         images_together, latest, earliest = int(total[0]), int(total[1]), -int(total[2])
         if images_together != batch:
             raise UserError(
-                f"recipe.batch: {batch} images a step, got {images_together} from {self.world_size} processes\n"
+                f"recipe.batch is not taken by {self.world_size} processes: {batch} images, got {images_together}\n"
                 "  the result would be another recipe's: change nodes or ntasks_per_node of the profile"
             )
         if latest != earliest:

@@ -45,7 +45,7 @@ def whole_number(variable: str, of: str) -> int | None:
     if not text:
         return None
     if not (text.isdecimal() and int(text) > 0):
-        raise UserError(f"{variable}: a number of {of} from 1 on, got '{text}'\n  correct it, or unset it")
+        raise UserError(f"{variable} is no number of {of} from 1 on: '{text}'\n  correct it, or unset it")
     return int(text)
 
 

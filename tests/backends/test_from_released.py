@@ -114,7 +114,7 @@ def test_one_that_is_refused_fails_its_numbers_with_what_to_do(
     project = new_project(tmp_path, released={"deit-s-224/none": names[STUDENT]})
     done = released(project, "--no-train", data=files)
     assert done.returncode == 1
-    assert "those of another network" in done.stderr
+    assert "holds weights of another network" in done.stderr
     assert "Traceback" not in done.stderr
     assert [cell["state"] for cell in cells_of(project)].count("failed") == 1
 

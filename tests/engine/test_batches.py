@@ -92,7 +92,7 @@ def test_a_gpu_is_decoded_for_by_the_threads_that_are_given(monkeypatch: pytest.
     assert (decode_workers(gpu), decode_workers(cpu)) == (3, 0)
     for text in ("0", "-1", "all"):
         monkeypatch.setenv("REPLICATE_DECODE_THREADS", text)
-        with pytest.raises(UserError, match=f"REPLICATE_DECODE_THREADS: a number of threads from 1 on, got '{text}'"):
+        with pytest.raises(UserError, match=f"REPLICATE_DECODE_THREADS is no number of threads from 1 on: '{text}'"):
             decode_workers(gpu)
 
 
@@ -114,7 +114,7 @@ def test_seed_epoch_and_step_change_everything() -> None:
     [
         ({"mix_batch": 48}, 1, r"recipe\.mix_batch does not divide recipe\.batch: 48 in 64"),
         ({}, 3, r"recipe\.batch does not split over 3 processes: got 64"),
-        ({"batch": 512}, 1, r"recipe\.batch: at most 256, the images of an epoch, got 512"),
+        ({"batch": 512}, 1, r"recipe\.batch exceeds 256, the images of an epoch: 512"),
     ],
 )
 def test_what_cannot_be_split_is_refused(change: dict[str, Any], world: int, text: str) -> None:

@@ -100,7 +100,7 @@ def test_harder_images_have_smaller_objects_and_more_noise() -> None:
     ("change", "error", "text"),
     [
         ({"family": "flower"}, StoreFault, "family: Input should be .*'flowers'"),
-        ({"family": "flowers", "classes": 21}, UserError, "at most 20 of 'flowers', got 21"),
+        ({"family": "flowers", "classes": 21}, UserError, "exceeds 20, the classes of 'flowers': 21"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path, change: Any, error: type[Exception], text: str) -> None:
@@ -169,13 +169,13 @@ def test_corrected_digits_are_their_labels(tmp_path: Path) -> None:
 def test_corrected_labels_are_no_data_set(tmp_path: Path) -> None:
     real = {"source": "real", "version": 1, "of": shapes(), "classes": 10, "dropped": 0.0, "seed": 1}
     make_data(data_job(real), tmp_path)
-    with pytest.raises(UserError, match="a data set with images, got 'real'"):
+    with pytest.raises(UserError, match="has no images: 'real'"):
         open_data(data_job(real), tmp_path)
 
 
 def test_corrected_labels_have_the_classes_of_their_images(tmp_path: Path) -> None:
     real = {"source": "real", "version": 1, "of": shapes(), "classes": 9, "dropped": 0.0, "seed": 1}
-    with pytest.raises(UserError, match=r"data\.classes: 10, those of the data set it corrects, got 9"):
+    with pytest.raises(UserError, match=r"data\.classes differs from the data set that it corrects: 9, and 10 there"):
         make_data(data_job(real), tmp_path)
 
 

@@ -174,7 +174,7 @@ def test_a_name_is_given_once(ramps: None, tmp_path: Path) -> None:
 def test_a_maker_that_cannot_be_found_is_named(ramps: None, tmp_path: Path) -> None:
     (tmp_path / "ramps_images.py").unlink()
     importlib.invalidate_caches()
-    with pytest.raises(UserError, match=r"^data.source: nothing makes 'ramps': ramps_images:Ramps cannot be imported"):
+    with pytest.raises(UserError, match=r"^nothing makes data.source 'ramps': ramps_images:Ramps cannot be imported"):
         make_data(data_job(RAMPS), tmp_path)
 
 

@@ -221,7 +221,7 @@ def test_a_missing_image_is_an_error(tmp_path, network, data, monkeypatch):
 def test_scores_that_are_not_finite_are_an_error(tmp_path, network, data, monkeypatch):
     real = models.heads
     monkeypatch.setattr(models, "heads", lambda *given: {h: x * float("nan") for h, x in real(*given).items()})
-    with pytest.raises(JobError, match="head 'class' that are not finite"):
+    with pytest.raises(JobError, match="head 'class' are not finite"):
         run(tmp_path / "p", network, data)
 
 

@@ -147,7 +147,7 @@ def test_one_token_is_refused(data: Any, tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("images", [1, 301])
 def test_number_of_images(data: Any, tmp_path: Any, images: int) -> None:
-    with pytest.raises(UserError, match=f"2 to 300, the test images, got {images}"):
+    with pytest.raises(UserError, match=f"2 to 300, the test images: {images}"):
         run(tmp_path, stored(tmp_path, lambda network: None), data, images=images)
 
 

@@ -236,7 +236,7 @@ def test_writing_takes_a_twentieth_of_the_time_unless_seconds_are_set(tmp_path, 
 @pytest.mark.parametrize("text", ["abc", "nan", "-1", "inf", "10 s"])
 def test_seconds_that_are_none(data, tmp_path, monkeypatch, text):
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", text)
-    said = f"REPLICATE_CHECKPOINT_SECONDS: a number of seconds from 0 on, got '{text}'"
+    said = f"REPLICATE_CHECKPOINT_SECONDS is no number of seconds from 0 on: '{text}'"
     with pytest.raises(UserError, match=said):
         Job(tmp_path / "job", {"data": data}).run()
 
@@ -607,7 +607,7 @@ def test_batch_norm_has_the_statistics_of_each_gpu_of_the_released_code(data, tm
 def test_a_group_of_batch_norm_is_not_torn_between_processes(data, tmp_path, world):
     plain = recipe(mixup=0.0, cutmix=0.0, mix_prob=0.0, mix_batch=16)
     job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=plain)
-    said = f"recipe.mix_batch: a divisor of one process's {BATCH // world} images, got 16\n  .* use at most 2 processes"
+    said = f"recipe.mix_batch does not divide {BATCH // world}, .*: got 16\n  .* use at most 2 processes"
     with pytest.raises(UserError, match=said):
         Training(job.job, job.inputs, Ranks(0, world))
 
@@ -616,7 +616,7 @@ def test_a_group_of_batch_norm_is_not_torn_between_processes(data, tmp_path, wor
 def test_a_micro_batch_that_is_none(data, tmp_path, monkeypatch, text):
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", text)
     job = Job(tmp_path / "job", {"data": data})
-    with pytest.raises(UserError, match=f"REPLICATE_MICRO_BATCH: a number of images from 1 on, got '{text}'"):
+    with pytest.raises(UserError, match=f"REPLICATE_MICRO_BATCH is no number of images from 1 on: '{text}'"):
         Training(job.job, job.inputs)
 
 

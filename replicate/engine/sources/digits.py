@@ -38,7 +38,7 @@ def split_digits(seed: int, train: int, test: int, size: int, skip: int = 0) -> 
     images, labels = _read()
     if skip + train + test > len(labels):
         asked = f"{train} + {test}" + (f" after {skip}" if skip else "")
-        raise UserError(f"data.train + data.test: at most {len(labels)} digits, got {asked}\n  ask for fewer")
+        raise UserError(f"data.train + data.test exceed {len(labels)} digits: {asked}\n  ask for fewer")
     order = generator(seed, "digits split", 0).permutation(len(labels))[skip:]
     grey = torch.from_numpy(images)[:, None] * (255 / 16)
     large = interpolate(grey, size=(size, size), mode="bicubic", align_corners=False)

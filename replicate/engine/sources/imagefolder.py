@@ -80,8 +80,8 @@ class Folders(ImageSource[FolderData]):
         for part, listing in (("train", train), ("test", test)):
             if listing.fingerprint() != index[part]:
                 raise UserError(
-                    f"{listing.root}: the {sum(index[part]['counts'])} files that {folder} recorded, "
-                    f"got other ones ({len(listing.files)} files)\n"
+                    f"{listing.root} holds other files than the {sum(index[part]['counts'])} that {folder} recorded: "
+                    f"{len(listing.files)} files\n"
                     f"  restore the files, or remove {folder} to start from the new ones"
                 )
         _check_counts(data, train, test)

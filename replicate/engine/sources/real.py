@@ -53,7 +53,7 @@ class PublishedLabels(LabelSource[RealJsonData]):
     def right(self, data: RealJsonData, of: ImageData) -> Corrected:
         if not isinstance(of, FolderData):
             raise UserError(
-                f"data.of: images in folders, got '{of.source}'\n"
+                f"data.of has no files of images: '{of.source}'\n"
                 "  name the data set whose file names the corrections number"
             )
         return _read(root_folder() / data.name / FILE, of)

@@ -269,7 +269,9 @@ class Shapes(ArraySource[ShapesData]):
 
     def arrays(self, data: ShapesData) -> Iterator[Arrays]:
         if data.classes > (most := len(FAMILIES[data.family])):
-            raise UserError(f"data.classes: at most {most} of '{data.family}', got {data.classes}\n  ask for fewer")
+            raise UserError(
+                f"data.classes exceeds {most}, the classes of '{data.family}': {data.classes}\n  ask for fewer"
+            )
         yield self._split(data, "train", data.train, data.tail)
         images, labels = self._split(data, "test", data.test, 0.0)
         yield images, given_labels(labels, data.seed, data.label_noise, data.classes)
