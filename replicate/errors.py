@@ -13,7 +13,8 @@
     └── JobError                   a job ended without a result
         └── Diverged               a loss or a weight stopped being finite
 
-The house form is ``where: what, got what``, then what is allowed, then the one thing to do.
+The house form: in the first five words what is wrong (after its place, where a file is at fault), then what was given
+and what is allowed, then the one thing to do, on a line of its own (docs/style.md).
 """
 
 from __future__ import annotations

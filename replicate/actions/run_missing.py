@@ -14,6 +14,7 @@ from replicate.plan.graph import Graph
 from replicate.specs.scale import Scale
 from replicate.store.store import Store
 
+# Whatever finishes a table or a figure comes with numpy, of which planning needs nothing: imported where it is used.
 if TYPE_CHECKING:
     from replicate.figures.model import Figure
     from replicate.judge.table import Table
@@ -77,7 +78,6 @@ def update_tables(
 
     Errors before anything is started: `StoreUnusable`, `NotAvailable`, `ClusterRefused`, `ClusterDown`.
     """
-    # numpy, of which planning needs nothing, comes with these.
     from replicate.judge.finish import Finisher
 
     specs = paper.specs()
@@ -95,7 +95,6 @@ def update_figure(
     paper: Paper, figure_id: str, options: RunOptions, reporter: Reporter | None = None, runs: Sequence[str] = ()
 ) -> UpdatedFigure:
     """Run what one figure lacks, then finish it. ``runs``: of a figure of curves, in place of its own."""
-    # numpy, of which planning needs nothing, comes with these.
     from replicate.figures.finish import finish_figure
 
     specs = paper.specs()

@@ -3,6 +3,9 @@
 A *row* is the position of a sample in its epoch, a mix group, or an image's index. Worker, rank, batch
 splitting and restart do not enter, so a resumed or re-split run sees bit-identical samples.
 Philox is a counter-based generator (Salmon et al., SC 2011): any row costs the same as the first.
+
+It is short and stands alone, since data, batches, networks and measurements all draw from it, and none of them may have
+another way to draw.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"[-+−]?\d+(\.\d+)?")
 
 
 def render(table: Table, variant: Variant = "paper") -> str:
-    """Lists inside a field (the counts of several seeds, the jobs) are joined with ``;``."""
+    """Return ``table`` as CSV. Lists inside a field (the counts of several seeds, the jobs) are joined with ``;``."""
     lines = [_fields(table, row, column) for row in table.rows for column in table.columns]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -50,9 +50,9 @@ def _fields(table: Table, row: Row, column: Column) -> dict[str, str]:
 
 
 def _harmless(text: str) -> str:
-    """A spreadsheet runs a field that starts like a formula; a leading apostrophe makes it text.
+    """Return ``text`` with an apostrophe before it where a spreadsheet would run it as a formula.
 
-    A signed number is no formula and stays one.
+    A signed number is no formula.
     """
     formula = text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) and not _NUMBER.fullmatch(text)
     return f"'{text}" if formula else text

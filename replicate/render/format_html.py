@@ -47,7 +47,7 @@ def claim_lines(table: Table, page: str = "") -> list[ClaimLine]:
 
 
 class NoLinks:
-    """On a page by itself, numbers and jobs lead nowhere."""
+    """The links of a page by itself: its numbers and jobs lead nowhere."""
 
     def evidence(self, cell: Cell) -> str:
         return ""

@@ -20,7 +20,7 @@ from replicate.store.files import write_text
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """``suffix`` follows the id of the table in the name of its file.
+    """A format of a table. ``suffix`` follows the id of the table in the name of its file.
 
     varies: the ``compare`` variant is another file, with ``-compare`` in its name. typeset: makes a second file from
     the one that was written, and returns where it is.

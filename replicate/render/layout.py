@@ -58,7 +58,7 @@ def numbers(table: Table) -> list[Cell]:
 
 
 def row_label(table: Table, ref: CellRef) -> str:
-    """What a reader calls the row of a cell; of a reference, its own label."""
+    """Return the label of the row of a cell; of a reference, its own label."""
     key, rows = (ref.column, table.references) if ref.is_reference else (ref.row, table.rows)
     return next(row.label for row in rows if row.key == key)
 
@@ -83,7 +83,7 @@ def cell_marks(table: Table, cell: Cell) -> str:
 
 
 def face(cell: Cell) -> str:
-    """What stands in a cell: our value, or the mark of its state, or the paper's value in brackets."""
+    """Return the text of a cell: our value, or the mark of its state, or the paper's value in brackets."""
     match cell.state:
         case "pending" | "running" | "failed":
             return cell.shown or MARKS[cell.state]
@@ -96,15 +96,15 @@ def face(cell: Cell) -> str:
 
 
 def here(cell: Cell) -> str:
-    """What stands under a heading "here", beside the paper's numbers: never one of those."""
+    """Return the text of a cell under a heading "here", beside the paper's numbers: never one of those."""
     return f"[{ABSENT}]" if cell.state == "paper-only" else face(cell)
 
 
 def shown(cell: Cell, variant: Variant) -> str:
-    """What stands in a cell of ``variant``."""
+    """Return the text of a cell in ``variant``."""
     return here(cell) if variant == "compare" else face(cell)
 
 
 def is_bold(cell: Cell) -> bool:
-    """Bold ranks our numbers: a bracketed value of the paper must not win a column."""
+    """Return whether a cell is bold, which ranks our numbers: a bracketed value of the paper must not win a column."""
     return cell.bold and bool(cell.shown) and cell.state != "paper-only"

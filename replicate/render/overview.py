@@ -80,7 +80,7 @@ def summarise(table: Table) -> Line:
 
 
 def headline(table: Table) -> Cell | None:
-    """See ``HEADLINE``."""
+    """Return the number that stands for ``table`` in its line: see ``HEADLINE``."""
     columns = [column.key for column in table.columns if not column.text]
     grid = [[table.cell(row.key, column) for row in table.rows] for column in columns]
     ranked = [cell for cells in grid for cell in cells if cell.paper_bold and _made(cell)]

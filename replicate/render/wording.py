@@ -75,7 +75,7 @@ def title(table: Table) -> str:
 
 
 def banner(table: Table) -> str:
-    """What stands above the numbers of another experiment, whether or not its scale says it in words of its own."""
+    """The sentence above the numbers of another experiment, whether or not its scale says it in words of its own."""
     return table.banner or ("" if table.comparable else f"another experiment than the paper's (scale {table.scale})")
 
 
@@ -109,7 +109,7 @@ def claim_said(claim: Claim) -> str:
 
 
 def claim_scope(claim: Claim) -> str:
-    """Which margin decides where there are several comparisons: ``on average over 4``, ``weakest of 3 comparisons``."""
+    """The margin that decides among several comparisons: ``on average over 4``, ``weakest of 3 comparisons``."""
     count = len(claim.comparisons)
     if count < 2:
         return ""
@@ -123,7 +123,7 @@ def claim_scope(claim: Claim) -> str:
 
 
 def claim_within(claim: Claim) -> str:
-    """What a claim allows, and where that is from: ``within 0.2 (Table 8: ±0.2)``; empty where it allows nothing."""
+    """The difference that a claim allows, and its source: ``within 0.2 (Table 8: ±0.2)``; empty for none."""
     if not claim.within:
         return ""
     allowed = f"{claim.within * 100:g} %" if claim.relation == "times" else f"{claim.within:g}"
@@ -131,7 +131,7 @@ def claim_within(claim: Claim) -> str:
 
 
 def would_decide(claim: Claim) -> str:
-    """What an undecided claim waits for; empty of any other."""
+    """The results that an undecided claim waits for, in words; empty of any other."""
     if claim.verdict != "undecided":
         return ""
     return f"95 % interval ±{claim.half_shown}" if claim.half_shown else claim.note
@@ -162,7 +162,7 @@ def claim_margin(claim: Claim) -> str:
 
 
 def decided_by(claims: Sequence[Claim]) -> str:
-    """What would decide the undecided claims of a table, as a sentence below them; empty where there are none."""
+    """A sentence on what would decide the undecided claims of a table; empty where there are none."""
     undecided = [claim for claim in claims if claim.verdict == "undecided"]
     if not undecided:
         return ""
@@ -212,7 +212,7 @@ def mixed_origin(table: Table) -> bool:
 
 
 def origin_mark(table: Table, cell: Cell) -> str:
-    """Marks the exception only: where all numbers have one origin, the caption says it once."""
+    """The mark of an origin that is the exception: where all numbers have one origin, the caption says it once."""
     return RELEASED if cell.origin == "released weights" and mixed_origin(table) else ""
 
 
@@ -226,7 +226,7 @@ def caption(table: Table, variant: Variant, *, banner: bool = True) -> str:
 
 
 def origins(table: Table, variant: Variant) -> str:
-    """Where the numbers come from, n and the meaning of ±; empty where there is no number."""
+    """The origins of the numbers, n and the meaning of ±; empty where there is no number."""
     present = {cell.origin for cell in table.cells.values() if cell.state == "done"}
     origins = [origin for origin in get_args(Origin) if origin in present]
     parts = []
@@ -245,13 +245,13 @@ def of_seed(seed: SeedValue, text: str) -> str:
 
 
 def counts(cell: Cell) -> list[str]:
-    """By seed, how many images were decided right."""
+    """The number of images that were decided right, by seed."""
     seeds = [seed for seed in cell.seeds if seed.correct is not None and seed.images]
     return [of_seed(seed, f"{seed.correct:,} of {seed.images:,}") for seed in seeds]
 
 
 def facts(table: Table, cell: Cell) -> list[str]:
-    """What a reader may want to know of one cell, in short phrases."""
+    """Short phrases with all that is known of one cell."""
     phrases = [
         f"here {here(cell)}",
         f"paper {cell.paper_shown}" if cell.paper_shown else "",
