@@ -59,15 +59,19 @@ def claims(paper: Paper, table_id: str | None = None) -> DataFrame:
             {
                 "table": table.id,
                 "text": claim.text,
+                "quote": claim.quote,
+                "reading": claim.reading,
                 "see": claim.see,
                 "relation": claim.relation,
                 "verdict": claim.verdict,
                 "reason": claim.reason,
                 "margin": claim.margin,
                 "error": claim.error,
+                "half": claim.half,
                 "paper_verdict": claim.paper_verdict,
                 "paper_margin": claim.paper_margin_shown,
                 "comparisons": len(claim.comparisons),
+                "scope": claim.scope,
                 "possible": claim.possible,
             }
             for table in _tables(paper, table_id)

@@ -23,7 +23,7 @@ from replicate.render.symbols import definitions, escape
 from replicate.store.files import write_bytes
 
 _PREAMBLE = r"""\documentclass[10pt]{article}
-\usepackage{booktabs,multirow,amssymb}
+\usepackage{array,booktabs,longtable,multirow,amssymb}
 \pdfinfoomitdate=1 \pdftrailerid{} \pdfsuppressptexinfo=-1
 \makeatletter\providecommand*{\CT@arc@}{}\makeatother % booktabs needs it, and defines it at \begin{document}
 \pagestyle{empty}
@@ -109,26 +109,28 @@ def _parts(table: Table, variant: Variant) -> tuple[list[str], list[str]]:
 
 
 def _claims(table: Table, where: str) -> list[str]:
-    if not table.claims:
-        return []
+    """The claims with their places, the paper's sentences apart from readings; they may need more than a page."""
+    lines = []
     paper = f"paper{wording.dagger(table)}"
-    lines = [
-        r"\bigskip\begin{center}\small",
-        r"\begin{tabular}{@{}l@{~~}llll@{}}",
-        r"\toprule",
-        rf" & claim of the paper & {escape(paper, where)} & here & margin here $\pm$ se \\",
-        r"\midrule",
-    ]
-    for number, claim in enumerate(table.claims, 1):
-        place = f"{where}: claim {number}"
-        sides = (wording.claim_paper(claim), wording.claim_here(claim), wording.claim_margin(claim))
-        texts = [
-            escape(field, place) for field in (wording.CLAIM_MARKS[claim.verdict], wording.claim_text(claim), *sides)
+    # Of fixed widths, so that one run of LaTeX sets them.
+    widths = (".02", ".43", ".14", ".12", ".19")
+    columns = "".join(rf">{{\raggedright\arraybackslash}}p{{{width}\textwidth}}" for width in widths)
+    for heading, claims in wording.claims_apart(table.claims):
+        lines += [
+            r"\begingroup\small\tabcolsep=4pt",
+            rf"\begin{{longtable}}{{@{{}}{columns}@{{}}}}",
+            r"\toprule",
+            rf" & {heading} & {escape(paper, where)} & here & margin here $\pm$ se \\",
+            r"\midrule\endhead",
         ]
-        for index, width in ((1, ".45"), (-1, ".17")):
-            texts[index] = rf"\parbox[t]{{{width}\textwidth}}{{\raggedright {texts[index]}\strut}}"
-        lines.append(rf"{' & '.join(texts)} \\")
-    return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{center}"]
+        for claim in claims:
+            place = f"{where}: claim '{claim.text}'"
+            said = f"{claim.text} ({claim.see})" if claim.see else claim.text
+            fields = (wording.CLAIM_MARKS[claim.verdict], said, wording.claim_paper(claim), wording.claim_here(claim))
+            texts = [escape(field, place) for field in (*fields, wording.claim_margin(claim))]
+            lines.append(rf"{' & '.join(texts)} \\")
+        lines += [r"\bottomrule", r"\end{longtable}", r"\endgroup"]
+    return lines
 
 
 def pdf(tex_path: Path, target: Path | None = None) -> Path:

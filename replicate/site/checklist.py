@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from replicate.render import wording
-from replicate.render.overview import claims_said
+from replicate.render.overview import claims_said_apart
 from replicate.site.book import Book, JobFacts
 from replicate.site.recipe import blocks
 from replicate.store.code import UNKNOWN
@@ -286,7 +286,7 @@ def _claims(book: Book) -> tuple[Answer, Facts, Listed]:
         if line.claim.verdict == "fails"
     ]
     answer: Answer = "yes" if verdicts and not verdicts["not run"] else "partly" if len(verdicts) > 1 else "no"
-    return answer, [claims_said(verdicts)], against
+    return answer, [claims_said_apart(line.claim for line in book.claims)], against
 
 
 def _made(book: Book) -> list[Provenance]:
