@@ -2,12 +2,17 @@ import io
 import json
 import time
 import zipfile
+from collections.abc import Iterator
 from math import log
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from paper_recipe import trained_payload
+from torch import nn
 
 from replicate.engine import models, predict
 from replicate.engine.batches import evaluation_batches
@@ -36,16 +41,16 @@ DIGITS = {
 EVALUATION = {"crop": 0.875, "interpolation": "bicubic", "weights": "last"}
 
 
-def quiet(fields):
+def quiet(fields: Any) -> None:
     pass
 
 
-def never():
+def never() -> bool:
     return False
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     payload = {"kind": "data", "data": DIGITS}
     execute(from_payload(payload), {}, folder, quiet, never)
@@ -53,13 +58,13 @@ def data(tmp_path_factory):
     return folder
 
 
-def images_of(data):
+def images_of(data: Path) -> torch.Tensor:
     """All test images, as a network gets them."""
     split = data_set({"data": data}).test
     return next(evaluation_batches(split, 16, Evaluation(**EVALUATION), TEST_IMAGES))[0]
 
 
-def trained(folder, distilled, data, classes=10):
+def trained(folder: Path, distilled: bool, data: Path, classes: int = 10) -> Path:
     """The result of a train job whose weights were drawn, wide enough for the images to matter."""
     model = {
         "name": "v", "timm": "deit_tiny_distilled_patch16_224" if distilled else "deit_tiny_patch16_224",
@@ -79,11 +84,13 @@ def trained(folder, distilled, data, classes=10):
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["one head", "two heads"])
-def network(request, tmp_path_factory, data):
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     return trained(tmp_path_factory.mktemp("network"), request.param, data)
 
 
-def run(folder, network, data, size=16, **evaluation):
+def run(
+    folder: Path, network: Path, data: Path, size: int = 16, **evaluation: Any
+) -> tuple[dict[str, object], dict[str, NDArray[Any]]]:
     folder.mkdir(exist_ok=True)
     payload = {"kind": "predict", "size": size, "evaluation": EVALUATION | evaluation, "inputs": {}}
     summary = execute(from_payload(payload), {"network": network, "data": data}, folder, quiet, never)
@@ -91,7 +98,7 @@ def run(folder, network, data, size=16, **evaluation):
         return summary, dict(file)
 
 
-def test_the_artefact(tmp_path, network, data):
+def test_the_artefact(tmp_path: Path, network: Path, data: Path) -> None:
     summary, arrays = run(tmp_path / "p", network, data)
     two = "distilled" in json.loads((network / "job.json").read_text())["payload"]["model"]["timm"]
     heads = ["class", "distillation", "softmax-sum", "logit-mean"] if two else ["class"]
@@ -106,12 +113,12 @@ def test_the_artefact(tmp_path, network, data):
         assert summary["correct"][head] == sum(right)
 
 
-def memory_of(monkeypatch, images):
+def memory_of(monkeypatch: pytest.MonkeyPatch, images: int) -> list[int]:
     """Networks that run out of memory with more than so many images; the sizes they were given."""
     sizes = []
     heads = models.heads
 
-    def forward(network, batch):
+    def forward(network: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
         sizes.append(len(batch))
         if len(batch) > images:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
@@ -121,7 +128,9 @@ def memory_of(monkeypatch, images):
     return sizes
 
 
-def test_without_memory_for_the_batch_it_goes_on_with_parts(tmp_path, network, data, monkeypatch, caplog):
+def test_without_memory_for_the_batch_it_goes_on_with_parts(
+    tmp_path: Path, network: Path, data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     summary, _ = run(tmp_path / "whole", network, data)
     sizes = memory_of(monkeypatch, 100)
     assert run(tmp_path / "parts", network, data)[0] == summary
@@ -130,7 +139,9 @@ def test_without_memory_for_the_batch_it_goes_on_with_parts(tmp_path, network, d
     assert "going on with 64 images at a time (REPLICATE_MICRO_BATCH)" in caplog.text
 
 
-def test_as_many_images_at_a_time_as_are_asked_for(tmp_path, network, data, monkeypatch):
+def test_as_many_images_at_a_time_as_are_asked_for(
+    tmp_path: Path, network: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes = memory_of(monkeypatch, 1000)
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", "100")
     run(tmp_path / "p", network, data)
@@ -141,18 +152,20 @@ def test_as_many_images_at_a_time_as_are_asked_for(tmp_path, network, data, monk
     ("size", "device", "images"),
     [(16, "cpu", 256), (64, "cpu", 256), (224, "cpu", 20), (384, "cpu", 7), (2000, "cpu", 1), (384, "cuda", 256)],
 )
-def test_a_cpu_gets_as_many_pixels_at_a_time_as_its_memory_takes(size, device, images):
+def test_a_cpu_gets_as_many_pixels_at_a_time_as_its_memory_takes(size: int, device: str, images: int) -> None:
     assert MicroBatches.of_evaluation(256, size, torch.device(device)).images == images
 
 
-def test_what_does_not_fit_in_any_parts_fails(tmp_path, network, data, monkeypatch):
+def test_what_does_not_fit_in_any_parts_fails(
+    tmp_path: Path, network: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes = memory_of(monkeypatch, 0)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         run(tmp_path / "p", network, data)
     assert sizes[-2:] == [2, 1]
 
 
-def test_the_class_heads_decisions_are_those_of_its_logits(tmp_path, network, data):
+def test_the_class_heads_decisions_are_those_of_its_logits(tmp_path: Path, network: Path, data: Path) -> None:
     _, arrays = run(tmp_path / "p", network, data)
     stored = json.loads((network / "job.json").read_text())["payload"]["model"]
     net = models.build(Network(**stored), 16, 10)
@@ -167,17 +180,17 @@ def test_the_class_heads_decisions_are_those_of_its_logits(tmp_path, network, da
     assert np.array_equal(arrays["class"][clear], np.argsort(-logits, axis=1)[clear, :5])
 
 
-def test_the_averaged_weights_are_read_where_asked(tmp_path, network, data):
+def test_the_averaged_weights_are_read_where_asked(tmp_path: Path, network: Path, data: Path) -> None:
     _, last = run(tmp_path / "a", network, data)
     _, ema = run(tmp_path / "b", network, data, weights="ema")
     assert not np.array_equal(last["class"], ema["class"])
 
 
-def test_another_size_than_the_trainings(tmp_path, network, data):
+def test_another_size_than_the_trainings(tmp_path: Path, network: Path, data: Path) -> None:
     assert run(tmp_path / "p", network, data, size=32)[0]["images"] == TEST_IMAGES
 
 
-def test_softmax_sum_and_logit_mean_can_differ():
+def test_softmax_sum_and_logit_mean_can_differ() -> None:
     first = torch.tensor([[log(8), log(1), log(1)]])  # .8 .1 .1
     second = torch.tensor([[log(1), log(49), log(50)]])  # .01 .49 .50
     scores = predict.fused({"class": first, "distillation": second})
@@ -189,13 +202,13 @@ def test_softmax_sum_and_logit_mean_can_differ():
     }  # fmt: skip
 
 
-def test_of_equal_scores_the_lowest_class_comes_first():
+def test_of_equal_scores_the_lowest_class_comes_first() -> None:
     many = torch.zeros(2, 1000)
     many[1, [7, 3, 900]] = 1.0
     assert predict.best(many).tolist() == [[0, 1, 2, 3, 4], [3, 7, 900, 0, 1]]
 
 
-def test_the_same_bytes_at_any_time(tmp_path, network, data, monkeypatch):
+def test_the_same_bytes_at_any_time(tmp_path: Path, network: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path / "a", network, data)
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: 2e9)
@@ -207,8 +220,10 @@ def test_the_same_bytes_at_any_time(tmp_path, network, data, monkeypatch):
         assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_a_missing_image_is_an_error(tmp_path, network, data, monkeypatch):
-    def short(*arguments):
+def test_a_missing_image_is_an_error(
+    tmp_path: Path, network: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*arguments: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for images, labels in evaluation_batches(*arguments):
             yield images[1:], labels[1:]
 
@@ -218,21 +233,23 @@ def test_a_missing_image_is_an_error(tmp_path, network, data, monkeypatch):
     assert not (tmp_path / "p" / "decisions.npz").exists()
 
 
-def test_scores_that_are_not_finite_are_an_error(tmp_path, network, data, monkeypatch):
+def test_scores_that_are_not_finite_are_an_error(
+    tmp_path: Path, network: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = models.heads
     monkeypatch.setattr(models, "heads", lambda *given: {h: x * float("nan") for h, x in real(*given).items()})
     with pytest.raises(JobError, match="head 'class' are not finite"):
         run(tmp_path / "p", network, data)
 
 
-def test_a_network_of_other_classes_is_refused(tmp_path, data):
+def test_a_network_of_other_classes_is_refused(tmp_path: Path, data: Path) -> None:
     (tmp_path / "n").mkdir()
     network = trained(tmp_path / "n", False, data, classes=7)
     with pytest.raises(UserError, match=r"head\.weight: \(10, 16\) expected, got \(7, 16\)"):
         run(tmp_path / "p", network, data)
 
 
-def test_a_data_jobs_summary_tells_data_sets_apart(tmp_path):
+def test_a_data_jobs_summary_tells_data_sets_apart(tmp_path: Path) -> None:
     found = []
     for number, seed in enumerate((1, 1, 2)):
         folder = tmp_path / str(number)
@@ -245,6 +262,6 @@ def test_a_data_jobs_summary_tells_data_sets_apart(tmp_path):
     assert found[0]["fingerprint"] != found[2]["fingerprint"]
 
 
-def test_an_unknown_kind_of_job(tmp_path):
+def test_an_unknown_kind_of_job(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean 'train'"):
         from_payload({"kind": "trian"})

@@ -2,6 +2,9 @@ import errno
 import json
 import logging
 import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,25 +12,32 @@ from filled_results import example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, load_file
+from torch import nn
 
 from replicate.engine import batches, checkpoint, input_results, models, train
 from replicate.engine import train as step_module
 from replicate.engine import train as validation_module
 from replicate.engine.data import make_data
 from replicate.engine.ranks import Ranks
+from replicate.engine.run import Report
 from replicate.engine.train import Training
 from replicate.errors import Diverged, NotAvailable, StoreFault, UserError
 from replicate.jobs.job import from_payload
+from replicate.jobs.train import Train
 from replicate.specs.recipe import Distillation, Recipe
 
 pytestmark = pytest.mark.torch
+
+Files = dict[str, dict[str, bytes]]
+"""Of each variant, the files that its training leaves."""
+Gradients = tuple[float, dict[str, torch.Tensor]]
 
 SIZE, IMAGES, BATCH, EPOCHS = 16, 96, 32, 2
 STEPS = IMAGES // BATCH
 TOTAL = STEPS * EPOCHS
 
 
-def recipe(**fields):
+def recipe(**fields: Any) -> dict[str, Any]:
     base = {
         "optimizer": "adamw", "lr": 3e-3, "lr_batch": BATCH, "weight_decay": 0.05, "momentum": 0.9,
         "batch": BATCH, "mix_batch": BATCH, "epochs": EPOCHS, "warmup_epochs": 1, "warmup_lr": 1e-3,
@@ -39,12 +49,12 @@ def recipe(**fields):
     return json.loads(Recipe(**(base | fields)).model_dump_json())
 
 
-def method(**fields):
+def method(**fields: Any) -> dict[str, Any]:
     base = {"method": "hard", "token": False, "weight": 0.5, "tau": 3.0, "reduction": "batchmean"}
     return json.loads(Distillation(**(base | fields)).model_dump_json())
 
 
-def vit(distilled=False, **fields):
+def vit(distilled: bool = False, **fields: Any) -> dict[str, Any]:
     return {
         "name": "v", "timm": "deit_tiny_distilled_patch16_224" if distilled else "deit_tiny_patch16_224",
         "args": {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}, "resizable": True,
@@ -61,37 +71,38 @@ CONVNET = {
 class Job:
     """A train job beside its inputs, run as often as a test likes."""
 
-    def __init__(self, folder, inputs, **payload):
+    def __init__(self, folder: Path, inputs: dict[str, Path], **payload: Any) -> None:
         folder.mkdir(exist_ok=True)
-        self.folder, self.inputs, self.reports = folder, inputs, []
+        self.folder, self.inputs = folder, inputs
+        self.reports: list[Any] = []
         names = {name: path.name for name, path in inputs.items()}
         base = {"kind": "train", "seed": 3, "size": SIZE, "model": vit(), "recipe": recipe()}
         self.payload = base | {"distillation": None, "inputs": names} | payload
         (folder / "job.json").write_text(json.dumps({"key": folder.name, "payload": self.payload}))
 
     @property
-    def job(self):
+    def job(self) -> Train:
         return from_payload(self.payload, self.folder.name)
 
-    def run(self, stop=lambda: False, report=None):
+    def run(self, stop: Callable[[], bool] = lambda: False, report: Report | None = None) -> dict[str, object]:
         return train.run(self.job, self.inputs, self.folder, report or self.reports.append, stop)
 
-    def stop(self, after):
+    def stop(self, after: int) -> str:
         """Run and stop after so many steps; the message."""
         calls = iter(range(1, after + 1))
         with pytest.raises(train.Stopped) as caught:
             self.run(lambda: next(calls) == after)
         return str(caught.value)
 
-    def files(self):
+    def files(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.folder.iterdir() if path.name != "job.json"}
 
-    def checkpoints(self):
+    def checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("checkpoint-*"))
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     digits = {"source": "digits", "version": 1, "classes": 10, "size": SIZE, "seed": 1, "skip": 0}
     digits |= {"train": IMAGES, "test": 20}
@@ -101,7 +112,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def teacher(data, tmp_path_factory):
+def teacher(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     job = Job(tmp_path_factory.mktemp("teacher"), {"data": data}, model=CONVNET)
     job.run()
     return job.folder
@@ -119,7 +130,7 @@ VARIANTS = {
 
 
 @pytest.fixture(scope="module")
-def whole(data, teacher, tmp_path_factory):
+def whole(data: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
     """The files of every variant, trained without interruption."""
     root = tmp_path_factory.mktemp("whole")
     found = {}
@@ -130,19 +141,21 @@ def whole(data, teacher, tmp_path_factory):
     return found
 
 
-def inputs_for(fields, data, teacher):
+def inputs_for(fields: Any, data: Path, teacher: Path) -> dict[str, Path]:
     return {"data": data, "teacher": teacher} if "distillation" in fields else {"data": data}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_training_leaves_its_artefacts_only(whole, variant):
+def test_a_training_leaves_its_artefacts_only(whole: Files, variant: str) -> None:
     ema = ["ema.safetensors"] if VARIANTS[variant].get("recipe", {}).get("ema") else []
     assert sorted(whole[variant]) == ["curve.json", *ema, "model.safetensors"]
 
 
 @pytest.mark.parametrize("after", range(1, TOTAL + 1))
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_stopped_anywhere_and_resumed_is_bit_for_bit_the_same(data, teacher, whole, tmp_path, variant, after):
+def test_stopped_anywhere_and_resumed_is_bit_for_bit_the_same(
+    data: Path, teacher: Path, whole: Files, tmp_path: Path, variant: str, after: int
+) -> None:
     fields = VARIANTS[variant]
     job = Job(tmp_path / "job", inputs_for(fields, data, teacher), **fields)
     job.stop(after)
@@ -152,7 +165,9 @@ def test_stopped_anywhere_and_resumed_is_bit_for_bit_the_same(data, teacher, who
 
 @settings(max_examples=6, deadline=None)
 @given(after=st.lists(st.integers(1, 2), min_size=2, max_size=3))
-def test_stopped_many_times(data, teacher, whole, tmp_path_factory, after):
+def test_stopped_many_times(
+    data: Path, teacher: Path, whole: Files, tmp_path_factory: pytest.TempPathFactory, after: list[int]
+) -> None:
     fields = VARIANTS["adamw, token, EMA"]
     job = Job(tmp_path_factory.mktemp("job"), inputs_for(fields, data, teacher), **fields)
     for steps in after:
@@ -167,11 +182,11 @@ class Killed(Exception):
     pass
 
 
-def run_killed(job, after):
+def run_killed(job: Job, after: int) -> None:
     """Run until ``after`` steps are done, then leave without a word."""
     calls = iter(range(1, after + 1))
 
-    def stop():
+    def stop() -> bool:
         if next(calls) == after:
             raise Killed
         return False
@@ -183,8 +198,8 @@ def run_killed(job, after):
 @pytest.mark.parametrize("after", [2, STEPS, STEPS + 2])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_killed_anywhere_it_resumes_at_the_step_of_its_last_checkpoint(
-    data, teacher, whole, tmp_path, monkeypatch, variant, after
-):
+    data: Path, teacher: Path, whole: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str, after: int
+) -> None:
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
     fields = VARIANTS[variant]
     job = Job(tmp_path / "job", inputs_for(fields, data, teacher), **fields)
@@ -197,19 +212,21 @@ def test_killed_anywhere_it_resumes_at_the_step_of_its_last_checkpoint(
     assert job.files() == whole[variant]
 
 
-def test_no_checkpoint_before_its_seconds_have_passed(data, tmp_path, monkeypatch):
+def test_no_checkpoint_before_its_seconds_have_passed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "3600")
     job = Job(tmp_path / "job", {"data": data})
     run_killed(job, STEPS + 1)
     assert job.checkpoints() == []
 
 
-def clock_of(monkeypatch, cost):
+def clock_of(monkeypatch: pytest.MonkeyPatch, cost: float) -> list[float]:
     """A clock that goes on by ``cost`` seconds with every file that is written, and by what is added to it."""
     now = [0.0]
     real = checkpoint.write_bytes
 
-    def write(path, content):
+    def write(path: Path, content: bytes) -> None:
         now[0] += cost
         real(path, content)
 
@@ -219,7 +236,9 @@ def clock_of(monkeypatch, cost):
 
 
 @pytest.mark.parametrize(("set_to", "cost", "expected"), [("", 0.1, 10), ("", 30, 600), ("5", 30, 5), ("0", 30, 0)])
-def test_writing_takes_a_twentieth_of_the_time_unless_seconds_are_set(tmp_path, monkeypatch, set_to, cost, expected):
+def test_writing_takes_a_twentieth_of_the_time_unless_seconds_are_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_to: str, cost: float, expected: float
+) -> None:
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", set_to)
     now = clock_of(monkeypatch, cost)
     made = checkpoint.Checkpoints(tmp_path, example("train"))
@@ -234,7 +253,7 @@ def test_writing_takes_a_twentieth_of_the_time_unless_seconds_are_set(tmp_path, 
 
 
 @pytest.mark.parametrize("text", ["abc", "nan", "-1", "inf", "10 s"])
-def test_seconds_that_are_none(data, tmp_path, monkeypatch, text):
+def test_seconds_that_are_none(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", text)
     said = f"REPLICATE_CHECKPOINT_SECONDS is no number of seconds from 0 on: '{text}'"
     with pytest.raises(UserError, match=said):
@@ -242,7 +261,9 @@ def test_seconds_that_are_none(data, tmp_path, monkeypatch, text):
 
 
 @pytest.mark.parametrize("damage", ["byte", "cut", "empty", "renamed"])
-def test_a_damaged_checkpoint_is_skipped_for_the_one_before(data, whole, tmp_path, caplog, damage):
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
+    data: Path, whole: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
     job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
     job.stop(2)
     job.stop(2)
@@ -263,7 +284,9 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before(data, whole, tmp_pat
     assert job.files() == whole["dropout"]
 
 
-def test_a_checkpoint_of_another_payload_is_not_resumed(data, whole, tmp_path, caplog):
+def test_a_checkpoint_of_another_payload_is_not_resumed(
+    data: Path, whole: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     other = Job(tmp_path / "job", {"data": data}, seed=4, **VARIANTS["dropout"])
     other.stop(2)
     job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
@@ -272,11 +295,11 @@ def test_a_checkpoint_of_another_payload_is_not_resumed(data, whole, tmp_path, c
     assert job.files() == whole["dropout"]
 
 
-def failing(code, after=0):
+def failing(code: int, after: int = 0) -> Callable[[Path, bytes], None]:
     calls = []
     real = checkpoint.write_bytes
 
-    def write(path, content):
+    def write(path: Path, content: bytes) -> None:
         calls.append(path)
         if len(calls) > after:
             raise OSError(code, "made up", str(path))
@@ -286,7 +309,14 @@ def failing(code, after=0):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_costs_checkpoints_and_nothing_else(data, whole, tmp_path, monkeypatch, caplog, code):
+def test_a_full_disk_costs_checkpoints_and_nothing_else(
+    data: Path,
+    whole: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+) -> None:
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
     monkeypatch.setattr(checkpoint, "write_bytes", failing(code))
     job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
@@ -295,7 +325,9 @@ def test_a_full_disk_costs_checkpoints_and_nothing_else(data, whole, tmp_path, m
     assert job.files() == whole["dropout"]
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(data, whole, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_last_checkpoint(
+    data: Path, whole: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
     with monkeypatch.context() as patch:
         patch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
@@ -305,13 +337,17 @@ def test_a_full_disk_leaves_the_last_checkpoint(data, whole, tmp_path, monkeypat
     assert job.files() == whole["dropout"]
 
 
-def test_another_failure_to_write_a_checkpoint_is_not_hidden(data, tmp_path, monkeypatch):
+def test_another_failure_to_write_a_checkpoint_is_not_hidden(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(checkpoint, "write_bytes", failing(errno.EIO))
     with pytest.raises(OSError, match="made up"):
         Job(tmp_path / "job", {"data": data}).run(lambda: True)
 
 
-def test_a_full_disk_for_the_final_weights_is_an_error_and_keeps_the_checkpoint(data, whole, tmp_path, monkeypatch):
+def test_a_full_disk_for_the_final_weights_is_an_error_and_keeps_the_checkpoint(
+    data: Path, whole: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
     job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
     with monkeypatch.context() as patch:
@@ -323,7 +359,7 @@ def test_a_full_disk_for_the_final_weights_is_an_error_and_keeps_the_checkpoint(
     assert job.files() == whole["dropout"]
 
 
-def test_two_checkpoints_at_most_and_no_leftovers(data, tmp_path, monkeypatch):
+def test_two_checkpoints_at_most_and_no_leftovers(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
     job = Job(tmp_path / "job", {"data": data}, recipe=recipe(epochs=5))
     (job.folder / ".checkpoint-000000001.safetensors.x.tmp").write_bytes(b"of a killed process")
@@ -333,12 +369,12 @@ def test_two_checkpoints_at_most_and_no_leftovers(data, tmp_path, monkeypatch):
     assert not list(job.folder.glob("*checkpoint-*"))
 
 
-def test_a_loss_that_is_not_finite(data, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
     job = Job(tmp_path / "job", {"data": data})
     real, calls = step_module.loss, []
 
-    def broken(*arguments):
+    def broken(*arguments: Any) -> Any:
         calls.append(1)
         return real(*arguments) * (float("nan") if len(calls) == STEPS + 2 else 1.0)
 
@@ -348,12 +384,14 @@ def test_a_loss_that_is_not_finite(data, tmp_path, monkeypatch):
     assert str(job.checkpoints()[-1]) in str(caught.value)
 
 
-def test_weights_that_are_not_finite_are_found_at_the_end_of_the_epoch(data, tmp_path, monkeypatch):
+def test_weights_that_are_not_finite_are_found_at_the_end_of_the_epoch(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
     job = Job(tmp_path / "job", {"data": data})
     real = Training.step
 
-    def broken(self, epoch, step):
+    def broken(self, epoch: int, step: int) -> Any:
         value = real(self, epoch, step)
         with torch.no_grad():
             self.network.head.bias[3] = float("inf")
@@ -368,13 +406,15 @@ def test_weights_that_are_not_finite_are_found_at_the_end_of_the_epoch(data, tmp
     assert job.checkpoints() == []
 
 
-def test_weights_that_are_not_finite_are_no_checkpoint(data, tmp_path, monkeypatch):
+def test_weights_that_are_not_finite_are_no_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The loss of the step after is the first to show them."""
     monkeypatch.setenv("REPLICATE_CHECKPOINT_SECONDS", "0")
     job = Job(tmp_path / "job", {"data": data})
     real = Training.step
 
-    def broken(self, epoch, step):
+    def broken(self, epoch: int, step: int) -> Any:
         value = real(self, epoch, step)
         if step == 1:
             with torch.no_grad():
@@ -390,13 +430,13 @@ def test_weights_that_are_not_finite_are_no_checkpoint(data, tmp_path, monkeypat
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="mixed precision is available here")
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_mixed_precision_needs_a_gpu(data, tmp_path, precision):
+def test_mixed_precision_needs_a_gpu(data: Path, tmp_path: Path, precision: str) -> None:
     job = Job(tmp_path / "job", {"data": data}, recipe=recipe(precision=precision))
     with pytest.raises(NotAvailable, match=f"recipe.precision: '{precision}' needs a GPU"):
         job.run()
 
 
-def test_the_curve(data, tmp_path):
+def test_the_curve(data: Path, tmp_path: Path) -> None:
     job = Job(tmp_path / "job", {"data": data}, recipe=recipe(epochs=4))
     values = []
     real = job.reports.append
@@ -413,7 +453,9 @@ def test_the_curve(data, tmp_path):
     assert values[-1]["step"] == values[-1]["steps"] == STEPS
 
 
-def test_the_curves_loss_is_the_mean_of_the_steps_even_of_a_stopped_epoch(data, tmp_path, monkeypatch):
+def test_the_curves_loss_is_the_mean_of_the_steps_even_of_a_stopped_epoch(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = Job(tmp_path / "job", {"data": data})
     values = []
     real = Training.step
@@ -424,7 +466,7 @@ def test_the_curves_loss_is_the_mean_of_the_steps_even_of_a_stopped_epoch(data, 
     assert [line["loss"] for line in curve] == [sum(values[:3]) / 3, sum(values[3:]) / 3]
 
 
-def test_validation_is_what_a_prediction_of_the_same_images_counts(data, tmp_path):
+def test_validation_is_what_a_prediction_of_the_same_images_counts(data: Path, tmp_path: Path) -> None:
     job = Job(tmp_path / "job", {"data": data})
     job.run()
     curve = json.loads((job.folder / "curve.json").read_text())
@@ -437,7 +479,9 @@ def test_validation_is_what_a_prediction_of_the_same_images_counts(data, tmp_pat
     assert curve[-1]["validation"] == pytest.approx(100 * correct / len(labels))
 
 
-def test_a_validation_without_memory_goes_on_with_parts(data, tmp_path, monkeypatch):
+def test_a_validation_without_memory_goes_on_with_parts(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = Job(tmp_path / "job", {"data": data})
     job.run()
     whole = job.files()
@@ -449,7 +493,9 @@ def test_a_validation_without_memory_goes_on_with_parts(data, tmp_path, monkeypa
     assert again.files() == whole
 
 
-def test_validation_reaches_the_last_class_of_a_sorted_folder(data, tmp_path, monkeypatch):
+def test_validation_reaches_the_last_class_of_a_sorted_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(validation_module, "VALIDATION_IMAGES", 6)
     job = Job(tmp_path / "job", {"data": data})
     test = input_results.data_set({"data": data}).test
@@ -457,7 +503,7 @@ def test_validation_reaches_the_last_class_of_a_sorted_folder(data, tmp_path, mo
     assert Training(job.job, job.inputs).validation.labels.tolist() == test.labels[::4].tolist()
 
 
-def test_it_learns(data, tmp_path):
+def test_it_learns(data: Path, tmp_path: Path) -> None:
     plain = recipe(epochs=16, erase=0.0, mixup=0.0, cutmix=0.0, label_smoothing=0.0, drop_path=0.0, flip=0.0)
     plain |= {"crop_scale": [1.0, 1.0], "lr": 1e-2}
     job = Job(tmp_path / "job", {"data": data}, recipe=plain)
@@ -465,13 +511,15 @@ def test_it_learns(data, tmp_path):
     assert job.run()["loss"] < 1.5
 
 
-def test_the_teacher_sees_the_students_images_in_evaluation_mode(data, teacher, tmp_path, monkeypatch):
+def test_the_teacher_sees_the_students_images_in_evaluation_mode(
+    data: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = Job(tmp_path / "job", {"data": data, "teacher": teacher}, distillation=method())
     training = Training(job.job, job.inputs)
     seen = {}
     heads = models.heads
 
-    def spy(network, images):
+    def spy(network: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
         seen[network is training.teacher] = images.clone(), network.training, torch.is_grad_enabled()
         return heads(network, images)
 
@@ -486,19 +534,19 @@ def test_the_teacher_sees_the_students_images_in_evaluation_mode(data, teacher, 
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def trained(data, folder, **fields):
+def trained(data: Path, folder: Path, **fields: Any) -> bytes:
     job = Job(folder, {"data": data}, **fields)
     job.run()
     return job.files()["model.safetensors"]
 
 
-def test_training_in_evaluation_mode_has_no_drop_path(data, tmp_path):
+def test_training_in_evaluation_mode_has_no_drop_path(data: Path, tmp_path: Path) -> None:
     without = trained(data, tmp_path / "a", recipe=recipe(drop_path=0.0))
     assert trained(data, tmp_path / "b", recipe=recipe(drop_path=0.3, train_mode=False)) == without
     assert trained(data, tmp_path / "c", recipe=recipe(drop_path=0.3)) != without
 
 
-def test_drop_path_is_keyed_by_the_step(data, tmp_path):
+def test_drop_path_is_keyed_by_the_step(data: Path, tmp_path: Path) -> None:
     training = Training(Job(tmp_path / "job", {"data": data}).job, {"data": data})
     state = training.snapshot(0)
     state = checkpoint.Snapshot(0, {name: t.clone() for name, t in state.tensors.items()}, dict(state.state))
@@ -508,7 +556,7 @@ def test_drop_path_is_keyed_by_the_step(data, tmp_path):
     assert training.step(0, 1) == first
 
 
-def gradients(training):
+def gradients(training: Training) -> Gradients:
     """Of step (0, 1), by parameter; the optimiser does not step."""
     batch = training.batches.batch(0, 1)
     value = training._gradients(batch.images, batch.targets, 0, 1)
@@ -517,7 +565,7 @@ def gradients(training):
     return float(value), found
 
 
-def same_gradients(found, wanted):
+def same_gradients(found: Gradients, wanted: Gradients) -> None:
     assert found[0] == pytest.approx(wanted[0], rel=1e-5)
     for name, value in found[1].items():
         assert torch.allclose(value, wanted[1][name], atol=1e-6), name
@@ -525,7 +573,9 @@ def same_gradients(found, wanted):
 
 @pytest.mark.parametrize("micro", ["1", "7", "16", "1000"])
 @pytest.mark.parametrize("how", ["none", "soft", "hard"])
-def test_a_batch_in_parts_has_the_gradients_of_the_whole(data, teacher, tmp_path, monkeypatch, micro, how):
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(
+    data: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micro: str, how: str
+) -> None:
     fields = {"distillation": method(method=how, reduction="mean")} if how != "none" else {}
     job = Job(tmp_path / "job", inputs_for(fields, data, teacher), **fields)
     whole = gradients(Training(job.job, job.inputs))
@@ -535,12 +585,14 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(data, teacher, tmp_path
     same_gradients(gradients(training), whole)
 
 
-def memory_of(monkeypatch, images, which=lambda network: True):
+def memory_of(
+    monkeypatch: pytest.MonkeyPatch, images: int, which: Callable[[nn.Module], bool] = lambda network: True
+) -> list[int]:
     """Networks that run out of memory with more than so many images, of ``which``; the sizes they were given."""
     sizes = []
     heads = models.heads
 
-    def forward(network, batch):
+    def forward(network: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
         sizes.append(len(batch))
         if len(batch) > images and which(network):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
@@ -550,7 +602,9 @@ def memory_of(monkeypatch, images, which=lambda network: True):
     return sizes
 
 
-def test_without_memory_for_the_batch_it_goes_on_with_parts(data, tmp_path, monkeypatch, caplog):
+def test_without_memory_for_the_batch_it_goes_on_with_parts(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     job = Job(tmp_path / "job", {"data": data})
     whole = gradients(Training(job.job, job.inputs))
     training = Training(job.job, job.inputs)
@@ -563,7 +617,9 @@ def test_without_memory_for_the_batch_it_goes_on_with_parts(data, tmp_path, monk
 
 
 @pytest.mark.parametrize(("fields", "tried"), [({}, [32, 16, 8, 4, 2, 1]), ({"model": CONVNET}, [32])])
-def test_what_does_not_fit_in_any_parts_fails(data, tmp_path, monkeypatch, fields, tried):
+def test_what_does_not_fit_in_any_parts_fails(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: Any, tried: list[int]
+) -> None:
     """BatchNorm's statistics are those of a group, so it is not split further."""
     job = Job(tmp_path / "job", {"data": data}, **fields)
     training = Training(job.job, job.inputs)
@@ -574,14 +630,18 @@ def test_what_does_not_fit_in_any_parts_fails(data, tmp_path, monkeypatch, field
 
 
 @pytest.mark.parametrize(("train_mode", "images"), [(True, 8), (False, 4)])
-def test_batch_norm_sees_groups_whatever_the_memory(data, tmp_path, monkeypatch, train_mode, images):
+def test_batch_norm_sees_groups_whatever_the_memory(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train_mode: bool, images: int
+) -> None:
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", "4")
     job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=recipe(train_mode=train_mode, mix_batch=8))
     assert Training(job.job, job.inputs).micro_batches.images == images
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_batch_norm_has_the_statistics_of_each_gpu_of_the_released_code(data, tmp_path, groups):
+def test_batch_norm_has_the_statistics_of_each_gpu_of_the_released_code(
+    data: Path, tmp_path: Path, groups: int
+) -> None:
     """Gradients are the mean over the GPUs', the running statistics those of the first one."""
     plain = recipe(mix_batch=BATCH // groups, drop_path=0.0)
     job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=plain)
@@ -604,7 +664,7 @@ def test_batch_norm_has_the_statistics_of_each_gpu_of_the_released_code(data, tm
 
 
 @pytest.mark.parametrize("world", [4, 16])
-def test_a_group_of_batch_norm_is_not_torn_between_processes(data, tmp_path, world):
+def test_a_group_of_batch_norm_is_not_torn_between_processes(data: Path, tmp_path: Path, world: int) -> None:
     plain = recipe(mixup=0.0, cutmix=0.0, mix_prob=0.0, mix_batch=16)
     job = Job(tmp_path / "job", {"data": data}, model=CONVNET, recipe=plain)
     said = f"recipe.mix_batch does not divide {BATCH // world}, .*: got 16\n  .* use at most 2 processes"
@@ -613,19 +673,21 @@ def test_a_group_of_batch_norm_is_not_torn_between_processes(data, tmp_path, wor
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "many", "1.5"])
-def test_a_micro_batch_that_is_none(data, tmp_path, monkeypatch, text):
+def test_a_micro_batch_that_is_none(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("REPLICATE_MICRO_BATCH", text)
     job = Job(tmp_path / "job", {"data": data})
     with pytest.raises(UserError, match=f"REPLICATE_MICRO_BATCH is no number of images from 1 on: '{text}'"):
         Training(job.job, job.inputs)
 
 
-def test_a_training_whose_batches_are_made_ahead_is_the_same(data, whole, tmp_path, monkeypatch):
+def test_a_training_whose_batches_are_made_ahead_is_the_same(
+    data: Path, whole: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a GPU does, but for the pinning, which needs one."""
     job = Job(tmp_path / "job", {"data": data}, **VARIANTS["dropout"])
     init, threads = Training.__init__, []
 
-    def ahead(self, *arguments):
+    def ahead(self, *arguments: Any) -> None:
         init(self, *arguments)
         self.prefetcher = step_module.Prefetcher(self._batch, EPOCHS * STEPS)
         threads.append(self.prefetcher)
@@ -639,7 +701,7 @@ def test_a_training_whose_batches_are_made_ahead_is_the_same(data, whole, tmp_pa
     assert job.files() == whole["dropout"]
 
 
-def test_the_average_of_the_weights(data, tmp_path):
+def test_the_average_of_the_weights(data: Path, tmp_path: Path) -> None:
     job = Job(tmp_path / "job", {"data": data}, recipe=recipe(ema=0.75))
     training = Training(job.job, job.inputs)
     expected = training.network.head.weight.detach().clone()
@@ -650,7 +712,7 @@ def test_the_average_of_the_weights(data, tmp_path):
     assert not torch.equal(training.ema.module.head.weight, training.network.head.weight)
 
 
-def test_fine_tuning_starts_from_the_weights_at_another_size(data, tmp_path):
+def test_fine_tuning_starts_from_the_weights_at_another_size(data: Path, tmp_path: Path) -> None:
     first = Job(tmp_path / "first", {"data": data})
     first.run()
     job = Job(tmp_path / "job", {"data": data, "init": first.folder}, size=32)
@@ -664,7 +726,9 @@ def test_fine_tuning_starts_from_the_weights_at_another_size(data, tmp_path):
 
 @pytest.mark.parametrize("published", [False, True])
 @pytest.mark.parametrize(("same_data", "allowed"), [(False, True), (True, False)])
-def test_new_heads_only_for_other_data(data, tmp_path, same_data, allowed, published):
+def test_new_heads_only_for_other_data(
+    data: Path, tmp_path: Path, same_data: bool, allowed: bool, published: bool
+) -> None:
     first = Job(tmp_path / "first", {"data": data})
     first.run()
     weights = load((first.folder / "model.safetensors").read_bytes())
@@ -689,7 +753,7 @@ def test_new_heads_only_for_other_data(data, tmp_path, same_data, allowed, publi
             Training(job.job, job.inputs)
 
 
-def test_a_new_head_depends_on_the_seed(data, tmp_path):
+def test_a_new_head_depends_on_the_seed(data: Path, tmp_path: Path) -> None:
     first = Job(tmp_path / "first", {"data": data})
     first.run()
     start = load_file(first.folder / "model.safetensors")
@@ -708,7 +772,9 @@ def test_a_new_head_depends_on_the_seed(data, tmp_path):
 
 
 @pytest.mark.parametrize(("asked", "file"), [(None, "model"), ("last", "model"), ("ema", "ema")])
-def test_it_starts_from_the_weights_that_are_asked_for(data, tmp_path, asked, file):
+def test_it_starts_from_the_weights_that_are_asked_for(
+    data: Path, tmp_path: Path, asked: str | None, file: str
+) -> None:
     first = Job(tmp_path / "first", {"data": data}, recipe=recipe(ema=0.9))
     first.run()
     start = load_file(first.folder / f"{file}.safetensors")
@@ -716,7 +782,7 @@ def test_it_starts_from_the_weights_that_are_asked_for(data, tmp_path, asked, fi
     assert torch.equal(Training(job.job, job.inputs).network.norm.weight, start["norm.weight"])
 
 
-def test_two_class_tokens_need_no_teacher(data, tmp_path):
+def test_two_class_tokens_need_no_teacher(data: Path, tmp_path: Path) -> None:
     how = method(method="label", token=True)
     job = Job(tmp_path / "job", {"data": data}, model=vit(True), distillation=how)
     training = Training(job.job, job.inputs)
@@ -727,7 +793,7 @@ def test_two_class_tokens_need_no_teacher(data, tmp_path):
 
 
 @pytest.mark.parametrize("norm", [0.0, 0.01, 1e6])
-def test_gradients_are_scaled_down_to_the_norm(data, tmp_path, norm):
+def test_gradients_are_scaled_down_to_the_norm(data: Path, tmp_path: Path, norm: float) -> None:
     """Plain SGD at a rate of 1 moves the weights by the gradient, so by ``norm`` where it is below the gradient's."""
     fields = {"optimizer": "sgd", "lr": 1.0, "momentum": 0.0, "weight_decay": 0.0, "warmup_epochs": 0}
     job = Job(tmp_path / "job", {"data": data}, recipe=recipe(clip_norm=norm, **fields))
@@ -742,14 +808,14 @@ def test_gradients_are_scaled_down_to_the_norm(data, tmp_path, norm):
         assert length > 0.1
 
 
-def test_a_token_without_its_head_is_refused_before_the_first_step(data, teacher, tmp_path):
+def test_a_token_without_its_head_is_refused_before_the_first_step(data: Path, teacher: Path, tmp_path: Path) -> None:
     inputs = {"data": data, "teacher": teacher}
     job = Job(tmp_path / "job", inputs, model=vit(False), distillation=method(token=True))
     with pytest.raises(UserError, match="distillation token"):
         Training(job.job, job.inputs)
 
 
-def test_a_teacher_without_weights_is_a_fault_of_the_store(data, tmp_path):
+def test_a_teacher_without_weights_is_a_fault_of_the_store(data: Path, tmp_path: Path) -> None:
     teacher = Job(tmp_path / "teacher", {"data": data}, model=CONVNET)
     job = Job(tmp_path / "job", {"data": data, "teacher": teacher.folder}, distillation=method())
     with pytest.raises(StoreFault, match=r"model\.safetensors"):
