@@ -1,13 +1,13 @@
 """How steady the miniature is: undistilled students of several seeds, under changes of tables/scales/mini.toml.
 
-    OMP_NUM_THREADS=1 python benchmarks/steadiness.py [--seeds 0,1,2,3] [--transfer SETS] [--store FOLDER]
+    OMP_NUM_THREADS=1 python benchmarks/steadiness.py [--seeds 0,1,2,3] [--runs RUNS] [--store FOLDER]
         [--workers 2] [--smallest] [CHANGES ...]
 
 CHANGES are TOML lines, such as "recipes.deit.mix_prob = 0.5" (several, separated by ';', are one candidate). Without
 any, the scale as it is. Trained on other images than the tables' (another data seed, so another test set), and only
 without distillation: no claim about distillation has a part in the choice of a miniature.
 
---transfer: not Ti, S and B, but B at 224 fine-tuned to these data sets, such as cifar10,cars (Table 7).
+--runs: not Ti, S and B, but these of tables/runs.toml, such as deit-b-224/none/cifar10,regnety-16gf/cars (Table 7).
 --store: what FOLDER holds already is not trained again, and it keeps what is new.
 """
 
@@ -51,7 +51,7 @@ class Silent:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2,3")
-    parser.add_argument("--transfer", default="")
+    parser.add_argument("--runs", default="")
     parser.add_argument("--store", type=Path)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--smallest", action="store_true", help="two seeds of Ti, on 64 images in two epochs")
@@ -61,8 +61,8 @@ def main() -> None:
     runs, changes = RUNS, call.changes
     if call.smallest:
         seeds, runs, changes = [0, 1], {"Ti": RUNS["Ti"]}, [SMALLEST]
-    if call.transfer:
-        runs = {name: f"deit-b-224/none/{name}" for name in call.transfer.split(",")}
+    if call.runs:
+        runs = {name: name for name in call.runs.split(",")}
     names = ["change", *(f"{name}: {what}" for name in runs for what in ("top-1", "mean", "sd", "CPU s"))]
     print(f"| {' | '.join(names)} |\n|{'---|' * len(names)}")
     with tempfile.TemporaryDirectory() as folder:
