@@ -70,6 +70,18 @@ def test_no_other_number_stands_in_a_caption() -> None:
             assert not re.search(r"\d", left), f"{path.name}: {left}"
 
 
+def test_a_note_that_states_how_long_or_how_much_says_whose_that_is() -> None:
+    specs = load_with_figures(ROOT / "tables", "mini")
+    notes = [note.text for table in specs.tables.values() for note in table.notes]
+    notes += [note for figure in figures_of(specs).specs.values() for note in figure.figure.notes]
+    stated = r"\d epochs|[Bb]atch \d|rate \d|-m\d-"
+    whose = r"[Pp]aper|authors|release|README|Table \d|Section \d|rows '"
+    sentences = [one for note in notes for one in re.split(r"(?<=[.;]) ", note) if re.search(stated, one)]
+    assert len(sentences) >= 5
+    for sentence in sentences:
+        assert re.search(whose, sentence), sentence
+
+
 def test_table_3_says_what_its_networks_were_trained_on(said: dict[str, dict[str, str]]) -> None:
     file = f"tables/{TABLE}.toml"
     begin = "Distillation on ImageNet with DeiT, "
