@@ -183,9 +183,10 @@ def main() -> None:
         sys.stdout = None
         code = UNREAD
     finally:
-        # As it ends, the interpreter searches all that is not frozen: a tenth of a command that only looks. triton,
-        # which comes with torch, says of what is not searched that it leaked.
-        if "triton" in sys.modules:
+        # As it ends, the interpreter searches all that is not frozen: a tenth of a command that only looks. After one
+        # that ran jobs, circles of objects have to end before their modules do; triton, which comes with torch, says of
+        # what is not searched that it leaked.
+        if "triton" in sys.modules or "multiprocessing.popen_forkserver" in sys.modules:
             gc.unfreeze()
         else:
             gc.freeze()
@@ -196,21 +197,19 @@ class _Output(io.TextIOWrapper):
     """Standard output whose errors can be told from those of files: they name it."""
 
     def write(self, text: str) -> int:
-        with _named():
+        try:
             return super().write(text)
+        except OSError as error:
+            error.filename = OUTPUT
+            raise
 
     def flush(self) -> None:
-        with _named():
+        # Without the names of this module, which may be gone when the interpreter flushes for the last time.
+        try:
             super().flush()
-
-
-@contextmanager
-def _named() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        error.filename = OUTPUT
-        raise
+        except OSError as error:
+            error.filename = OUTPUT
+            raise
 
 
 def _set_output() -> None:
