@@ -52,7 +52,7 @@ def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
     if profile is None:
         clusters = ", ".join(sorted(path.stem for path in (workspace.root / "slurm").glob("*.toml"))) or "none yet"
         raise UserError(
-            f"doctor: a cluster, got none (no --cluster, no {VARIABLE}, and no profile matches this machine)\n"
+            f"no cluster is chosen: no --cluster, no {VARIABLE}, and no profile matches this machine\n"
             f"  clusters: {clusters}\n"
             "  a first profile: python -m replicate doctor --draft"
         )

@@ -184,6 +184,6 @@ def _reference(expander: Expander, job: Job) -> tuple[Job, ...]:
         if named and run.data == "imagenet" and run.distillation is None:
             return (expander.job("measure", name),)
     raise UserError(
-        f"measure.reference: a network that a run trains on imagenet without distillation, got '{how.reference}' at "
-        f"{how.reference_resolution}\n  add such a run to runs.toml: its images/s are the unit of all others"
+        f"no run trains measure.reference, '{how.reference}' at {how.reference_resolution}\n"
+        "  add one to runs.toml, on imagenet and without distillation: its images/s are the unit of all others"
     )

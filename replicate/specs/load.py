@@ -74,8 +74,8 @@ def load(folder: Path, scale: str, released: bool = False, readers: Sequence[Rea
     paths = sorted(path for path in folder.glob("*.toml") if path.name not in NOT_TABLES)
     if not paths:
         raise UserError(
-            f"{folder}: no table specs, got a folder without *.toml files\n"
-            "  expected one file a table beside runs.toml; name another folder with --tables DIR"
+            f"{folder} has no table specs: no *.toml beside runs.toml\n"
+            "  write one file a table, or name another folder with --tables DIR"
         )
     faults: list[Fault] = []
     bound = _scale(folder, scale, faults)
@@ -142,8 +142,8 @@ def _scale(folder: Path, name: str, faults: list[Fault]) -> Scale | None:
     if name not in scales(folder):
         if not scales(folder):
             raise UserError(
-                f"{folder / 'scales'}: no scales, got no folder with *.toml files\n"
-                "  expected one file a scale, which binds the names of runs.toml to data and networks"
+                f"{folder / 'scales'} has no scales: no *.toml there\n"
+                "  write one file a scale, which binds the names of runs.toml to data and networks"
             )
         raise UnknownName("scale", name, scales(folder))
     raw = read_toml(path, faults)

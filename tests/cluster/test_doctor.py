@@ -214,7 +214,7 @@ def test_no_slurm_here(testbed: Testbed, replicate: Call, tmp_path: Path) -> Non
 def test_no_cluster(replicate: Call) -> None:
     done = replicate("doctor", "--cluster", "local")
     assert done.returncode == 2
-    assert "error: doctor: a cluster, got none" in done.stderr
+    assert "error: no cluster is chosen: no --cluster" in done.stderr
     assert "--draft" in done.stderr
 
 

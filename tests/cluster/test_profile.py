@@ -262,7 +262,7 @@ def test_which_profile_is_chosen(tmp_path: Path) -> None:
         chosen("labb")
     with pytest.raises(UnknownName):
         chosen("..")
-    with pytest.raises(UserError, match="no such profile, got"):
+    with pytest.raises(UserError, match="--cluster names no file: "):
         chosen("/nowhere/lab.toml")
     write(tmp_path, GOOD.replace('"lab"', '"two"') + match, "two")
     with pytest.raises(UserError, match="more than one profile fits"):

@@ -57,7 +57,7 @@ def test_an_unknown_figure_suggests_the_nearest(tmp_path: Path) -> None:
             "figure.sorce: unknown key 'sorce'\n  did you mean 'source'?",
         ),
         (SCATTER, 'rows  = ["b", "ti"]', 'rows = ["bb", "ti"]', "scatter.series[0].rows: there is no row 'bb'"),
-        (SCATTER, 'names = ["B", "Ti"]', 'names = ["B"]', "scatter.series[0].names: one name a row, got 1 for 2 rows"),
+        (SCATTER, 'names = ["B", "Ti"]', 'names = ["B"]', "scatter.series[0].names: not one name a row: 1 for 2 rows"),
         (
             SCATTER,
             'table = "small"',
@@ -80,7 +80,7 @@ def test_an_unknown_figure_suggests_the_nearest(tmp_path: Path) -> None:
         (DIFFERENCES, 'base    = "b"', 'base = "c"', "differences: there is no row 'c'"),
         (DIFFERENCES, '["top1"]', '["top2"]', "differences.columns: there is no column 'top2'\n  did you mean 'top1'?"),
         (DIFFERENCES, "limit   = 8", "limit = 0", "differences.limit: "),
-        (HEATMAP, '["speed", "accuracy"]', '["speed"]', "heatmap.names: one name a column, got 1 for 2 columns"),
+        (HEATMAP, '["speed", "accuracy"]', '["speed"]', "heatmap.names: not one name a column: 1 for 2 columns"),
         (
             PROFILE,
             "deit-b-224/token",

@@ -387,10 +387,10 @@ def test_a_folder_without_tables(replicate: Call, tmp_path: Path) -> None:
     done = replicate("list", "--tables", str(tmp_path / "tables"))
     assert done.returncode == 2
     assert done.stderr == (
-        "error: tables: no table specs, got a folder without *.toml files\n"
-        "  expected one file a table beside runs.toml; name another folder with --tables DIR\n"
-    ) or done.stderr.startswith("error: ")
-    with pytest.raises(UserError, match="no table specs, got a folder without"):
+        f"error: {tmp_path}/tables has no table specs: no *.toml beside runs.toml\n"
+        "  write one file a table, or name another folder with --tables DIR\n"
+    )
+    with pytest.raises(UserError, match="has no table specs: no"):
         load(tmp_path / "tables", "mini")
 
 
@@ -420,7 +420,7 @@ def test_a_folder_without_scales(tables: Path) -> None:
     shutil.rmtree(tables / "scales")
     with pytest.raises(UserError) as caught:
         load(tables, "mini")
-    assert str(caught.value).startswith(f"{tables}/scales: no scales, got no folder with *.toml files\n")
+    assert str(caught.value).startswith(f"{tables}/scales has no scales: no *.toml there\n")
 
 
 def test_a_fault_of_a_scale_is_not_said_of_those_that_extend_it(replicate: Call, tables: Path, edit: Edit) -> None:

@@ -29,7 +29,7 @@ def draft(client: Client, hostname: str, environ: Mapping[str, str]) -> str:
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", cluster).lstrip("-._") or "cluster"
     offered = partitions(client)
     if not offered:
-        raise UserError("sinfo: expected partitions, got none\n  ask the site which of them you may use")
+        raise UserError("sinfo lists no partitions\n  ask the site which of them you may use")
     with_gpus = [partition for partition in offered.values() if partition.gpus and partition.up]
     chosen = next((partition for partition in with_gpus if partition.default), (with_gpus or [*offered.values()])[0])
     alone = _one_machine(client, hostname)

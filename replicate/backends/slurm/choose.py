@@ -38,7 +38,7 @@ def _chosen(name: str | None, folder: Path, environ: Mapping[str, str], hostname
         return None
     if name is not None and "/" in name:
         if not Path(name).is_file():
-            raise UserError(f"--cluster: no such profile, got '{name}'\n  a name without a slash is slurm/NAME.toml")
+            raise UserError(f"--cluster names no file: '{name}'\n  a name without a slash is slurm/NAME.toml")
         return Path(name)
     if name is not None:
         if name not in paths:

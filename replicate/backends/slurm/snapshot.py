@@ -78,6 +78,6 @@ def _check_trusted(folder: Path) -> None:
     now = folder.stat()
     if now.st_uid != os.getuid() or now.st_mode & 0o022:
         raise StoreFault(
-            f"{folder}: code that jobs would run, got owner {now.st_uid} and mode {now.st_mode & 0o777:o}\n"
-            "  others could have changed it: remove the folder, and it is copied again"
+            f"{folder} can be changed by others: its owner is {now.st_uid}, its mode {now.st_mode & 0o777:o}\n"
+            "  jobs run the code in it: remove the folder, and it is copied again"
         )

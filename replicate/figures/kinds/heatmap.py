@@ -40,8 +40,8 @@ class HeatmapFigure(FigureSpec):
         if block.names and block.table in names.tables:
             columns = _columns(names.tables[block.table])
             if len(block.names) != len(columns):
-                got = f"got {len(block.names)} for {len(columns)} columns"
-                yield Fault("heatmap.names", f"one name a column, {got}")
+                count = f"{len(block.names)} for {len(columns)} columns"
+                yield Fault("heatmap.names", f"not one name a column: {count}")
 
     def panels(self, source: Source) -> tuple[Panel, ...]:
         """Ours and the paper's in a panel each."""

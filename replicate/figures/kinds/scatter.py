@@ -71,7 +71,7 @@ class ScatterFigure(FigureSpec):
             if series.y is not None:
                 yield from names.column(f"{where}.y", block.table, series.y)
             if series.names and len(series.names) != len(series.rows):
-                yield Fault(f"{where}.names", f"one name a row, got {len(series.names)} for {len(series.rows)} rows")
+                yield Fault(f"{where}.names", f"not one name a row: {len(series.names)} for {len(series.rows)} rows")
 
     def panels(self, source: Source) -> tuple[Panel, ...]:
         """One panel; a point needs both of its values from the same side."""
