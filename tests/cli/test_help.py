@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from command_line import ROOT, called_here, environment
+from command_line import ROOT, TABLE, called_here, environment
 
 from replicate.cli import COMMANDS
 
@@ -47,3 +48,24 @@ heavy = {"torch", "numpy", "pydantic", "rich", "pandas"} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("command", "unneeded"),
+    [
+        ("plan", ["numpy", "rich", "jinja2", "replicate.figures.model", "replicate.judge.table"]),
+        (f"table --id {TABLE} --no-run", ["replicate.figures.model", "multiprocessing.popen_forkserver"]),
+    ],
+)
+def test_looking_imports_only_what_it_shows(tmp_path: Path, command: str, unneeded: list[str]) -> None:
+    """Each takes 10 to 70 ms of 300 to 400 (docs/benchmarks.md); `table` draws no figure, and no cluster is chosen."""
+    code = f"""
+import sys
+from replicate.cli import cli
+arguments = {[*command.split(), "--results", str(tmp_path / "results"), "--out", str(tmp_path / "out")]}
+cli.main(arguments, standalone_mode=False)
+imported = {{*{unneeded}, "replicate.backends.slurm.profile", "replicate.specs.json_schema"}} & set(sys.modules)
+assert not imported, imported
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
