@@ -119,7 +119,7 @@ class Rechecks:
         found = {key for key in keys if key in begun or key not in read_now}
         while found := {key for key in found - chosen if self._has_inputs(graph.jobs[key])}:
             chosen |= found
-            found = {key for one in found for key in graph.jobs[one].inputs.values()} & begun
+            found = {key for reader in found for key in graph.jobs[reader].inputs.values()} & begun
         return chosen
 
     def settle(self, graph: Graph, keys: Iterable[str]) -> tuple[list[Recheck], dict[str, dict[str, object]]]:
@@ -145,18 +145,18 @@ class Rechecks:
                 # The other caller lost it, or a night was killed between taking the old away and this.
                 self._place(key, new)
                 continue
-            one = compared(graph.jobs[key], old, new)
-            if one.outcome == "moved" or self.always:
+            recheck = compared(graph.jobs[key], old, new)
+            if recheck.outcome == "moved" or self.always:
                 aside = self._replace(key, new)
                 if aside is None:
                     # Somebody is at work there; a later call compares with what comes of it.
                     continue
-                one = replace(one, aside=str(aside.relative_to(self.store.root)))
+                recheck = replace(recheck, aside=str(aside.relative_to(self.store.root)))
             else:
                 shutil.rmtree(new.folder, ignore_errors=True)
             if key in read:
                 self._link(key)
-            settled.append(one)
+            settled.append(recheck)
             asked[key] = asker
         return settled, asked
 
@@ -278,7 +278,7 @@ def redo(
     again = rechecks.again
     rerun = paper.backend(specs.scale, reporter).rerun(begun, again, ["again"], wait=True)
     settled, _ = rechecks.settle(graph, finished)
-    compared = {one.key: one for one in settled}
+    compared = {recheck.key: recheck for recheck in settled}
     report = replace(
         report,
         done=[*report.done, *rerun.done],

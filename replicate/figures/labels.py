@@ -118,15 +118,15 @@ def _size(axes: Axes, name: str) -> tuple[float, float]:
     return box.width + 2.0, box.height + 1.0
 
 
-def _crosses(box: Bbox, one: Dot, other: Dot) -> bool:
+def _crosses(box: Bbox, first: Dot, second: Dot) -> bool:
     """Whether the straight line between two points enters the box (its parameter clipped at each side)."""
     start, end = 0.0, 1.0
-    for low, high, here, there in ((box.x0, box.x1, one[0], other[0]), (box.y0, box.y1, one[1], other[1])):
+    for low, high, here, there in ((box.x0, box.x1, first[0], second[0]), (box.y0, box.y1, first[1], second[1])):
         step = there - here
         if step == 0:
             if not low <= here <= high:
                 return False
             continue
-        first, last = sorted(((low - here) / step, (high - here) / step))
-        start, end = max(start, first), min(end, last)
+        entry, exit_ = sorted(((low - here) / step, (high - here) / step))
+        start, end = max(start, entry), min(end, exit_)
     return start <= end

@@ -341,8 +341,8 @@ def _width_shown(width: float, factor: float | None, decimals: int) -> str:
 
 def _values(ours: Mapping[CellRef, CellValue], left: Side, right: Side) -> tuple[CellValue, CellValue] | None:
     """Both sides of a comparison; None where one of them has no number yet."""
-    one, other = (fact(_plain(side)) if isinstance(side, Printed) else ours.get(side) for side in (left, right))
-    return (one, other) if one and other and one.values and other.values else None
+    here, there = (fact(_plain(side)) if isinstance(side, Printed) else ours.get(side) for side in (left, right))
+    return (here, there) if here and there and here.values and there.values else None
 
 
 def _plain(side: Printed) -> float:
@@ -354,8 +354,8 @@ def _paper_margin(paper: Mapping[CellRef, float], left: Side, right: Side, facto
     values = [_plain(side) if isinstance(side, Printed) else paper.get(side) for side in (left, right)]
     if values[0] is None or values[1] is None:
         return None
-    one, other = exact(values[0]), exact(values[1])
-    return one - other if factor is None else one / other / exact(factor) - 1
+    first, second = exact(values[0]), exact(values[1])
+    return first - second if factor is None else first / second / exact(factor) - 1
 
 
 def _paper_verdict(kind: Relation, margins: list[Fraction | None], within: float) -> ClaimVerdict:

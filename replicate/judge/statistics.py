@@ -127,8 +127,8 @@ def seed_error(stated: Error | None, per_seed: Sequence[float]) -> Error | None:
 
     stated: standard deviation of the margin between seeds, by what the scale states; None where it states nothing.
     """
-    one = pooled(stated, per_seed)
-    return None if one is None else one.scaled(1.0 / sqrt(max(1, len(per_seed))))
+    of_one_seed = pooled(stated, per_seed)
+    return None if of_one_seed is None else of_one_seed.scaled(1.0 / sqrt(max(1, len(per_seed))))
 
 
 _DUST = 1e-9

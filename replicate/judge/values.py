@@ -129,7 +129,7 @@ class CellReader:
                 hits[seed] = value
             # What disagrees with the truth is one network.
             heads = (read.head, read.against[1]) if read.against else (read.head, read.head)
-            networks[seed] = _networks(one for one, head in zip((job, other), heads, strict=True) if head != "truth")
+            networks[seed] = _networks(each for each, head in zip((job, other), heads, strict=True) if head != "truth")
         if numbers:
             return CellValue(
                 {seed: number.value for seed, number in numbers.items()},

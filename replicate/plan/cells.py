@@ -150,7 +150,7 @@ def _both(
     """The jobs of a network and of the one that it is compared with, seed by seed."""
     assert read.run is not None
     assert read.against is not None
-    one, other = read.run, read.against[0]
+    run, other = read.run, read.against[0]
     runs = expander.specs.runs.runs
 
     def read_at(name: str, head: Head, beside: str) -> Sequence[int]:
@@ -160,11 +160,11 @@ def _both(
         # A student of any seed is compared with the teacher it learned from, which has one.
         return (TEACHER_SEED,) if runs[beside].teacher == name else expander.seeds_of(name, seeds)
 
-    own, theirs = read_at(one, read.head, other), read_at(other, read.against[1], one)
+    own, theirs = read_at(run, read.head, other), read_at(other, read.against[1], run)
     # What has one seed is compared with every one of the other's.
     count = max(len(own), len(theirs))
     return (
-        tuple(expander.job(kind, one, seed, read.on) for seed in _of_each(own, count)),
+        tuple(expander.job(kind, run, seed, read.on) for seed in _of_each(own, count)),
         tuple(expander.job(kind, other, seed, read.on) for seed in _of_each(theirs, count)),
     )
 
