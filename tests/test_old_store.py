@@ -25,10 +25,13 @@ FIXTURE = ROOT / "tests" / "fixtures" / "old_store"
 GOLDEN = FIXTURE / "shown.json"
 SMALL, UNTRAINED = "small", "untrained"
 WORLDS = {"one seed": (), "two seeds": ("--seeds", "0,1"), "released weights": ("--from", "released")}
-FIELDS = ("state", "value", "shown", "error", "spread", "n_seeds", "correct", "images", "origin", "verdict")
-"""Of a cell in the CSV."""
-FLOATS = ("value", "error", "spread")
+FIELDS = ("state", "value", "shown", "spread", "n_seeds", "correct", "images", "origin", "verdict")
+"""Of a cell in the CSV. Not its error: 155bfae counted seeds or images in, this version both."""
+FLOATS = ("value", "spread")
 """Those whose last digits may come out otherwise when a sum is written another way."""
+
+VERDICTS = {"not decidable": "undecided"}
+"""What 155bfae called a verdict that it did not have."""
 
 FAILED = "train-deit-s-224-none-s0"
 
@@ -67,7 +70,10 @@ def agrees(name: str, now: Any) -> None:
     if os.environ.get("UPDATE_GOLDEN") == "1":
         golden[name] = now
         GOLDEN.write_text(json.dumps(golden, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-    assert now == golden[name]
+    then = golden[name]
+    if name.startswith("cells"):
+        then = {cell: {field: known[field] for field in FIELDS} for cell, known in then.items()}
+    assert now == then
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -96,7 +102,7 @@ def test_numbers_and_verdicts(old: Old, world: str) -> None:
     claims = old.json("table", "--id", SMALL, "--no-run", *WORLDS[world], code=1)["claims"]
     assert len(cells) == 16
     agrees(f"cells, {world}", cells)
-    agrees(f"claims, {world}", {claim["text"]: claim["verdict"] for claim in claims})
+    agrees(f"claims, {world}", {claim["text"]: VERDICTS.get(claim["verdict"], claim["verdict"]) for claim in claims})
 
 
 def test_the_last_night_is_compared_with(old: Old) -> None:

@@ -47,8 +47,9 @@ def command(
 ) -> int:
     """Show the claims about a table (or all), as they stand here and in the paper: what is not borne out first.
 
-    The margin is left minus right with its standard error: the mean over the comparisons, or of a claim about each of
-    them the weakest. Sentences are the paper's own, readings what its tables show and no sentence says. Runs nothing.
+    The margin is left minus right with half of its 95 % interval: the mean over the comparisons, or of a claim about
+    each of them the weakest. Sentences are the paper's own, readings what its tables show and no sentence says. Runs
+    nothing.
 
     Exit code with --check: 0 all hold, 1 a claim fails, 3 some are undecided or not run. Claims that rest on
     numbers which nothing here makes do not count, nor do claims that are not shown.
@@ -93,10 +94,12 @@ def _show(first: Table, entries: Sequence[Entry], console: Console) -> None:
         return
     claims_page.show(entries, console)
     claims = [entry.claim for entry in entries]
-    paper = Counter[str](claim.paper_verdict for claim in claims)
+    paper = Counter[str](claim.as_printed for claim in claims)
     here = f"Here, n = {plural(len(first.seeds), 'seed')}, {claims_said_apart(claims)}."
     format_txt.paragraph(console, f"{plural(len(claims), 'claim')}. {here}")
-    format_txt.paragraph(console, f"On the paper's own numbers: {claims_said(paper)}.")
+    format_txt.paragraph(console, f"On the paper's numbers as printed: {claims_said(paper)}.")
+    if chance := wording.by_chance(claims):
+        format_txt.paragraph(console, chance)
     if not first.comparable:
         format_txt.paragraph(console, f"{wording.OTHER_EXPERIMENT} {wording.OTHER_MEANING}", "dim", "  ")
 
@@ -105,4 +108,4 @@ def _code(entries: Sequence[Entry]) -> int:
     verdicts = {entry.claim.verdict for entry in entries if entry.claim.possible}
     if "fails" in verdicts:
         return FAILED
-    return UNFINISHED if verdicts & {"undecided", "not run"} else DONE
+    return UNFINISHED if verdicts & {"undecided", "not decidable", "not run"} else DONE

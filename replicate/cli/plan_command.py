@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,19 +11,27 @@ from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
 from replicate.text import duration, plural
 
+if TYPE_CHECKING:
+    from replicate.actions.estimate import RunEstimate
+    from replicate.judge.table import Claim
+
 
 @click.command(name="plan")
 @table_id_option(required=False)
 @click.option("--no-train", is_flag=True, help="Only what needs no training that is still to be done.")
+@click.option("--claims", is_flag=True, help="Also what these seeds can decide of each claim.")
 @with_workspace
-def command(workspace: Workspace, table_id: str | None, no_train: bool) -> int:
+def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: bool) -> int:
     """Show what would run for a table (or all tables and figures), why, for how many cells, how long, how much disk.
 
-    Nothing is run or written.
+    With --claims: the 95 % interval that these seeds are to give each claim, over seeds alone until its numbers are
+    there, and how many seeds decide it in 80 % of cases if its margin is the paper's. Nothing is run or written.
     """
     from replicate.actions.estimate import estimate_run
 
     estimate = estimate_run(workspace, table_id, train=not no_train)
+    # Judging needs numpy, which takes as long to load as planning takes.
+    power = _power(estimate) if claims else []
     graph, missing, scale = estimate.graph, estimate.missing, estimate.plan.specs.scale
     served, at_once = estimate.plan.served(), estimate.capacity.at_once
     if workspace.json:
@@ -50,7 +59,13 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool) -> int:
             "disk_running_mb": round(estimate.meanwhile, 1),
             "trainings": {"together": estimate.together, "one_by_one": estimate.one_by_one},
         }
-        click.echo(json.dumps({"scale": scale.id, "total": total, "jobs": jobs}, indent=1))
+        facts: dict[str, object] = {"scale": scale.id, "total": total, "jobs": jobs}
+        if claims:
+            facts["claims"] = [
+                {"table": table, "text": claim.text, "half": claim.half_planned, "seeds_needed": claim.seeds_needed}
+                for table, claim in power
+            ]
+        click.echo(json.dumps(facts, indent=1))
         return DONE
     width = max((len(job.key) for job in missing), default=0)
     for job in missing:
@@ -71,12 +86,26 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool) -> int:
     )
     for line in estimate.assumptions():
         click.echo(line)
+    if power:
+        click.echo(f"\nWhat {plural(len(estimate.plan.seeds), 'seed')} can decide:")
+    for table, claim in power:
+        half = "unknown" if claim.half_planned is None else f"±{claim.half_planned:.2g}"
+        click.echo(f"{half:>8}  {table}: {claim.text}: needs {claim.needs or 'no seeds'}")
     tables = len(estimate.plan.cells)
     if tables > 1 and not no_train:
         click.echo(
             f"{estimate.together} trainings serve all {tables} tables; one by one they would need {estimate.one_by_one}"
         )
     return DONE
+
+
+def _power(estimate: RunEstimate) -> list[tuple[str, Claim]]:
+    """The claims that something here can judge, with their tables."""
+    from replicate.judge.finish import Finisher
+
+    finisher = Finisher(estimate.plan, estimate.store)
+    claims = [(table, claim) for table in estimate.plan.cells for claim in finisher.claims_of_paper(table)]
+    return [(table, claim) for table, claim in claims if claim.possible and claim.paper_margin_shown]
 
 
 def _size(megabytes: float) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import inf
 from typing import assert_never
 
 import numpy as np
@@ -20,7 +21,6 @@ from replicate.judge.finish import Finisher
 from replicate.judge.statistics import (
     NO_ERROR,
     Error,
-    SeedNoise,
     combined,
 )
 from replicate.judge.student import quantile
@@ -119,7 +119,8 @@ class Source:
         cell = self.cell(place)
         match side:
             case "here":
-                return None if cell.value is None else Value(float(cell.value), _error(cell))
+                error = None if cell.error is None else Error(cell.error, cell.freedom or inf)
+                return None if cell.value is None else Value(float(cell.value), error)
             case "paper":
                 printed = cell.paper.number if cell.paper else None
                 return None if printed is None else Value(printed)
@@ -136,7 +137,8 @@ class Source:
         claim = ClaimSpec(text="", left=f"{row}.{column}", above=f"{base}.{column}")
         values = [(self.plan.planned[place], self._finisher.value(self.plan.planned[place])) for place in both]
         measured = {cell.ref: value for cell, value in values if value is not None}
-        judged = judge(spec, claim, {}, measured, SeedNoise.of(self.specs.scale), digits)
+        noise = self._finisher.noise(table_id)
+        judged = judge(spec, claim, {}, measured, noise, noise, digits)
         if (margin := judged.margin) is not None:
             ends = (None, None) if judged.half is None else (margin - judged.half, margin + judged.half)
             bars.append(Bar(at, "here", margin, signed(exact(margin), digits), *ends))
@@ -212,9 +214,3 @@ class Source:
     def _damaged(self, result: Result, why: str) -> None:
         self.store.forget(result.key)
         self.store.damage[result.key] = why
-
-
-def _error(cell: Cell) -> Error | None:
-    if cell.error is None:
-        return None
-    return Error(cell.error) if cell.spread is None else Error(cell.error, len(cell.seeds) - 1)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import replace
 from fractions import Fraction
-from math import hypot, sqrt
+from math import inf, sqrt
 
 from replicate import metrics
-from replicate.judge.statistics import NO_ERROR, Error, SeedNoise, cell_verdict, image_error, pooled, spread
-from replicate.judge.table import Cell, Origin, SeedValue, State
+from replicate.judge.noise import SeedNoise
+from replicate.judge.statistics import NO_ERROR, Error, cell_verdict, combined, spread
+from replicate.judge.table import Cell, ErrorOf, Origin, SeedValue, State
 from replicate.judge.values import NO_DIMENSION, CellValue
 from replicate.plan.cells import CellPlan
 from replicate.specs.cell import ResolvedSource
@@ -36,11 +37,17 @@ def outline(planned: CellPlan) -> Cell:
 
 
 def finished(
-    table: TableHead, column: ColumnSpec, planned: CellPlan, ours: CellValue, scale: Scale, paper_device: str = ""
+    table: TableHead,
+    column: ColumnSpec,
+    planned: CellPlan,
+    ours: CellValue,
+    scale: Scale,
+    noise: SeedNoise,
+    paper_device: str = "",
 ) -> Cell:
     """The cell with the value ``ours``, compared with the paper's where the two can be.
 
-    paper_device: see `replicate.specs.run.Paper`.
+    noise: of its table. paper_device: see `replicate.specs.run.Paper`.
     """
     assert planned.read is not None
     cell = replace(outline(planned), origin=_origin(planned.read, scale))
@@ -61,13 +68,19 @@ def finished(
     )
     value = sum((seed.value for seed in seeds), Fraction()) / len(seeds)
     deviation = spread([float(seed.value) for seed in seeds])
-    error = _error(ours, deviation, len(seeds), column.factor)
+    # Published weights are what they are, and no training lies between them and the paper's number.
+    of_training = noise.of(ours) if cell.origin == "trained here" else NO_ERROR
+    error, error_of = _error(ours, of_training, len(seeds))
+    error = error.scaled(column.factor)
     cell = replace(
         cell,
         shown=half_up(value, decimals),
         value=value,
-        error=error,
-        error_shown="" if error is None else half_up(exact(error), decimals),
+        error=error.standard or None,
+        freedom=error.freedom if error.standard and error.freedom < inf else None,
+        half=error.half or None,
+        error_shown=half_up(exact(error.half), decimals) if error.half else "",
+        error_of=error_of if error.half else "",
         spread=deviation,
         seeds=seeds,
     )
@@ -77,7 +90,8 @@ def finished(
         attention = f" with {ours.attention} attention" if ours.attention else ""
         reason = f"measured{attention} on {device_beside(ours.devices, paper_device)}{unsteady}"
         return replace(cell, verdict="not compared", reason=reason)
-    return _compared(table, column, cell, planned, ours, scale)
+    of_training = of_training and of_training.scaled(column.factor)
+    return _compared(table, column, cell, planned, ours, scale, of_training)
 
 
 def device_beside(devices: Set[str], paper: str) -> str:
@@ -110,15 +124,14 @@ def _origin(read: ResolvedSource, scale: Scale) -> Origin:
     return metrics.find(read.metric).origin or network_origin(networks, scale)
 
 
-def _error(ours: CellValue, deviation: float | None, seeds: int, factor: float) -> float | None:
-    """One standard error: over seeds where there are several, else over images or over time."""
-    if ours.hits is not None:
-        if deviation is not None:
-            return deviation / sqrt(seeds)
-        return image_error(next(iter(ours.hits.values())), ours.scale)
-    own = list(ours.errors.values())
-    over_images = sqrt(sum((error or 0.0) ** 2 for error in own)) / seeds * factor
-    return hypot(over_images, (deviation or 0.0) / sqrt(seeds)) or None
+def _error(ours: CellValue, of_training: Error | None, seeds: int) -> tuple[Error, ErrorOf]:
+    """How sure the mean over seeds is, in the unit of the metric, and what was counted in."""
+    own = Error(ours.own_error or 0.0)
+    if ours.design is None:
+        return own, "times"
+    if of_training is None or not of_training.standard:
+        return own, "test images"
+    return combined([own, of_training.scaled(1.0 / sqrt(seeds))]), "seeds and test images"
 
 
 def _in_words(cell: Cell, text: str, scale: Scale) -> Cell:
@@ -134,7 +147,13 @@ def _in_words(cell: Cell, text: str, scale: Scale) -> Cell:
 
 
 def _compared(
-    table: TableHead, column: ColumnSpec, cell: Cell, planned: CellPlan, ours: CellValue, scale: Scale
+    table: TableHead,
+    column: ColumnSpec,
+    cell: Cell,
+    planned: CellPlan,
+    ours: CellValue,
+    scale: Scale,
+    of_training: Error | None,
 ) -> Cell:
     assert planned.read is not None
     metric = metrics.find(planned.read.metric)
@@ -148,24 +167,15 @@ def _compared(
     if cell.origin == "released weights" and metric.accuracy and ours.hits:
         images = len(next(iter(ours.hits.values())))
         tolerance = min(tolerance, round(EVALUATED_AGAIN * sqrt(OF_IMAGES / images), 2))
-    half_unit = 0.5 * 10 ** -table.places(column)
-    noise = _noise(cell, ours, scale, exact(column.factor))
-    verdict, reason = cell_verdict(float(cell.value - paper), tolerance, half_unit, noise, len(cell.seeds))
+    places = table.places(column)
+    verdict, reason = cell_verdict(float(cell.value - paper), tolerance, places, of_training, len(cell.seeds))
     return replace(
         cell,
         verdict=verdict,
         reason=reason,
         tolerance=f"±{tolerance:g}",
-        difference_shown=signed(cell.value - paper, table.places(column)),
+        difference_shown=signed(cell.value - paper, places),
     )
-
-
-def _noise(cell: Cell, ours: CellValue, scale: Scale, factor: Fraction) -> Error | None:
-    """Standard deviation of one training's value, in the unit of the table; None where nobody knows it."""
-    if cell.origin != "trained here":
-        return NO_ERROR
-    stated = SeedNoise.of(scale).accuracy.scaled(ours.scale / 100 * float(factor)) if ours.hits else None
-    return pooled(stated, [float(seed.value) for seed in cell.seeds])
 
 
 def unfinished(

@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import sqrt
-from typing import Any, NamedTuple, TypeVar, assert_never
+from typing import NamedTuple, TypeVar, assert_never
 
 import numpy as np
 
+from replicate.judge.noise import Part, SeedNoise, of_sum
 from replicate.judge.statistics import (
+    MOST_SEEDS,
     NO_ERROR,
     NO_NOISE,
     Error,
-    SeedNoise,
     claim_verdict,
     combined,
     margin_verdict,
+    p_value,
     paired_image_error,
-    seed_error,
+    seeds_needed,
 )
 from replicate.judge.table import Claim, ClaimVerdict, Comparison
 from replicate.judge.values import CellValue
 from replicate.specs.cell import CellRef, Side, pairs, relation
-from replicate.specs.table import ClaimSpec, Relation, TableSpec
-from replicate.text import Printed, exact, half_up, signed
+from replicate.specs.table import ClaimSpec, Relation, Scope, TableSpec
+from replicate.text import Printed, exact, half_up, plural, signed
 
 T = TypeVar("T")
 
@@ -33,14 +35,44 @@ Sides = list[tuple[CellValue, CellValue]]
 
 UNTIMED = "no times of single runs, no interval"
 UNSTEADY = "unsteady"
+ANOTHER_SEED = "a second seed, or its noise stated in the specs"
+
+
+class MarginError(NamedTuple):
+    """How sure a margin is, by what moves it.
+
+    images: another draw of test images, or of times. fixed: another training of networks that have one seed for all.
+    moving: other ``seeds`` of the others.
+    """
+
+    images: Error
+    fixed: Error
+    moving: Error
+    seeds: int
+
+    @property
+    def whole(self) -> Error:
+        return combined([self.images, self.fixed, self.moving])
+
+    def of(self, seeds: int) -> Error:
+        """With so many seeds."""
+        return combined([self.images, self.fixed, self.moving.scaled(sqrt(self.seeds / seeds))])
+
+    def scaled(self, factor: float) -> MarginError:
+        images, fixed, moving = (error.scaled(factor) for error in (self.images, self.fixed, self.moving))
+        return MarginError(images, fixed, moving, self.seeds)
 
 
 class Margin(NamedTuple):
-    """``value`` in the table's unit. ``error``: None where nobody knows it. ``note``: what the error leaves out."""
+    """``value`` in the table's unit. ``parts``: None where nobody knows its error. ``note``: why."""
 
     value: float
-    error: Error | None
+    parts: MarginError | None
     note: str = ""
+
+    @property
+    def error(self) -> Error | None:
+        return self.parts.whole if self.parts else None
 
 
 def margin_of(sides: Sides, factor: float | None, noise: SeedNoise) -> Margin:
@@ -69,8 +101,8 @@ def _paired(sides: Sides, noise: SeedNoise) -> Margin:
         differences = np.mean([_by_photograph(both, seed) for both in same for seed in seeds], axis=0)
         over_images = float(np.hypot(over_images, paired_image_error(differences, scale) * len(same) / len(sides)))
     over_seeds = _over_seeds(sides, seeds, per_seed, noise)
-    error = None if over_seeds is None else combined([Error(over_images), over_seeds])
-    return Margin(float(np.mean(per_seed)), error, "" if error else NO_NOISE)
+    parts = None if over_seeds is None else MarginError(Error(over_images), *over_seeds, len(seeds))
+    return Margin(float(np.mean(per_seed)), parts, "" if parts else NO_NOISE)
 
 
 def _unpaired(sides: Sides, noise: SeedNoise) -> Margin:
@@ -84,15 +116,14 @@ def _unpaired(sides: Sides, noise: SeedNoise) -> Margin:
     seeds = _seeds([(side, side) for side in trained]) if trained else [0]
     per_seed = [float(np.mean([_at(left, seed) - _at(right, seed) for left, right in sides])) for seed in seeds]
     mean = float(np.mean(per_seed))
-    own = [_own_error(side) for side in every]
+    own = [side.own_error for side in every]
     if None in own:
         return Margin(mean, None, NO_NOISE if trained else UNTIMED)
     over_images = Error(sqrt(sum((error or 0.0) ** 2 for error in own)) / len(sides))
-    over_seeds = _over_seeds(sides, seeds, per_seed, noise) if trained else NO_ERROR
+    over_seeds = _over_seeds(sides, seeds, per_seed, noise) if trained else (NO_ERROR, NO_ERROR)
     if over_seeds is None:
-        # What another seed does to a cosine is stated nowhere, and one seed does not show it.
         return Margin(mean, None, NO_NOISE)
-    return Margin(mean, combined([over_images, over_seeds]))
+    return Margin(mean, MarginError(over_images, *over_seeds, len(seeds)))
 
 
 def _seeds(sides: Sides) -> list[int]:
@@ -111,65 +142,30 @@ def _at(side: CellValue, seed: int) -> float:
     return float(_of_seed(side.values, seed)) if any(side.networks.values()) else _mean(side)
 
 
-def _own_error(side: CellValue) -> float | None:
-    """Standard error over images, or over time, of the mean over seeds; None where it is not known."""
-    if side.hits is not None:
-        return paired_image_error(np.mean([_hits(side, seed) for seed in side.hits], axis=0), side.scale)
-    own = [side.errors.get(seed) for seed in side.values]
-    if None in own:
-        return None
-    return sqrt(sum((error or 0.0) ** 2 for error in own)) / len(own)
+def _over_seeds(
+    sides: Sides, seeds: Sequence[int], per_seed: Sequence[float], noise: SeedNoise
+) -> tuple[Error, Error] | None:
+    """How sure the mean margin is over other seeds: of networks that have one seed for all, and of the others.
 
-
-def _over_seeds(sides: Sides, seeds: Sequence[int], per_seed: Sequence[float], noise: SeedNoise) -> Error | None:
-    """How sure the mean margin is over other seeds; what all of them share, such as a teacher, is one draw.
-
-    None where the scale states nothing of such numbers and one seed shows nothing.
+    None where nobody knows it: what another seed does to a cosine, say, is stated nowhere, and one does not show it.
     """
-    units = {side.scale / 100 for both in sides for side in both if side.hits}
-    if not units:
-        return seed_error(None, per_seed)
-    each = [_weights(sides, seed) for seed in seeds]
-    networks, cells = _split([weights.networks for weights in each]), _split([weights.cells for weights in each])
-    stated = noise.scaled(max(units))
-    moving, fixed = (stated.of_sum(*weights) for weights in zip(networks, cells, strict=True))
-    over = seed_error(moving.scaled(sqrt(len(seeds))), per_seed)
-    return None if over is None else combined([over, fixed])
-
-
-def _split(each: Sequence[Mapping[Any, float]]) -> tuple[list[float], list[float]]:
-    """Mean weights over seeds: of what weighs something else at some, and of what weighs the same at all of several.
-
-    The latter does not show in how the margins of the seeds differ.
-    """
-    moving: list[float] = []
-    fixed: list[float] = []
-    for key in dict.fromkeys(key for weights in each for key in weights):
-        shares = [weights.get(key, 0.0) for weights in each]
-        (fixed if len(each) > 1 and len(set(shares)) == 1 else moving).append(sum(shares) / len(each))
-    return moving, fixed
-
-
-class _Weights(NamedTuple):
-    """How much a margin moves with each network, and with what each side's heads add of their own."""
-
-    networks: dict[str, float]
-    cells: dict[tuple[int, tuple[str, ...]], float]
-
-
-def _weights(sides: Sides, seed: int) -> _Weights:
-    """Of the mean margin at ``seed``; a network on both sides cancels."""
-    weights = _Weights({}, {})
-    for left, right in sides:
-        for side, sign in ((left, 1.0), (right, -1.0)):
-            names = _of_seed(side.networks, seed, ())
-            if not side.hits or not names:
-                continue
-            share = sign / len(sides)
-            weights.cells[id(side), names] = weights.cells.get((id(side), names), 0.0) + share
-            for name in names:
-                weights.networks[name] = weights.networks.get(name, 0.0) + share / len(names)
-    return weights
+    weight = 1.0 / len(sides) / len(seeds)
+    parts: list[Part] = []
+    for seed in seeds:
+        for both in sides:
+            for side, sign in zip(both, (1.0, -1.0), strict=True):
+                networks = _of_seed(side.networks, seed, ()) if side.design else ()
+                if not networks:
+                    continue
+                once = side.design is not None and side.design.once
+                part = noise.part(sign * weight, side, None if once else seed, networks)
+                if part is None:
+                    # The seeds of the margin itself show it, but for a network that is the same at all of them.
+                    spread = None if once or len(seeds) < 2 else float(np.std(per_seed, ddof=1))
+                    return None if spread is None else (NO_ERROR, Error(spread / sqrt(len(seeds)), len(seeds) - 1))
+                parts.append(part)
+    fixed = [part for part in parts if part.seed is None]
+    return of_sum(fixed), of_sum([part for part in parts if part.seed is not None])
 
 
 def _of_seed(by_seed: Mapping[int, T], seed: int, none: T | None = None) -> T:
@@ -210,12 +206,18 @@ def _ratio(sides: Sides, factor: float, noise: SeedNoise) -> Margin:
     for ratio, both in zip(ratios, sides, strict=True):
         for side in both:
             own = _unpaired([(side, fact(0.0))], noise)
-            if own.error is None:
+            if own.parts is None:
                 return Margin(mean, None, own.note)
-            relative.append(own.error.scaled(ratio / own.value / len(sides)))
+            relative.append(own.parts.scaled(ratio / own.value / len(sides)))
     if not all(side.steady for both in sides for side in both):
         return Margin(mean, None, UNSTEADY)
-    return Margin(mean, combined(relative))
+    whole = MarginError(
+        combined([parts.images for parts in relative]),
+        combined([parts.fixed for parts in relative]),
+        combined([parts.moving for parts in relative]),
+        relative[0].seeds,
+    )
+    return Margin(mean, whole)
 
 
 def _mean(side: CellValue) -> float:
@@ -230,41 +232,42 @@ def fact(value: float) -> CellValue:
 def judge(
     spec: TableSpec,
     claim: ClaimSpec,
-    paper: Mapping[CellRef, float],
+    paper: Mapping[CellRef, CellValue],
     ours: Mapping[CellRef, CellValue],
     noise: SeedNoise,
+    paper_noise: SeedNoise,
     decimals: int,
     rates: bool = False,
+    seeds: int = 1,
 ) -> Claim:
-    """``paper`` and ``ours`` hold the cells that have a number there.
+    """``paper`` and ``ours`` hold the cells that have a number there, and each noise is that of its trainings.
 
     ``rates``: they are images/s, which "above" compares by their ratio: the rates of two devices have no common unit.
+    ``seeds``: how many are asked for.
     """
     kind = relation(claim)[0]
     factor = claim.factor if kind == "times" or (rates and kind == "above") else None
     both = pairs(spec, claim, [ref for ref, value in ours.items() if value.text is not None])
-    printed = [_paper_margin(paper, left, right, factor) for left, right in both]
-    values = [_values(ours, left, right) for left, right in both]
-    sides = [there for there in values if there is not None]
-    single = [margin_of([there], factor, noise) if there else None for there in values]
+    printed = _Side.of(claim, kind, factor, [_values(paper, *refs) for refs in both], paper_noise)
+    here = _Side.of(claim, kind, factor, [_values(ours, *refs) for refs in both], noise)
     comparisons = tuple(
-        _comparison(kind, claim.within, refs, theirs, ours)
-        for refs, theirs, ours in zip(both, printed, single, strict=True)
+        Comparison(
+            left=left,
+            right=right,
+            margin=mine.value if mine else None,
+            error=mine.error.standard if mine and mine.error else None,
+            paper_margin=theirs.value if theirs else None,
+            verdict=verdict,
+        )
+        for (left, right), mine, theirs, verdict in zip(both, here.each, printed.each, here.single, strict=True)
     )
-    whole = margin_of(sides, factor, noise) if len(sides) == len(both) else None
-    verdict: ClaimVerdict = "not run"
-    reason = "not all of its cells have a value yet"
-    if whole is not None:
-        decided = margin_verdict(kind, whole.value, whole.error, claim.within)
-        verdicts = [comparison.verdict for comparison in comparisons]
-        verdict, reason = claim_verdict(claim.scope, decided, verdicts, whole.note)
-        if claim.scope == "every":
-            whole = _weakest(kind, [ours for ours in single if ours], claim.within)
-    error = whole.error if whole else None
-    margins = [margin for margin in printed if margin is not None]
-    paper_margin = sum(margins, Fraction()) / len(margins) if margins else None
-    if margins and claim.scope == "every":
-        paper_margin = min(margins, key=lambda margin: _favour(kind, float(margin)))
+    planned = _Side.of(claim, kind, factor, [_values(paper, *refs) for refs in both], noise)
+    power = _power(claim.scope, kind, claim.within, printed, here if here.mean else planned, seeds)
+    margin = here.decides
+    error = margin.error if margin else None
+    verdict, reason = here.verdict, here.reason
+    if verdict == "undecided" and error is not None and power.needs and (power.seeds or MOST_SEEDS + 1) > seeds:
+        verdict, reason = "not decidable", f"{reason}; {power.needs}"
     return Claim(
         text=claim.text,
         relation=kind,
@@ -275,19 +278,73 @@ def judge(
         reading=claim.reading,
         see=claim.see,
         comparisons=comparisons,
-        margin=whole.value if whole else None,
+        margin=margin.value if margin else None,
         error=error.standard if error else None,
-        margin_shown=_shown(exact(whole.value), factor, decimals) if whole else "",
-        error_shown=_width_shown(error.standard, factor, decimals) if error else "",
-        paper_margin_shown="" if paper_margin is None else _shown(paper_margin, factor, decimals),
-        paper_verdict=_paper_verdict(kind, printed, claim.within),
+        margin_shown=_shown(margin.value, factor, decimals) if margin else "",
+        error_shown=_error_shown(error, factor, decimals) if error else "",
+        paper_margin_shown=_shown(printed.decides.value, factor, decimals) if printed.decides else "",
+        as_printed=printed.at_its_word(kind, claim.within),
+        paper_verdict=printed.verdict,
+        paper_note=printed.decides.note if printed.decides else "",
         verdict=verdict,
-        reversed=kind == "above" and whole is not None and error is not None and whole.value + error.half < 0,
+        reversed=kind == "above" and margin is not None and error is not None and margin.value + error.half < 0,
         reason=reason,
         half=error.half if error else None,
-        half_shown=_width_shown(error.half, factor, decimals) if error else "",
-        note=whole.note if whole else "",
+        note=margin.note if margin else "",
+        p=here.p,
+        seeds_needed=power.seeds,
+        needs=power.needs,
+        half_planned=power.half,
     )
+
+
+class _Side(NamedTuple):
+    """A claim judged on one set of numbers.
+
+    mean: None where one of them is not there. decides: it, or the weakest comparison; of the paper's numbers there may
+    be some only. each, single: by comparison.
+    """
+
+    mean: Margin | None
+    decides: Margin | None
+    each: list[Margin | None]
+    single: list[ClaimVerdict]
+    verdict: ClaimVerdict
+    reason: str
+    p: float | None
+
+    @classmethod
+    def of(
+        cls,
+        claim: ClaimSpec,
+        kind: Relation,
+        factor: float | None,
+        values: Sequence[tuple[CellValue, CellValue] | None],
+        noise: SeedNoise,
+    ) -> _Side:
+        within = claim.within
+        each = [margin_of([there], factor, noise) if there else None for there in values]
+        single: list[ClaimVerdict] = [
+            margin_verdict(kind, margin.value, margin.error, within) if margin else "not run" for margin in each
+        ]
+        sides = [there for there in values if there is not None]
+        if len(sides) < len(values):
+            return cls(None, None, each, single, "not run", "not all of its cells have a value yet", None)
+        mean = margin_of(sides, factor, noise)
+        verdict = margin_verdict(kind, mean.value, mean.error, within)
+        verdict, reason = claim_verdict(claim.scope, verdict, single, mean.note)
+        judged = [mean] if claim.scope == "average" else [margin for margin in each if margin]
+        p_values = [p_value(kind, margin.value, margin.error, within) for margin in judged]
+        known = [p for p in p_values if p is not None]
+        decides = mean if claim.scope == "average" else _weakest(kind, judged, within)
+        return cls(mean, decides, each, single, verdict, reason, max(known) if len(known) == len(p_values) else None)
+
+    def at_its_word(self, kind: Relation, within: float) -> ClaimVerdict:
+        """Without noise each comparison must hold, whatever the scope of the claim: nothing would excuse one."""
+        if self.mean is None:
+            return "not run"
+        exactly = [margin_verdict(kind, margin.value, NO_ERROR, within) for margin in self.each if margin]
+        return "holds" if set(exactly) == {"holds"} else "fails"
 
 
 def _weakest(kind: Relation, margins: Sequence[Margin], within: float) -> Margin:
@@ -312,31 +369,51 @@ def _favour(kind: Relation, margin: float) -> float:
             assert_never(kind)
 
 
-def _comparison(
-    kind: Relation, within: float, refs: tuple[Side, Side], printed: Fraction | None, ours: Margin | None
-) -> Comparison:
-    return Comparison(
-        left=refs[0],
-        right=refs[1],
-        margin=ours.value if ours else None,
-        error=ours.error.standard if ours and ours.error else None,
-        paper_margin=None if printed is None else float(printed),
-        verdict=margin_verdict(kind, ours.value, ours.error, within) if ours else "not run",
-    )
+class _Power(NamedTuple):
+    """half: of the 95 % interval with the seeds asked for. seeds: that a margin like the paper's needs."""
+
+    half: float | None
+    seeds: int | None
+    needs: str
 
 
-def _shown(margin: Fraction, factor: float | None, decimals: int) -> str:
+def _power(scope: Scope, kind: Relation, within: float, printed: _Side, noise: _Side, seeds: int) -> _Power:
+    """What decides a margin as large as the paper's at the noise of ``noise``, our own numbers where they are there."""
+    if printed.mean is None or noise.mean is None:
+        return _Power(None, None, "")
+    if noise.mean.parts is None:
+        return _Power(
+            None, None, "a second seed, which shows how much one moves it" if noise.mean.note == NO_NOISE else ""
+        )
+    margins = [(printed.mean, noise.mean)] if scope == "average" else list(zip(printed.each, noise.each, strict=True))
+    needed: list[int | None] = []
+    moved = False
+    for theirs, ours in margins:
+        if theirs is None or ours is None or ours.parts is None:
+            return _Power(None, None, "")
+        moved = moved or ours.parts.moving.standard > 0.0
+        needed.append(seeds_needed(kind, theirs.value, within, ours.parts.of))
+    half = noise.mean.parts.of(seeds).half
+    if not moved:
+        return _Power(half, None, "")
+    several = [number for number in needed if number is not None]
+    if len(several) < len(needed):
+        return _Power(half, None, f"more than {MOST_SEEDS:,} seeds for a margin like the paper's")
+    return _Power(half, max(several), f"{plural(max(several), 'seed')} for a margin like the paper's")
+
+
+def _shown(value: float, factor: float | None, decimals: int) -> str:
     """A margin with its sign; of a ratio the ratio itself, ``×8.68``."""
+    margin = exact(value)
     if factor is not None:
         return f"×{half_up((margin + 1) * exact(factor), 2)}"
     return signed(margin, decimals)
 
 
-def _width_shown(width: float, factor: float | None, decimals: int) -> str:
-    """A standard error or half of an interval, as `_shown` shows the margin."""
+def _error_shown(error: Error, factor: float | None, decimals: int) -> str:
     if factor is not None:
-        return half_up(exact(width) * exact(factor), 2)
-    return half_up(exact(width), decimals)
+        return half_up(exact(error.half) * exact(factor), 2)
+    return half_up(exact(error.half), decimals)
 
 
 def _values(ours: Mapping[CellRef, CellValue], left: Side, right: Side) -> tuple[CellValue, CellValue] | None:
@@ -348,23 +425,3 @@ def _values(ours: Mapping[CellRef, CellValue], left: Side, right: Side) -> tuple
 def _plain(side: Printed) -> float:
     assert side.number is not None
     return side.number
-
-
-def _paper_margin(paper: Mapping[CellRef, float], left: Side, right: Side, factor: float | None) -> Fraction | None:
-    values = [_plain(side) if isinstance(side, Printed) else paper.get(side) for side in (left, right)]
-    if values[0] is None or values[1] is None:
-        return None
-    first, second = exact(values[0]), exact(values[1])
-    return first - second if factor is None else first / second / exact(factor) - 1
-
-
-def _paper_verdict(kind: Relation, margins: list[Fraction | None], within: float) -> ClaimVerdict:
-    """The printed numbers taken at their word, since the paper gives no errors for most of them.
-
-    So each comparison must hold, whatever the scope of the claim: no noise would excuse one that does not.
-    """
-    printed = [margin for margin in margins if margin is not None]
-    if len(printed) < len(margins):
-        return "not run"
-    single = [margin_verdict(kind, float(margin), NO_ERROR, within) for margin in printed]
-    return "holds" if all(verdict == "holds" for verdict in single) else "fails"

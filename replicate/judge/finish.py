@@ -11,14 +11,16 @@ from replicate import metrics
 from replicate.jobs.key import canonical
 from replicate.judge.cell import finished, outline, unfinished
 from replicate.judge.claims import judge
-from replicate.judge.statistics import SeedNoise
+from replicate.judge.noise import SeedNoise
+from replicate.judge.statistics import holm, printed_error
 from replicate.judge.table import Cell, Claim, Column, Note, Row, State, Table
-from replicate.judge.values import CellReader, CellValue
+from replicate.judge.values import CellReader, CellValue, Design, networks_of
 from replicate.plan.cells import CellPlan, Plan
 from replicate.specs.cell import CellRef, pairs
 from replicate.specs.table import ClaimSpec, ColumnSpec, TableSpec
 from replicate.store.provenance import Provenance
 from replicate.store.store import Store
+from replicate.text import exact, plural
 
 UNCOMMITTED = "Made with changes that were not committed."
 PERHAPS = "Git did not say whether it was made with changes that were not committed."
@@ -34,8 +36,10 @@ class Finisher:
     elsewhere: Mapping[str, tuple[State, str]] = field(default_factory=dict)
     """What a scheduler says of jobs without a result: the state for their cells, and why."""
     _reader: CellReader = field(init=False)
+    _noise: dict[str, SeedNoise] = field(default_factory=dict)
     _states: dict[str, State] = field(default_factory=dict)
     _changes: dict[str, str] = field(default_factory=dict)
+    _roots: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         self._reader = CellReader(self.plan, self.store)
@@ -65,11 +69,12 @@ class Finisher:
             references=tuple(Row(r.key, r.label) for r in spec.references),
             cells=_with_bold(spec, cells),
             seeds=self.plan.seeds,
-            claims=tuple(self._claim(spec, claim, planned, values) for claim in spec.claims),
+            claims=self._claims(spec, values),
             notes=_lettered(
                 [
                     *(Note("", note.text, note.see, note.rows, note.columns) for note in spec.notes),
                     *self._rates(planned, values),
+                    *_by_chance(cells.values()),
                     *self._uncommitted(planned, values),
                 ]
             ),
@@ -96,16 +101,22 @@ class Finisher:
         planned = self.plan.cells[table_id]
         return {cell.ref: value for cell in planned if (value := self.value(cell))}
 
+    def noise(self, table_id: str) -> SeedNoise:
+        """How much another seed moves the numbers of the table: as the scale states it and as they show."""
+        if table_id not in self._noise:
+            self._noise[table_id] = SeedNoise(self.plan.specs.noise, self.values(table_id).values(), self._chains())
+        return self._noise[table_id]
+
     def claims_of_paper(self, table_id: str) -> tuple[Claim, ...]:
         """The claims judged on the paper's numbers alone; nothing is read from the store."""
-        spec = self.plan.specs.table(table_id)
-        return tuple(self._claim(spec, claim, self.plan.cells[table_id], {}) for claim in spec.claims)
+        return self._claims(self.plan.specs.table(table_id), None)
 
     def _cell(self, spec: TableSpec, cell: CellPlan, values: dict[CellRef, CellValue]) -> Cell:
         column = _column(spec, cell.column)
         value = values.get(cell.ref)
         if value is not None:
-            return finished(spec.table, column, cell, value, self.plan.specs.scale, self.plan.specs.runs.paper.device)
+            specs, noise = self.plan.specs, self.noise(spec.table.id)
+            return finished(spec.table, column, cell, value, specs.scale, noise, specs.runs.paper.device)
         of, key = (spec.references, cell.column) if cell.ref.is_reference else (spec.rows, cell.row)
         row = next((entry for entry in of if entry.key == key), None)
         chain = self.plan.graph.needed_for(cell.keys).jobs if cell.keys else {}
@@ -118,19 +129,82 @@ class Finisher:
         why |= {key: self.store.damage[key] for key in chain if key in self.store.damage}
         return unfinished(outline(cell), row, states, why)
 
+    def _claims(self, spec: TableSpec, values: Mapping[CellRef, CellValue] | None) -> tuple[Claim, ...]:
+        """Each judged on ``values``, and on the paper's numbers; on these alone without any."""
+        chains = self._chains()
+        paper_noise = SeedNoise(self.plan.specs.runs.paper.noise, (), chains)
+        noise = SeedNoise(self.plan.specs.noise, (), chains) if values is None else self.noise(spec.table.id)
+        printed = self._printed(spec)
+        claims = [self._claim(spec, claim, printed, values or {}, noise, paper_noise) for claim in spec.claims]
+        known = [claim.p for claim in claims if claim.p is not None]
+        corrected = iter(holm(known))
+        return tuple(claim if claim.p is None else replace(claim, p_holm=next(corrected)) for claim in claims)
+
     def _claim(
-        self, spec: TableSpec, claim: ClaimSpec, planned: list[CellPlan], values: dict[CellRef, CellValue]
+        self,
+        spec: TableSpec,
+        claim: ClaimSpec,
+        printed: Mapping[CellRef, CellValue],
+        values: Mapping[CellRef, CellValue],
+        noise: SeedNoise,
+        paper_noise: SeedNoise,
     ) -> Claim:
-        paper = {c.ref: number for c in planned if c.paper and (number := c.paper.number) is not None}
-        noise = SeedNoise.of(self.plan.specs.scale)
         compared = {side for both in pairs(spec, claim) for side in both if isinstance(side, CellRef)}
         columns = {ref.column for ref in compared if not ref.is_reference}
         decimals = max((spec.table.places(_column(spec, name)) for name in columns), default=spec.table.decimals)
-        rates = any(_is_rate(c) and c.ref in compared for c in planned)
-        judged = judge(spec, claim, paper, values, noise, decimals, rates)
-        if compared <= {c.ref for c in planned if c.read is not None}:
+        planned = {cell.ref: cell for cell in self.plan.cells[spec.table.id] if cell.ref in compared}
+        rates = any(map(_is_rate, planned.values()))
+        judged = judge(spec, claim, printed, values, noise, paper_noise, decimals, rates, len(self.plan.seeds))
+        if all(cell.read is not None for cell in planned.values()):
             return judged
         return replace(judged, possible=False, reason="rests on a number that nothing here makes")
+
+    def _printed(self, spec: TableSpec) -> dict[CellRef, CellValue]:
+        """The paper's numbers: of what is trained, each is one training, and rounded.
+
+        Trainings that nothing here repeats are networks of their own, of which no noise is stated.
+        """
+        printed = {}
+        for cell in self.plan.cells[spec.table.id]:
+            number = cell.paper.number if cell.paper else None
+            if number is None:
+                continue
+            column = _column(spec, cell.column)
+            metric, design, networks = self._behind(spec, cell)
+            error = printed_error(spec.table.places(column)).standard
+            printed[cell.ref] = CellValue(
+                {0: exact(number)},
+                None,
+                1,
+                {0: networks},
+                errors={0: None if metric is not None and metric.timed else error},
+                design=design,
+            )
+        return printed
+
+    def _behind(self, spec: TableSpec, cell: CellPlan) -> tuple[metrics.Metric | None, Design | None, tuple[str, ...]]:
+        """What is read for ``cell``, its design, and the trainings behind it."""
+        if cell.read is not None:
+            others = cell.others or cell.jobs
+            networks = networks_of(cell.read, cell.jobs[0], others[0]) if cell.jobs else ()
+            return metrics.find(cell.read.metric), Design.of(cell.read, self.plan), networks
+        of, key = (spec.references, cell.column) if cell.ref.is_reference else (spec.rows, cell.row)
+        row = next((entry for entry in of if entry.key == key), None)
+        name = (row.metric if row else None) or _column(spec, cell.column).metric or spec.table.metric
+        metric = metrics.find(name) if name else None
+        if metric is not None and not metric.trained:
+            return metric, None, ()
+        return metric, Design.of_others(name or ""), (str(cell.ref),)
+
+    def _chains(self) -> Mapping[str, str]:
+        """By training: the first of those that start from each other, if it starts from another."""
+        if self._roots is None:
+            self._roots = {}
+            for job in self.plan.graph:
+                if job.trains and "init" in job.inputs:
+                    start = job.inputs["init"]
+                    self._roots[job.key] = self._roots.get(start, start)
+        return self._roots
 
     def _rates(self, planned: list[CellPlan], values: Mapping[CellRef, CellValue]) -> Iterator[Note]:
         """What images/s are where networks are measured beside one other, and which of them are unsteady."""
@@ -196,6 +270,17 @@ class Finisher:
             "results": {key: dict(result.files) if result else None for key, result in results.items()},
         }
         return sha256(canonical(body)).hexdigest()[:16]
+
+
+def _by_chance(cells: Iterable[Cell]) -> Iterator[Note]:
+    """How many of the numbers that were trained here would differ from the paper's although nothing is different."""
+    compared = [
+        cell for cell in cells if cell.origin == "trained here" and cell.difference_shown and cell.half is not None
+    ]
+    if compared:
+        differ = sum(cell.verdict == "differs" for cell in compared)
+        chance = f"{0.05 * len(compared):.1f} would by chance if every recipe were the paper's (5 %)"
+        yield Note("", f"Of {plural(len(compared), 'number')} trained here and compared, {differ} differ; {chance}.")
 
 
 def _is_rate(cell: CellPlan) -> bool:

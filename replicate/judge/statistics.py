@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import hypot, inf, sqrt
 from typing import assert_never
@@ -10,9 +10,8 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from replicate.judge.student import quantile, satterthwaite
+from replicate.judge.student import quantile, satterthwaite, upper_tail
 from replicate.judge.table import ClaimVerdict, Verdict
-from replicate.specs.scale import Scale
 from replicate.specs.table import Relation, Scope
 from replicate.text import plural
 
@@ -50,27 +49,33 @@ def combined(errors: Sequence[Error]) -> Error:
     return Error(hypot(*(error.standard for error in errors)), satterthwaite(variances))
 
 
-def pooled(stated: Error | None, values: Sequence[float]) -> Error | None:
-    """Standard deviation of one of ``values``: what is ``stated`` and what they show, weighted by degrees of freedom.
+def pooled(stated: Error | None, shown: Sequence[tuple[float, int]]) -> Error | None:
+    """Standard deviation of one training: what is ``stated`` and what is ``shown``, weighted by degrees of freedom.
 
-    None where nothing is stated and fewer than two values show nothing. Source: the pooled variance of two samples.
+    shown: sample variances, each with its degrees of freedom. None where nothing is stated and nothing shown. Source:
+    the pooled variance of several samples.
     """
-    shown = spread(values)
-    if shown is None:
+    if stated is not None and stated.freedom == inf:
         return stated
-    freedom = len(values) - 1
-    if stated is None:
-        return Error(shown, freedom)
-    if stated.freedom == inf:
-        return stated
-    both = stated.freedom + freedom
-    return Error(sqrt((stated.freedom * stated.standard**2 + freedom * shown**2) / both), both)
+    known = [*([(stated.standard**2, stated.freedom)] if stated else []), *shown]
+    freedom = sum(of for _, of in known)
+    return Error(sqrt(sum(variance * of for variance, of in known) / freedom), freedom) if known else None
+
+
+def printed_error(decimals: int) -> Error:
+    """Of a number rounded to so many digits after the point: a uniform draw from one unit of the last."""
+    return Error(10.0**-decimals / sqrt(12))
 
 
 def image_error(hits: NDArray[np.bool_], scale: float = 100.0) -> float:
-    """Standard error of a share over another draw of test images: binomial, from [N] decisions."""
-    share = float(hits.mean())
-    return scale * sqrt(share * (1.0 - share) / len(hits))
+    """Standard error of a share over another draw of test images: binomial, from [N] decisions.
+
+    With two more images of each kind, so that one that all or none of the images have is not known for sure.
+    Source: Agresti and Coull 1998.
+    """
+    images = len(hits) + 4
+    share = (float(hits.sum()) + 2) / images
+    return scale * sqrt(share * (1.0 - share) / images)
 
 
 def spread(values: Sequence[float]) -> float | None:
@@ -89,48 +94,6 @@ def paired_image_error(differences: NDArray[np.float64], scale: float = 100.0) -
     return scale * float(np.std(differences, ddof=1)) / sqrt(len(differences))
 
 
-@dataclass(frozen=True, slots=True)
-class SeedNoise:
-    """What a scale states of other seeds, as standard deviations in one unit, with their degrees of freedom.
-
-    accuracy: of one accuracy. heads: of the difference between two accuracies of one network.
-    """
-
-    accuracy: Error
-    heads: Error
-
-    @classmethod
-    def of(cls, scale: Scale) -> SeedNoise:
-        accuracy = Error(scale.seed_sd, scale.seed_sd_freedom)
-        return cls(accuracy, accuracy if scale.head_sd is None else Error(scale.head_sd, scale.head_sd_freedom))
-
-    def scaled(self, factor: float) -> SeedNoise:
-        return SeedNoise(self.accuracy.scaled(factor), self.heads.scaled(factor))
-
-    def of_sum(self, networks: Iterable[float], cells: Iterable[float]) -> Error:
-        """Of a sum of accuracies, by the weight of each network and of each cell in it.
-
-        An accuracy is what its network's training gives all its heads, plus what is the head's own; the variances
-        of the two add up to ``accuracy`` squared, and two of the latter to ``heads`` squared.
-        """
-        own = self.heads.standard**2 / 2
-        shared = max(0.0, self.accuracy.standard**2 - own)
-        parts = [
-            (shared * sum(weight**2 for weight in networks), self.accuracy.freedom),
-            (own * sum(weight**2 for weight in cells), self.heads.freedom),
-        ]
-        return Error(sqrt(sum(variance for variance, _ in parts)), satterthwaite(parts))
-
-
-def seed_error(stated: Error | None, per_seed: Sequence[float]) -> Error | None:
-    """How sure the mean of ``per_seed`` margins is over other seeds, in the unit of ``stated``.
-
-    stated: standard deviation of the margin between seeds, by what the scale states; None where it states nothing.
-    """
-    of_one_seed = pooled(stated, per_seed)
-    return None if of_one_seed is None else of_one_seed.scaled(1.0 / sqrt(max(1, len(per_seed))))
-
-
 _DUST = 1e-9
 """Binary noise of a difference of decimals: 83.1 - 83.0 must count as 0.1."""
 
@@ -139,7 +102,7 @@ NO_NOISE = "no seed noise is known"
 
 
 def cell_verdict(
-    difference: float, tolerance: float, half_unit: float, noise: Error | None, seeds: int = 1
+    difference: float, tolerance: float, decimals: int, noise: Error | None, seeds: int = 1
 ) -> tuple[Verdict, str]:
     """Does our value agree with the printed one?
 
@@ -148,22 +111,20 @@ def cell_verdict(
     reruns is known to lie within the tolerance (90 % interval, two one-sided tests), and undecided otherwise. The
     test images are the paper's, so their draw does not enter.
 
-    difference: ours, the mean over ``seeds``, minus the paper's. half_unit: half of the paper's last digit. noise:
+    difference: ours, the mean over ``seeds``, minus the paper's. decimals: of the paper's number. noise:
     standard deviation of one training; `NO_ERROR` where none lies between, None where nobody knows it.
 
     Source: Spence and Stanley 2016 (prediction intervals of replications), Schuirmann 1987 (two one-sided tests).
     """
-    allowed = tolerance + half_unit + _DUST
+    allowed = tolerance + 0.5 * 10.0**-decimals + _DUST
     if noise is None:
         return "undecided", f"{difference:+.2f} against ±{tolerance:g} allowed; {NO_NOISE}"
     if not noise.standard:
         verdict: Verdict = "replicated" if abs(difference) <= allowed else "differs"
         return verdict, f"{difference:+.2f} against ±{tolerance:g} allowed"
-    # The standard deviation of a uniform draw from one printed digit.
-    rounding = Error(2 * half_unit / sqrt(12))
     mean = noise.scaled(1.0 / sqrt(seeds))
     predicted = Error(hypot(mean.standard, noise.standard), noise.freedom)
-    reruns = combined([predicted, rounding]).half
+    reruns = combined([predicted, printed_error(decimals)]).half
     why = f"{difference:+.2f} against ±{tolerance:g} allowed; two trainings differ by up to ±{reruns:.2f} (95 %)"
     if abs(difference) + mean.half_of(0.90) <= allowed:
         return "replicated", why
@@ -211,3 +172,74 @@ def claim_verdict(
         case _:
             assert_never(scope)
     return verdict, f"{reason}; {note}" if note else reason
+
+
+def p_value(relation: Relation, margin: float, error: Error | None, within: float) -> float | None:
+    """How often a margin comes out this clear, or clearer, where what the claim says is only just not true.
+
+    One-sided; of what has two sides the larger of both. A claim holds where it is at most 2.5 %: there its interval
+    lies on its side. None where nobody knows the error.
+    """
+    if error is None:
+        return None
+    match relation:
+        case "above":
+            return _tail(margin, error)
+        case "not-below":
+            return _tail(margin + within, error)
+        case "about" | "times":
+            return max(_tail(within - margin, error), _tail(within + margin, error))
+        case _:
+            assert_never(relation)
+
+
+def _tail(distance: float, error: Error) -> float:
+    if not error.standard:
+        return 0.0 if distance > -_DUST else 1.0
+    return upper_tail(distance / error.standard, error.freedom)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Each corrected for the number of all, so that at most that share of times any of several is wrong.
+
+    Source: Holm 1979.
+    """
+    corrected = [0.0] * len(p_values)
+    least = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = least
+    return corrected
+
+
+MOST_SEEDS = 1000
+"""Nobody trains more."""
+
+
+def seeds_needed(relation: Relation, margin: float, within: float, error_of: Callable[[int], Error]) -> int | None:
+    """How many seeds decide a claim in 80 % of cases, if ``margin`` is the true one; None for more than `MOST_SEEDS`.
+
+    error_of: how sure a margin of so many seeds is. Its interval has to end before the edge of what the claim says in
+    that share of draws: t(97.5 %) + t(80 %) standard errors.
+    """
+    match relation:
+        case "above":
+            distance = abs(margin)
+        case "not-below":
+            distance = abs(margin + within)
+        case "about" | "times":
+            distance = abs(within - abs(margin))
+        case _:
+            assert_never(relation)
+
+    def enough(seeds: int) -> bool:
+        error = error_of(seeds)
+        return error.half + quantile(0.8, error.freedom) * error.standard <= distance
+
+    if not enough(MOST_SEEDS):
+        return None
+    too_few, most = 0, MOST_SEEDS
+    while most - too_few > 1:
+        middle = (too_few + most) // 2
+        too_few, most = (too_few, middle) if enough(middle) else (middle, most)
+    return most

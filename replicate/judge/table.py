@@ -30,10 +30,14 @@ Origin = Literal[
 so that its agreement says nothing.
 """
 
+ErrorOf = Literal["seeds and test images", "test images", "times", ""]
+"""What a ± counts in: what a rerun would move, or less of it where nobody knows the rest."""
+
 Verdict = Literal["replicated", "differs", "undecided", "not run", "not compared"]
 """``not compared``: another experiment than the paper's (the mini scale)."""
 
-ClaimVerdict = Literal["holds", "fails", "undecided", "not run"]
+ClaimVerdict = Literal["holds", "fails", "undecided", "not decidable", "not run"]
+"""``not decidable``: undecided, and these are too few seeds to decide a margin as large as the paper's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class Cell:
     """One number of a table.
 
     ``shown`` is what a reader sees for our value: a rounded number, a text, or empty when there is no value yet
-    (renderers then print the mark of ``state``). ``error_shown`` is the standard error in the table's unit and
+    (renderers then print the mark of ``state``). ``error_shown`` is half of the 95 % interval in the table's unit and
     decimals, empty when unknown. ``difference_shown`` (ours minus paper, signed) likewise.
     ``bold`` was decided after rounding, ties included; ``paper_bold`` is the same for the paper's numbers.
     """
@@ -66,7 +70,13 @@ class Cell:
     bold: bool = False
     value: Fraction | None = None
     error: float | None = None
+    """One standard error."""
+    freedom: float | None = None
+    """Degrees of freedom that it was measured with; None where it is as good as known."""
+    half: float | None = None
+    """Half of its 95 % interval."""
     error_shown: str = ""
+    error_of: ErrorOf = ""
     spread: float | None = None
     """Sample standard deviation over seeds; None with one seed."""
     seeds: tuple[SeedValue, ...] = ()
@@ -164,7 +174,12 @@ class Claim:
     margin_shown: str
     error_shown: str
     paper_margin_shown: str
+    as_printed: ClaimVerdict
+    """Whether each comparison of the paper's numbers bears it out, taken at their word."""
     paper_verdict: ClaimVerdict
+    """By the same rule as ours: each printed number is one training, rounded."""
+    paper_note: str
+    """Why nothing is known of its error, where nothing is."""
     verdict: ClaimVerdict
     reversed: bool
     """Ours points clearly the other way; of a claim about every comparison, at least one does."""
@@ -178,9 +193,18 @@ class Claim:
     """Where ``within`` is from, other than from the numbers that it is used on."""
     half: float | None = None
     """Half-width of the 95 % interval of the margin."""
-    half_shown: str = ""
     note: str = ""
     """What its error leaves out, such as ``one seed, no interval``."""
+    p: float | None = None
+    """How often a margin comes out this clear where the claim is only just not true; None where nobody knows."""
+    p_holm: float | None = None
+    """Corrected for the number of claims about the table that have one."""
+    seeds_needed: int | None = None
+    """That decide it in 80 % of cases if the margin is the paper's; None where nobody knows, or it is above 1,000."""
+    needs: str = ""
+    """What would decide it, in words."""
+    half_planned: float | None = None
+    """Half-width of the 95 % interval that these seeds are to give, without test images where nothing is run yet."""
     possible: bool = True
     """False where a number it rests on is made by nothing here, so that it is never judged."""
 

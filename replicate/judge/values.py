@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from math import sqrt
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -16,6 +17,7 @@ from replicate import metrics
 from replicate.errors import StoreFault
 from replicate.jobs.job import Job
 from replicate.jobs.predict import DECISIONS
+from replicate.judge.statistics import image_error, paired_image_error
 from replicate.metrics import Decisions, Number, Reading, Stored
 from replicate.metrics.decided import answered
 from replicate.plan.cells import CellPlan, Plan
@@ -51,6 +53,32 @@ def _load(result: Result) -> Decisions:
         raise StoreFault(f"{result.key}/{DECISIONS}: cannot be read ({error})") from error
 
 
+class Design(NamedTuple):
+    """What a number is of, as far as it decides how much another seed moves it. ``resolution`` is the paper's."""
+
+    metric: str
+    model: str
+    resolution: int
+    data: str
+    field: str
+    once: bool = False
+    """Its network has one seed however many are asked for, as one that only teaches has."""
+
+    @classmethod
+    def of(cls, read: ResolvedSource, plan: Plan) -> Design | None:
+        """None where no training moves it."""
+        if read.run is None or not metrics.find(read.metric).trained:
+            return None
+        run = plan.specs.runs.runs[read.run]
+        once = len(plan.expander.seeds_of(read.run, (0, 1))) == 1
+        return cls(read.metric, run.model, run.resolution, read.on or run.data, read.field or "", once)
+
+    @classmethod
+    def of_others(cls, metric: str) -> Design:
+        """Of a network that no run here trains."""
+        return cls(metric, "", 0, "", "")
+
+
 @dataclass(frozen=True, slots=True)
 class CellValue:
     """The value of a cell by seed, in the unit of its table, and what its uncertainty can be worked out from.
@@ -78,6 +106,21 @@ class CellValue:
     """Of a throughput: how the network computed attention, where it has any."""
     devices: frozenset[str] = frozenset()
     """What a throughput was measured on; empty for a result that does not say."""
+    design: Design | None = None
+    """None where no training moves it."""
+
+    @property
+    def own_error(self) -> float | None:
+        """Standard error over test images, or over time, of the mean over seeds; None where nobody knows it."""
+        if self.hits is not None:
+            each = list(self.hits.values())
+            if len(each) == 1:
+                return image_error(each[0], self.scale)
+            return paired_image_error(np.mean(each, axis=0), self.scale)
+        own = [self.errors.get(seed) for seed in self.values]
+        if None in own:
+            return None
+        return sqrt(sum((error or 0.0) ** 2 for error in own)) / len(own)
 
 
 @dataclass(slots=True)
@@ -111,6 +154,7 @@ class CellReader:
         metric = metrics.find(read.metric)
         if not cell.jobs:
             return CellValue({}, None, 1, {}, text=str(metric.read(self._reading(read, ()))))
+        design = Design.of(read, self.plan)
         hits: dict[int, NDArray[np.bool_]] = {}
         numbers: dict[int, Number] = {}
         networks: dict[int, tuple[str, ...]] = {}
@@ -127,9 +171,7 @@ class CellReader:
                 # A disagreement of several students with one teacher is read from the teacher's decisions each time.
                 seed = self.plan.seeds[index] if metric.second == "network" else job.seed or 0
                 hits[seed] = value
-            # What disagrees with the truth is one network.
-            heads = (read.head, read.against[1]) if read.against else (read.head, read.head)
-            networks[seed] = _networks(each for each, head in zip((job, other), heads, strict=True) if head != "truth")
+            networks[seed] = networks_of(read, job, other)
         if numbers:
             return CellValue(
                 {seed: number.value for seed, number in numbers.items()},
@@ -140,10 +182,12 @@ class CellReader:
                 steady=all(number.steady for number in numbers.values()),
                 attention=next(iter(numbers.values())).attention,
                 devices=frozenset(str(results[key].summary.get("device", "")) for key in cell.keys if metric.timed),
+                design=design,
             )
         values = {seed: Fraction(metric.scale * int(hit.sum()), len(hit)) for seed, hit in hits.items()}
         counted = answered(results[cell.others[0].key]) if metric.second == "labels" else None
-        return CellValue(values, hits, metric.scale, networks, images=cell.jobs[0].inputs["data"], answered=counted)
+        images = cell.jobs[0].inputs["data"]
+        return CellValue(values, hits, metric.scale, networks, images=images, answered=counted, design=design)
 
     def _reading(self, read: ResolvedSource, results: tuple[Stored, ...]) -> Reading:
         other_head = read.against[1] if read.against else read.head
@@ -191,6 +235,9 @@ class _Stored:
             raise StoreFault(f"{self.key}/{file}: cannot be read ({error})") from error
 
 
-def _networks(jobs: Iterable[Job]) -> tuple[str, ...]:
-    """The keys of the trainings that ``jobs`` read, each once."""
-    return tuple(dict.fromkeys(job.inputs["network"] for job in jobs if "network" in job.inputs))
+def networks_of(read: ResolvedSource, job: Job, other: Job) -> tuple[str, ...]:
+    """The keys of the trainings that decide what is read from the two jobs, each once."""
+    # What disagrees with the truth is one network.
+    heads = (read.head, read.against[1]) if read.against else (read.head, read.head)
+    jobs = [each for each, head in zip((job, other), heads, strict=True) if head != "truth"]
+    return tuple(dict.fromkeys(each.inputs["network"] for each in jobs if "network" in each.inputs))

@@ -15,6 +15,9 @@ from replicate.text import plural
 NONE = CellRecord(state="none")
 """A cell that a night did not have."""
 
+OPEN = {"undecided", "not decidable"}
+"""Verdicts that leave a claim as open as each other: how many seeds it needs follows from the specs."""
+
 Kind = Literal["moved", "within", "new", "vanished", "failed", "claim"]
 
 
@@ -149,7 +152,7 @@ def _role(job: JobRecord) -> tuple[str, str, int | None]:
 def _claims(table: str, old: Mapping[str, ClaimRecord], new: Mapping[str, ClaimRecord]) -> Iterator[Change]:
     for text, was in old.items():
         now = new.get(text)
-        if now is None or was.verdict in (now.verdict, "not run"):
+        if now is None or was.verdict in (now.verdict, "not run") or {was.verdict, now.verdict} <= OPEN:
             continue
         reason = f"margin {was.margin or 'unknown'} → {now.margin or 'unknown'}"
         yield Change(table, text, "claim", was.verdict, now.verdict, reason=reason)

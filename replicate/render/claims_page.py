@@ -27,16 +27,16 @@ marks, or a **reading** of a table that no sentence of the paper makes. It compa
 right in the unit of the table, the mean over all comparisons; of a ratio (×) it is the ratio itself. A claim that
 speaks of each of its comparisons says "in each of", and its margin is that of the weakest.
 
-The numbers that the paper prints have no errors but for a few, so they are taken at their word: a claim holds if each
-of its comparisons does, fails if one does not, and is not judged where the paper prints too few numbers.
+The groups take the numbers that the paper prints at their word: a claim holds if each of its comparisons does, fails if
+one does not, and is not judged where the paper prints too few numbers. **clear** says whether it is clear of what
+another seed would have given: each printed number is one training, rounded, and `tables/runs.toml` states how much a
+rerun moves it. "?" is where nothing is stated.
 
-Numbers made here have errors, and are judged by them (docs/statistics.md): a claim about several comparisons by the
-95 % interval of their mean margin, or, where it speaks of every one, by the weakest of them. "undecided" is where the
-interval straddles, or where nothing is known of what another seed does."""
+Numbers made here are judged by that second rule, with the noise of their scale (docs/statistics.md): a claim about
+several comparisons by the 95 % interval of their mean margin, or, where it speaks of every one, by the weakest."""
 
 PAPER_GROUPS: Mapping[ClaimVerdict, str] = {
     "fails": "Fail on the paper's own numbers",
-    "undecided": "Undecided on the paper's own numbers",
     "not run": "Not judged on the paper's numbers: it prints too few",
     "holds": "Hold on the paper's own numbers",
 }
@@ -81,7 +81,7 @@ def _show_one(entry: Entry, console: Console, full: bool) -> None:
         return
     turned = ", reversed" if claim.reversed else ""
     ours = f"here: {wording.claim_margin(claim)}{turned}"
-    paragraph(console, f"    {ours}; paper{wording.dagger(table)}: {wording.claim_paper(claim)}", hang="    ")
+    paragraph(console, f"    {ours}; paper{wording.dagger(table)}: {wording.claim_paper_why(claim)}", hang="    ")
     allowed = "" if claim.chosen_after else wording.claim_within(claim)
     said = "; ".join(part for part in (wording.claim_said(claim), allowed) if part)
     paragraph(console, f"    {said}" if said else "", "dim", "    ")
@@ -109,7 +109,7 @@ def page(tables: Iterable[tuple[TableSpec, Sequence[Claim]]]) -> str:
         f"{len(rows)} claims about {count} tables: {len(rows) - readings} sentences of the paper, {readings} readings.",
     ]
     for verdict, heading in PAPER_GROUPS.items():
-        group = [row for row in rows if row.claim.paper_verdict == verdict]
+        group = [row for row in rows if row.claim.as_printed == verdict]
         if group:
             blocks.append(f"## {heading} ({len(group)})")
         for kind, reading in ((wording.SENTENCES, False), (wording.READINGS, True)):
@@ -118,14 +118,29 @@ def page(tables: Iterable[tuple[TableSpec, Sequence[Claim]]]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def _clear(claim: Claim) -> str:
+    """Whether the paper's numbers show it beyond what another seed moves them."""
+    match claim.paper_verdict:
+        case "holds" | "fails":
+            return "yes"
+        case "undecided" | "not decidable":
+            return "?" if claim.paper_note else "no"
+        case "not run":
+            return "–"
+        case _:
+            assert_never(claim.paper_verdict)
+
+
 def _markdown(rows: Iterable[_Row]) -> str:
-    lines = ["| table | claim | relation | margin | where the paper says it |", "|---|---|---|---|---|"]
+    names = ("table", "claim", "relation", "margin", "clear", "where the paper says it")
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     for row in rows:
         table = row.spec.table
         title = table.id if table.number is None else f"Table {table.number}"
         allowed = wording.claim_within(row.claim)
         where = wording.claim_said(row.claim) + (f"; {allowed}" if allowed else "")
-        fields = (title, row.claim.text, comparison(row.written), row.claim.paper_margin_shown or "–", where)
+        margin = row.claim.paper_margin_shown or "–"
+        fields = (title, row.claim.text, comparison(row.written), margin, _clear(row.claim), where)
         lines.append(f"| {' | '.join(escape(field) for field in fields)} |")
     return "\n".join(lines)
 

@@ -38,8 +38,7 @@ def render(table: Table, variant: Variant = "paper") -> str:
     blocks += [_note(note.mark, wording.note_text(note)) for note in table.notes]
     for heading, claims in wording.claims_apart(table.claims):
         blocks += [f"**Claims about these numbers: {heading}**", _claims(table, claims)]
-    if decide := wording.decided_by(table.claims):
-        blocks.append(escape(decide))
+    blocks += map(escape, wording.claims_below(table.claims))
     blocks.append(f"<sub>{escape(_provenance(table))}</sub>")
     return "\n\n".join(blocks) + "\n"
 
@@ -104,7 +103,7 @@ def _claims(table: Table, claims: Iterable[Claim]) -> str:
         here = f"{wording.CLAIM_MARKS[claim.verdict]} {wording.claim_here(claim)}"
         sides = (wording.claim_text(claim), wording.claim_paper(claim), here, wording.claim_margin(claim))
         lines.append([escape(side) for side in sides])
-    return _table(["claim", paper, "here", "margin ± se"], lines, [False, False, False, True])
+    return _table(["claim", paper, "here", "margin ± 95 %"], lines, [False, False, False, True])
 
 
 def _table(header: Sequence[str], lines: Iterable[Sequence[str]], right: Sequence[bool]) -> str:

@@ -120,7 +120,7 @@ def _claims(table: Table, where: str) -> list[str]:
             r"\begingroup\small\tabcolsep=4pt",
             rf"\begin{{longtable}}{{@{{}}{columns}@{{}}}}",
             r"\toprule",
-            rf" & {heading} & {escape(paper, where)} & here & margin here $\pm$ se \\",
+            rf" & {heading} & {escape(paper, where)} & here & margin here $\pm$ 95\,\% \\",
             r"\midrule\endhead",
         ]
         for claim in claims:

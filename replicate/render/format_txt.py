@@ -27,6 +27,8 @@ _GAP = 2
 _LABEL_WIDTH = 34
 _NOTE_WIDTH = 24
 """A note of a claim makes its column no wider than this."""
+_NARROW = 76
+"""Columns below which claims stand without their verdicts in words."""
 _CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
 _RAISED = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
 MARK_STYLES = {"✓": "green", "✗": "red", "?": "yellow", "○": "bright_black", "◐": "yellow", "⚠": "bold red"}
@@ -125,7 +127,7 @@ def _tailed(table: Table, column: Column, variant: Variant) -> bool:
 def _names(table: Table, variant: Variant) -> list[str]:
     if variant == "paper":
         return []
-    error = ["± se"] if wording.has_errors(table, variant) else []
+    error = ["± 95 %"] if wording.has_errors(table, variant) else []
     return [*error, f"paper{wording.dagger(table)}", *(["difference"] if table.comparable else [])]
 
 
@@ -232,30 +234,40 @@ def _claims(table: Table, console: Console) -> None:
     if not table.claims:
         return
     paper = f"paper{wording.dagger(table)}"
-    head = "here, margin ± se"
+    head = "here, margin ± 95 %"
     paper_width = max(len(text) for text in [paper, *map(wording.claim_paper, table.claims)])
+    # The mark in front says the verdict, too.
+    narrow = console.width < _NARROW
+    here = [wording.margin(claim) if narrow else _claim_here(claim) for claim in table.claims]
     notes = [note for claim in table.claims for note in wording.claim_notes(claim) if len(note) <= _NOTE_WIDTH]
-    here_width = max(len(text) for text in [head, *map(_claim_here, table.claims), *notes])
-    wide = max(16, console.width - paper_width - here_width - 2 - 2 * _GAP)
+    here_width = max(len(text) for text in [head, *here, *([] if narrow else notes)])
+    wide = max(12, console.width - paper_width - here_width - 2 - 2 * _GAP)
     gap = " " * _GAP
     for heading, claims in wording.claims_apart(table.claims):
         console.print()
-        title = _pad(f"{heading[:1].upper()}{heading[1:]}", wide + 2, "left")
+        title = f"{heading[:1].upper()}{heading[1:]}"
+        if len(title) > wide + 2:
+            _print(console, _text((title, "bold")))
+            title = ""
+        title = _pad(title, wide + 2, "left")
         _print(console, _text((title, "bold"), (gap + _pad(paper, paper_width, "left") + gap + head, "")))
         for claim in claims:
             mark = wording.CLAIM_MARKS[claim.verdict]
             style = MARK_STYLES[mark]
             first, *rest = textwrap.wrap(claim.text, wide) or [""]
             theirs = gap + _pad(wording.claim_paper(claim), paper_width, "left")
-            side = [(theirs, "dim"), (gap + _claim_here(claim), style)]
+            ours = wording.margin(claim) if narrow else _claim_here(claim)
+            side = [(theirs, "dim"), (gap + ours, style)]
             _print(console, _text((f"{mark} ", style), (_pad(first, wide, "left"), ""), *side))
             below = [line for note in wording.claim_notes(claim) for line in textwrap.wrap(note, here_width)]
             for line, note in zip_longest(rest, below, fillvalue=""):
                 left = f"  {_pad(line, wide, 'left')}{gap}{' ' * paper_width}{gap}"
                 _print(console, _text((left, ""), (note, "dim")))
-    if decide := wording.decided_by(table.claims):
+    below = wording.claims_below(table.claims)
+    if below:
         console.print()
-        paragraph(console, decide, hang="  ")
+    for sentence in below:
+        paragraph(console, sentence, hang="  ")
 
 
 def _claim_here(claim: Claim) -> str:

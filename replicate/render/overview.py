@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from replicate.errors import UserError
-from replicate.judge.table import Cell, Claim, Origin, Table, Verdict
+from replicate.judge.table import Cell, Claim, ClaimVerdict, Origin, Table, Verdict
 from replicate.render import layout, wording
 from replicate.render.format_md import escape
 from replicate.text import plural
@@ -22,14 +22,13 @@ END = "<!-- overview:end -->"
 HEADLINE = (
     "The headline number of a table is the one the paper ranks first in the last column that it ranks; where it "
     "ranks nothing, the first number that its first claim is about, else the first it prints. The column 'here' is "
-    "the same cell, whatever came out, ± one standard error within one seed. Numbers that "
-    "are set in a recipe are no headline."
+    "the same cell, whatever came out. Numbers that are set in a recipe are no headline."
 )
 
 
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
-VERDICTS: tuple[Verdict, ...] = ("replicated", "differs", "undecided", "not compared", "not run")
-CLAIMS = ("holds", "fails", "undecided", "not run")
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+CLAIMS: tuple[ClaimVerdict, ...] = get_args(ClaimVerdict)
 """The order in which counts stand."""
 
 
@@ -50,7 +49,7 @@ class Line:
 
     @property
     def here(self) -> str:
-        """Our headline number with its standard error, or in words why there is none."""
+        """Our headline number with its error, or in words why there is none."""
         if self.headline is None:
             return layout.ABSENT
         error = f" ± {self.headline.error_shown}" if self.headline.error_shown else ""
@@ -169,7 +168,9 @@ def markdown(tables: Sequence[Table]) -> str:
         )
     blocks = [f"> **{escape(banner)}**"] if banner else []
     blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
-    note = HEADLINE + ("" if comparable else f" {wording.OTHER_EXPERIMENT} {wording.OTHER_MEANING}.")
+    errors = wording.error_meaning(line.headline for line in lines if line.headline)
+    other = "" if comparable else f" {wording.OTHER_EXPERIMENT} {wording.OTHER_MEANING}."
+    note = HEADLINE + (f" {errors}." if errors else "") + other
     blocks.append(f"<sub>{escape(note)}</sub>")
     if made := made_from(tables):
         blocks.append(made)

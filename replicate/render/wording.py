@@ -16,6 +16,7 @@ from replicate.judge.table import (
     Cell,
     Claim,
     ClaimVerdict,
+    ErrorOf,
     Note,
     Origin,
     SeedValue,
@@ -32,7 +33,9 @@ OTHER_EXPERIMENT = "†"
 RELEASED = "‡"
 
 VERDICT_MARKS: Mapping[Verdict, str] = {"replicated": "✓", "differs": "✗", "undecided": "?"}
-CLAIM_MARKS: Mapping[ClaimVerdict, str] = {"holds": "✓", "fails": "✗", "undecided": "?", "not run": "○"}
+CLAIM_MARKS: Mapping[ClaimVerdict, str] = {
+    "holds": "✓", "fails": "✗", "undecided": "?", "not decidable": "?", "not run": "○",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class ClaimGroup:
 CLAIM_GROUPS: Mapping[ClaimVerdict, ClaimGroup] = {
     "fails": ClaimGroup("fails", "Fail here", full=True),
     "undecided": ClaimGroup("undecided", "Undecided here", full=True),
+    "not decidable": ClaimGroup("not-decidable", "Not decidable here with these seeds", full=True),
     "holds": ClaimGroup("holds", "Hold here"),
     "not run": ClaimGroup("not-run", "Not run here"),
 }
@@ -55,6 +59,9 @@ CLAIM_GROUPS: Mapping[ClaimVerdict, ClaimGroup] = {
 NEVER_JUDGED = ClaimGroup("never", "Never judged here: nothing here makes a number that they need")
 
 SENTENCES = "sentences of the paper"
+EDGE = 0.025
+"""The p-value at which a claim holds."""
+
 READINGS = "readings of its tables"
 CHOSEN_AFTER = "chosen after the paper's numbers"
 """Said of an allowance that has no source but the numbers that it is used on."""
@@ -64,9 +71,16 @@ MARK_CLASSES: Mapping[str, str] = {"✓": "good", "✗": "bad", "?": "open", "�
 
 OTHER_MEANING = "another experiment: the paper's networks and data, for orientation only"
 _VERDICT_MEANINGS = {
-    "✓": "within the tolerance of the paper's value",
-    "✗": "outside it",
-    "?": "undecided: the interval straddles its edge",
+    "✓": "replicated: the mean over reruns is known to lie within the tolerance of the paper's number",
+    "✗": "differs: by more than another training moves it in 19 of 20 cases, or where none lies between, the tolerance",
+    "?": "undecided: it may be the paper's number, and these seeds cannot show it",
+}
+
+
+_ERRORS: Mapping[ErrorOf, str] = {
+    "seeds and test images": "seeds and test images",
+    "test images": "test images alone where nobody knows what another seed does",
+    "times": "repeated measurements",
 }
 
 
@@ -131,10 +145,15 @@ def claim_within(claim: Claim) -> str:
 
 
 def would_decide(claim: Claim) -> str:
-    """The results that an undecided claim waits for, in words; empty of any other."""
-    if claim.verdict != "undecided":
-        return ""
-    return f"95 % interval ±{claim.half_shown}" if claim.half_shown else claim.note
+    """What an undecided claim waits for; empty of any other."""
+    match claim.verdict:
+        case "undecided" | "not decidable":
+            needs = f"needs {claim.needs}" if claim.needs else ""
+            return "; ".join(part for part in (claim.note, needs) if part)
+        case "holds" | "fails" | "not run":
+            return ""
+        case _:
+            assert_never(claim.verdict)
 
 
 def claim_groups(claims: Iterable[T], of: Callable[[T], Claim]) -> list[tuple[ClaimGroup, list[T]]]:
@@ -151,9 +170,34 @@ def claim_here(claim: Claim) -> str:
     return f"{claim.verdict} (reversed)" if claim.reversed else claim.verdict
 
 
+AS_PRINTED = "as printed"
+
+
 def claim_paper(claim: Claim) -> str:
-    """The paper's side: whether each comparison of its printed numbers holds, and their mean margin."""
-    return f"{claim.paper_verdict} ({claim.paper_margin_shown})" if claim.paper_margin_shown else claim.paper_verdict
+    """The paper's side in few words: ``holds (+1.3)`` by the rule that ours is judged by, or ``as printed (+0.2)``."""
+    if claim.as_printed == "not run":
+        return "too few numbers"
+    match claim.paper_verdict:
+        case "holds" | "fails":
+            return f"{claim.paper_verdict} ({claim.paper_margin_shown})"
+        case "undecided" | "not decidable" | "not run":
+            negated = "not " if claim.as_printed == "fails" else ""
+            return f"{negated}{AS_PRINTED} ({claim.paper_margin_shown})"
+        case _:
+            assert_never(claim.paper_verdict)
+
+
+def claim_paper_why(claim: Claim) -> str:
+    """`claim_paper`, and where the paper's numbers are not clear of another seed, why."""
+    said = claim_paper(claim)
+    return f"{said}, {claim.paper_note or 'within seed noise'}" if AS_PRINTED in said else said
+
+
+def paper_meaning(claims: Iterable[Claim]) -> str:
+    """What "as printed" says, where it stands beside one of the claims; else empty."""
+    if not any(AS_PRINTED in claim_paper(claim) for claim in claims):
+        return ""
+    return f"Paper, {AS_PRINTED}: so its numbers stand, within what another seed gives, or nobody knows what it gives."
 
 
 def claim_margin(claim: Claim) -> str:
@@ -162,13 +206,35 @@ def claim_margin(claim: Claim) -> str:
 
 
 def decided_by(claims: Sequence[Claim]) -> str:
-    """A sentence on what would decide the undecided claims of a table; empty where there are none."""
-    undecided = [claim for claim in claims if claim.verdict == "undecided"]
-    if not undecided:
+    """What would decide the undecided claims of a table, as a sentence below them; empty where there are none."""
+    waiting = [claim for claim in claims if claim.verdict in ("undecided", "not decidable")]
+    if not waiting:
         return ""
-    unknown = sum(not claim.half_shown for claim in undecided)
-    said = f"{plural(len(undecided), 'claim is', 'claims are')} undecided: further seeds narrow the interval."
-    return f"{said} Of {unknown} no interval is known yet." if unknown else said
+    said = f"{plural(len(waiting), 'claim waits', 'claims wait')} for more"
+    seeds = sorted(claim.seeds_needed for claim in waiting if claim.seeds_needed)
+    if seeds:
+        most = f" to {seeds[-1]:,}" if seeds[-1] > seeds[0] else ""
+        said += f": margins like the paper's need {seeds[0]:,}{most} seeds"
+    unknown = sum(claim.error is None for claim in waiting)
+    return f"{said}. Of {unknown} no error is known yet." if unknown else f"{said}."
+
+
+def by_chance(claims: Sequence[Claim]) -> str:
+    """How many claims would hold although there is nothing to them, and how many still do after Holm's correction."""
+    judged = [claim for claim in claims if claim.p_holm is not None]
+    if not judged:
+        return ""
+    holding = [claim for claim in judged if claim.verdict == "holds"]
+    sure = sum(claim.p_holm is not None and claim.p_holm <= EDGE for claim in holding)
+    return (
+        f"{len(holding)} of {plural(len(judged), 'judged claim')} hold; of as many about nothing, up to "
+        f"{len(judged) * EDGE:.1f} would. Corrected for their number (Holm): {sure}."
+    )
+
+
+def claims_below(claims: Sequence[Claim]) -> list[str]:
+    """The sentences that stand below a list of claims."""
+    return [said for said in (by_chance(claims), decided_by(claims), paper_meaning(claims)) if said]
 
 
 def claims_apart(claims: Iterable[Claim]) -> list[tuple[str, list[Claim]]]:
@@ -207,6 +273,13 @@ def has_errors(table: Table, variant: Variant) -> bool:
     return variant == "compare" and any(cell.shown and cell.error_shown for cell in cells)
 
 
+def error_meaning(cells: Iterable[Cell]) -> str:
+    """What ± is beside these numbers, and what it leaves out; empty where none has one."""
+    cells = list(cells)
+    counted = [of for of in _ERRORS if any(cell.error_shown and cell.error_of == of for cell in cells)]
+    return f"± is half of the 95 % interval, over {listed([_ERRORS[of] for of in counted])}" if counted else ""
+
+
 def mixed_origin(table: Table) -> bool:
     return {cell.origin for cell in table.cells.values()} >= {"trained here", "released weights"}
 
@@ -234,8 +307,7 @@ def origins(table: Table, variant: Variant) -> str:
         seeds = f"; {_seeds(table)}" if "trained here" in origins else ""
         parts.append(f"Numbers: {listed(origins)}{seeds}.")
     if has_errors(table, variant):
-        alone = len(table.seeds) == 1 and not {"trained here", "released weights"}.isdisjoint(origins)
-        parts.append("± is one standard error" + (" within one seed; seeds differ by more." if alone else "."))
+        parts.append(f"{error_meaning(table.cells.values())}.")
     return " ".join(parts)
 
 
@@ -257,7 +329,7 @@ def facts(table: Table, cell: Cell) -> list[str]:
         f"paper {cell.paper_shown}" if cell.paper_shown else "",
         f"difference {cell.difference_shown}" if cell.difference_shown else "",
         *counts(cell),
-        f"standard error {cell.error_shown}" if cell.error_shown else "",
+        f"±{cell.error_shown} (95 %, {cell.error_of})" if cell.error_shown else "",
         *(cell.origin, verdict(table, cell), cell.reason),
     ]
     # Each once: of a cell that was not run, origin and verdict are the same words.

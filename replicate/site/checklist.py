@@ -11,6 +11,7 @@ from replicate.render import wording
 from replicate.render.overview import claims_said_apart
 from replicate.site.book import Book, JobFacts
 from replicate.site.recipe import blocks
+from replicate.specs.noise import Noise
 from replicate.store.code import UNKNOWN
 from replicate.store.provenance import Provenance
 from replicate.store.result import Result
@@ -171,18 +172,22 @@ def _seeds(book: Book) -> tuple[Answer, Facts, Listed]:
 
 @_asks("Statistics", "Are there error bars, and how are they computed?")
 def _errors(book: Book) -> tuple[Answer, Facts, Listed]:
-    scale = book.plan.specs.scale
-    several = len(book.plan.seeds) > 1
     facts = [
-        "± beside a number is its standard error over seeds: the sample standard deviation (n − 1) by the root of n"
-        if several
-        else "± beside a number is its standard error over test images (binomial); it leaves out that seeds differ",
-        "± beside a claim is paired over the test images: each image is compared with itself in both networks",
-        f"seed noise enters the claims with a standard deviation of {scale.seed_sd:g} points ({scale.seed_sd_source})"
-        + (", or with what the seeds show where that is larger" if several else ""),
-        "a verdict needs the whole 95 % interval on one side: 1.96 standard errors, or Student's t where seeds are few",
+        "± is half of a 95 % interval, by Student's t. Beside a number it covers what a rerun moves, seeds and test "
+        "images, or says what it leaves out; beside a claim, each image is compared with itself in both networks",
+        "seed noise is what the specs state and what several seeds of a table show, pooled by degrees of freedom; "
+        "where neither says anything, a number and a claim are undecided (docs/statistics.md)",
+        *map(_noise_said, book.plan.specs.noise),
     ]
     return "yes", facts, ()
+
+
+def _noise_said(noise: Noise) -> str:
+    """``training of deit-ti: 3.0 points, 48 degrees of freedom (nine seeds of Table 3)``."""
+    of = [*noise.metrics, *noise.models, *map(str, noise.resolutions), *noise.data]
+    known = "unknown" if noise.sd == "unknown" else f"{noise.sd:g}, {plural(noise.freedom, 'degree')} of freedom"
+    what = "between heads" if noise.of == "heads" else "between trainings"
+    return f"stated standard deviation {what} of {', '.join(of) or 'all networks'}: {known} ({noise.source})"
 
 
 @_asks("Computing", "On which hardware was it made?")

@@ -22,6 +22,7 @@ from replicate.specs.cell import (
     relation,
     resolve_source,
 )
+from replicate.specs.noise import Noise
 from replicate.specs.recipe import Recipe, epoch_length
 from replicate.specs.resolve import Layer, last, merged
 from replicate.specs.run import RunsFile, RunSpec
@@ -71,6 +72,7 @@ def _runs(file: str, spec: RunsFile, scale: Scale | None) -> Iterator[Fault]:
 
 def _scale(spec: RunsFile, scale: Scale) -> Iterator[Fault]:
     """What a scale says of recipes and runs that runs.toml does not have."""
+    yield from _noise(f"scales/{scale.id}.toml: noise", scale.noise, scale)
     for name, change in scale.recipes.items():
         where = f"scales/{scale.id}.toml: recipes.{name}"
         yield from unknown_name(where, "recipe", name, spec.recipes, f"runs.toml has no recipe '{name}'")
@@ -82,6 +84,19 @@ def _scale(spec: RunsFile, scale: Scale) -> Iterator[Fault]:
         yield from _trainable(where, name, spec)
         if name in spec.runs and spec.runs[name].weights == "ema":
             yield Fault(where, f"the run '{name}' is read by its averaged weights, and a published file has one set")
+
+
+def _noise(where: str, noise: Sequence[Noise], scale: Scale) -> Iterator[Fault]:
+    """Names in the entries at ``where`` that ``scale`` does not bind: such an entry would silently fit nothing."""
+    for index, entry in enumerate(noise):
+        for field, what, names, known in (
+            ("models", "model", entry.models, scale.models),
+            ("data", "data set", entry.data, scale.data),
+            ("resolutions", "resolution", map(str, entry.resolutions), scale.resolutions),
+        ):
+            for name in names:
+                fault = f"the scale '{scale.id}' does not bind the {what} '{name}'"
+                yield from unknown_name(f"{where}[{index}].{field}", what, name, known, fault)
 
 
 def _trainable(where: str, name: str, spec: RunsFile) -> Iterator[Fault]:

@@ -11,6 +11,7 @@ from replicate.errors import Fault, SpecError, UnknownName, UserError, suggestio
 from replicate.specs.caption import filled
 from replicate.specs.check import check_runs, check_table
 from replicate.specs.file import read, read_toml, shown_path, validated
+from replicate.specs.noise import Noise
 from replicate.specs.run import RunsFile
 from replicate.specs.scale import Scale
 from replicate.specs.table import TableSpec
@@ -37,6 +38,11 @@ class Specs:
     def namespace(self) -> str:
         """What its numbers, files and nights are kept under: the scale, and whether published weights are read."""
         return namespace(self.scale.id, bool(self.scale.released))
+
+    @property
+    def noise(self) -> tuple[Noise, ...]:
+        """What is stated of other seeds at this scale: where it repeats the paper's trainings, by those too."""
+        return self.scale.noise or (self.runs.paper.noise if self.scale.comparable else ())
 
     def table(self, table_id: str) -> TableSpec:
         if table_id not in self.tables:
@@ -174,7 +180,8 @@ def _merged(base: dict[str, object], over: dict[str, object]) -> dict[str, objec
 
     Published weights are of the data and the networks of the scale that names them, so no other one inherits them.
     """
-    merged = {key: value for key, value in base.items() if key != "released"}
+    # Published weights are of the base's networks, and noise was measured on them.
+    merged = {key: value for key, value in base.items() if key not in ("released", "noise")}
     for key, value in over.items():
         old = merged.get(key)
         if key == "recipes" and isinstance(old, dict) and isinstance(value, dict):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from replicate.specs.file import RunName, Word
+from replicate.specs.noise import Noise
 from replicate.specs.recipe import Distillation, Evaluation, Recipe, Strict
 from replicate.specs.resolve import NO_CHANGES, Fields, Layer, layers, merged
 
@@ -50,6 +51,8 @@ class Paper(Strict):
     """What the TeX macro of every number begins with."""
     device: str = ""
     """What the paper's throughputs were measured on, in words that the name of that device has: ``V100 16GB``."""
+    noise: tuple[Noise, ...] = ()
+    """What is known of other seeds of its trainings."""
 
     @field_validator("macros")
     @classmethod

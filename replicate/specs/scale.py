@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, Any, Literal, assert_never
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from replicate.specs.file import RunName, Word
+from replicate.specs.noise import Noise
 from replicate.specs.recipe import Attention, Count, NonNegative, Positive, Strict
 from replicate.specs.sources import AnyData
 
@@ -92,16 +93,8 @@ class Scale(Strict):
     for.)"""
     seconds_source: str = ""
     """Where the models' ``seconds`` come from; empty where they were measured here."""
-    seed_sd: NonNegative
-    """Standard deviation of a top-1 accuracy (in points) between seeds."""
-    seed_sd_freedom: Count = 2
-    """Degrees of freedom that it was measured with: trainings behind it, less one for each network among them. Where
-    it is not stated, those of three trainings, so that little is trusted to it."""
-    seed_sd_source: str
-    head_sd: NonNegative | None = None
-    """Likewise of the difference between two accuracies of one network (its heads, or two metrics of one head), of
-    which a better network lifts both. Where it is not stated: as large as ``seed_sd``, which is on the safe side."""
-    head_sd_freedom: Count = 2
+    noise: tuple[Noise, ...] = ()
+    """What another seed does. Where a comparable scale states none, what is known of the paper's own trainings."""
     data: dict[Word, AnyData]
     resolutions: dict[str, Count]
     models: dict[Word, Model]
@@ -114,6 +107,23 @@ class Scale(Strict):
     """What starting a job and writing its result costs on top."""
     predict_share: Positive = 0.3
     """Cost of evaluating an image as a share of training on it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _noise_as_before(cls, raw: Any) -> Any:
+        """Scales that were written before ``[[noise]]`` have one number for all accuracies, measured on nobody says
+        how many trainings: three are taken."""
+        if not isinstance(raw, dict) or "seed_sd" not in raw:
+            return raw
+        rest = {key: value for key, value in raw.items() if key not in _NOISE_BEFORE}
+        source = raw.get("seed_sd_source", "")
+        entries = [{"sd": raw["seed_sd"], "trainings": 3, "source": source}]
+        if "head_sd" in raw:
+            entries.append({"sd": raw["head_sd"], "trainings": 3, "source": source, "of": "heads"})
+        return rest | {"noise": tuple(entries)}
+
+
+_NOISE_BEFORE = ("seed_sd", "seed_sd_source", "head_sd")
 
 
 FOLDER = "weights"

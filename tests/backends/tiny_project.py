@@ -135,6 +135,7 @@ def new_project(
     (scales.parent / "runs.toml").write_text(toml(spec))
     scale = tomllib.loads((ROOT / "tables" / "scales" / "mini.toml").read_text())
     scale |= {"id": "tiny", "title": "tiny scale", "released": released or {}}
+    scale["noise"] = [{"sd": 3.0, "trainings": 9, "source": "a guess"}]
     scale["data"]["imagenet"] |= {"train": 64, "test": 100}
     if images is not None:
         scale["data"] = {"imagenet": images}
@@ -155,4 +156,6 @@ def toml(values: dict[str, Any]) -> str:
 def _inline(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(name)} = {_inline(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inline, value)) + "]"
     return json.dumps(value)

@@ -7,8 +7,9 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from replicate.judge.statistics import Error, cell_verdict, margin_verdict, pooled, seed_error
+from replicate.judge.statistics import Error, cell_verdict, margin_verdict, pooled
 
 TRIALS = 3000
 SD = 0.2
@@ -22,6 +23,11 @@ def stated(rng: np.random.Generator, truth: float, factor: float = 1.0) -> Error
     return Error(factor * truth * sqrt(rng.chisquare(FREEDOM) / FREEDOM), FREEDOM)
 
 
+def shown(values: NDArray[np.float64]) -> list[tuple[float, int]]:
+    """What several seeds of one network show."""
+    return [(float(values.var(ddof=1)), len(values) - 1)] if len(values) > 1 else []
+
+
 def verdicts(
     seeds: int, miss: float, *, sd: float = 0.2, tolerance: float = 0.3, factor: float = 1.0
 ) -> dict[str, float]:
@@ -31,8 +37,8 @@ def verdicts(
     for _ in range(TRIALS):
         printed = round(rng.normal(80.0, SD), 1)
         ours = rng.normal(80.0 + miss, SD, seeds)
-        noise = pooled(stated(rng, SD, factor), list(ours))
-        counts[cell_verdict(float(ours.mean()) - printed, 0.3, 0.05, noise, seeds)[0]] += 1
+        noise = pooled(stated(rng, SD, factor), shown(ours))
+        counts[cell_verdict(float(ours.mean()) - printed, 0.3, 1, noise, seeds)[0]] += 1
     return {verdict: count / TRIALS for verdict, count in counts.items()}
 
 
@@ -59,8 +65,9 @@ def margins(seeds: int, truth: float, factor: float = 1.0) -> tuple[float, float
     covered = held = 0
     for _ in range(TRIALS):
         per_seed = rng.normal(truth, sqrt(2), seeds)
-        error = seed_error(stated(rng, sqrt(2), factor), list(per_seed))
-        assert error is not None
+        noise = pooled(stated(rng, sqrt(2), factor), shown(per_seed))
+        assert noise is not None
+        error = noise.scaled(1 / sqrt(seeds))
         mean = float(per_seed.mean())
         covered += abs(mean - truth) <= error.half
         held += margin_verdict("above", mean, error, 0.0) == "holds"

@@ -13,6 +13,7 @@ from filled_results import IMAGES, fill, job_like, plan_of
 
 from replicate.judge.cell import finished
 from replicate.judge.finish import Finisher, _with_bold
+from replicate.judge.noise import SeedNoise
 from replicate.judge.table import Cell, Table
 from replicate.judge.values import CellValue
 from replicate.plan.cells import CellPlan, Plan, plan_tables
@@ -101,8 +102,10 @@ def test_all_have_run(plan: Plan, results: Path) -> None:
     assert seed.correct is not None
     assert cell.value == Fraction(100 * seed.correct, IMAGES)
     assert cell.shown == f"{seed.correct / 2:.1f}"
-    share = seed.correct / IMAGES
-    assert cell.error == pytest.approx(100 * (share * (1 - share) / IMAGES) ** 0.5)
+    # Over test images with two more of each kind, and over seeds as the scale states it of DeiT-B at 384.
+    share = (seed.correct + 2) / (IMAGES + 4)
+    assert cell.error == pytest.approx((1e4 * share * (1 - share) / (IMAGES + 4) + 3.1**2) ** 0.5)
+    assert cell.error_of == "seeds and test images"
     assert (cell.state, cell.origin, cell.verdict) == ("done", "trained here", "not compared")
     assert cell.jobs == (key_of(plan, "predict-deit-b-384-token"),)
     assert cell.paper_shown == "84.5"
@@ -131,7 +134,7 @@ def test_a_released_network_is_allowed_what_evaluating_it_again_may_move() -> No
         read = ResolvedSource(metric=metric, run="deit-b-224/none", head="class")
         job = job_like("predict-x", "predict")
         planned = CellPlan(CellRef("t", "r", "c"), read, Printed(50.0, 1), "", (job,))
-        allowed[metric, images] = finished(head, column, planned, found, scale).tolerance
+        allowed[metric, images] = finished(head, column, planned, found, scale, SeedNoise(())).tolerance
     assert allowed == {("top1", 50_000): "±0.05", ("top1", 10_000): "±0.11", ("disagreement", 50_000): "±0.3"}
 
 
@@ -187,7 +190,13 @@ def test_several_seeds(tmp_path: Path) -> None:
     assert [seed.seed for seed in cell.seeds] == [0, 1]
     assert cell.value == (cell.seeds[0].value + cell.seeds[1].value) / 2
     assert cell.spread == pytest.approx(abs(first - second) / 2**0.5)
-    assert cell.error == pytest.approx(cell.spread / 2**0.5)
+    # What the scale states of DeiT-B at 384, with 32 degrees of freedom, and what the table's networks show.
+    assert cell.error_of == "seeds and test images"
+    noise = Finisher(plan, store).noise(TABLE).of(Finisher(plan, store).values(TABLE)[cell.ref])
+    assert noise is not None
+    assert noise.freedom > 32
+    images = Finisher(plan, store).values(TABLE)[cell.ref].own_error
+    assert cell.error == pytest.approx(((images or 0.0) ** 2 + noise.standard**2 / 2) ** 0.5)
 
 
 def test_disagreements_of_several_seeds_are_with_one_teacher(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_every_rate_is_a_ratio_times_one_rate(tmp_path: Path) -> None:
 
 def test_claims_are_the_ratios_of_what_is_printed(tmp_path: Path) -> None:
     faster, smaller = [claim for claim in finished(tmp_path).claims if claim.relation == "times"]
-    assert (faster.margin_shown, faster.error_shown, faster.note) == ("×7.00", "0.10", "")
+    assert (faster.margin_shown, faster.error_shown, faster.note) == ("×7.00", "0.20", "")
     assert (smaller.margin_shown, smaller.error_shown, smaller.note) == ("×3.00", "", "unsteady")
 
 

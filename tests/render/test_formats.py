@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import os
@@ -137,7 +138,7 @@ def test_caption_says_banner_origin_seeds_and_error() -> None:
     assert wording.caption(MINI, "compare").replace("\xa0", " ") == (
         "Distillation on ImageNet with DeiT, 300 epochs of pre-training. Mini scale: small networks on generated"
         " 32-pixel images. It shows that the pipeline works, and says nothing about ImageNet. Numbers: trained"
-        " here; mean of n = 2 seeds (0, 1). ± is one standard error."
+        " here; mean of n = 2 seeds (0, 1). ± is half of the 95 % interval, over seeds and test images."
     )
 
 
@@ -282,7 +283,8 @@ def test_a_claim_says_what_it_allows_and_over_how_many_comparisons() -> None:
     assert wording.claim_scope(one) == ""
     chosen = replace(one, within=0.05, relation="not-below")
     assert wording.claim_within(chosen) == "within 0.05, chosen after the paper's numbers"
-    assert wording.claim_note(chosen) == "(within 0.05, chosen after the paper's numbers; 95 % interval ±0.2)"
+    needs = wording.would_decide(one)
+    assert wording.claim_note(chosen) == f"(within 0.05, chosen after the paper's numbers; {needs})"
     ratio = replace(one, within=0.1, relation="times", within_source="the interval of a measurement")
     assert wording.claim_within(ratio) == "within 10 % (the interval of a measurement)"
     assert "within" not in wording.claim_note(ratio)
@@ -291,12 +293,18 @@ def test_a_claim_says_what_it_allows_and_over_how_many_comparisons() -> None:
 
 def test_what_would_decide_stands_below_the_claims() -> None:
     undecided = CLAIMS[1]
-    assert wording.would_decide(undecided) == "95 % interval ±0.2"
-    assert wording.would_decide(replace(undecided, half=None, half_shown="", note="no noise")) == "no noise"
+    assert wording.would_decide(undecided) == "needs 8 seeds for a margin like the paper's"
+    unknown = replace(undecided, verdict="undecided", error=None, note="no seed noise is known", needs="a second seed")
+    assert wording.would_decide(unknown) == "no seed noise is known; needs a second seed"
+    assert wording.decided_by([undecided, replace(unknown, seeds_needed=None)]) == (
+        "2 claims wait for more: margins like the paper's need 8 seeds. Of 1 no error is known yet."
+    )
     assert wording.would_decide(CLAIMS[0]) == ""
     assert wording.decided_by(CLAIMS[:1]) == ""
     for kind in ("txt", "md", "html"):
-        assert wording.decided_by([undecided]) in find(kind).render(replace(TABLE3, claims=(undecided,)))
+        text = html.unescape(find(kind).render(replace(TABLE3, claims=(undecided,))))
+        assert wording.decided_by([undecided]) in " ".join(text.split())
+        assert wording.by_chance([undecided]) in " ".join(text.split())
 
 
 def test_json_holds_exact_values_and_both_sides_of_a_claim() -> None:
@@ -426,7 +434,8 @@ def test_html_cells_tell_what_they_rest_on() -> None:
     page = format_html.render(MINI)
     assert page.count('colspan="4"') == 1
     assert (
-        'title="here 68.2 · paper 74.3 · seed 0: 1,351 of 2,000 · seed 1: 1,377 of 2,000 · standard error 1.0'
+        'title="here 68.2 · paper 74.3 · seed 0: 1,351 of 2,000 · seed 1: 1,377 of 2,000 · '
+        "±2.0 (95 %, seeds and test images)"
         ' · trained here · not compared · another experiment than the paper&#39;s"'
     ) in page
 
@@ -470,7 +479,7 @@ def test_terminal_passes_no_escape_sequence_of_a_label() -> None:
 
 def test_terminal_says_reversed() -> None:
     line = next(line for line in format_txt.render(MINI).splitlines() if line.startswith("✗"))
-    assert [part.strip() for part in line.split("  ")][-2:] == ["holds (+0.2)", "fails (reversed) −4.8 ± 0.6"]
+    assert [part.strip() for part in line.split("  ")][-2:] == ["holds (+0.2)", "fails (reversed) −4.8 ± 1.2"]
 
 
 def test_write_names_its_files(tmp_path: Path) -> None:

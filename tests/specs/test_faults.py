@@ -340,12 +340,13 @@ def test_all_faults_of_all_files_at_once(replicate: Call, tables: Path, edit: Ed
     edit("decimals  = 1", 'decimals  = "one"')
     edit('caption   = "', 'captoin   = "')
     edit("crop          = 0.875", "crop          = 8.75", "runs.toml")
-    edit("seed_sd        = 3.0", "seed_sd        = -3.0", "scales/mini.toml")
+    edit("sd          = 3.9", "sd          = -3.9", "scales/mini.toml")
     done = replicate("check", "--tables", str(tables))
     assert done.returncode == 2
     assert done.stdout == ""
     said = done.stderr
-    assert said.startswith("error: scales/mini.toml: seed_sd: should be greater than or equal to 0, got -3.0\n")
+    wrong = "should be a number of 0 or more, or 'unknown', got -3.9"
+    assert said.startswith(f"error: scales/mini.toml: noise[3].sd: {wrong}\n")
     assert f"\n{PLACE}: table.caption: this key is required\n" in said
     assert f"\n{PLACE}: table.captoin: unknown key 'captoin'\n  did you mean 'caption'?\n" in said
     assert f"\n{PLACE}: table.decimals: should be a valid integer, got 'one'\n" in said
@@ -353,8 +354,8 @@ def test_all_faults_of_all_files_at_once(replicate: Call, tables: Path, edit: Ed
     entries = json.loads(replicate("check", "--json", "--tables", str(tables)).stdout)["faults"]
     assert len({entry["where"] for entry in entries}) == 5
     assert entries[0] == {
-        "where": "scales/mini.toml: seed_sd",
-        "what": "should be greater than or equal to 0, got -3.0",
+        "where": "scales/mini.toml: noise[3].sd",
+        "what": wrong,
         "help": [],
     }
 
@@ -425,15 +426,15 @@ def test_a_folder_without_scales(tables: Path) -> None:
 
 def test_a_fault_of_a_scale_is_not_said_of_those_that_extend_it(replicate: Call, tables: Path, edit: Edit) -> None:
     shutil.copy(ROOT / "tables" / "scales" / "mini-digits.toml", tables / "scales")
-    edit("seed_sd        = 3.0", "seed_sd        = -3.0", "scales/mini.toml")
+    edit("sd          = 3.9", "sd          = -3.9", "scales/mini.toml")
     edit("[recipes.deit]", "[recipes.deit]\nepohcs = 3", "scales/mini.toml")
     edit("title  ", 'titel = "x"\ntitle  ', "scales/mini-digits.toml")
     entries = json.loads(replicate("check", "--json", "--tables", str(tables)).stdout)["faults"]
     assert {entry["where"] for entry in entries} == {
-        "scales/mini.toml: seed_sd",
+        "scales/mini.toml: noise[3].sd",
         "scales/mini-digits.toml: titel",
     }
-    edit("seed_sd        = -3.0", "seed_sd        = 3.0", "scales/mini.toml")
+    edit("sd          = -3.9", "sd          = 3.9", "scales/mini.toml")
     edit('titel = "x"\n', "", "scales/mini-digits.toml")
     entries = json.loads(replicate("check", "--json", "--tables", str(tables)).stdout)["faults"]
     assert [entry["where"] for entry in entries] == ["scales/mini.toml: recipes.deit.epohcs"]

@@ -63,7 +63,7 @@ def test_a_reading_names_no_section_alone(specs: Specs) -> None:
 
 def test_the_papers_own_numbers_contradict_two_of_its_sentences(claims: dict[str, tuple[Claim, ...]]) -> None:
     """Table 3 has 74.5 for both embeddings of Ti and 74.6 for one; Table 4 has 0.107 below 0.109, not between."""
-    wrong = {claim.text for found in claims.values() for claim in found if claim.paper_verdict == "fails"}
+    wrong = {claim.text for found in claims.values() for claim in found if claim.as_printed == "fails"}
     assert wrong == {
         "both embeddings together are better than the distillation embedding alone",
         "the joint classifier is between the two: further from DeiT without distillation than the class embedding",
@@ -86,7 +86,7 @@ def test_only_what_the_paper_prints_no_number_for_is_not_judged_on_it(
             cells = [
                 side for each in claim.comparisons for side in (each.left, each.right) if isinstance(side, CellRef)
             ]
-            assert (claim.paper_verdict == "not run") == any(side not in printed for side in cells), claim.text
+            assert (claim.as_printed == "not run") == any(side not in printed for side in cells), claim.text
 
 
 def test_throughput_ratios_are_the_papers(claims: dict[str, tuple[Claim, ...]]) -> None:
@@ -141,9 +141,11 @@ def test_what_is_not_borne_out_comes_first(replicate: Call, results: Path, table
     said = replicate("claims", *folders(results, tables)).stdout
     found = json.loads(replicate("claims", "--json", *folders(results, tables)).stdout)["claims"]
     headings = [
-        line for line in said.splitlines() if re.match(r"(Fail|Undecided|Hold|Not run|Never judged) here", line)
+        line
+        for line in said.splitlines()
+        if re.match(r"(Fail|Undecided|Not decidable|Hold|Not run|Never judged) here", line)
     ]
-    order = ["Fail", "Undecided", "Hold", "Not run", "Never judged"]
+    order = ["Fail", "Undecided", "Not decidable", "Hold", "Not run", "Never judged"]
     assert [order.index(line.partition(" here")[0]) for line in headings] == sorted(
         order.index(line.partition(" here")[0]) for line in headings
     )
@@ -151,7 +153,7 @@ def test_what_is_not_borne_out_comes_first(replicate: Call, results: Path, table
     plain = " ".join(said.split())
     for claim in found:
         words = f"“{claim['quote']}” ({claim['see']})" if claim["quote"] else f"a reading of {claim['see']}"
-        assert (words in plain) == (claim["verdict"] in ("fails", "undecided")), claim["text"]
+        assert (words in plain) == (claim["verdict"] in ("fails", "undecided", "not decidable")), claim["text"]
     sentences, readings = (sum(claim["reading"] == reading for claim in found) for reading in (False, True))
     assert f"of {sentences} sentences " in plain
     assert f"of {readings} readings " in plain
@@ -163,18 +165,18 @@ def test_claims_are_chosen_by_verdict_and_kind(replicate: Call, results: Path, t
         return list(json.loads(found.stdout)["claims"])
 
     every = chosen()
-    undecided = [claim for claim in every if claim["verdict"] == "undecided"]
-    assert chosen("--verdict", "undecided") == undecided != every
-    both = [claim for claim in every if claim["verdict"] in ("undecided", "not run")]
-    assert chosen("--verdict", "undecided", "--verdict", "not-run") == both
+    undecided = [claim for claim in every if claim["verdict"] == "not decidable"]
+    assert chosen("--verdict", "not-decidable") == undecided != every
+    both = [claim for claim in every if claim["verdict"] in ("not decidable", "not run")]
+    assert chosen("--verdict", "not-decidable", "--verdict", "not-run") == both
     assert chosen("--readings") == [claim for claim in every if claim["reading"]]
     assert chosen("--sentences") == [claim for claim in every if claim["quote"]]
-    assert chosen("--verdict", "undecided", "--readings") == [claim for claim in undecided if claim["reading"]]
+    assert chosen("--verdict", "not-decidable", "--readings") == [claim for claim in undecided if claim["reading"]]
     refused = replicate("claims", "--markdown", "--readings")
     assert refused.returncode == 2
     assert "--markdown prints every claim" in refused.stderr
     # The exit code is of what is shown.
-    assert replicate("claims", "--check", "--verdict", "undecided", *folders(results, tables)).returncode == 3
+    assert replicate("claims", "--check", "--verdict", "not-decidable", *folders(results, tables)).returncode == 3
 
 
 def test_the_exit_code_follows_with_check(replicate: Call, results: Path, tables: Path, tmp_path: Path) -> None:
