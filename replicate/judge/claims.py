@@ -267,7 +267,7 @@ def judge(
     error = margin.error if margin else None
     verdict, reason = here.verdict, here.reason
     if verdict == "undecided" and error is not None and power.needs and (power.seeds or MOST_SEEDS + 1) > seeds:
-        verdict, reason = "not decidable", f"{reason}; {power.needs}"
+        verdict, reason = "not decidable", f"{reason}; a margin like the paper's needs {power.needs}"
     return Claim(
         text=claim.text,
         relation=kind,
@@ -398,8 +398,8 @@ def _power(scope: Scope, kind: Relation, within: float, printed: _Side, noise: _
         return _Power(half, None, "")
     several = [number for number in needed if number is not None]
     if len(several) < len(needed):
-        return _Power(half, None, f"more than {MOST_SEEDS:,} seeds for a margin like the paper's")
-    return _Power(half, max(several), f"{plural(max(several), 'seed')} for a margin like the paper's")
+        return _Power(half, None, f"more than {MOST_SEEDS:,} seeds")
+    return _Power(half, max(several), plural(max(several), "seed"))
 
 
 def _shown(value: float, factor: float | None, decimals: int) -> str:

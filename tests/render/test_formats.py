@@ -293,11 +293,14 @@ def test_a_claim_says_what_it_allows_and_over_how_many_comparisons() -> None:
 
 def test_what_would_decide_stands_below_the_claims() -> None:
     undecided = CLAIMS[1]
-    assert wording.would_decide(undecided) == "needs 8 seeds for a margin like the paper's"
+    assert wording.would_decide(undecided) == "needs 8 seeds"
     unknown = replace(undecided, verdict="undecided", error=None, note="no seed noise is known", needs="a second seed")
     assert wording.would_decide(unknown) == "no seed noise is known; needs a second seed"
-    assert wording.decided_by([undecided, replace(unknown, seeds_needed=None)]) == (
-        "2 claims wait for more: margins like the paper's need 8 seeds. Of 1 no error is known yet."
+    many = replace(undecided, seeds_needed=301, needs="301 seeds")
+    beyond = replace(undecided, seeds_needed=None, needs="more than 1,000 seeds")
+    assert wording.decided_by([undecided, many, beyond, replace(unknown, seeds_needed=None)]) == (
+        "4 claims are undecided. At this noise, margins like the paper's are decided in 80 % of cases: "
+        "2 with 8 to 301 seeds, 1 with more than 1,000 seeds. Of 1 no error is known."
     )
     assert wording.would_decide(CLAIMS[0]) == ""
     assert wording.decided_by(CLAIMS[:1]) == ""
