@@ -98,9 +98,8 @@ def _show(first: Table, entries: Sequence[Entry], console: Console) -> None:
     here = f"Here, n = {plural(len(first.seeds), 'seed')}, {claims_said_apart(claims)}."
     format_txt.paragraph(console, f"{plural(len(claims), 'claim')}. {here}")
     format_txt.paragraph(console, f"On the paper's numbers as printed: {claims_said(paper)}.")
-    for sentence in (wording.by_chance(claims), wording.decided_by(claims)):
-        if sentence:
-            format_txt.paragraph(console, sentence)
+    for sentence in wording.claims_below(claims):
+        format_txt.paragraph(console, sentence)
     if not first.comparable:
         format_txt.paragraph(console, f"{wording.OTHER_EXPERIMENT} {wording.OTHER_MEANING}", "dim", "  ")
 
