@@ -645,7 +645,7 @@ def test_with_too_few_seeds_a_claim_is_not_decidable() -> None:
     claim = judged(spec, ours, {"one.s": 80.0, "two.s": 79.0}, sd=2.0)
     # 8 / n of two networks, and 0.0991 of ten images of 1,000, may be (1 / 2.802)^2 = 0.1274 together.
     assert (claim.verdict, claim.seeds_needed) == ("not decidable", 283)
-    assert claim.needs == "283 seeds for a margin like the paper's"
+    assert claim.needs == "283 seeds"
     # Three points would be clear with so many; that they are not is open.
     assert judged(spec, ours, {"one.s": 90.0, "two.s": 80.0}, sd=2.0).verdict == "undecided"
 
