@@ -261,8 +261,8 @@ def judge(
         )
         for (left, right), mine, theirs, verdict in zip(both, here.each, printed.each, here.single, strict=True)
     )
-    planned = _Side.of(claim, kind, factor, [_values(paper, *refs) for refs in both], noise)
-    power = _power(claim.scope, kind, claim.within, printed, here if here.mean else planned, seeds)
+    known = here if here.mean else _Side.of(claim, kind, factor, [_values(paper, *refs) for refs in both], noise)
+    power = _power(claim.scope, kind, claim.within, printed, known, seeds)
     margin = here.decides
     error = margin.error if margin else None
     verdict, reason = here.verdict, here.reason

@@ -47,7 +47,8 @@ def quantile(probability: float, freedom: float) -> float:
     for _ in range(_TERMS):
         step = (upper_tail(t, freedom) - (1.0 - probability)) / (front * (1 + t * t / freedom) ** (-(freedom + 1) / 2))
         t += step
-        if abs(step) <= 1e-12 * t:
+        # At many degrees of freedom the tail itself has no more digits than these.
+        if abs(step) <= 1e-10 * t + 1e-12:
             break
     return t
 

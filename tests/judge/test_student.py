@@ -7,6 +7,7 @@ from math import inf
 import pytest
 from scipy import stats
 
+from replicate.judge import student
 from replicate.judge.student import quantile, satterthwaite, upper_tail
 
 FREEDOMS = (1, 2, 3.7, 8, 10, 33.3, 1e4)
@@ -41,3 +42,19 @@ def test_freedom_of_a_sum_lies_between_the_least_and_the_sum() -> None:
     assert satterthwaite([(1.0, 5.0), (1.0, 5.0)]) == 10.0
     assert satterthwaite([(1.0, 5.0), (0.0, 1.0)]) == 5.0
     assert satterthwaite([(1.0, inf)]) == inf
+
+
+def test_a_quantile_takes_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 5,000 degrees of freedom it took 300, since the tail has fewer digits than were asked for."""
+    steps = 0
+
+    def counted(t: float, freedom: float) -> float:
+        nonlocal steps
+        steps += 1
+        return upper_tail(t, freedom)
+
+    monkeypatch.setattr(student, "upper_tail", counted)
+    for freedom in (1.0, 8.0, 500.0, 5e3, 1e5, 5e6):
+        for probability in (0.8, 0.95, 0.975):
+            student.quantile.__wrapped__(probability, freedom)
+    assert steps < 18 * 10
