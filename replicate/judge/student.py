@@ -48,7 +48,7 @@ def quantile(probability: float, freedom: float) -> float:
         step = (upper_tail(t, freedom) - (1.0 - probability)) / (front * (1 + t * t / freedom) ** (-(freedom + 1) / 2))
         t += step
         # At many degrees of freedom the tail itself has no more digits than these.
-        if abs(step) <= 1e-10 * t + 1e-12:
+        if abs(step) <= 1e-8 * t + 1e-8:
             break
     return t
 
