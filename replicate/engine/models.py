@@ -5,6 +5,7 @@ The only module that knows timm's model interface.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,7 +132,12 @@ def published(model: Network, size: int, classes: int, path: Path) -> nn.Module:
         with torch.serialization.safe_globals([(_LeftOut, name) for name in BESIDE_WEIGHTS]):
             stored = load_state_dict(str(path), use_ema=False, device="cpu", weights_only=True)
     except Exception as error:  # of a file that is something else, torch's unpickler raises whatever it trips over
-        raise UserError(f"{path} cannot be read as weights of {kind}: {error!r}") from error
+        # Torch's own message says how to read the file all the same, by running what is in it.
+        other = re.search(r"(?:GLOBAL|globals:) ([\w.]*\w)", str(error))
+        why = f"it brings code or objects of its own ({other[1]})" if other else type(error).__name__
+        raise UserError(
+            f"{path} cannot be read as weights of {kind}: {why}\n  save the state dict alone in it, or as .safetensors"
+        ) from error
     if not stored or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
         # timm takes an empty dictionary for none, and fetches its own file instead.
         raise UserError(f"{path} holds no weights of {kind}")

@@ -255,6 +255,10 @@ def _bar(axes: Axes, bar: Bar, at: float, limit: float) -> None:
     if bar.low is not None and bar.high is not None:
         ends = [max(bar.low, -limit), min(bar.high, limit)]
         axes.plot(ends, [at, at], color=style.colour, linewidth=1.1, zorder=2, solid_capstyle="butt")
+        # An arrow says that the interval goes on beyond the axis.
+        for end, edge, marker in ((bar.low, -limit, "<"), (bar.high, limit, ">")):
+            if abs(end) > limit and end * edge > 0:
+                axes.plot([edge], [at], marker=marker, color=style.colour, markersize=4, zorder=2)
     axes.plot([bar.value], [at], marker="o" if bar.side == "here" else "s", **marks)
 
 

@@ -263,11 +263,24 @@ def claim_note(claim: Claim) -> str:
     return f"({'; '.join(notes)})" if notes else ""
 
 
+def claim_p(claim: Claim) -> str:
+    """``p 0.012 (Holm 0.06)``: by itself, and corrected for the claims of its table; empty where it has none."""
+    if claim.p is None or claim.p_holm is None:
+        return ""
+    return f"p {_p_value(claim.p)} (Holm {_p_value(claim.p_holm)})"
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
 def claim_notes(claim: Claim) -> list[str]:
-    """Over how many comparisons a margin is, what is allowed for no reason but the result, what would decide."""
+    """Over how many comparisons a margin is, its p-value, what is allowed for no reason but the result, what would
+    decide."""
     if not claim.margin_shown:
         return []
-    notes = [claim_scope(claim), claim_within(claim) if claim.chosen_after else "", would_decide(claim) or claim.note]
+    allowed = claim_within(claim) if claim.chosen_after else ""
+    notes = [claim_scope(claim), claim_p(claim), allowed, would_decide(claim) or claim.note]
     return [note for note in notes if note]
 
 

@@ -284,7 +284,7 @@ def test_a_claim_says_what_it_allows_and_over_how_many_comparisons() -> None:
     chosen = replace(one, within=0.05, relation="not-below")
     assert wording.claim_within(chosen) == "within 0.05, chosen after the paper's numbers"
     needs = wording.would_decide(one)
-    assert wording.claim_note(chosen) == f"(within 0.05, chosen after the paper's numbers; {needs})"
+    assert wording.claim_note(chosen) == f"(p 0.16 (Holm 0.16); within 0.05, chosen after the paper's numbers; {needs})"
     ratio = replace(one, within=0.1, relation="times", within_source="the interval of a measurement")
     assert wording.claim_within(ratio) == "within 10 % (the interval of a measurement)"
     assert "within" not in wording.claim_note(ratio)

@@ -129,7 +129,7 @@ def test_claims_are_shown_with_both_sides_and_never_as_replicated(replicate: Cal
     done = replicate("claims", *folders(results, tables))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("! miniature: tests the pipeline, not the paper\n")
-    assert "paper†: holds (+1.3)" in done.stdout
+    assert "paper†: holds (+1.3)" in " ".join(done.stdout.split())
     assert "±" in done.stdout
     assert "n = 1 seed" in done.stdout
     for word in ("replicated", "reproduced"):
