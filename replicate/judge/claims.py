@@ -35,7 +35,9 @@ Sides = list[tuple[CellValue, CellValue]]
 
 UNTIMED = "no times of single runs, no interval"
 UNSTEADY = "unsteady"
-ANOTHER_SEED = "a second seed, or its noise stated in the specs"
+ONE_SEED = f"{NO_NOISE} of a network with one seed for all"
+NEEDED = {NO_NOISE: "a second seed, or noise stated in the specs", ONE_SEED: "noise stated in the specs"}
+"""What would decide a claim whose error nobody knows, by why."""
 
 
 class MarginError(NamedTuple):
@@ -101,8 +103,10 @@ def _paired(sides: Sides, noise: SeedNoise) -> Margin:
         differences = np.mean([_by_photograph(both, seed) for both in same for seed in seeds], axis=0)
         over_images = float(np.hypot(over_images, paired_image_error(differences, scale) * len(same) / len(sides)))
     over_seeds = _over_seeds(sides, seeds, per_seed, noise)
-    parts = None if over_seeds is None else MarginError(Error(over_images), *over_seeds, len(seeds))
-    return Margin(float(np.mean(per_seed)), parts, "" if parts else NO_NOISE)
+    mean = float(np.mean(per_seed))
+    if isinstance(over_seeds, str):
+        return Margin(mean, None, over_seeds)
+    return Margin(mean, MarginError(Error(over_images), *over_seeds, len(seeds)))
 
 
 def _unpaired(sides: Sides, noise: SeedNoise) -> Margin:
@@ -121,8 +125,8 @@ def _unpaired(sides: Sides, noise: SeedNoise) -> Margin:
         return Margin(mean, None, NO_NOISE if trained else UNTIMED)
     over_images = Error(sqrt(sum((error or 0.0) ** 2 for error in own)) / len(sides))
     over_seeds = _over_seeds(sides, seeds, per_seed, noise) if trained else (NO_ERROR, NO_ERROR)
-    if over_seeds is None:
-        return Margin(mean, None, NO_NOISE)
+    if isinstance(over_seeds, str):
+        return Margin(mean, None, over_seeds)
     return Margin(mean, MarginError(over_images, *over_seeds, len(seeds)))
 
 
@@ -144,10 +148,10 @@ def _at(side: CellValue, seed: int) -> float:
 
 def _over_seeds(
     sides: Sides, seeds: Sequence[int], per_seed: Sequence[float], noise: SeedNoise
-) -> tuple[Error, Error] | None:
+) -> tuple[Error, Error] | str:
     """How sure the mean margin is over other seeds: of networks that have one seed for all, and of the others.
 
-    None where nobody knows it: what another seed does to a cosine, say, is stated nowhere, and one does not show it.
+    Why nobody knows, where nobody does: another seed of a cosine, say, is stated nowhere, and one does not show it.
     """
     weight = 1.0 / len(sides) / len(seeds)
     parts: list[Part] = []
@@ -161,8 +165,9 @@ def _over_seeds(
                 part = noise.part(sign * weight, side, None if once else seed, networks)
                 if part is None:
                     # The seeds of the margin itself show it, but for a network that is the same at all of them.
-                    spread = None if once or len(seeds) < 2 else float(np.std(per_seed, ddof=1))
-                    return None if spread is None else (NO_ERROR, Error(spread / sqrt(len(seeds)), len(seeds) - 1))
+                    if once or len(seeds) < 2:
+                        return ONE_SEED if once else NO_NOISE
+                    return NO_ERROR, Error(float(np.std(per_seed, ddof=1)) / sqrt(len(seeds)), len(seeds) - 1)
                 parts.append(part)
     fixed = [part for part in parts if part.seed is None]
     return of_sum(fixed), of_sum([part for part in parts if part.seed is not None])
@@ -382,9 +387,7 @@ def _power(scope: Scope, kind: Relation, within: float, printed: _Side, noise: _
     if printed.mean is None or noise.mean is None:
         return _Power(None, None, "")
     if noise.mean.parts is None:
-        return _Power(
-            None, None, "a second seed, which shows how much one moves it" if noise.mean.note == NO_NOISE else ""
-        )
+        return _Power(None, None, NEEDED.get(noise.mean.note, ""))
     margins = [(printed.mean, noise.mean)] if scope == "average" else list(zip(printed.each, noise.each, strict=True))
     needed: list[int | None] = []
     moved = False

@@ -452,6 +452,20 @@ def test_a_network_with_one_seed_for_all_is_one_draw() -> None:
     # Four seeds halve the student's part, and leave the teacher's.
     assert claim.error == pytest.approx(sqrt(1 + 4))
     assert claim.needs == ""  # the paper prints no margin
+    # Of which nothing is stated: further seeds of the student do not show it.
+    ours = {"one.s": counted("a", "1111", "1111"), "two.s": once}
+    paper = {CellRef("t", row, "s"): fact(80.0) for row in ("one", "two")}
+    unknown = judge(
+        spec,
+        spec.claims[0],
+        paper,
+        {CellRef("t", *name.split(".")): v for name, v in ours.items()},
+        SeedNoise((), ours.values()),
+        SeedNoise(()),
+        1,
+    )
+    assert (unknown.verdict, unknown.note) == ("undecided", "no seed noise is known of a network with one seed for all")
+    assert unknown.needs == "noise stated in the specs"
 
 
 def cosine(network: str, *values: float, errors: tuple[float | None, ...] = ()) -> CellValue:
