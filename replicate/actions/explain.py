@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -11,7 +12,7 @@ from replicate.actions.paper import Paper, check_name
 from replicate.jobs.job import Job
 from replicate.jobs.measure import Measure
 from replicate.judge.finish import Finisher
-from replicate.judge.table import Cell, Table
+from replicate.judge.table import Cell, ErrorOf, Table
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
 from replicate.specs.cell import REFERENCE
@@ -101,18 +102,22 @@ class Explanation:
         return " ".join([*parts, f"on {read.on}"] if read.on else parts)
 
     def _error(self) -> str | None:
-        if self.cell.error is None:
+        if self.cell.half is None or self.cell.error is None:
             return None
-        planned = self.plan.cell(self.cell.ref)
-        if self.cell.spread is not None:
-            over = f"over {plural(len(self.cell.seeds), 'seed')}"
-        elif planned.read is not None and metrics.find(planned.read.metric).timed:
-            job = planned.jobs[0]
+        over = _OVER[self.cell.error_of]
+        if self.cell.error_of == "times":
+            job = self.plan.cell(self.cell.ref).jobs[0]
             paired = isinstance(job, Measure) and job.protocol.reference is not None
-            over = "from the interval of its ratio to the reference network" if paired else "over the times of its runs"
-        else:
-            over = "over images"
-        return f"±{number(self.cell.error, 3)}, standard error {over}"
+            over = "the interval of its ratio to the reference network" if paired else over
+        return f"±{number(self.cell.half, 3)}, half of the 95 % interval, over {over}"
+
+
+_OVER: Mapping[ErrorOf, str] = {
+    "seeds and test images": "seeds and test images",
+    "test images": "test images alone, since nobody knows what another seed does",
+    "times": "the times of its runs",
+    "": "",
+}
 
 
 def explain(paper: Paper, table_id: str, row: str, column: str) -> Explanation:

@@ -94,7 +94,7 @@ def _print(console: Console, line: Text) -> None:
 
 
 def _lines(table: Table, cell: Cell, column: Column, variant: Variant) -> list[tuple[str, str]]:
-    """The lines of one cell with their styles: ours, its standard error, the paper's value, the difference."""
+    """The lines of one cell with their styles: ours, half of its 95 % interval, the paper's value, the difference."""
     face = layout.shown(cell, variant)
     style = "bold" if layout.is_bold(cell) else "" if column.text else MARK_STYLES.get(face, "")
     style = "dim" if cell.state == "paper-only" else style

@@ -145,7 +145,7 @@ def test_a_measurement_without_a_reference(tmp_path: Path) -> None:
     assert "  ratio       none: this protocol times the network alone\n" in text
     assert "precision not recorded" in text
     # The rate times 0.1 / 1.1: two runs that are 0.2 s apart.
-    assert "  error       ±204, standard error over the times of its runs\n" in text
+    assert "  error       ±399, half of the 95 % interval, over the times of its runs\n" in text
 
 
 def test_a_measurement_beside_a_reference(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_measurement_beside_a_reference(tmp_path: Path) -> None:
     for job in (*planned.jobs, *planned.others):
         finish(store, job, MEASURED, "measure.json", {})
     text = explained(tmp_path, plan, "model_variants", "deit_ti", "throughput")
-    assert "standard error from the interval of its ratio to the reference network\n" in text
+    assert "half of the 95 % interval, over the interval of its ratio to the reference network\n" in text
 
 
 def test_a_probe(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_an_accuracy_and_all_it_rests_on(tmp_path: Path) -> None:
     assert "  reads       top1 of the run deit-ti-224/none at its head class\n" in text
     assert "  means       Share of the test images whose label is the first choice.\n" in text
     assert " of 200 images\n" in text
-    assert "standard error over images\n" in text
+    assert "half of the 95 % interval, over seeds and test images\n" in text
     assert "  sizes       960 training images, 2,000 test images, 10 classes\n" in text
     assert "train_mode yes" in text
     assert "crop_ratio 0.75–1.33333" in text
