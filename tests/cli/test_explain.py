@@ -145,7 +145,7 @@ def test_a_measurement_without_a_reference(tmp_path: Path) -> None:
     assert "  ratio       none: this protocol times the network alone\n" in text
     assert "precision not recorded" in text
     # The rate times 0.1 / 1.1: two runs that are 0.2 s apart.
-    assert "  error       ±399, half of the 95 % interval, over the times of its runs\n" in text
+    assert "  error       ±400, half of the 95 % interval, over the times of its runs\n" in text
 
 
 def test_a_measurement_beside_a_reference(tmp_path: Path) -> None:
