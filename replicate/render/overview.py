@@ -168,13 +168,17 @@ def markdown(tables: Sequence[Table]) -> str:
         )
     blocks = [f"> **{escape(banner)}**"] if banner else []
     blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
-    errors = wording.error_meaning(line.headline for line in lines if line.headline)
-    other = "" if comparable else f" {wording.OTHER_EXPERIMENT} {wording.OTHER_MEANING}."
-    note = HEADLINE + (f" {errors}." if errors else "") + other
-    blocks.append(f"<sub>{escape(note)}</sub>")
+    blocks.append(f"<sub>{escape(headline_note(lines, comparable))}</sub>")
     if made := made_from(tables):
         blocks.append(made)
     return "\n\n".join(blocks)
+
+
+def headline_note(lines: Sequence[Line], comparable: bool) -> str:
+    """The sentences below the lines: which number stands for a table, what its ± is, and what is not compared."""
+    errors = wording.error_meaning(line.headline for line in lines if line.headline)
+    other = "" if comparable else f"{wording.OTHER_EXPERIMENT} {wording.OTHER_MEANING}."
+    return " ".join(part for part in (HEADLINE, f"{errors}." if errors else "", other) if part)
 
 
 def updated(text: str, tables: Sequence[Table], where: str) -> str:

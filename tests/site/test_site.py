@@ -188,6 +188,10 @@ def test_the_banner_is_on_every_page_and_no_page_says_that_a_number_was_confirme
         assert not re.search(r"\breplicated\b|\breproduced\b", page.text, re.IGNORECASE), path
 
 
+def test_the_overview_says_what_its_errors_are(read: dict[Path, Page], report: Report) -> None:
+    assert "± is half of the 95 % interval, over seeds and test images" in read[report.folder / "index.html"].text
+
+
 def test_at_the_scale_of_the_paper_there_is_no_banner_and_verdicts_are_given(paper_report: Report) -> None:
     found = pages(paper_report)
     text = found[paper_report.folder / "tables" / f"{TABLE}.html"].text
