@@ -266,8 +266,7 @@ def judge(
         )
         for (left, right), mine, theirs, verdict in zip(both, here.each, printed.each, here.single, strict=True)
     )
-    known = here if here.mean else _Side.of(claim, kind, factor, [_values(paper, *refs) for refs in both], noise)
-    power = _power(claim.scope, kind, claim.within, printed, known, seeds)
+    power = _power(claim.scope, kind, claim.within, printed, _expected(claim, factor, here, both, paper, noise), seeds)
     margin = here.decides
     error = margin.error if margin else None
     verdict, reason = here.verdict, here.reason
@@ -303,6 +302,25 @@ def judge(
     )
 
 
+def _expected(
+    claim: ClaimSpec,
+    factor: float | None,
+    here: _Side,
+    both: Sequence[tuple[Side, Side]],
+    paper: Mapping[CellRef, CellValue],
+    noise: SeedNoise,
+) -> list[Margin | None]:
+    """The margins that decide a claim, with the errors that ours have or are to have: the mean, or each."""
+    if here.mean is not None:
+        return [here.mean] if claim.scope == "average" else here.each
+    values = [_values(paper, *refs) for refs in both]
+    sides = [there for there in values if there is not None]
+    if len(sides) < len(values):
+        return [None]
+    groups = [sides] if claim.scope == "average" else [[there] for there in sides]
+    return [margin_of(group, factor, noise) for group in groups]
+
+
 class _Side(NamedTuple):
     """A claim judged on one set of numbers.
 
@@ -335,7 +353,7 @@ class _Side(NamedTuple):
         sides = [there for there in values if there is not None]
         if len(sides) < len(values):
             return cls(None, None, each, single, "not run", "not all of its cells have a value yet", None)
-        mean = margin_of(sides, factor, noise)
+        mean = (each[0] if len(each) == 1 else None) or margin_of(sides, factor, noise)
         verdict = margin_verdict(kind, mean.value, mean.error, within)
         verdict, reason = claim_verdict(claim.scope, verdict, single, mean.note)
         judged = [mean] if claim.scope == "average" else [margin for margin in each if margin]
@@ -382,21 +400,25 @@ class _Power(NamedTuple):
     needs: str
 
 
-def _power(scope: Scope, kind: Relation, within: float, printed: _Side, noise: _Side, seeds: int) -> _Power:
-    """What decides a margin as large as the paper's at the noise of ``noise``, our own numbers where they are there."""
-    if printed.mean is None or noise.mean is None:
+def _power(
+    scope: Scope, kind: Relation, within: float, printed: _Side, expected: Sequence[Margin | None], seeds: int
+) -> _Power:
+    """What decides a margin as large as the paper's with the errors of the ``expected`` ones."""
+    theirs = [printed.mean] if scope == "average" else printed.each
+    if printed.mean is None or None in expected:
         return _Power(None, None, "")
-    if noise.mean.parts is None:
-        return _Power(None, None, NEEDED.get(noise.mean.note, ""))
-    margins = [(printed.mean, noise.mean)] if scope == "average" else list(zip(printed.each, noise.each, strict=True))
     needed: list[int | None] = []
+    halves = []
     moved = False
-    for theirs, ours in margins:
-        if theirs is None or ours is None or ours.parts is None:
-            return _Power(None, None, "")
+    for paper, ours in zip(theirs, expected, strict=True):
+        assert paper is not None
+        assert ours is not None
+        if ours.parts is None:
+            return _Power(None, None, NEEDED.get(ours.note, ""))
         moved = moved or ours.parts.moving.standard > 0.0
-        needed.append(seeds_needed(kind, theirs.value, within, ours.parts.of))
-    half = noise.mean.parts.of(seeds).half
+        halves.append(ours.parts.of(seeds).half)
+        needed.append(seeds_needed(kind, paper.value, within, ours.parts.of))
+    half = max(halves)
     if not moved:
         return _Power(half, None, "")
     several = [number for number in needed if number is not None]

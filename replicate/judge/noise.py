@@ -12,7 +12,7 @@ import numpy as np
 
 from replicate.judge.statistics import Error, pooled
 from replicate.judge.student import satterthwaite
-from replicate.judge.values import CellValue
+from replicate.judge.values import CellValue, Design
 from replicate.specs.noise import Noise, Of
 
 
@@ -53,6 +53,7 @@ class SeedNoise:
     ) -> None:
         self._stated = stated
         self._chains = chains or {}
+        self._sources: dict[tuple[Of, Design], Hashable] = {}
         self._known: dict[tuple[Of, Hashable], Error | None] = {}
         self._shown: dict[tuple[Of, Hashable], list[tuple[float, int]]] = defaultdict(list)
         several = [value for value in values if value.hits and value.design and len(value.values) > 1]
@@ -113,10 +114,14 @@ class SeedNoise:
         """The entry that says how ``value`` varies, by its place; the design where none does."""
         assert value.design is not None
         design = value.design
-        for index, entry in enumerate(self._stated):
-            if entry.fits(of, design.metric, design.model, design.resolution, design.data):
-                return index
-        return design
+        if (of, design) not in self._sources:
+            fitting = (
+                index
+                for index, entry in enumerate(self._stated)
+                if entry.fits(of, design.metric, design.model, design.resolution, design.data)
+            )
+            self._sources[of, design] = next(fitting, design)
+        return self._sources[of, design]
 
     def _estimate(self, of: Of, value: CellValue) -> Estimate | None:
         if value.design is None:

@@ -42,7 +42,11 @@ def quantile(probability: float, freedom: float) -> float:
     if freedom > _AS_GOOD_AS_INFINITE:
         return _NORMAL.inv_cdf(probability)
     # The tail is convex and the normal quantile below it, so Newton's steps go up to it and never past it.
-    t = _NORMAL.inv_cdf(probability)
+    t = z = _NORMAL.inv_cdf(probability)
+    if freedom >= 4.0:
+        # Two terms of the expansion about it, which save three of five steps (Abramowitz and Stegun 26.7.5); it is
+        # so near that a step from above it leads just below.
+        t += (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
     front = exp(lgamma((freedom + 1) / 2) - lgamma(freedom / 2)) / sqrt(freedom * pi)
     for _ in range(_TERMS):
         step = (upper_tail(t, freedom) - (1.0 - probability)) / (front * (1 + t * t / freedom) ** (-(freedom + 1) / 2))
@@ -70,16 +74,12 @@ def _incomplete_beta(x: float, a: float, b: float) -> float:
             step = -(a + half) * (a + b + half) * x / ((a + 2 * half) * (a + 2 * half + 1))
         else:
             step = half * (b - half) * x / ((a + 2 * half - 1) * (a + 2 * half))
-        lower = 1.0 / _not_zero(1.0 + step * lower)
-        upper = _not_zero(1.0 + step / upper)
+        lower = 1.0 / ((1.0 + step * lower) or _SMALL)
+        upper = (1.0 + step / upper) or _SMALL
         value *= upper * lower
         if abs(upper * lower - 1.0) < 1e-15:
             break
     return front * (value - 1.0)
-
-
-def _not_zero(value: float) -> float:
-    return value if abs(value) > _SMALL else _SMALL
 
 
 def satterthwaite(parts: list[tuple[float, float]]) -> float:
