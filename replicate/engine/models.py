@@ -133,7 +133,7 @@ def published(model: Network, size: int, classes: int, path: Path) -> nn.Module:
             stored = load_state_dict(str(path), use_ema=False, device="cpu", weights_only=True)
     except Exception as error:  # of a file that is something else, torch's unpickler raises whatever it trips over
         # Torch's own message says how to read the file all the same, by running what is in it.
-        other = re.search(r"(?:GLOBAL|globals:) ([\w.]*\w)", str(error))
+        other = re.search(r"(?:GLOBAL|globals:) ((?:[\w.]+, )*[\w.]*\w)", str(error))
         why = f"it brings code or objects of its own ({other[1]})" if other else type(error).__name__
         raise UserError(
             f"{path} cannot be read as weights of {kind}: {why}\n  save the state dict alone in it, or as .safetensors"

@@ -209,7 +209,7 @@ def test_code_beside_the_weights_is_never_run(weights: Path, tmp_path: Path, whe
         held["model"]["head.weight"] = trap
     else:
         held["epoch"] = [PosixPath("a"), trap]
-    with pytest.raises(UserError, match=r"code or objects of its own \(pathlib(\._local)?\.Path") as refused:
+    with pytest.raises(UserError, match=r"code or objects of its own \(.*pathlib(\._local)?\.Path") as refused:
         run(stored(weights, held), tmp_path / "job")
     # torch and timm advise to read it all the same, and so to run what it brings.
     assert "weights_only" not in str(refused.value)
