@@ -27,7 +27,7 @@ class Part(NamedTuple):
     """What one reading of a network adds to a sum: ``weight`` times its number.
 
     network: whose training moves it. chain: of the networks that start from each other, the first. seed: whose draws of
-    images it learned from; None of a network that is one for all seeds.
+    images it learned from; None of a network that is one for all seeds. reading: the same number read twice is one.
     """
 
     weight: float
@@ -38,6 +38,7 @@ class Part(NamedTuple):
     """Of what the training does to all heads."""
     own: Estimate
     """Of what is the head's own."""
+    reading: Hashable
 
 
 class SeedNoise:
@@ -108,7 +109,8 @@ class SeedNoise:
         # Two networks that are compared with each other vary together, as one.
         name = " + ".join(networks)
         chain = self._chains.get(networks[0], networks[0])
-        return Part(weight, name, chain, seed, Estimate(shared, training.source), Estimate(own, heads.source))
+        reading = (name, value.design, *value.values.values())
+        return Part(weight, name, chain, seed, Estimate(shared, training.source), Estimate(own, heads.source), reading)
 
     def _source(self, of: Of, value: CellValue) -> Hashable:
         """The entry that says how ``value`` varies, by its place; the design where none does."""
@@ -152,8 +154,9 @@ def of_sum(parts: Sequence[Part]) -> Error:
         for variance, _ in chains:
             apart.add(variance)
         known.add(_larger(apart, _together([amount for _, amount in chains])))
-    for part in parts:
-        known[part.own.source, part.own.error.freedom] += (part.weight * part.own.error.standard) ** 2
+    for of_reading in _grouped(parts, lambda part: part.reading):
+        own = of_reading[0].own
+        known[own.source, own.error.freedom] += (sum(part.weight for part in of_reading) * own.error.standard) ** 2
     total = sum(known.values())
     return Error(sqrt(total), satterthwaite([(variance, freedom) for (_, freedom), variance in known.items()]))
 

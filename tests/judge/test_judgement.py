@@ -104,7 +104,7 @@ def part(
 ) -> Part:
     """A reading whose training has a standard deviation of ``sd`` for all heads, and ``own`` for each."""
     shared, alone = Estimate(Error(sd, freedom), ("training", sd)), Estimate(Error(own), ("heads", own))
-    return Part(weight, network, chain or network, seed, shared, alone)
+    return Part(weight, network, chain or network, seed, shared, alone, reading=object())
 
 
 def test_what_a_better_network_lifts_and_what_it_does_not() -> None:
@@ -429,6 +429,17 @@ def test_seeds_are_paired() -> None:
     assert claim.margin == 50.0
     # By image, mean of both seeds: (.5, .5, .5, .5), so nothing over images; over seeds 1 * sqrt(2) / sqrt(2).
     assert claim.error == pytest.approx(1.0)
+
+
+def test_a_number_beside_itself_has_no_margin_that_a_seed_moves() -> None:
+    """Table 8: the pre-training of a row that only fine-tunes otherwise is that of the first row."""
+    spec = table(left="one.s", above="two.s")
+    same = {"one.s": counted("a", "1110"), "two.s": counted("a", "1110")}
+    claim = judged(spec, same, sd=2.0, heads=1.0)
+    assert (claim.margin, claim.error) == (0.0, 0.0)
+    # Another head of it moves by what is the heads' own, though its images are the same in number.
+    other = {"one.s": counted("a", "1110"), "two.s": counted("a", "1100")}
+    assert judged(spec, other, sd=2.0, heads=1.0).error == pytest.approx(sqrt(25**2 + 1))
 
 
 def test_a_disagreement_varies_as_one_number_whichever_networks_it_compares() -> None:
