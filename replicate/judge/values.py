@@ -108,6 +108,8 @@ class CellValue:
     """What a throughput was measured on; empty for a result that does not say."""
     design: Design | None = None
     """None where no training moves it."""
+    heads: tuple[str, ...] = ()
+    """That it is read at, of its network and of the one it is compared with."""
 
     @property
     def own_error(self) -> float | None:
@@ -187,7 +189,9 @@ class CellReader:
         values = {seed: Fraction(metric.scale * int(hit.sum()), len(hit)) for seed, hit in hits.items()}
         counted = answered(results[cell.others[0].key]) if metric.second == "labels" else None
         images = cell.jobs[0].inputs["data"]
-        return CellValue(values, hits, metric.scale, networks, images=images, answered=counted, design=design)
+        return CellValue(
+            values, hits, metric.scale, networks, images=images, answered=counted, design=design, heads=heads_of(read)
+        )
 
     def _reading(self, read: ResolvedSource, results: tuple[Stored, ...]) -> Reading:
         other_head = read.against[1] if read.against else read.head
@@ -233,6 +237,10 @@ class _Stored:
             return json.loads(self.result.path(file).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise StoreFault(f"{self.key}/{file}: cannot be read ({error})") from error
+
+
+def heads_of(read: ResolvedSource) -> tuple[str, ...]:
+    return (read.head, *(read.against or ())[1:])
 
 
 def networks_of(read: ResolvedSource, job: Job, other: Job) -> tuple[str, ...]:
