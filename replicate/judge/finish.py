@@ -14,7 +14,7 @@ from replicate.judge.claims import judge
 from replicate.judge.noise import SeedNoise
 from replicate.judge.statistics import holm, printed_error
 from replicate.judge.table import Cell, Claim, Column, Note, Row, State, Table
-from replicate.judge.values import CellReader, CellValue, Design, heads_of, networks_of
+from replicate.judge.values import CellReader, CellValue, Design, networks_of, reading_of
 from replicate.plan.cells import CellPlan, Plan
 from replicate.specs.cell import CellRef, pairs
 from replicate.specs.table import ClaimSpec, ColumnSpec, TableSpec
@@ -179,7 +179,7 @@ class Finisher:
                 {0: networks},
                 errors={0: None if metric is not None and metric.timed else error},
                 design=design,
-                heads=heads_of(cell.read) if cell.read else (),
+                reading=reading_of(cell, cell.read) if cell.read else (),
             )
         return printed
 

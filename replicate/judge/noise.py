@@ -109,7 +109,7 @@ class SeedNoise:
         # Two networks that are compared with each other vary together, as one.
         name = " + ".join(networks)
         chain = self._chains.get(networks[0], networks[0])
-        reading = (name, value.design, value.heads)
+        reading = (name, value.design, value.reading)
         return Part(weight, name, chain, seed, Estimate(shared, training.source), Estimate(own, heads.source), reading)
 
     def _source(self, of: Of, value: CellValue) -> Hashable:

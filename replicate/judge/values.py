@@ -108,8 +108,8 @@ class CellValue:
     """What a throughput was measured on; empty for a result that does not say."""
     design: Design | None = None
     """None where no training moves it."""
-    heads: tuple[str, ...] = ()
-    """That it is read at, of its network and of the one it is compared with."""
+    reading: tuple[str, ...] = ()
+    """The jobs and heads that it is read from: the same ones are the same number."""
 
     @property
     def own_error(self) -> float | None:
@@ -190,7 +190,14 @@ class CellReader:
         counted = answered(results[cell.others[0].key]) if metric.second == "labels" else None
         images = cell.jobs[0].inputs["data"]
         return CellValue(
-            values, hits, metric.scale, networks, images=images, answered=counted, design=design, heads=heads_of(read)
+            values,
+            hits,
+            metric.scale,
+            networks,
+            images=images,
+            answered=counted,
+            design=design,
+            reading=reading_of(cell, read),
         )
 
     def _reading(self, read: ResolvedSource, results: tuple[Stored, ...]) -> Reading:
@@ -239,8 +246,9 @@ class _Stored:
             raise StoreFault(f"{self.key}/{file}: cannot be read ({error})") from error
 
 
-def heads_of(read: ResolvedSource) -> tuple[str, ...]:
-    return (read.head, *(read.against or ())[1:])
+def reading_of(cell: CellPlan, read: ResolvedSource) -> tuple[str, ...]:
+    """See `CellValue.reading`."""
+    return (*cell.keys, read.head, *(read.against or ())[1:])
 
 
 def networks_of(read: ResolvedSource, job: Job, other: Job) -> tuple[str, ...]:

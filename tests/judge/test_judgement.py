@@ -313,7 +313,7 @@ def test_a_claim_about_one_pair() -> None:
 
 def test_two_heads_of_one_network_move_by_less_than_two_networks() -> None:
     spec = table(left="one.s", above="two.s")
-    ours = {"one.s": counted("a", "1110"), "two.s": replace(counted("a", "0110"), heads=("distillation",))}
+    ours = {"one.s": counted("a", "1110"), "two.s": replace(counted("a", "0110"), reading=("distillation",))}
     assert judged(spec, ours, sd=2.3, heads=0.5).error == pytest.approx(sqrt(25**2 + 0.5**2))
     assert judged(spec, ours, sd=2.3, heads=2.3).error == pytest.approx(sqrt(25**2 + 2.3**2))
 
@@ -438,7 +438,7 @@ def test_a_number_beside_itself_has_no_margin_that_a_seed_moves() -> None:
     claim = judged(spec, same, sd=2.0, heads=1.0)
     assert (claim.margin, claim.error) == (0.0, 0.0)
     # Another head of it moves by what is the heads' own, though its images are the same in number.
-    other = {"one.s": same["one.s"], "two.s": replace(same["two.s"], heads=("distillation",))}
+    other = {"one.s": same["one.s"], "two.s": replace(same["two.s"], reading=("distillation",))}
     assert judged(spec, other, sd=2.0, heads=1.0).error == pytest.approx(1.0)
 
 
@@ -454,7 +454,7 @@ def test_a_disagreement_varies_as_one_number_whichever_networks_it_compares() ->
     # Two heads of one student, beside one teacher: only what is the heads' own is left.
     heads = {
         "one.s": ours["one.s"],
-        "two.s": replace(ours["two.s"], networks=ours["one.s"].networks, heads=("distillation",)),
+        "two.s": replace(ours["two.s"], networks=ours["one.s"].networks, reading=("distillation",)),
     }
     assert judged(spec, heads, sd=2.0, heads=1.0).error == pytest.approx(1.0 / sqrt(2))
 
