@@ -253,7 +253,8 @@ def judge(
     kind = relation(claim)[0]
     factor = claim.factor if kind == "times" or (rates and kind == "above") else None
     both = pairs(spec, claim, [ref for ref, value in ours.items() if value.text is not None])
-    printed = _Side.of(claim, kind, factor, [_values(paper, *refs) for refs in both], paper_noise)
+    theirs = [_values(paper, *refs) for refs in both]
+    printed = _Side.of(claim, kind, factor, theirs, paper_noise)
     here = _Side.of(claim, kind, factor, [_values(ours, *refs) for refs in both], noise)
     comparisons = tuple(
         Comparison(
@@ -261,12 +262,12 @@ def judge(
             right=right,
             margin=mine.value if mine else None,
             error=mine.error.standard if mine and mine.error else None,
-            paper_margin=theirs.value if theirs else None,
+            paper_margin=their.value if their else None,
             verdict=verdict,
         )
-        for (left, right), mine, theirs, verdict in zip(both, here.each, printed.each, here.single, strict=True)
+        for (left, right), mine, their, verdict in zip(both, here.each, printed.each, here.single, strict=True)
     )
-    power = _power(claim.scope, kind, claim.within, printed, _expected(claim, factor, here, both, paper, noise), seeds)
+    power = _power(claim.scope, kind, claim.within, printed, _expected(claim, factor, here, theirs, noise), seeds)
     margin = here.decides
     error = margin.error if margin else None
     verdict, reason = here.verdict, here.reason
@@ -306,16 +307,14 @@ def _expected(
     claim: ClaimSpec,
     factor: float | None,
     here: _Side,
-    both: Sequence[tuple[Side, Side]],
-    paper: Mapping[CellRef, CellValue],
+    theirs: Sequence[tuple[CellValue, CellValue] | None],
     noise: SeedNoise,
 ) -> list[Margin | None]:
     """The margins that decide a claim, with the errors that ours have or are to have: the mean, or each."""
     if here.mean is not None:
         return [here.mean] if claim.scope == "average" else here.each
-    values = [_values(paper, *refs) for refs in both]
-    sides = [there for there in values if there is not None]
-    if len(sides) < len(values):
+    sides = [there for there in theirs if there is not None]
+    if len(sides) < len(theirs):
         return [None]
     groups = [sides] if claim.scope == "average" else [[there] for there in sides]
     return [margin_of(group, factor, noise) for group in groups]
@@ -324,8 +323,7 @@ def _expected(
 class _Side(NamedTuple):
     """A claim judged on one set of numbers.
 
-    mean: None where one of them is not there. decides: it, or the weakest comparison; of the paper's numbers there may
-    be some only. each, single: by comparison.
+    mean: None where one of them is not there. decides: it, or the weakest comparison. each, single: by comparison.
     """
 
     mean: Margin | None

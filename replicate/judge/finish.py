@@ -17,7 +17,7 @@ from replicate.judge.table import Cell, Claim, Column, Note, Row, State, Table
 from replicate.judge.values import CellReader, CellValue, Design, networks_of, reading_of
 from replicate.plan.cells import CellPlan, Plan
 from replicate.specs.cell import CellRef, pairs
-from replicate.specs.table import ClaimSpec, ColumnSpec, TableSpec
+from replicate.specs.table import ClaimSpec, ColumnSpec, ReferenceSpec, RowSpec, TableSpec
 from replicate.store.provenance import Provenance
 from replicate.store.store import Store
 from replicate.text import exact, plural
@@ -117,8 +117,7 @@ class Finisher:
         if value is not None:
             specs, noise = self.plan.specs, self.noise(spec.table.id)
             return finished(spec.table, column, cell, value, specs.scale, noise, specs.runs.paper.device)
-        of, key = (spec.references, cell.column) if cell.ref.is_reference else (spec.rows, cell.row)
-        row = next((entry for entry in of if entry.key == key), None)
+        row = _row(spec, cell)
         chain = self.plan.graph.needed_for(cell.keys).jobs if cell.keys else {}
         states = {key: self._state(key) for key in chain}
         why = {
@@ -189,8 +188,7 @@ class Finisher:
             others = cell.others or cell.jobs
             networks = networks_of(cell.read, cell.jobs[0], others[0]) if cell.jobs else ()
             return metrics.find(cell.read.metric), Design.of(cell.read, self.plan), networks
-        of, key = (spec.references, cell.column) if cell.ref.is_reference else (spec.rows, cell.row)
-        row = next((entry for entry in of if entry.key == key), None)
+        row = _row(spec, cell)
         name = (row.metric if row else None) or _column(spec, cell.column).metric or spec.table.metric
         metric = metrics.find(name) if name else None
         if metric is not None and not metric.trained:
@@ -294,6 +292,12 @@ def _lettered(notes: Sequence[Note]) -> tuple[Note, ...]:
     return tuple(
         replace(note, mark=next(letters)) if note.rows or note.columns or note.cells else note for note in notes
     )
+
+
+def _row(spec: TableSpec, cell: CellPlan) -> RowSpec | ReferenceSpec | None:
+    """The row of a cell, or the reference that it is."""
+    of, key = (spec.references, cell.column) if cell.ref.is_reference else (spec.rows, cell.row)
+    return next((entry for entry in of if entry.key == key), None)
 
 
 def _column(spec: TableSpec, key: str) -> ColumnSpec:

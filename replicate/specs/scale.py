@@ -111,8 +111,8 @@ class Scale(Strict):
     @model_validator(mode="before")
     @classmethod
     def _noise_as_before(cls, raw: Any) -> Any:
-        """Scales that were written before ``[[noise]]`` have one number for all accuracies, measured on nobody says
-        how many trainings: three are taken."""
+        """Read the form before ``[[noise]]``: one number for all accuracies, which did not say on how many trainings it
+        was measured. Three are taken."""
         if not isinstance(raw, dict) or "seed_sd" not in raw:
             return raw
         rest = {key: value for key, value in raw.items() if key not in _NOISE_BEFORE}
