@@ -74,17 +74,46 @@ def test_two_that_wait_for_the_same_element_do_not_share_an_index() -> None:
     }
 
 
-def test_packed_jobs_wait_for_all_of_theirs() -> None:
+def test_only_those_that_wait_for_the_same_are_packed() -> None:
     graph = table_3(3)
-    wave = [graph.jobs[f"predict-f{n}"] for n in range(3)]
+    graph.add(job("predict-again", "train-f0"))
+    wave = [graph.jobs[f"predict-{name}"] for name in ("f0", "f1", "f2", "again")]
     units = units_of(graph, wave, graph.jobs, pack=2)
-    assert [len(unit.jobs) for unit in units] == [2, 1]
-    assert units[0].waits == {"train-f0", "train-f1"}
+    assert [[one.key for one in unit.jobs] for unit in units] == [
+        ["predict-f0", "predict-again"],
+        ["predict-f1"],
+        ["predict-f2"],
+    ]
     placed = {f"train-f{n}": Task("f", n) for n in range(3)}
-    arrays = arrays_of("predict", units, placed.__getitem__, 100)
-    assert sorted(dependency(array, placed.__getitem__, {"f": "3"}) for array in arrays) == [
-        "aftercorr:3",
-        "afterok:3_0:3_1",
+    (array,) = arrays_of("predict", units, placed.__getitem__, 100)
+    assert dependency(array, placed.__getitem__, {"f": "3"}) == "aftercorr:3"
+    ready = units_of(graph, wave, [one.key for one in wave], pack=3)
+    assert [len(unit.jobs) for unit in ready] == [3, 1]
+    assert len(arrays_of("predict", ready, placed.__getitem__, 100)) == 1
+
+
+def test_those_that_wait_for_one_element_share_an_array() -> None:
+    """Students of one teacher beside the fine-tunings of networks that were trained with it."""
+    placed = {"train-t": Task("first", 0), "train-a": Task("first", 1), "train-b": Task("first", 2)}
+    waits = ["train-t"] * 10 + ["train-a", "train-b"]
+    units = [Unit((job(f"train-{n}"),), frozenset({key})) for n, key in enumerate(waits)]
+    arrays = arrays_of("train", units, placed.__getitem__, 100)
+    assert [len(array.units) for array in arrays] == [10, 2]
+    assert [dependency(array, placed.__getitem__, {"first": "7"}) for array in arrays] == ["afterok:7_0", "aftercorr:7"]
+    ended = dependency(arrays[1], placed.__getitem__, {"first": "7", "students": "8"}, ["students"])
+    assert ended == "aftercorr:7,afterany:8"
+
+
+def test_pairs_are_found_beside_other_waits() -> None:
+    """Fine-tunings that wait for a student and a second teacher, and one that waits for a student alone."""
+    placed = {"train-t384": Task("other", 0), **{f"train-s{n}": Task("students", n) for n in range(4)}}
+    both = [Unit((job(f"train-f{n}"),), frozenset({f"train-s{n}", "train-t384"})) for n in range(3)]
+    alone = Unit((job("train-f3"),), frozenset({"train-s3"}))
+    arrays = arrays_of("train", [*both, alone], placed.__getitem__, 100)
+    ids = {"other": "7", "students": "9"}
+    assert [dependency(array, placed.__getitem__, ids) for array in arrays] == [
+        "aftercorr:9,afterok:7_0",
+        "afterok:9_3",
     ]
 
 

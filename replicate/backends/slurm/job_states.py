@@ -55,6 +55,11 @@ class QueuedStates(JobStates):
         row = self.queue.rows.get(task)
         return row is None or not row.live or row.waiting
 
+    def live(self, submission: Submission) -> dict[int, Row]:
+        """The elements of ``submission`` that are queued or run."""
+        rows = {index: self.queue.rows.get(Task(submission.name, index)) for index in submission.tasks}
+        return {index: row for index, row in rows.items() if row is not None and row.live}
+
     def unseen(self) -> list[Submission]:
         """Submissions with jobs that have no result and that the queue does not show: what sacct is asked about."""
         return [
@@ -72,10 +77,7 @@ class QueuedStates(JobStates):
         return [
             submission
             for submission in self.submissions
-            if not any(
-                (row := self.queue.rows.get(Task(submission.name, index))) is not None and row.live
-                for index in submission.tasks
-            )
+            if not self.live(submission)
             and all(self.store.result(key) is not None for keys in submission.tasks.values() for key in keys)
         ]
 

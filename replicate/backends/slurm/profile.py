@@ -111,7 +111,7 @@ class Profile(Strict):
     kinds: dict[Kind, Sbatch] = {}
     srun_args: tuple[Line, ...] = ()
     max_running: Count | None = None
-    """Throttle of an array: ``%N``."""
+    """How many tasks of one kind run at once, over all arrays (`replicate.backends.slurm.lanes`)."""
     pack: dict[Kind, Count] = Field(default_factory=_packs)
     """How many short jobs share one task; 1 where a kind is not named."""
     requeue: Annotated[int, Field(ge=0)] = 3

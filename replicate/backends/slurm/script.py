@@ -35,7 +35,7 @@ class _Executor(SlurmExecutor):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """All of one sbatch call. ``indices``: of the array. ``comment``: what squeue shows."""
+    """All of one sbatch call. ``indices``: of the array. ``comment``: what squeue shows. throttle: see `Lanes`."""
 
     name: str
     kind: str
@@ -45,6 +45,7 @@ class Request:
     job_name: str
     comment: str
     dependency: str = ""
+    throttle: int | None = None
 
 
 def text(profile: Profile, request: Request) -> str:
@@ -53,7 +54,7 @@ def text(profile: Profile, request: Request) -> str:
     defaults = set(_get_default_parameters())
     named = {name: value for name, value in options.items() if name in defaults and value is not False}
     others = {name: value for name, value in options.items() if name not in defaults and value is not False}
-    throttle = f"%{profile.max_running}" if profile.max_running else ""
+    throttle = f"%{request.throttle}" if request.throttle else ""
     # Slurm puts a job back on its own after a node failure or a preemption only with `requeue`.
     others |= {
         "array": _ranges(request.indices) + throttle,

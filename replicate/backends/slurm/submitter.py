@@ -14,6 +14,7 @@ from replicate.backends.slurm import submission as submissions
 from replicate.backends.slurm import waves
 from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.job_states import QueuedStates
+from replicate.backends.slurm.lanes import Lane, Lanes
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.snapshot import Snapshot
 from replicate.backends.slurm.submission import SubmissionMap, Task
@@ -55,6 +56,7 @@ class Submitter:
     step: Step
     _placed: dict[str, Task] = field(default_factory=dict)
     _ids: dict[str, str] = field(default_factory=dict)
+    _lanes: dict[str, Lanes] = field(default_factory=dict)
     _room: int | None = None
 
     def run(self, todo: list[str]) -> None:
@@ -90,10 +92,7 @@ class Submitter:
             for kind in dict.fromkeys(job.kind for job in wave):
                 like = [job for job in wave if job.kind == kind]
                 units = waves.units_of(self.graph, like, open_keys, self.profile.packed(kind))
-                ready = [unit for unit in units if self._can_wait(unit, outside)]
-                if ready:
-                    for array in waves.arrays_of(kind, ready, self._placed.__getitem__, self.client.longest_array):
-                        self._submit(array)
+                self._submit_wave(kind, [unit for unit in units if self._can_wait(unit, outside)])
         left = len(todo) - len(self.step.submitted)
         if left:
             why = "wait for others" if self.profile.chain else "wait for this wave (chain = false)"
@@ -105,16 +104,48 @@ class Submitter:
             return False
         return self.profile.chain or not unit.waits
 
-    def _submit(self, array: waves.Array) -> None:
+    def _submit_wave(self, kind: str, units: Sequence[waves.Unit]) -> None:
+        """``units`` of one kind as few arrays, which share ``max_running`` with each other and with what is queued."""
+        arrays = waves.arrays_of(kind, units, self._placed.__getitem__, self.client.longest_array)
+        lanes = self._lanes_of(kind)
+        places = lanes.place([len(array.units) for array in arrays], waves.awaited_by_all(self.graph, units))
+        names: list[str] = []
+        for array, place in zip(arrays, places, strict=True):
+            before = names[place.behind] if place.behind is not None else ""
+            ended = [*place.after, *([before] if before else [])]
+            # A site that limits depth gets no dependency of this kind either: the next step submits the array.
+            name = self._submit(array, place.throttle, ended) if self.profile.chain or not ended else ""
+            names.append(name)
+            if not name:
+                return
+            keys = frozenset(job.key for unit in array.units.values() for job in unit.jobs)
+            lanes.enter(place, name, keys, before)
+
+    def _lanes_of(self, kind: str) -> Lanes:
+        """The lanes of ``kind``; at first, one for each of its submissions that is queued or runs, of any table."""
+        if kind not in self._lanes:
+            most, found = self.profile.max_running, []
+            for submission in self.step.states.submissions:
+                elements = self.step.states.live(submission) if submission.map.kind == kind else {}
+                if elements and most is not None:
+                    self._ids[submission.name] = next(iter(elements.values())).id.partition("_")[0]
+                    keys = frozenset(key for index in elements for key in submission.tasks[index])
+                    found.append(Lane(min(len(elements), most), submission.name, keys))
+            self._lanes[kind] = Lanes(most, found)
+        return self._lanes[kind]
+
+    def _submit(self, array: waves.Array, throttle: int | None, ended: Sequence[str]) -> str:
+        """The name of the submission; empty where the queue has no room."""
         array = self._cut(array)
         if not array.units:
-            return
+            return ""
         from replicate.backends.slurm import script
 
         name = submissions.new_name()
         keys = [job.key for unit in array.units.values() for job in unit.jobs]
         request = self._request(array.kind, name, sorted(array.units), keys)
-        request = replace(request, dependency=waves.dependency(array, self._placed.__getitem__, self._ids))
+        dependency = waves.dependency(array, self._placed.__getitem__, self._ids, ended)
+        request = replace(request, dependency=dependency, throttle=throttle)
         text = script.text(self.profile, request)
         tasks = {index: [job.key for job in unit.jobs] for index, unit in array.units.items()}
         folder = submissions.write_map(self.store.root, self._map(request, tasks))
@@ -128,7 +159,7 @@ class Submitter:
                 raise
             # Somebody else's jobs took the room since it was measured.
             self._room = 0
-            return
+            return ""
         submissions.note_job(folder, job)
         self._ids[name] = job
         for index, unit in array.units.items():
@@ -142,6 +173,7 @@ class Submitter:
         self.say(
             f"submitted {job}: {plural(len(keys), f'{array.kind} job')} in {plural(len(array.units), 'task')}{waits}"
         )
+        return name
 
     def _cut(self, array: waves.Array) -> waves.Array:
         """No more elements than there is room in the queue."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -39,7 +40,8 @@ class Array:
 def levels(graph: Graph, todo: Iterable[str], open_keys: Iterable[str]) -> list[list[Job]]:
     """The jobs ``todo`` in waves: each waits only for earlier waves, or for jobs that are queued already.
 
-    ``open_keys``: all jobs without a result, queued ones among them.
+    Within a wave the most urgent come first: Slurm starts the elements of an array by their index.
+    open_keys: all jobs without a result, queued ones among them.
     """
     wanted, unfinished = set(todo), set(open_keys)
     level: dict[str, int] = {}
@@ -50,18 +52,33 @@ def levels(graph: Graph, todo: Iterable[str], open_keys: Iterable[str]) -> list[
     waves: dict[int, list[Job]] = {}
     for key in (job.key for job in graph if job.key in wanted):
         waves.setdefault(level[key], []).append(graph.jobs[key])
-    return [waves[number] for number in sorted(waves)]
+    urgency = graph.urgency()
+    readers = graph.served({(key,): 1 for key in graph.jobs})
+
+    def rank(job: Job) -> tuple[float, int, int]:
+        """What the longest chain waits for, then what most jobs rest on; seeds as numbers, for s10 is not before s2."""
+        return -urgency[job.key], -readers[job.key], job.seed or 0
+
+    return [sorted(waves[number], key=rank) for number in sorted(waves)]
 
 
 def units_of(graph: Graph, wave: Sequence[Job], open_keys: Iterable[str], pack: int) -> list[Unit]:
-    """``wave`` (of one kind) cut into elements of up to ``pack`` jobs; those that wait for the same share one."""
+    """``wave`` (of one kind, in order) as elements of up to ``pack`` jobs. Only jobs that wait for the same are packed.
+
+    A pack of jobs that wait for different elements would start when the slowest has ended, and could share no array
+    with another pack: 500 evaluations were 63 sbatch calls. Unpacked they are one array and one call, and each starts
+    when its own training has ended; the price is a start of Python for each (seconds, on nodes that work side by side).
+    What is ready is packed, and so is whatever a later step finds ready.
+    """
     unfinished = set(open_keys)
-    waiting = {job.key: _reduced(graph, job, unfinished) for job in wave}
-    if pack == 1:
-        return [Unit((job,), waiting[job.key]) for job in wave]
-    ordered = sorted(wave, key=lambda job: sorted(waiting[job.key]))
-    parts = [ordered[begin : begin + pack] for begin in range(0, len(ordered), pack)]
-    return [Unit(tuple(part), frozenset[str]().union(*(waiting[job.key] for job in part))) for part in parts]
+    alike: dict[frozenset[str], list[Job]] = {}
+    for job in wave:
+        alike.setdefault(_reduced(graph, job, unfinished), []).append(job)
+    return [
+        Unit(tuple(jobs[begin : begin + pack]), waits)
+        for waits, jobs in alike.items()
+        for begin in range(0, len(jobs), pack)
+    ]
 
 
 def _reduced(graph: Graph, job: Job, unfinished: set[str]) -> frozenset[str]:
@@ -79,40 +96,83 @@ def _reduced(graph: Graph, job: Job, unfinished: set[str]) -> frozenset[str]:
 
 
 def arrays_of(kind: str, units: Sequence[Unit], tasks: Callable[[str], Task], longest: int) -> list[Array]:
-    """``units`` (of one kind and wave) as arrays of at most ``longest`` elements.
+    """``units`` (of one kind and wave) as few arrays, of at most ``longest`` elements each.
 
-    tasks: the element in which an unfinished job is queued. Elements that each wait for one element of the same
-    array become ``aftercorr``; the others share arrays with those that wait for exactly the same.
+    tasks: the element in which an unfinished job is queued. Elements that wait for the same share an array
+    (``afterok``). Elements that wait for different elements of one array, and beyond that for the same, are paired
+    with them (``aftercorr``): of those an array can hold one for each index.
     """
-    common = frozenset.intersection(*(unit.waits for unit in units)) if units else frozenset[str]()
-    paired: dict[str, list[Array]] = {}
-    plain: dict[frozenset[str], list[Array]] = {}
+    alike: dict[frozenset[str], list[Unit]] = {}
     for unit in units:
-        rest = unit.waits - common
-        if len(rest) == 1:
-            key = next(iter(rest))
-            task = tasks(key)
-            array = _room(paired.setdefault(task.submission, []), kind, task.index, longest)
-            array.after = common
-            array.units[task.index] = unit
-            array.pairs[task.index] = key
-        else:
-            array = _room(plain.setdefault(rest, []), kind, None, longest)
-            array.after = common | rest
-            array.units[len(array.units)] = unit
-    return [array for group in (*plain.values(), *paired.values()) for array in group]
+        alike.setdefault(unit.waits, []).append(unit)
+    partners = _partners(alike, tasks)
+    arrays: list[Array] = []
+    for waits in [waits for waits in alike if waits not in partners]:
+        arrays += _plain(kind, waits, alike[waits], longest)
+    families: dict[tuple[frozenset[str], str], list[frozenset[str]]] = {}
+    for waits, key in partners.items():
+        families.setdefault((waits - {key}, tasks(key).submission), []).append(waits)
+    for (common, _), members in families.items():
+        members.sort(key=lambda waits: -len(alike[waits]))
+        # Ten students of one teacher beside the fine-tuning of another network are an array of ten and one of one,
+        # not ten arrays of one: where many wait for one index, they leave the pairing while that saves an array.
+        sizes = [len(alike[waits]) for waits in members] + [0]
+        alone = min(range(len(sizes)), key=lambda count: count + sizes[count])
+        for waits in members[:alone]:
+            arrays += _plain(kind, waits, alike[waits], longest)
+        layers: list[Array] = []
+        for waits in members[alone:]:
+            index = tasks(partners[waits]).index
+            for unit in alike[waits]:
+                array = _room(layers, kind, common, index, longest)
+                array.units[index], array.pairs[index] = unit, partners[waits]
+        arrays += layers
+    place = {unit: number for number, unit in enumerate(units)}
+    return sorted(arrays, key=lambda array: min(place[unit] for unit in array.units.values()))
 
 
-def _room(arrays: list[Array], kind: str, index: int | None, longest: int) -> Array:
+def _partners(
+    alike: Mapping[frozenset[str], Sequence[Unit]], tasks: Callable[[str], Task]
+) -> dict[frozenset[str], str]:
+    """Of each set of keys that elements wait for, the one to be paired with: that which most others allow, too."""
+    choices = {waits: [((waits - {key}, tasks(key).submission), key) for key in sorted(waits)] for waits in alike}
+    count = Counter(family for found in choices.values() for family, _ in found)
+    return {
+        waits: max(found, key=lambda choice: count[choice[0]])[1]
+        for waits, found in choices.items()
+        if found and max(count[family] for family, _ in found) > 1
+    }
+
+
+def _plain(kind: str, waits: frozenset[str], units: Sequence[Unit], longest: int) -> Iterator[Array]:
+    for begin in range(0, len(units), longest):
+        yield Array(kind, dict(enumerate(units[begin : begin + longest])), waits)
+
+
+def _room(arrays: list[Array], kind: str, common: frozenset[str], index: int, longest: int) -> Array:
     for array in arrays:
         if len(array.units) < longest and index not in array.units:
             return array
-    arrays.append(Array(kind))
+    arrays.append(Array(kind, after=common))
     return arrays[-1]
 
 
-def dependency(array: Array, tasks: Callable[[str], Task], ids: Mapping[str, str]) -> str:
-    """sbatch's ``--dependency``; empty where the array waits for nothing. ``ids``: submission -> Slurm's number."""
+def awaited_by_all(graph: Graph, units: Iterable[Unit]) -> set[str]:
+    """The jobs that have ended before any of ``units`` begins."""
+    common: set[str] | None = None
+    for waits in dict.fromkeys(unit.waits for unit in units):
+        below = set(graph.needed_for(waits).jobs) if waits else set()
+        common = below if common is None else common & below
+        if not common:
+            break
+    return common or set()
+
+
+def dependency(array: Array, tasks: Callable[[str], Task], ids: Mapping[str, str], ended: Sequence[str] = ()) -> str:
+    """sbatch's ``--dependency``; empty where the array waits for nothing.
+
+    ids: submission -> Slurm's number. ended: submissions that only have to end first (`Lanes`).
+    """
     parts = []
     if array.pairs:
         first = tasks(next(iter(array.pairs.values())))
@@ -120,6 +180,8 @@ def dependency(array: Array, tasks: Callable[[str], Task], ids: Mapping[str, str
     if array.after:
         elements = sorted({tasks(key) for key in array.after}, key=str)
         parts.append("afterok:" + ":".join(f"{ids[task.submission]}_{task.index}" for task in elements))
+    if ended:
+        parts.append("afterany:" + ":".join(ids[name] for name in ended))
     return ",".join(parts)
 
 

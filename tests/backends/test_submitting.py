@@ -1,0 +1,156 @@
+"""What a step submits, against a model of Slurm: how many calls, in which order, and how much runs at once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import ROOT, TABLE
+from filled_results import job_like, plan_of
+from model_slurm import ModelSlurm
+
+from replicate.backends.slurm.backend import Slurm
+from replicate.backends.slurm.profile import Profile
+from replicate.backends.slurm.submission import read_submissions
+from replicate.plan.graph import Graph
+from replicate.store.store import Store
+
+Site = Callable[..., "tuple[Slurm, ModelSlurm, Store]"]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The copy of the code is made once for all tests of this module."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture
+def site(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    def make(**changes: object) -> tuple[Slurm, ModelSlurm, Store]:
+        programs = tmp_path / "bin"
+        programs.mkdir(exist_ok=True)
+        # submitit asks whether there is one before it writes a script.
+        (programs / "srun").write_text("#!/bin/sh\n")
+        (programs / "srun").chmod(0o755)
+        monkeypatch.setenv("PATH", str(programs), prepend=":")
+        profile = Profile.model_validate(
+            {
+                "name": "lab",
+                "python": "/usr/bin/python3",
+                "paths": {"shared": str(shared)},
+                "sbatch": {"time": 60},
+                "shared_is_local": True,
+                **changes,
+            }
+        )
+        slurm = ModelSlurm()
+        monkeypatch.setattr(Slurm, "_client", lambda _: slurm)
+        return Slurm(profile, ROOT), slurm, Store(tmp_path / "results")
+
+    return make
+
+
+def packed(store: Store) -> dict[str, list[list[str]]]:
+    """Kind -> the jobs of each task, in the order of arrays and indices."""
+    found: dict[str, list[list[str]]] = {}
+    for submission in read_submissions(store.root):
+        found.setdefault(submission.map.kind, []).extend(list(keys) for _, keys in sorted(submission.tasks.items()))
+    return found
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)], ids=["one seed", "three seeds"])
+@pytest.mark.parametrize("most", [1, 2, 4, 16])
+@pytest.mark.parametrize("longest", ["8", "1001"])
+def test_max_running_holds_for_the_whole_table(site: Site, seeds: tuple[int, ...], most: int, longest: str) -> None:
+    """Table 3 has a wave of students, which wait for one teacher, mixed with fine-tunings, which wait for others."""
+    backend, slurm, store = site(max_running=most)
+    slurm.config["MaxArraySize"] = longest
+    graph = plan_of(seeds=seeds).graph
+    step = backend.step(graph, store, [TABLE])
+    assert set(step.submitted) == set(graph.jobs)
+    if longest == "1001":
+        assert len(slurm.submissions) <= 10
+    tasks = sum(len(array.indices) for array in slurm.arrays.values())
+    for draw in range(5):
+        slurm.ended.clear()
+        at_once, ended = slurm.simulate(random.Random(draw))
+        assert ended == tasks
+        assert max(at_once.values()) <= most
+    # It is a throttle, not a queue of one: where there is work it is used up.
+    assert at_once["train"] == min(most, 13 if len(seeds) == 1 else 39) or most == 16
+
+
+def test_without_a_throttle_nothing_waits_for_its_turn(site: Site) -> None:
+    backend, slurm, store = site()
+    backend.step(plan_of(seeds=(0, 1, 2)).graph, store, [TABLE])
+    assert len(slurm.submissions) <= 10
+    assert not any("afterany" in array.dependency or array.throttle for array in slurm.arrays.values())
+    assert slurm.simulate(random.Random(0))[0]["train"] >= 27
+
+
+def test_what_is_queued_already_counts(site: Site) -> None:
+    """A second table is submitted while the first one waits: both share the throttle."""
+    backend, slurm, store = site(max_running=4)
+    for begin, end in ((0, 3), (3, 12), (12, 14)):
+        graph = Graph()
+        for number in range(begin, end):
+            graph.add(job_like(f"train-{number}", "train"))
+        assert len(backend.step(graph, store, ["some"]).submitted) == end - begin
+    for draw in range(5):
+        slurm.ended.clear()
+        assert slurm.simulate(random.Random(draw))[0]["train"] == 4
+
+
+def test_where_depth_is_limited_arrays_beyond_the_throttle_come_with_the_next_step(site: Site) -> None:
+    backend, slurm, store = site(max_running=2, chain=False)
+    slurm.config["MaxArraySize"] = "3"
+    graph = Graph()
+    for number in range(6):
+        graph.add(job_like(f"train-{number}", "train"))
+    assert len(backend.step(graph, store, ["some"]).submitted) == 4
+    assert not any(array.dependency for array in slurm.arrays.values())
+
+
+def test_the_most_urgent_come_first(site: Site) -> None:
+    """What the longest chain waits for, then what most rest on; seeds in the order of numbers, not of letters."""
+    backend, _, store = site(pack={})
+    graph = Graph()
+    for seed in range(12):
+        graph.add(job_like(f"train-short-s{seed}", "train", seed=seed, seconds=10.0))
+    graph.add(job_like("train-read-by-two", "train", seconds=10.0))
+    graph.add(job_like("train-teacher", "train", seconds=5.0))
+    graph.add(job_like("train-long", "train", seconds=20.0))
+    graph.add(job_like("train-student", "train", {"teacher": "train-teacher"}, seconds=30.0))
+    graph.add(job_like("predict-0", "predict", {"network": "train-read-by-two"}))
+    graph.add(job_like("predict-1", "predict", {"network": "train-read-by-two"}))
+    backend.step(graph, store, ["some"])
+    order = [key for task in packed(store)["train"] for key in task]
+    assert order[:4] == ["train-teacher", "train-long", "train-read-by-two", "train-short-s0"]
+    assert order[3:15] == [f"train-short-s{seed}" for seed in range(12)]
+
+
+def test_what_is_ready_is_packed_into_one_array(site: Site) -> None:
+    backend, slurm, store = site(pack={"predict": 4})
+    graph = Graph()
+    for seed in range(11):
+        graph.add(job_like(f"predict-s{seed}", "predict", seed=seed))
+    backend.step(graph, store, ["some"])
+    assert packed(store) == {
+        "predict": [[f"predict-s{seed}" for seed in range(begin, min(begin + 4, 11))] for begin in (0, 4, 8)]
+    }
+    assert len(slurm.submissions) == 1
+
+
+def test_evaluations_of_many_trainings_are_one_array(site: Site) -> None:
+    """Each starts when its own training has ended; a pack would wait for the slowest of eight."""
+    backend, slurm, store = site()
+    graph = Graph()
+    for seed in range(500):
+        graph.add(job_like(f"train-s{seed}", "train", seed=seed))
+        graph.add(job_like(f"predict-s{seed}", "predict", {"network": f"train-s{seed}"}, seed=seed))
+    assert len(backend.step(graph, store, ["some"]).submitted) == 1000
+    assert len([call for call in slurm.calls if call[0] == "sbatch"]) <= 10
+    trainings, evaluations = slurm.arrays.values()
+    assert evaluations.dependency == f"aftercorr:{trainings.number}"
