@@ -22,6 +22,7 @@ from replicate.cli import DONE, MISTAKE
 from replicate.cli.workspace import Amount, Workspace, with_workspace
 from replicate.errors import UserError
 from replicate.jobs.job import Job
+from replicate.specs import toml_files
 from replicate.specs.scale import PublishedFile
 from replicate.specs.sources.imagefolder import FolderData
 from replicate.text import plural
@@ -50,7 +51,7 @@ def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
         return DONE
     profile = workspace.profile
     if profile is None:
-        clusters = ", ".join(sorted(path.stem for path in (workspace.root / "slurm").glob("*.toml"))) or "none yet"
+        clusters = ", ".join(path.stem for path in toml_files(workspace.root / "slurm")) or "none yet"
         raise UserError(
             f"no cluster is chosen: no --cluster, no {VARIABLE}, and no profile matches this machine\n"
             f"  clusters: {clusters}\n"

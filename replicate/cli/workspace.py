@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 
 from replicate.actions.paper import Paper, open_paper, repository
 from replicate.errors import UnknownName
-from replicate.specs import SCALE, SEEDS
+from replicate.specs import SCALE, SEEDS, toml_files
 
 TRAINING, RELEASED = "training", "released"
 LARGEST_SEED = 2**32 - 1
@@ -80,7 +80,7 @@ def _complete(folder: str, *without: str) -> Callable[[click.Context, click.Para
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         tables = Path(ctx.params.get("tables") or repository() / "tables")
-        names = sorted({path.stem for path in (tables / folder).glob("*.toml")} - {*without})
+        names = [path.stem for path in toml_files(tables / folder) if path.stem not in without]
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
     return complete

@@ -9,6 +9,7 @@ from pathlib import Path
 from replicate.errors import Fault, UserError
 from replicate.figures import kinds as kinds
 from replicate.figures.spec import FigureSpec, Names, read_figure
+from replicate.specs import toml_files
 from replicate.specs.caption import filled
 from replicate.specs.file import shown_path
 from replicate.specs.load import Specs, load, misnamed, unknown_spec
@@ -64,7 +65,7 @@ def read_figures(
     complete = not faults
     # Made absolute for ``--tables .``, which has a name and a parent only then.
     whole = folder.absolute()
-    paths = sorted((whole.parent / FIGURES).glob("*.toml")) if whole.name == TABLES else []
+    paths = toml_files(whole.parent / FIGURES) if whole.name == TABLES else []
     for path in paths:
         spec = read_figure(path, faults)
         if spec is None:

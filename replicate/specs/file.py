@@ -32,7 +32,8 @@ def read_toml(path: Path, faults: list[Fault]) -> dict[str, object] | None:
     except UnicodeDecodeError as error:
         faults.append(Fault(shown_path(path), f"not UTF-8: {error.reason} at byte {error.start}"))
     except OSError as error:
-        faults.append(Fault(shown_path(path), f"cannot be read: {error.strerror}"))
+        reason = "a link to nowhere" if path.is_symlink() and not path.exists() else error.strerror
+        faults.append(Fault(shown_path(path), f"cannot be read: {reason}"))
     return None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from replicate.errors import Fault, SpecError, UnknownName, UserError, suggestion
+from replicate.specs import toml_files
 from replicate.specs.caption import filled
 from replicate.specs.check import check_runs, check_table
 from replicate.specs.file import read, read_toml, shown_path, validated
@@ -77,7 +78,7 @@ def load(folder: Path, scale: str, released: bool = False, readers: Sequence[Rea
     released: the scale's published weights are kept, and the plan reads them; otherwise every network is trained.
     readers: of further specs; their faults are reported together with those of the tables.
     """
-    paths = sorted(path for path in folder.glob("*.toml") if path.name not in NOT_TABLES)
+    paths = [path for path in toml_files(folder) if path.name not in NOT_TABLES]
     if not paths:
         raise UserError(
             f"{folder} has no table specs: no *.toml beside runs.toml\n"
@@ -139,7 +140,7 @@ def _attributed(faults: list[Fault], folder: Path, scale: str, runs: RunsFile | 
 
 
 def scales(folder: Path) -> list[str]:
-    return sorted(path.stem for path in (folder / "scales").glob("*.toml"))
+    return [path.stem for path in toml_files(folder / "scales")]
 
 
 def _scale(folder: Path, name: str, faults: list[Fault]) -> Scale | None:

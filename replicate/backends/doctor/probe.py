@@ -118,18 +118,13 @@ def splits(folder: str) -> Splits:
 
 def _split(root: str) -> Split:
     try:
-        classes = sorted(name for name in os.listdir(root) if not name.startswith(".") and _is_folder(root, name))
-        files = [
-            f"{name}/{file}"
-            for name in classes
-            for file in os.listdir(os.path.join(root, name))
-            if file.lower().endswith(SUFFIXES)
-        ]
+        classes = [name for name in os.listdir(root) if not name.startswith(".") and _is_folder(root, name)]
+        files = [f"{name}/{file}" for name in classes for file in _images(os.path.join(root, name))]
     except OSError as error:
         return Split(error=f"{root}: {error.strerror}")
     digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.encode() + b"\n")
+    for file in sorted(os.fsencode(file).decode("utf-8", "surrogateescape") for file in files):
+        digest.update(file.encode("utf-8", "surrogateescape") + b"\n")
     return Split(len(classes), len(files), digest.hexdigest())
 
 
@@ -152,6 +147,18 @@ def whereabouts(root: str, files: Mapping[str, str]) -> dict[str, str]:
             except (OSError, ValueError, HTTPException):
                 silent.add(host)
     return found
+
+
+def _images(folder: str) -> list[str]:
+    """As `replicate.engine.sources.imagefolder` lists them."""
+    with os.scandir(folder) as entries:
+        return [
+            entry.name
+            for entry in entries
+            if entry.name.lower().endswith(SUFFIXES)
+            and not entry.name.startswith(".")
+            and not entry.is_dir(follow_symlinks=False)
+        ]
 
 
 def _is_folder(root: str, name: str) -> bool:

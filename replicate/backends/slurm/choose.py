@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replicate.errors import Fault, SpecError, UnknownName, UserError
+from replicate.specs import toml_files
 from replicate.specs.file import read_toml, shown_path
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def find_profile(name: str | None, folder: Path, environ: Mapping[str, str], hos
 
 
 def _chosen(name: str | None, folder: Path, environ: Mapping[str, str], hostname: str) -> Path | None:
-    paths = {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    paths = {path.stem: path for path in toml_files(folder)}
     name = name or environ.get(VARIABLE) or None
     if name == LOCAL:
         return None
@@ -45,7 +46,8 @@ def _chosen(name: str | None, folder: Path, environ: Mapping[str, str], hostname
             raise UnknownName("cluster", name, [*paths, LOCAL])
         return paths[name]
     cluster = environ.get("SLURM_CLUSTER_NAME", "")
-    fitting = [path for path in paths.values() if _matches(path, hostname, cluster)]
+    # A folder is no profile. Where one was asked for by this name, it is said above.
+    fitting = [path for path in paths.values() if not path.is_dir() and _matches(path, hostname, cluster)]
     if len(fitting) > 1:
         raise UserError(
             f"{', '.join(shown_path(path) for path in fitting)}: match: more than one profile fits {hostname}\n"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import stat
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +27,9 @@ from replicate.specs.sources.imagefolder import FolderData
 from replicate.store.files import write_json
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
+"""What the name of an image ends in. What is in the file decides how it is read: a PNG may be called .JPEG."""
+SHOWN = 5
+"""So many of the files that are no images are named."""
 
 IN_8_BITS = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"])
 """Pillow's modes that its own conversion to RGB is right for, transparency left out, as torchvision has it."""
@@ -33,7 +39,11 @@ IN_16_BITS = "I;16"
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one split, as paths relative to ``root``, class by class and sorted inside a class."""
+    """The images of one split, as paths relative to ``root``, class by class and sorted inside a class.
+
+    Names are those of the bytes on disk, read as UTF-8 in every locale; bytes that are none stand as Python's
+    surrogates.
+    """
 
     root: Path
     names: tuple[str, ...]
@@ -44,9 +54,12 @@ class Listing:
         """Class names, images per class and sha256 of the file list: equal lists have equal fingerprints."""
         digest = hashlib.sha256()
         for file in sorted(self.files):
-            digest.update(file.encode() + b"\n")
+            digest.update(file.encode("utf-8", "surrogateescape") + b"\n")
         counts = np.bincount(self.labels, minlength=len(self.names))
         return {"classes": list(self.names), "counts": counts.tolist(), "sha256": digest.hexdigest()}
+
+    def path(self, index: int) -> Path:
+        return self.root / _on_disk(self.files[index])
 
 
 class FolderSplit:
@@ -63,20 +76,20 @@ class FolderSplit:
 
     def image(self, index: int) -> Tensor:
         """Image ``index`` as uint8 [3, H, W]. Raises UserError, naming the file, if it cannot be decoded."""
-        return decode(self._listing.root / self._listing.files[index])
+        return decode(self._listing.path(index))
 
 
 class Folders(ImageSource[FolderData]):
     """The images stay where they are: the data job stores names, counts and a digest of their files."""
 
     def make(self, data: FolderData, of: DataSpec | None, folder: Path) -> None:
-        train, test = _listings(data)
+        train, test = _listings(data, look=True)
         _check_counts(data, train, test)
         write_json(folder / INDEX, {"name": data.name, "train": train.fingerprint(), "test": test.fingerprint()})
 
     def splits(self, data: FolderData, folder: Path) -> tuple[FolderSplit, FolderSplit]:
         train, test = _listings(data)
-        index = json.loads((folder / INDEX).read_text())
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         for part, listing in (("train", train), ("test", test)):
             if listing.fingerprint() != index[part]:
                 raise UserError(
@@ -88,8 +101,8 @@ class Folders(ImageSource[FolderData]):
         return FolderSplit(train, data.mean, data.std), FolderSplit(test, data.mean, data.std)
 
 
-def _listings(data: FolderData) -> tuple[Listing, Listing]:
-    return list_splits(data.name, data.classes, train=data.train > 0)
+def _listings(data: FolderData, look: bool = False) -> tuple[Listing, Listing]:
+    return list_splits(data.name, data.classes, train=data.train > 0, look=look)
 
 
 def _check_counts(data: FolderData, train: Listing, test: Listing) -> None:
@@ -105,8 +118,10 @@ def _check_counts(data: FolderData, train: Listing, test: Listing) -> None:
     raise UserError("\n\n".join(faults))
 
 
-def list_splits(name: str, classes: int, train: bool = True) -> tuple[Listing, Listing]:
+def list_splits(name: str, classes: int, train: bool = True, look: bool = False) -> tuple[Listing, Listing]:
     """The train and the validation listing of ``$REPLICATE_DATA/<name>``; without ``train`` the first is empty.
+
+    look: whether each image is a file that holds something, which costs a look at each.
 
     Classes are numbered in the order of their folders' names sorted as strings, which for ImageNet's synsets
     is the order of every released weight; where all names are numbers (ImageNet-V2), in that of the numbers.
@@ -119,14 +134,18 @@ def list_splits(name: str, classes: int, train: bool = True) -> tuple[Listing, L
             f"  put it (or a link to it) there, or point {DATA_ROOT} elsewhere"
         )
     faults: list[str] = []
-    listings = [_list(folder / part, classes, faults) for part in (("train", "val") if train else ("val",))]
+    listings = [_list(folder / part, classes, look, faults) for part in (("train", "val") if train else ("val",))]
     if not train and not faults:
         listings.insert(0, Listing(folder / "train", listings[0].names, (), np.zeros(0, np.int64)))
     if not faults and listings[0].names != listings[1].names:
-        odd = sorted(set(listings[0].names) ^ set(listings[1].names))[:5]
-        faults.append(
-            f"{folder}: train and val have different class folders: {', '.join(odd)} in one only\n  make them equal"
-        )
+        odd = sorted(set(listings[0].names) ^ set(listings[1].names))
+        if alike := _alike(odd):
+            faults.append(_two_forms(folder, "train and val spell a class in", alike[0]))
+        else:
+            shown = ", ".join(odd[:5])
+            faults.append(
+                f"{folder}: train and val have different class folders: {shown} in one only\n  make them equal"
+            )
     if faults:
         raise UserError("\n\n".join(faults))
     return listings[0], listings[1]
@@ -174,19 +193,18 @@ def root_folder() -> Path:
     return Path(value)
 
 
-def _list(folder: Path, classes: int, faults: list[str]) -> Listing:
+def _list(folder: Path, classes: int, look: bool, faults: list[str]) -> Listing:
     nothing = Listing(folder, (), (), np.zeros(0, np.int64))
     if not folder.is_dir():
         faults.append(f"{folder} is missing: one folder a class belongs there\n  create it")
         return nothing
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        names = sorted(_name(entry) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     if all(name.isdecimal() for name in names):
         names.sort(key=int)
-    loose = sum(1 for file in os.listdir(folder) if file.lower().endswith(SUFFIXES))
     if not names:
         faults.append(
-            f"{folder} has no class folders, but {loose} loose images\n"
+            f"{folder} has no class folders, but {len(_images(folder))} loose images\n"
             f"  move each image of {folder.name} into the folder of its class"
         )
         return nothing
@@ -195,12 +213,73 @@ def _list(folder: Path, classes: int, faults: list[str]) -> Listing:
             f"{folder} has {len(names)} class folders ({names[0]} .. {names[-1]}), expected {classes}\n"
             "  complete the folder, or correct the number of classes in the data set's entry"
         )
+    faults += [_two_forms(folder, "two folders have one name in", names) for names in _alike(names)]
     files: list[str] = []
     labels: list[int] = []
+    none: list[str] = []
     for label, name in enumerate(names):
-        found = sorted(file for file in os.listdir(folder / name) if file.lower().endswith(SUFFIXES))
+        found = _images(folder / _on_disk(name))
         if not found:
-            faults.append(f"{folder / name} has no images\n  copy the class again")
-        files += [f"{name}/{file}" for file in found]
+            faults.append(
+                f"{folder / name} has no images: no file that ends in {', '.join(SUFFIXES)}\n  copy the class again"
+            )
+        if look:
+            none += [f"{folder / name / _name(entry)} {why}" for entry in found if (why := _no_image(entry))]
+        files += sorted(f"{name}/{_name(entry)}" for entry in found)
         labels += [label] * len(found)
+    if none:
+        more = [f"... and {len(none) - SHOWN} more in {folder}"] if len(none) > SHOWN else []
+        faults.append("\n".join([*sorted(none)[:SHOWN], *more, "  copy the image again, or remove what is none"]))
     return Listing(folder, tuple(names), tuple(files), np.asarray(labels, np.int64))
+
+
+def _images(folder: Path) -> list[os.DirEntry[str]]:
+    """What ``folder`` has under the name of an image. Folders and hidden files, such as a Mac's ``._x.jpg``, are none.
+
+    Where a link leads is not asked: that costs a look at each.
+    """
+    with os.scandir(folder) as entries:
+        return [
+            entry
+            for entry in entries
+            if entry.name.lower().endswith(SUFFIXES)
+            and not entry.name.startswith(".")
+            and not entry.is_dir(follow_symlinks=False)
+        ]
+
+
+def _no_image(entry: os.DirEntry[str]) -> str:
+    """Why there is no image, as far as that can be told without reading it; empty where there may be one."""
+    try:
+        found = entry.stat()
+    except OSError as error:
+        return "is a link to nowhere" if entry.is_symlink() else f"cannot be read: {error.strerror}"
+    if not stat.S_ISREG(found.st_mode):
+        return "is no file"
+    return "" if found.st_size else "is empty"
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    """Return the name of ``entry`` as UTF-8, whatever the locale makes of its bytes."""
+    name = entry.name
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+def _on_disk(name: str) -> str:
+    """Return what Python must be given here for the file that `_name` calls ``name``."""
+    return os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
+
+def _alike(names: Iterable[str]) -> list[list[str]]:
+    """Names that look the same: composed here and decomposed there, as a Mac writes them."""
+    forms: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        forms[unicodedata.normalize("NFC", name)].append(name)
+    return [same for same in forms.values() if len(same) > 1]
+
+
+def _two_forms(folder: Path, what: str, names: list[str]) -> str:
+    return (
+        f"{folder}: {what} two forms of Unicode: {' and '.join(map(ascii, names))}\n"
+        "  rename one of them: they look the same, and are sorted to different places"
+    )

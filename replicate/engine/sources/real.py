@@ -62,7 +62,7 @@ class PublishedLabels(LabelSource[RealJsonData]):
 def _read(path: Path, of: FolderData) -> Corrected:
     classes = of.classes
     try:
-        lists = json.loads(path.read_text())
+        lists = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read as corrected labels: {type(error).__name__}: {error}\n"
