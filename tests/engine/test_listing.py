@@ -124,7 +124,7 @@ def test_a_damaged_image_of_a_name_that_is_no_utf8_is_named(root: Path, tmp_path
 def test_two_spellings_of_a_class_are_named(root: Path, tmp_path: Path) -> None:
     (root / "pets" / "train" / "cat").rename(root / "pets" / "train" / COMPOSED)
     (root / "pets" / "val" / "cat").rename(root / "pets" / "val" / DECOMPOSED)
-    with pytest.raises(UserError, match="train and val spell a class in two forms of Unicode: .caf"):
+    with pytest.raises(UserError, match=r"train and val spell a class in two forms of Unicode: .caf"):
         make_data(data_job(FOLDER), tmp_path)
 
 
