@@ -34,6 +34,11 @@ def for_jobs(scale: Scale) -> tuple[str, ...]:
         names = [name.strip() for name in listed.split(",")]
         end = next((at for at, name in enumerate(names) if not name or name.startswith("-")), len(names))
         return tuple(names[:end])
+    return present_gpus()
+
+
+def present_gpus() -> tuple[str, ...]:
+    """The GPUs that the driver of this machine lists; none without nvidia-smi."""
     program = shutil.which("nvidia-smi")
     return _indices(program) if program else ()
 

@@ -17,7 +17,9 @@ from replicate.backends.slurm.backend import forgive
 from replicate.backends.slurm.client import Queue, Row, _indices
 from replicate.backends.slurm.ending import KINDS, kills_counted, meaning
 from replicate.backends.slurm.job_states import QueuedStates
+from replicate.backends.slurm.node import local_size
 from replicate.backends.slurm.profile import Profile
+from replicate.backends.slurm.prologue import note_of
 from replicate.backends.slurm.submission import (
     SubmissionMap,
     Task,
@@ -136,6 +138,26 @@ def test_tries_are_counted_and_forgiven(graph: Graph, store: Store) -> None:
     assert "submitted 3 times" in found.why
     # Slurm cancels what waits for a failed job: that is no try.
     assert view(graph, store, rows | {"sub1_0": Row("1_0", "CANCELLED")}).again
+    forgive(store, [KEY])
+    os.utime(store.folder(KEY) / ".retried", (2**32, 2**32))
+    assert view(graph, store, rows) == JobView("absent")
+
+
+def test_a_setup_line_that_failed(graph: Graph, store: Store) -> None:
+    """It stops the job at the first try, by the name of the line, until somebody says `retry`."""
+    submit(store)
+    note_of(store.root / ".slurm" / "sub", 0).write_text("127\nmodule load cuda/12.4\n")
+    rows = {"sub_0": Row("7_0", "FAILED", node="n1")}
+    found = world(graph, store, rows)
+    stopped = found.views[KEY]
+    assert (stopped.state, stopped.kind, stopped.again) == ("failed", "setup", False)
+    assert stopped.why.startswith(
+        "setup line 'module load cuda/12.4' failed (exit code 127) on n1; batch shells have no"
+    )
+    assert stopped.why.endswith(", then: retry")
+    assert found.views[AFTER].state == "blocked"
+    # An administrator put it back, and it runs.
+    assert view(graph, store, {"sub_0": Row("7_0", "RUNNING", node="n2")}).state == "running"
     forgive(store, [KEY])
     os.utime(store.folder(KEY) / ".retried", (2**32, 2**32))
     assert view(graph, store, rows) == JobView("absent")
@@ -273,3 +295,11 @@ def test_maps_of_other_times_are_read(store: Store) -> None:
     assert (found.name, found.tasks, found.map.request) == ("sub", {0: (KEY,), 1: (AFTER,)}, {})
     write_json(path, {**body, "schema": 2})
     assert read_submissions(store.root) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "node", "processes"),
+    [("1", "0", 1), ("4", "0", 4), ("2(x3)", "2", 2), ("2(x2),1", "1", 2), ("2(x2),1", "2", 1), ("3,1", "1", 1)],
+)
+def test_processes_of_a_node(counts: str, node: str, processes: int) -> None:
+    assert local_size({"SLURM_STEP_TASKS_PER_NODE": counts, "SLURM_NODEID": node}) == processes

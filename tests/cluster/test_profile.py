@@ -45,7 +45,8 @@ def test_the_example_loads() -> None:
     profile = load_profile(ROOT / "slurm" / "example.toml")
     assert profile.request("train")["time"] == 2880
     assert profile.request("predict")["time"] == 120
-    assert profile.request("data")["gpus_per_node"] == "0"
+    assert profile.request("data")["partition"] == "cpu"
+    assert "gpus_per_node" not in profile.request("data")
 
 
 def test_the_example_can_finish_the_paper() -> None:
@@ -86,7 +87,13 @@ def test_a_kind_changes_the_common_request_option_by_option(tmp_path: Path) -> N
             tmp_path, GOOD + "mem = '8G'\nextra = { cluster-constraint = 'ib' }\n[kinds.train]\ntime = '1-00:00:00'\n"
         )
     )
-    assert profile.request("train") == {"partition": "gpu", "time": 1440, "mem": "8G", "cluster_constraint": "ib"}
+    assert profile.request("train") == {
+        "partition": "gpu",
+        "time": 1440,
+        "mem": "8G",
+        "cluster_constraint": "ib",
+        "ntasks_per_node": 1,
+    }
     assert profile.request("predict")["time"] == 60
     assert profile.request("measure")["exclusive"] is True
     assert profile.packed("train") == 1
@@ -94,9 +101,36 @@ def test_a_kind_changes_the_common_request_option_by_option(tmp_path: Path) -> N
         "--cluster-constraint=ib",
         "--exclusive",
         "--mem=8G",
+        "--ntasks-per-node=1",
         "--partition=gpu",
         "--time=60",
     ]
+
+
+def test_an_option_of_all_is_taken_back_for_a_kind(tmp_path: Path) -> None:
+    common = GOOD + "mem = '8G'\ngpus_per_node = 'a100:1'\nextra = { cluster-constraint = 'ib' }\n"
+    profile = load_profile(
+        write(tmp_path, common + "[kinds.data]\nunset = ['gpus_per_node', 'cluster-constraint']\nmem_per_cpu = '2G'\n")
+    )
+    assert profile.request("data") == {"partition": "gpu", "time": 60, "mem_per_cpu": "2G", "ntasks_per_node": 1}
+    assert profile.request("predict")["gpus_per_node"] == "a100:1"
+    by_task = load_profile(write(tmp_path, common + "[kinds.train]\ngpus_per_task = 1\nextra = { ntasks = 4 }\n"))
+    request = by_task.request("train")
+    assert ("gpus_per_node" in request, "ntasks_per_node" in request, request["ntasks"]) == (False, False, 4)
+    assert by_task.processes("train") == 4
+    by_gres = load_profile(write(tmp_path, common + "[kinds.train]\ngres = 'gpu:4'\n"))
+    assert "gpus_per_node" not in by_gres.request("train")
+    assert "[sbatch] does not set 'gpus'" in refused(tmp_path, common + "[kinds.data]\nunset = ['gpus']\n")
+    assert "in [kinds.KIND] only" in refused(tmp_path, GOOD + "unset = ['mem']\n")
+    assert "needed for train jobs" in refused(tmp_path, GOOD + "[kinds.train]\nunset = ['time']\n")
+    assert "should have one of mem, mem_per_gpu" in refused(tmp_path, common + "mem_per_gpu = '8G'\n")
+
+
+@pytest.mark.parametrize("name", ["SLURM_JOB_ID", "REPLICATE_TASK", "A B", "A=B", "1A", "A\n"])
+def test_variables_that_no_profile_sets(tmp_path: Path, name: str) -> None:
+    quoted = name.replace("\n", "\\n")
+    assert "environment" in refused(tmp_path, GOOD + f'[environment]\n"{quoted}" = "1"\n')
+    assert "pass_environment[0]" in refused(tmp_path, f'pass_environment = ["{quoted}"]\n' + GOOD)
 
 
 def test_all_faults_of_a_file_together(tmp_path: Path) -> None:
@@ -168,10 +202,10 @@ def test_a_time_is_required(tmp_path: Path) -> None:
 
 def test_published_weights_ask_what_a_data_set_does(tmp_path: Path) -> None:
     found = load_profile(write(tmp_path, GOOD + "[kinds.data]\ntime = 30\n"))
-    assert found.request("weights") == found.request("data") == {"partition": "gpu", "time": 30}
+    assert found.request("weights") == found.request("data") == {"partition": "gpu", "time": 30, "ntasks_per_node": 1}
     assert found.packed("weights") == found.packed("data") > 1
     own = load_profile(write(tmp_path, GOOD + "[kinds.data]\ntime = 30\n[kinds.weights]\ntime = 90\n"))
-    assert own.request("weights") == {"partition": "gpu", "time": 90}
+    assert own.request("weights") == {"partition": "gpu", "time": 90, "ntasks_per_node": 1}
 
 
 HOSTILE = ["gpu; rm -rf x", "gpu\n#SBATCH --uid=0", "$(touch x)", "`touch x`", "a b", "--uid=0", "", "a'b", 'a\\"b']

@@ -16,10 +16,15 @@ from pathlib import Path
 from replicate.backends.doctor import probe
 from replicate.backends.doctor.files import Files, Finding, fail, ok, warn
 from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.gpus import one_process
 from replicate.backends.slurm.profile import Profile, file_system, python_command, srun_arguments
-from replicate.backends.slurm.sbatch import arguments
+from replicate.backends.slurm.prologue import NO_EXPORTS, SetupFailure, note_of, prologue
+from replicate.backends.slurm.sbatch import Value, arguments
+from replicate.jobs.job import kinds
 from replicate.store.provenance import PACKAGES
 
+PROBE_MINUTES = 10
+"""Longer than importing torch takes on a file system that nobody has read it from yet."""
 LOOK = 5.0
 """Seconds between two questions to squeue; the answer itself is a file, which costs the controller nothing."""
 NEEDED = ("torch", "torchvision", "timm", "numpy", "safetensors")
@@ -92,22 +97,44 @@ def _from_node(
 
 
 def _submit(profile: Profile, client: Client, folder: Path) -> str | Finding:
-    # As a training asks, but short and alone, so that it starts soon.
-    request = {**profile.request("train"), "time": 5, "nodes": 1}
-    for name in ("ntasks_per_node", "exclusive", "licenses"):
-        request.pop(name, None)
-    setup = [line for text in profile.setup for line in (f"echo {shlex.quote('+ ' + text)}", text)]
-    srun = shlex.join(["srun", "--ntasks=1", *srun_arguments(profile)])
+    request = probe_request(profile)
+    setup = prologue(profile, shlex.quote(str(note_of(folder, ""))), client.environment)
+    # A kind of one process, whatever the request of the trainings is.
+    srun = shlex.join(["srun", *srun_arguments(profile, "predict")])
     command = f"{srun} {python_command(profile)} {shlex.quote(f'{folder}/probe.py')} {shlex.quote(str(folder))}"
     script = folder / "job.sh"
-    script.write_text("\n".join(["#!/bin/bash", "umask 077", *setup, command, ""]), encoding="utf-8")
+    script.write_text("\n".join(["#!/bin/bash", *setup, command, ""]), encoding="utf-8")
     options = ["--job-name=replicate-doctor", f"--output={folder}/log", f"--chdir={folder}", "--parsable"]
+    options.append(f"--export-file={NO_EXPORTS}")
     if profile.wckey:
         options.append(f"--wckey={profile.wckey}")
     answer = client.call("sbatch", *options, *arguments(request), str(script))
     if answer.code != 0:
         return fail("node", f"sbatch: {answer.said}", "see the requests above")
     return answer.out.strip().partition(";")[0]
+
+
+def probe_request(profile: Profile) -> dict[str, Value]:
+    """A request as a training has it, but for minutes, one process and one GPU, so that it starts soon.
+
+    Memory and cores are the least that any kind asks for, in the words that trainings use.
+    """
+    asked = [profile.request(kind) for kind in kinds()]
+    request = {
+        **one_process(profile.request("train")),
+        "time": min(PROBE_MINUTES, *(int(each["time"]) for each in asked)),
+    }
+    for name in ("mem", "mem_per_cpu", "mem_per_gpu", "cpus_per_task"):
+        if name in request:
+            request[name] = min((each[name] for each in asked if name in each), key=_size)
+    request.pop("licenses", None)
+    return request
+
+
+def _size(value: Value) -> float:
+    """Megabytes of ``40G``, or a plain number."""
+    text = str(value)
+    return float(text.rstrip("KMGT")) * {"K": 1e-3, "G": 1e3, "T": 1e6}.get(text[-1:], 1.0)
 
 
 def _wait(client: Client, job: str, folder: Path, seconds: float) -> probe.Answer | Finding:
@@ -129,18 +156,27 @@ def _wait(client: Client, job: str, folder: Path, seconds: float) -> probe.Answe
     if ended is None:
         words = f"no answer within {seconds:.0f} s: {state or 'unknown'}"
         return warn("node", words, "the cluster may be busy; try again with --wait SECONDS")
-    log = folder / "log"
-    if not log.exists():
+    if (setup := SetupFailure.read(note_of(folder, ""))) is not None:
+        return fail("setup", f"{setup.what}: {_last_words(folder)}", setup.help)
+    if not (folder / "log").exists():
         return fail(
             "shared folder",
             f"the job ended ({ended or 'forgotten'}), and {folder.parent} has neither its log nor its answer",
             "name a folder in paths.shared that all nodes mount",
         )
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    # srun ends with a line of its own that only counts the failure.
-    own = [line for line in lines if "Exited with exit code" not in line]
-    last = (own or lines or ["nothing in its log"])[-1]
-    return fail("node", f"the job ended without an answer ({ended or 'forgotten'}): {last}", "see python and setup")
+    words = f"the job ended without an answer ({ended or 'forgotten'}): {_last_words(folder)}"
+    return fail("node", words, "see python and setup")
+
+
+def _last_words(folder: Path) -> str:
+    """The last line of the job's log that a program of the site wrote."""
+    with suppress(OSError):
+        text = (folder / "log").read_text(encoding="utf-8", errors="replace")
+        lines = [line for line in text.splitlines() if line.strip() and "Python is not started" not in line]
+        # srun ends with a line of its own that only counts the failure.
+        own = [line for line in lines if "Exited with exit code" not in line]
+        return (own or lines or ["nothing in its log"])[-1]
+    return "it has no log"
 
 
 def _machine(given: probe.Answer, question: probe.Question) -> Iterator[Finding]:

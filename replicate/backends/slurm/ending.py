@@ -49,7 +49,8 @@ ENDINGS: Mapping[str, Ending] = {
 """By the state Slurm gives, and LOST."""
 
 KINDS = sorted(
-    {ending.kind for ending in ENDINGS.values()} | {"diverged", "killed", "disk full", "restarts used up", GPU_MEMORY}
+    {ending.kind for ending in ENDINGS.values()}
+    | {"diverged", "killed", "disk full", "restarts used up", "setup", "GPUs", GPU_MEMORY}
 )
 """Classes of failure: those above, and those that a job finds itself (`replicate.backends.worker.failure_kind`)."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 from replicate.backends.backend import JobStates, JobView, State
 from replicate.backends.slurm.client import Queue, Row
 from replicate.backends.slurm.ending import ENDINGS, Detail, advice, killed_for_memory, meaning, task_logs
+from replicate.backends.slurm.prologue import SETUP, SetupFailure, note_of
 from replicate.backends.slurm.submission import Submission, Task, mine
 from replicate.jobs.job import Job
 from replicate.store import lease
@@ -162,6 +163,11 @@ class QueuedStates(JobStates):
         for submission, index in self._of_key.get(job.key, [])[-1:]:
             task = Task(submission.name, index)
             row = self.queue.rows.get(task)
+            setup = SetupFailure.read(note_of(submission.folder, index))
+            if setup is not None:
+                # It would fail again, on every node: whoever corrects the profile says `retry`.
+                node = f" on {row.node}" if row is not None and row.node else ""
+                return JobView("failed", f"{setup.what}{node}; {setup.help}, then: retry", SETUP, False, row, task)
             if row is not None and row.state == "FAILED" and not self.store.failure(job.key):
                 memory = killed_for_memory(submission, job.key)
                 if memory is not None:

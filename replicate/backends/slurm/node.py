@@ -19,6 +19,7 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import signal
 import socket
 import subprocess
@@ -35,12 +36,14 @@ from pathlib import Path
 from typing import Any
 
 from replicate.backends import worker
+from replicate.backends.devices import VISIBLE, present_gpus
 from replicate.backends.slurm.attempt import Attempt, Facts, begin
 from replicate.backends.slurm.client import Client, look
 from replicate.backends.slurm.ending import kills_counted
+from replicate.backends.slurm.gpus import device_of
 from replicate.backends.slurm.submission import MAP, SubmissionMap, Task, check_private, mine
 from replicate.backends.worker import Outcome
-from replicate.errors import ClusterDown, ReplicateError, StoreFault, Unreadable
+from replicate.errors import ClusterDown, ReplicateError, StoreFault, Unreadable, UserError
 from replicate.jobs.job import Job, from_json
 from replicate.store import lease
 from replicate.store.code import DIFF
@@ -49,6 +52,10 @@ from replicate.store.provenance import provenance
 from replicate.store.result import JOB
 from replicate.store.store import FAILURE, Store
 
+GPUS = "GPUs"
+"""The class of a failure where a node has fewer GPUs than processes, as `retry --class` takes it."""
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|_KEY|_PROXY", re.I)
+"""Names of variables whose values no record should hold."""
 _LOOK = 2.0
 """Seconds between two looks at the lease of the running job."""
 
@@ -96,6 +103,8 @@ class NodeTask:
             self._give_up(restart)
             return Outcome.FAILED
         missing = [key for key in self.keys if not wait_for_result(self.store, key, 0.0)]
+        if missing and not self._take_device():
+            return Outcome.FAILED
         # Once, for the processes that are forked from this one.
         for module in dict.fromkeys(self._job(key).engine_module for key in missing):
             import_module(module)
@@ -109,6 +118,22 @@ class NodeTask:
             elif _requeue():
                 return 0
         return Outcome.STOPPED if self.signals.any and left else max(outcomes, default=0)
+
+    def _take_device(self) -> bool:
+        """Narrow what this process and its children see to its own GPU; False, with a note, where it has none."""
+        try:
+            take_device()
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            folders = [self.store.folder(key) for key in self.keys]
+            if rank() == 0:
+                for folder in folders:
+                    worker.write_failure(folder, GPUS, str(error), retry=False)
+            else:
+                # Who leaves with an error takes the first process along, which is to write that down.
+                wait_for_path(folders[0] / FAILURE, 10.0)
+            return False
+        return True
 
     def _perform(self, key: str) -> int:
         job = self._job(key)
@@ -205,7 +230,6 @@ class NodeTask:
         return from_json(json.loads(path.read_text(encoding="utf-8")))
 
     def _facts(self) -> Facts:
-        shown = ("SLURM_", "CUDA_", "REPLICATE_", "OMP_", "PYTHON", "NCCL_", "SRUN_")
         return Facts(
             task=os.environ.get(TASK, ""),
             restart=int(os.environ.get(RESTART, "0")),
@@ -215,7 +239,9 @@ class NodeTask:
             setup=self.map.setup,
             code=self.map.code,
             container=self.map.container,
-            environment={name: value for name, value in sorted(os.environ.items()) if name.startswith(shown)},
+            environment={
+                name: "(not recorded)" if _SECRET.search(name) else value for name, value in sorted(os.environ.items())
+            },
         )
 
 
@@ -319,10 +345,24 @@ def export_torch_env() -> None:
         # Slurm may call a node what no resolver knows (NodeAddr). The batch script, and with it srun, runs on the
         # first node; without an address torch would try for 20 minutes of every GPU.
         os.environ["MASTER_ADDR"] = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", environment.master_addr)
-    devices = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    if len(devices) == environment.local_world_size:
-        # Each process sees its own GPU only; where Slurm has bound them (gpus_per_task) there is one already.
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices[environment.local_rank]
+
+
+def take_device() -> None:
+    """Let this process see its own GPU only, before anything asks for one. Raises UserError where GPUs are too few."""
+    count = local_size(os.environ)
+    if process_count() > 1:
+        own = device_of(os.environ, int(os.environ.get("SLURM_LOCALID", "0")), count, present_gpus())
+        if own is not None:
+            os.environ[VISIBLE] = own
+
+
+def local_size(environ: Mapping[str, str]) -> int:
+    """Processes of this step on this node, from Slurm's ``2(x3),1``: two on each of three nodes, then one."""
+    counts: list[int] = []
+    for part in environ.get("SLURM_STEP_TASKS_PER_NODE", "1").split(","):
+        count, _, times = part.partition("(x")
+        counts += [int(count)] * int(times.rstrip(")") or 1)
+    return counts[min(int(environ.get("SLURM_NODEID", "0")), len(counts) - 1)]
 
 
 def _resolves(host: str) -> bool:

@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field
 
 from replicate.backends.slurm.choose import LOCAL
-from replicate.backends.slurm.sbatch import Plain, Sbatch, Value, minutes, one_line
+from replicate.backends.slurm.gpus import TASKS, Shape
+from replicate.backends.slurm.sbatch import Plain, Sbatch, Value, joined, minutes, one_line
 from replicate.errors import Fault, SpecError, suggestion
 from replicate.jobs.job import kind_named, kinds
 from replicate.specs.file import read_toml, shown_path, validated
 from replicate.specs.recipe import Count, Strict
+from replicate.store.lease import RESTART, TASK
 
 V = TypeVar("V")
 
@@ -51,8 +53,17 @@ def _digest(value: str) -> str:
     return value
 
 
+def _variable(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError("expected the name of an environment variable")
+    if value.startswith(("SLURM_", "SRUN_")) or value in (TASK, RESTART):
+        raise ValueError(f"'{value}' is set by Slurm, or by replicate itself for every job; leave it out")
+    return value
+
+
 Absolute = Annotated[str, AfterValidator(absolute)]
 Line = Annotated[str, AfterValidator(one_line)]
+Variable = Annotated[str, AfterValidator(_variable)]
 
 
 class Match(Strict):
@@ -106,7 +117,14 @@ class Profile(Strict):
     python: Absolute
     """The interpreter on the nodes."""
     setup: tuple[Line, ...] = ()
-    """Shell lines that run on the node before Python, echoed in the log. The one place where a profile is code."""
+    """Shell lines that run on the node before Python, echoed in the log. The one place where a profile is code.
+
+    One that fails stops the job. They run when the environment is made, so what they export holds.
+    """
+    environment: dict[Variable, Line | int] = {}
+    """What the environment of a job has besides what the node itself gives it; nothing of the submitter's shell."""
+    pass_environment: tuple[Variable, ...] = ()
+    """Variables that a job gets from whoever submits it, where they are set."""
     sbatch: Sbatch = Sbatch()
     kinds: dict[Kind, Sbatch] = {}
     srun_args: tuple[Line, ...] = ()
@@ -136,12 +154,13 @@ class Profile(Strict):
     def request(self, kind: str) -> dict[str, Value]:
         """Options of one job of ``kind``: sbatch's names with underscores -> values, ``time`` in minutes.
 
-        A kind that asks for it has its node to itself unless the profile says otherwise.
+        A kind that asks for it has its node to itself unless the profile says otherwise. One task on each node always
+        stands there: srun would start as many as fit on a node that is asked for alone.
         """
-        section = _of_kind(self.kinds, kind)
-        own = section.request() if section else {}
+        section = _of_kind(self.kinds, kind) or Sbatch()
         alone: dict[str, Value] = {"exclusive": True} if kind_named(kind).alone else {}
-        return {**alone, **self.sbatch.request(), **own}
+        request = joined({**alone, **self.sbatch.request()}, section.request(), section.unset)
+        return request if request.keys() & set(TASKS) else {**request, "ntasks_per_node": 1}
 
     def packed(self, kind: str) -> int:
         """How many jobs of ``kind`` one task runs, one after the other."""
@@ -149,9 +168,7 @@ class Profile(Strict):
 
     def processes(self, kind: str) -> int:
         """How many processes share one job: a kind that they can share is started once for each of srun's tasks."""
-        request = self.request(kind)
-        count = request.get("ntasks", int(request.get("nodes", 1)) * int(request.get("ntasks_per_node", 1)))
-        return int(count) if kind_named(kind).shared else 1
+        return Shape.of(self.request(kind)).processes if kind_named(kind).shared else 1
 
     @property
     def log(self) -> Path:
@@ -184,22 +201,30 @@ def python_command(profile: Profile) -> str:
     box = profile.container
     if box is None or box.runtime == "pyxis":
         return python
-    mounts = " ".join(f"--bind {shlex.quote(path)}" for path in _mounted(profile))
+    # Where setup copied the images, the copy.
+    data = ['--bind "$REPLICATE_DATA"'] if profile.paths.data else []
+    mounts = " ".join([f"--bind {shlex.quote(profile.paths.shared)}", *data])
     return f"apptainer exec --nv {mounts} {shlex.quote(box.image)} {python}"
 
 
-def srun_arguments(profile: Profile) -> list[str]:
-    """Arguments of srun, not yet quoted: the profile's own, and pyxis' where it is the runtime."""
-    box = profile.container
+def srun_arguments(profile: Profile, kind: str) -> list[str]:
+    """Arguments of srun, not yet quoted: the number of processes, pyxis' where it is the runtime, the profile's own.
+
+    A kind whose jobs are one process each is started once, whatever the request has room for.
+    """
+    request, box = profile.request(kind), profile.container
+    shape = Shape.of(request)
+    if not kind_named(kind).shared:
+        tasks = ["--nodes=1", "--ntasks=1", "--ntasks-per-node=1"]
+    else:
+        tasks = [f"--nodes={shape.nodes}", f"--ntasks={shape.processes}"]
     inside: list[str] = []
     if box is not None and box.runtime == "pyxis":
-        mounts = ",".join(f"{path}:{path}" for path in _mounted(profile))
+        paths = [profile.paths.shared, *([profile.paths.data] if profile.paths.data else [])]
+        mounts = ",".join(f"{path}:{path}" for path in paths)
         inside = [f"--container-image={box.image}", f"--container-mounts={mounts}"]
-    return [*inside, *profile.srun_args]
-
-
-def _mounted(profile: Profile) -> list[str]:
-    return [profile.paths.shared, *([profile.paths.data] if profile.paths.data else [])]
+    # Where --export of sbatch is named, srun would hand on no more than that: not what setup exported.
+    return [*tasks, "--export=ALL", *inside, *profile.srun_args]
 
 
 def _of_kind(found: Mapping[Any, V], kind: str) -> V | None:
@@ -209,7 +234,7 @@ def _of_kind(found: Mapping[Any, V], kind: str) -> V | None:
 
 def _check(where: str, stem: str, raw: dict[str, Any]) -> list[Fault]:
     """Faults of the raw file that no single field shows, so that they stand beside those of its fields."""
-    faults = _check_times(where, raw)
+    faults = [*_check_times(where, raw), *_check_unset(where, raw)]
     if isinstance(raw.get("name"), str) and raw["name"] != stem:
         help = f"--cluster looks for slurm/NAME.toml: call the file {raw['name']}.toml or write name = '{stem}'"
         faults.append(Fault(f"{where}: name", f"expected the file's own name '{stem}', got {raw['name']!r}", (help,)))
@@ -240,7 +265,7 @@ def _check_times(where: str, raw: dict[str, Any]) -> list[Fault]:
     common = sbatch.get("time") if isinstance(sbatch, dict) else None
     for kind in sorted(kinds()):
         own = _of_kind(sections, kind) if isinstance(sections, dict) else None
-        value = own.get("time", common) if isinstance(own, dict) else common
+        value = own.get("time", None if "time" in own.get("unset", ()) else common) if isinstance(own, dict) else common
         if value is None:
             missing.append(kind)
             continue
@@ -256,6 +281,27 @@ def _check_times(where: str, raw: dict[str, Any]) -> list[Fault]:
     if missing:
         help = f"needed for {', '.join(missing)} jobs; without it submitit would ask for 5 minutes"
         faults.append(Fault(f"{where}: sbatch.time", "this key is required", (help,)))
+    return faults
+
+
+def _check_unset(where: str, raw: dict[str, Any]) -> list[Fault]:
+    """Faults of names in ``unset`` that are no options which a kind would have otherwise."""
+    sections = raw.get("kinds")
+    sbatch = raw.get("sbatch")
+    common = sbatch if isinstance(sbatch, dict) else {}
+    if "unset" in common:
+        help = "an option that nobody writes is not sent"
+        return [Fault(f"{where}: sbatch.unset", "this key has a meaning in [kinds.KIND] only", (help,))]
+    extra = common.get("extra")
+    written = {*common, *(extra if isinstance(extra, dict) else ()), "exclusive"} - {"extra"}
+    known = {name.replace("-", "_") for name in written}
+    faults = []
+    for kind, section in sections.items() if isinstance(sections, dict) else ():
+        names = section.get("unset") if isinstance(section, dict) else None
+        for name in names if isinstance(names, list) else ():
+            if not isinstance(name, str) or name.replace("-", "_") not in known:
+                what = f"[sbatch] does not set {name!r}"
+                faults.append(Fault(f"{where}: kinds.{kind}.unset", what, (f"it sets {', '.join(sorted(known))}",)))
     return faults
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from replicate.specs.recipe import Count, Strict
 
@@ -21,11 +21,22 @@ OWNED = frozenset({
 # fmt: on
 """Options that are set for every job here; a profile that set them too would break restarts."""
 
+_MEMORIES = frozenset({"mem", "mem_per_cpu", "mem_per_gpu"})
+_GPUS = frozenset({"gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket"})
+_INSTEAD = (
+    _MEMORIES,
+    frozenset({"cpus_per_task", "cpus_per_gpu"}),
+    frozenset({"ntasks", "ntasks_per_node", "ntasks_per_gpu"}),
+    _GPUS,
+)
+"""Options that say the same in other words: one of them, written for a kind, replaces those of ``[sbatch]``."""
+
 _PLAIN = re.compile(r"[\w.,:+@=/][\w.,:+@=/-]*")
 _NODES = re.compile(r"[\w.,/][\w.,/\[\]-]*")
 _FEATURES = re.compile(r"[\w(\[][\w.:=*&|()\[\]-]*")
 _OPTION = re.compile(r"[a-z][a-z0-9_-]*")
 _MEMORY = re.compile(r"[0-9]+[KMGT]?")
+_GPU_GRES = re.compile(r"gpu(:[A-Za-z][\w.-]*)?(:[0-9]+)?")
 _COUNTED = re.compile(r"([A-Za-z][\w.-]*:)?[0-9]+(,[A-Za-z][\w.-]*:[0-9]+)*")
 _TIMES = (
     re.compile(r"(?P<m>[0-9]+)"),
@@ -155,11 +166,33 @@ class Sbatch(Strict):
     mail_user: Plain | None = None
     extra: Annotated[dict[str, Value], AfterValidator(_extra)] = {}
     """Any other option of sbatch, passed on word for word."""
+    unset: tuple[str, ...] = ()
+    """In ``[kinds.KIND]``: options of ``[sbatch]`` that jobs of this kind do not ask for."""
+
+    @model_validator(mode="after")
+    def _one_memory(self) -> Self:
+        written = sorted(_MEMORIES & self.request().keys())
+        if len(written) > 1:
+            raise ValueError(f"should have one of {', '.join(written)}: sbatch takes no two of them")
+        return self
 
     def request(self) -> dict[str, Value]:
         """The options that were written, ``extra`` among them: name with underscores -> value."""
-        named = self.model_dump(exclude={"extra"}, exclude_none=True)
+        named = self.model_dump(exclude={"extra", "unset"}, exclude_none=True)
         return {**named, **{name.replace("-", "_"): value for name, value in self.extra.items()}}
+
+
+def joined(common: Mapping[str, Value], own: Mapping[str, Value], unset: Collection[str] = ()) -> dict[str, Value]:
+    """``common`` changed option by option: without ``unset``, and without what ``own`` says in other words."""
+    left_out = {name.replace("-", "_") for name in unset}
+    for same in _INSTEAD:
+        if same & own.keys():
+            left_out |= same
+    if own.keys() & _GPUS and _GPU_GRES.fullmatch(str(common.get("gres", ""))):
+        left_out.add("gres")
+    if "gpu" in str(own.get("gres", "")):
+        left_out |= _GPUS
+    return {**{name: value for name, value in common.items() if name not in left_out}, **own}
 
 
 def arguments(request: Mapping[str, Any]) -> list[str]:

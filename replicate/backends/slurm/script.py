@@ -9,8 +9,9 @@ numbers are used again after a controller lost its state. Ours reads the map tha
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from submitit.slurm.slurm import SlurmExecutor, _get_default_parameters
 
 from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.profile import Profile, python_command, srun_arguments
+from replicate.backends.slurm.prologue import NO_EXPORTS, note_of, prologue
 from replicate.errors import ClusterDown, ClusterRefused
 from replicate.store.lease import RESTART, TASK
 
@@ -59,6 +61,7 @@ def text(profile: Profile, request: Request) -> str:
     others |= {
         "array": _ranges(request.indices) + throttle,
         "chdir": str(request.code),
+        "export-file": NO_EXPORTS,
         "kill-on-invalid-dep": "yes",
         "requeue": True,
     }
@@ -74,7 +77,7 @@ def text(profile: Profile, request: Request) -> str:
             signal_delay_s=profile.signal_seconds,
             setup=_setup(profile, request),
             # Without its partners a process of a training would wait for them until its time is over.
-            srun_args=["--kill-on-bad-exit=1", *srun_arguments(profile)],
+            srun_args=["--kill-on-bad-exit=1", *srun_arguments(profile, request.kind)],
             additional_parameters=others,
         )
     except RuntimeError as error:
@@ -106,19 +109,16 @@ def _ranges(indices: Sequence[int]) -> str:
 
 
 def _setup(profile: Profile, request: Request) -> list[str]:
-    exports: Mapping[str, str] = {
-        "PYTHONPATH": str(request.code),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        **({"REPLICATE_DATA": profile.paths.data} if profile.paths.data else {}),
-    }
-    lines = ["umask 027" if profile.group else "umask 077"]
-    for line in profile.setup:
-        lines += [f"echo {shlex.quote('+ ' + line)}", line]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
-    lines += [
+    note = f'{shlex.quote(str(note_of(request.folder, "")))}"$SLURM_ARRAY_TASK_ID"'
+    code = shlex.quote(str(request.code))
+    return [
+        *prologue(profile, note, os.environ),
+        # Python's -m looks into the current folder, too.
+        f"cd {code}",
+        # Packages that a module brings stay behind ours.
+        f'export PYTHONPATH={code}"${{PYTHONPATH:+:$PYTHONPATH}}"',
         f'export {TASK}="{request.name}_$SLURM_ARRAY_TASK_ID"',
         f'export {RESTART}="${{SLURM_RESTART_COUNT:-0}}"',
         # srun of Slurm 22.05 to 23.02 does not take over --cpus-per-task by itself.
         '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
     ]
-    return lines

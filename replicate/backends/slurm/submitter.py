@@ -13,6 +13,7 @@ from replicate.backends.backend import JobView
 from replicate.backends.slurm import submission as submissions
 from replicate.backends.slurm import waves
 from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.gpus import Idle, misfits
 from replicate.backends.slurm.job_states import QueuedStates
 from replicate.backends.slurm.lanes import Lane, Lanes
 from replicate.backends.slurm.profile import Profile
@@ -75,7 +76,9 @@ class Submitter:
             self.step.notes.append(f"{plural(len(todo), 'job')} not submitted yet: the queue is full")
             return
         self._test(todo)
-        for strain in over_time_limit([self.graph.jobs[key] for key in todo], self.profile):
+        jobs = [self.graph.jobs[key] for key in todo]
+        idle = [misfit for misfit in misfits(jobs, self.profile) if isinstance(misfit, Idle)]
+        for strain in [*over_time_limit(jobs, self.profile), *idle]:
             self.say(f"warning: {strain}")
         for key in list(todo):
             if views[key].state == "damaged":
@@ -213,7 +216,9 @@ class Submitter:
         """Whether the nodes and Slurm would take each kind of request, before anything is queued."""
         from replicate.backends.slurm import script
 
-        faults = list(unsplittable_batches([self.graph.jobs[key] for key in todo], self.profile))
+        jobs = [self.graph.jobs[key] for key in todo]
+        faults = list(unsplittable_batches(jobs, self.profile))
+        faults += [misfit for misfit in misfits(jobs, self.profile) if isinstance(misfit, Fault)]
         for kind in dict.fromkeys(self.graph.jobs[key].kind for key in todo):
             text = script.text(self.profile, self._request(kind, "test", [0], ["test"]))
             with tempfile.NamedTemporaryFile("w", suffix=".sh", dir=self.store.root / submissions.FOLDER) as file:
