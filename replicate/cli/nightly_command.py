@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import traceback
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,27 @@ from replicate.cli.workspace import Amount, Workspace, with_workspace
 from replicate.errors import ReplicateError, UserError
 
 if TYPE_CHECKING:
+    from replicate.backends.slurm.profile import Profile
     from replicate.nightly.night import Night
     from replicate.nightly.summary import Summary
 
 INFRASTRUCTURE = 3
 FORMS = ("cron", "scrontab", "systemd")
 BUDGET = 24.0
+PYTHON, LOG, SETUP, DATA, CLUSTER = (f"REPLICATE_{name}" for name in ("PYTHON", "LOG", "SETUP", "DATA", "CLUSTER"))
+CARRIED = (
+    DATA,
+    SETUP,
+    "REPLICATE_KEEP",
+    "REPLICATE_NOTIFY",
+    "REPLICATE_MICRO_BATCH",
+    "REPLICATE_DECODE_THREADS",
+    "REPLICATE_CHECKPOINT_SECONDS",
+    "SLURM_CONF",
+)
+"""Variables that a timetable sets as they are where it is printed."""
+PLACES = ("tables", "results", "out", "cluster")
+"""Options that a timetable always has, with absolute paths."""
 
 
 class Unattended(UserError):
@@ -63,7 +79,7 @@ class Hour(click.ParamType[tuple[int, int]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", str(value))
         if match is None:
-            self.fail(f"a time of day, got '{value}'; expected HH:MM such as 02:17", param, ctx)
+            self.fail(f"a time of day, got '{value}'; expected HH:MM such as 04:17", param, ctx)
         return int(match[1]), int(match[2])
 
 
@@ -82,7 +98,7 @@ class Hour(click.ParamType[tuple[int, int]]):
 @click.option(
     "--print", "form", type=click.Choice(FORMS), default=None, help="Print the lines of a timetable, and end."
 )
-@click.option("--at", type=Hour(), default="02:17", show_default=True, help="Of --print: the time of day.")
+@click.option("--at", type=Hour(), default="04:17", show_default=True, help="Of --print: the time of day.")
 @with_workspace
 def command(
     workspace: Workspace, budget: float, train: bool, again: bool, no_run: bool, form: str | None, at: tuple[int, int]
@@ -139,41 +155,79 @@ def _alone(night: Night) -> Summary:
 
 def _printed(workspace: Workspace, form: str, at: tuple[int, int]) -> str:
     from replicate.nightly.timetable import FORMS as RENDERED
-    from replicate.nightly.timetable import Timetable
-    from replicate.specs.scale import DATA_ROOT
+    from replicate.nightly.timetable import Timetable, changed_clock
 
+    script = Path(__file__).resolve().parents[2] / "slurm" / "nightly.sh"
+    if not script.is_file():
+        raise UserError(
+            f"no script to call: {script} does not exist\n"
+            "  nights are called through a checkout of the project: call this command from one"
+        )
     profile = workspace.profile
-    log = (profile.log if profile else workspace.root / "log") / "nightly"
+    log = os.environ.get(LOG) or (profile.log if profile else workspace.root / "log") / "nightly"
     asked = profile.request("data") if profile else {}
-    # cron starts with next to no environment; on a cluster it is the profile that says where the images are.
-    root = None if profile else os.environ.get(DATA_ROOT)
-    data = {DATA_ROOT: str(Path(root).absolute())} if root else {}
     table = Timetable(
-        script=str(Path(__file__).resolve().parents[2] / "slurm" / "nightly.sh"),
-        arguments=_arguments(click.get_current_context()),
+        script=str(script),
+        arguments=[*_places(workspace), *_arguments(click.get_current_context())],
         # Not resolved: a virtual environment's interpreter is a link, and found by its own path.
-        environment={"REPLICATE_PYTHON": sys.executable, "REPLICATE_LOG": str(log), **data},
-        log=str(log),
+        environment={PYTHON: sys.executable, LOG: str(Path(log).absolute()), **_carried(profile)},
+        log=str(Path(log).absolute()),
         options={name: str(asked[name]) for name in ("account", "partition", "qos") if asked.get(name) is not None},
         hour=at[0],
         minute=at[1],
     )
+    if day := changed_clock(at[0], at[1], datetime.now()):
+        click.echo(
+            f"warning: {at[0]:02}:{at[1]:02} is skipped or comes twice on {day:%Y-%m-%d}, when the clocks of this time "
+            "zone change\n  choose another time of day with --at; between 04:00 and 20:59 no time zone does so",
+            err=True,
+        )
     return RENDERED[form](table)
 
 
+def _carried(profile: Profile | None) -> dict[str, str]:
+    """The variables that this call would heed, and cron does not have."""
+    carried = {name: os.environ[name] for name in CARRIED if os.environ.get(name)}
+    if profile is not None and profile.paths.data:
+        # The profile says where the images are.
+        carried.pop(DATA, None)
+    if profile is None or profile.paths.slurm_conf:
+        carried.pop("SLURM_CONF", None)
+    paths = {name: str(Path(carried[name]).absolute()) for name in (DATA, SETUP) if name in carried}
+    return carried | paths
+
+
+def _places(workspace: Workspace) -> list[str]:
+    """The options that name what was found from the current folder: slurm/nightly.sh runs in another one."""
+    words: list[str] = []
+    for name, path in (("tables", workspace.tables), ("results", workspace.results), ("out", workspace.out)):
+        words += [f"--{name}", str(path.absolute())]
+    chosen = click.get_current_context().params["cluster"] or os.environ.get(CLUSTER) or ""
+    if workspace.profile is None:
+        cluster = "local"
+    elif "/" in chosen:
+        cluster = str(Path(chosen).absolute())
+    else:
+        cluster = str((workspace.root / "slurm" / f"{workspace.profile.name}.toml").absolute())
+    return [*words, "--cluster", cluster]
+
+
 def _arguments(context: click.Context) -> list[str]:
-    """The options of this call as the timetable has to repeat them, with absolute paths."""
+    """The other options of this call, as the timetable has to repeat them."""
     words: list[str] = []
     for parameter in context.command.params:
         name, value = parameter.name or "", context.params.get(parameter.name or "")
         given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if not given or name in ("form", "at") or value is None or value is False:
+        if (
+            not given
+            or name in ("form", "at", "tables", "results", "out", "cluster")
+            or value is None
+            or value is False
+        ):
             continue
         if isinstance(value, tuple):
             value = ",".join(map(str, value))
         if isinstance(value, float):
             value = f"{value:g}"
-        if isinstance(value, Path) or (name == "cluster" and "/" in str(value)):
-            value = Path(value).absolute()
         words += [parameter.opts[0]] if value is True else [parameter.opts[0], str(value)]
     return words

@@ -5,10 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 
 from replicate.errors import UserError
 
 NAME = "deit-replicate-nightly"
+LONGEST = 999
+"""Characters of a command that Debian's cron takes (MAX_COMMAND of its entry.c); cronie takes more."""
+
+STARTER = ("/usr/bin/env", "bash")
+"""Before the script in a unit: systemd takes fewer characters in the path of a program than in its arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +40,20 @@ class Timetable:
 
 def crontab(table: Timetable) -> str:
     """A line of crontab(5), where % would end the command."""
-    assigned = [f"{name}={shlex.quote(value)}" for name, value in table.environment.items()]
-    command = " ".join([*assigned, shlex.join([table.script, *table.arguments])]).replace("%", r"\%")
+    line = _cron_line(table)
+    command = line.split(maxsplit=5)[5]
+    long = f"# Debian's cron takes no command longer than {LONGEST} characters, and this one has {len(command)}.\n"
     return (
         "# Add these lines with: crontab -e\n"
         f"# Logs are in {table.log}; cron mails nothing, as standard output and error are in them.\n"
-        f"{table.minute} {table.hour} * * * {command}\n"
+        f"{long if len(command) > LONGEST else ''}{line}\n"
     )
+
+
+def _cron_line(table: Timetable) -> str:
+    assigned = [f"{name}={shlex.quote(value)}" for name, value in table.environment.items()]
+    command = " ".join([*assigned, shlex.join([table.script, *table.arguments])]).replace("%", r"\%")
+    return f"{table.minute} {table.hour} * * * {command}"
 
 
 def scrontab(table: Timetable) -> str:
@@ -48,12 +61,13 @@ def scrontab(table: Timetable) -> str:
 
     The job only submits and compares, so it is small; it must run where sbatch is.
     """
-    options = {"job-name": NAME, "time": "01:00:00", **table.options, "output": f"{table.log}/scron-%j.log"}
-    lines = [f"#SCRON --{name}={value}" for name, value in options.items()]
-    line = crontab(table).splitlines()[-1]
+    # In the name of a file % begins a pattern, and %% is a %.
+    output = f"{table.log.replace('%', '%%')}/scron-%j.log"
+    options = {"job-name": NAME, "time": "01:00:00", **table.options, "output": output}
+    lines = [f"#SCRON --{name}={shlex.quote(value)}" for name, value in options.items()]
     # Slurm 22.05 does not make the folder of a job's output: the job fails, and its log is not there to say so.
     first = f"# Add these lines with: scrontab -e, after: mkdir -p {shlex.quote(table.log)}"
-    return "\n".join([first, *lines, line]) + "\n"
+    return "\n".join([first, *lines, _cron_line(table)]) + "\n"
 
 
 def systemd(table: Timetable) -> str:
@@ -66,7 +80,7 @@ def systemd(table: Timetable) -> str:
         "[Service]",
         "Type=oneshot",
         *environment,
-        "ExecStart=" + " ".join(_quoted(part, command=True) for part in (table.script, *table.arguments)),
+        "ExecStart=" + " ".join(_quoted(part, command=True) for part in (*STARTER, table.script, *table.arguments)),
     ]
     timer = [
         "[Unit]",
@@ -89,6 +103,16 @@ def _quoted(text: str, command: bool = False) -> str:
     """A word as systemd.syntax(7) reads it; in a command also without its variables."""
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{text.replace("$", "$$") if command else text}"'
+
+
+def changed_clock(hour: int, minute: int, today: datetime) -> date | None:
+    """Return the first day of the coming year on which the clocks of this zone skip or repeat a time of day."""
+    for days in range(366):
+        day = (today + timedelta(days)).replace(hour=hour, minute=minute, second=0, microsecond=0)
+        first, second = (day.replace(fold=fold).astimezone().utcoffset() for fold in (0, 1))
+        if first != second:
+            return day.date()
+    return None
 
 
 FORMS: Mapping[str, Callable[[Timetable], str]] = {"cron": crontab, "scrontab": scrontab, "systemd": systemd}
