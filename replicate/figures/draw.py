@@ -11,6 +11,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Literal, TypeVar, assert_never
 
+# First, since it imports matplotlib away from the user's surroundings.
+from replicate.figures.style import FAINT, INK, METADATA, PAGE, WARN_INK, WARN_PAGE, WIDTH, Line, house_style, look
+
+# isort: split
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
@@ -19,7 +23,6 @@ from matplotlib.lines import Line2D
 from replicate.errors import UnknownName
 from replicate.figures import draw_panels
 from replicate.figures.model import SIDES, Figure, HeatmapPanel, MarginPanel, Panel, Side, XYPanel
-from replicate.figures.style import FAINT, INK, METADATA, PAGE, WARN_INK, WARN_PAGE, WIDTH, Line, house_style, look
 from replicate.store.files import write_bytes
 
 FORMATS = ("pdf", "png", "svg")

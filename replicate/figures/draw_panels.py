@@ -6,6 +6,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+# First, since it imports matplotlib away from the user's surroundings.
+from replicate.figures.style import FAINT, GRID, INK, PAGE, look
+
+# isort: split
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
@@ -13,7 +17,6 @@ from matplotlib.transforms import ScaledTranslation
 
 from replicate.figures.labels import Named, place
 from replicate.figures.model import Axis, Bar, HeatmapPanel, Level, MarginPanel, Series, XYPanel
-from replicate.figures.style import FAINT, GRID, INK, PAGE, look
 
 BAND = "#d5dae2"
 

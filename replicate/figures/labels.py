@@ -8,12 +8,14 @@ from itertools import pairwise
 from math import cos, hypot, pi, sin
 from typing import Any
 
+# First, since it imports matplotlib away from the user's surroundings.
+from replicate.figures.style import FAINT
+
+# isort: split
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
-
-from replicate.figures.style import FAINT
 
 DISTANCES = (5.5, 8.5, 12.0, 17.0, 24.0, 32.0, 42.0)
 """From the point to the nearest side of the name, in points (1/72 inch)."""

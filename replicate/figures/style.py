@@ -6,7 +6,9 @@ line styles say the same once more for print in grey.
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,14 +16,60 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-# Before matplotlib is imported: it would make folders in the user's home for its settings and its list of fonts.
-os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / f"replicate-matplotlib-{os.getuid()}"))
+from replicate.errors import UserError
 
-import matplotlib
 
-matplotlib.use("agg")
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Import matplotlib away from the user's surroundings, which it reads at that moment.
 
-from matplotlib import rc_context
+    A notebook exports an MPLBACKEND that need not be installed here. Settings and the list of fonts would be kept in
+    folders of the user's home.
+    """
+    ours = {
+        "MPLBACKEND": None,
+        "MATPLOTLIBRC": None,
+        "MPLCONFIGDIR": str(Path(tempfile.gettempdir()) / f"replicate-matplotlib-{os.getuid()}"),
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    # A file `matplotlibrc` in the current folder is read all the same. What it says is undone in `house_style`.
+    log.setLevel(logging.ERROR)
+    _set_variables(ours)
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"matplotlib cannot read its settings: {error}\n  mend or remove the file 'matplotlibrc' in this folder"
+        ) from error
+    finally:
+        _set_variables(before)
+        log.setLevel(level)
+
+
+def _set_variables(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+_LOADED = "matplotlib" in sys.modules
+"""By a notebook, whose own figures go on as they are."""
+
+with _alone():
+    import matplotlib
+    from matplotlib import rc_context
+
+    # Asked for once, while our folder is named.
+    matplotlib.get_configdir(), matplotlib.get_cachedir()
+    if not _LOADED:
+        matplotlib.use("agg")
+
+FONT = "DejaVu Sans"
+"""matplotlib brings it along, and it has ⚗ and ↑."""
 
 INK, FAINT, GRID, PAGE = "#1d1f23", "#6b7280", "#e3e5e9", "#ffffff"
 WARN_PAGE, WARN_INK = "#fff4d6", "#6b4e00"
@@ -55,7 +103,7 @@ LOOKS = (
 )
 
 SETTINGS: Mapping[str, Any] = {
-    "font.family": "DejaVu Sans",  # matplotlib brings it along, and it has ⚗ and ↑
+    "font.family": FONT,
     "font.size": 8.0,
     "axes.titlesize": 8.5,
     "axes.titleweight": "bold",
@@ -92,6 +140,7 @@ SETTINGS: Mapping[str, Any] = {
     "svg.hashsalt": "replicate",
     "path.simplify": False,
     "text.usetex": False,
+    "text.parse_math": False,  # a dollar in a spec is a dollar
     "axes.formatter.use_mathtext": False,
     "axes.unicode_minus": True,
 }

@@ -6,9 +6,10 @@ import hashlib
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,20 +21,23 @@ from replicate.figures.finish import finish_figure
 from replicate.figures.load import load_with_figures
 from replicate.figures.model import Axis, Figure, Point, Series, XYPanel
 from replicate.figures.plan import plan_figure
+from replicate.specs.cell import CellRef
 from replicate.store.store import Store
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("seaborn")
 
 from matplotlib.figure import Figure as Canvas
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from replicate.figures import draw as renderer
-from replicate.figures.style import LOOKS, house_style
+from replicate.figures.style import FONT, LOOKS, house_style
 
 pytestmark = pytest.mark.drawn
 
+font = get_font(findfont(FontProperties(family=[FONT])))
 REAL = sorted(path.stem for path in (ROOT / "figures").glob("*.toml"))
 
 
@@ -53,24 +57,89 @@ def test_the_same_figure_is_the_same_file(drawn: dict[str, Figure], name: str, t
     assert b"/CreationDate" not in pdf
 
 
-def test_another_process_writes_the_same_bytes(drawn: dict[str, Figure], tmp_path: Path) -> None:
+RC = "font.size: 22\naxes.grid: False\ntext.usetex: True\nfont.family: cursive\nbackend: GTK9\nno.such.key: 1\n"
+"""The user's own settings, with some that matplotlib refuses."""
+SURROUNDINGS: dict[str, dict[str, str]] = {
+    "a terminal of JupyterLab without a locale": {
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "PYTHONHASHSEED": "7",
+        "MATPLOTLIBRC": ".",
+        "MPLCONFIGDIR": ".",
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONIOENCODING": "latin-1",
+        "HOME": "",
+    },
+    "folders and a locale that are not there": {
+        "MATPLOTLIBRC": "/nowhere/matplotlibrc",
+        "MPLCONFIGDIR": "/nowhere",
+        "TMPDIR": "/nowhere",
+        "LC_ALL": "tr_TR.ISO-8859-9",
+    },
+}
+
+
+def drawn_elsewhere(figure: Figure, folder: Path, **surroundings: str) -> subprocess.CompletedProcess[str]:
+    """The digests of the files of ``figure``, drawn in ``folder`` by a process of its own."""
     import pickle
 
-    (tmp_path / "figure.pickle").write_bytes(pickle.dumps(drawn["speed"]))
+    (folder / "figure.pickle").write_bytes(pickle.dumps(figure))
     code = (
         "import hashlib, pickle, pathlib\n"
         "from replicate.figures import draw as figure\n"
         "one = pickle.loads(pathlib.Path('figure.pickle').read_bytes())\n"
         "for kind in figure.FORMATS: print(hashlib.sha256(figure.render(one, kind)).hexdigest())\n"
     )
-    # The user's own settings and another order of hashes must not show.
-    (tmp_path / "matplotlibrc").write_text("font.size: 22\naxes.grid: False\n")
-    env = environment(PYTHONHASHSEED="7", HOME=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    env = environment(HOME=str(folder)) | surroundings
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+def test_another_process_writes_the_same_bytes(drawn: dict[str, Figure], surroundings: str, tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text(RC)
+    done = drawn_elsewhere(drawn["speed"], tmp_path, **SURROUNDINGS[surroundings])
     assert done.stderr == ""
     here = [hashlib.sha256(renderer.render(drawn["speed"], kind)).hexdigest() for kind in renderer.FORMATS]
     assert done.stdout.split() == here
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.pickle", "matplotlibrc"]
+
+
+def test_settings_that_cannot_be_read_are_named(drawn: dict[str, Figure], tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_bytes(b"font.family: caf\xe9\n")
+    done = drawn_elsewhere(drawn["speed"], tmp_path)
+    assert "UserError: matplotlib cannot read its settings: " in done.stderr
+    assert done.stderr.endswith("\n  mend or remove the file 'matplotlibrc' in this folder\n")
+
+
+FREE = frozenset(["title", "label", "name", "banner", "notes", "rows", "columns", "shown", "groups", "source", "ticks"])
+"""Fields of a figure that hold words of a spec."""
+
+
+def reworded(part: Any, text: str, field: str = "") -> Any:
+    """``part`` of a figure with ``text`` in the place of all its words."""
+    if is_dataclass(part) and not isinstance(part, type | CellRef):
+        names = [entry.name for entry in fields(part)]
+        return replace(part, **{name: reworded(getattr(part, name), text, name) for name in names})
+    if isinstance(part, tuple):
+        return tuple(reworded(item, text, field) for item in part)
+    return text if isinstance(part, str) and field in FREE else part
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_words_of_a_spec_are_text_everywhere(drawn: dict[str, Figure], name: str) -> None:
+    """``$1k to $2k`` was set as mathematics, ``Ba$$in`` ended in a traceback, ``_a`` was left out of a legend."""
+    sign = "_$x$^{\\foo}$$#%~&"
+    figure = reworded(drawn[name], sign)
+    with house_style():
+        written = {text for text, _ in texts(renderer.draw(figure))}
+    assert any(sign in text for text in written)
+    svg = renderer.render(figure, "svg").decode()
+    # In a formula the x would be oblique, and the dollars, braces and backslashes gone.
+    assert "DejaVuSans-Oblique" not in svg
+    glyphs = set(re.findall(r'id="DejaVuSans-([0-9a-f]+)"', svg))
+    assert {f"{font.get_char_index(ord(letter)):x}" for letter in sign} <= glyphs
+    renderer.render(figure, "pdf")
 
 
 def test_the_svg_needs_no_font_and_no_network(drawn: dict[str, Figure]) -> None:
