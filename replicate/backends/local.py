@@ -10,13 +10,14 @@ import multiprocessing
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from multiprocessing import connection, forkserver, resource_tracker
+from multiprocessing import connection, forkserver, resource_tracker, util
 from multiprocessing.process import BaseProcess
 from typing import Any, assert_never
 
@@ -340,12 +341,41 @@ def preloaded(modules: list[str]) -> Any:
     # What is blocked here stays blocked in the server and its forks, which are told to stop by SIGTERM.
     # First the tracker, which the server would start, and which blocks SIGINT for itself and then unblocks it.
     resource_tracker.ensure_running()
+    _choose_socket_folder()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
+
+
+_LONGEST = 70
+"""Bytes of a folder for sockets. An address has at most 107 on Linux, and multiprocessing adds 32."""
+
+
+def _choose_socket_folder() -> None:
+    """Have multiprocessing keep its sockets in a short folder where TMPDIR is a long one, as batch systems make them.
+
+    Everything else stays in TMPDIR. Raises UserError where there is no other folder to write to.
+    """
+    long = tempfile.gettempdir()
+    if len(os.fsencode(long)) <= _LONGEST:
+        return
+    for short in ("/tmp", "/var/tmp", "/dev/shm"):
+        tempfile.tempdir = short
+        try:
+            # It is made by the first call, which all later ones and the workers remember, and removed at the end.
+            util.get_temp_dir()
+            return
+        except OSError:
+            continue
+        finally:
+            tempfile.tempdir = long
+    raise UserError(
+        f"TMPDIR is too long for sockets: {len(os.fsencode(long))} bytes, expected at most {_LONGEST}\n"
+        "  export TMPDIR=/another/folder"
+    )
 
 
 @dataclass(frozen=True, slots=True)

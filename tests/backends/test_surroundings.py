@@ -1,0 +1,59 @@
+"""Worker processes in the surroundings of a batch job."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from command_line import environment
+
+from replicate.backends import local
+from replicate.errors import UserError
+
+STARTED = """
+import os, sys, tempfile
+from replicate.backends.local import preloaded
+
+def work(folder):
+    open(os.path.join(folder, "done"), "w", encoding="utf-8").close()
+
+if __name__ == "__main__":
+    worker = preloaded([]).Process(target=work, args=(sys.argv[1],))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
+    print(tempfile.gettempdir())
+"""
+
+
+@pytest.mark.parametrize("temporary", ["long", "absent", "a file", "short"])
+def test_a_worker_starts_whatever_tmpdir_is(tmp_path: Path, temporary: str) -> None:
+    """A socket has an address of at most 107 bytes, and a batch job's folder is longer than that."""
+    folder = tmp_path / ("d" * 120 if temporary == "long" else "t")
+    if temporary == "a file":
+        folder.touch()
+    elif temporary != "absent":
+        folder.mkdir()
+    (tmp_path / "started.py").write_text(STARTED)
+    call = [sys.executable, str(tmp_path / "started.py"), str(tmp_path)]
+    done = subprocess.run(call, env=environment(TMPDIR=str(folder)), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "done").exists()
+    # Only sockets go elsewhere, and nothing is left behind.
+    assert (done.stdout.strip() == str(folder)) == folder.is_dir()
+    assert not folder.is_dir() or os.listdir(folder) == []
+
+
+def test_a_long_tmpdir_and_nothing_else_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "tempdir", long := str(tmp_path / ("d" * 120)))
+    monkeypatch.setattr("multiprocessing.util.get_temp_dir", fail)
+    with pytest.raises(UserError, match=r"^TMPDIR is too long for sockets: \d+ bytes, expected at most 70\n  export"):
+        local.preloaded([])
+    assert tempfile.tempdir == long
