@@ -164,6 +164,11 @@ def _new_trainings(graph: Graph, wanted: Mapping[str, str], night: AgendaInputs)
     return dues
 
 
+def _dated(when: float, night: AgendaInputs) -> bool:
+    """Whether ``when`` is in the past. The clock of a file server may be a little ahead of this machine's."""
+    return when <= night.now + HOUR
+
+
 def _rechecks(graph: Graph, night: AgendaInputs) -> list[DueJob]:
     """Results to be computed again: first what other code or packages made, then the longest unseen."""
     dues: list[tuple[int, float, DueJob]] = []
@@ -175,11 +180,14 @@ def _rechecks(graph: Graph, night: AgendaInputs) -> list[DueJob]:
             continue
         made, when = night.written(job.key)
         seen = night.checked.get(job.key)
-        if seen is not None and seen.when > when:
+        if seen is not None and (_dated(seen.when, night), seen.when) > (_dated(when, night), when):
             made, when = seen.asked, seen.when
         changed = differences(made, night.made)
         if changed:
             dues.append((0, when, DueJob(job, f"changed since: {', '.join(changed)}", job.seconds)))
+        elif not _dated(when, night):
+            # A clock was ahead, or is behind: its age is unknown.
+            dues.append((1, 0.0, DueJob(job, "last made or compared at a time that is still to come", job.seconds)))
         elif night.again or night.now - when > cadence:
             reason = f"last made or compared {(night.now - when) / HOUR:.0f} h ago"
             dues.append((1, when, DueJob(job, reason, job.seconds)))

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -30,8 +31,9 @@ LATEST = "latest"
 
 _STALE = 900.0
 """Seconds without a sign of life after which a night on another machine counts as dead."""
-_KEPT_SECONDS = 400 * 86400.0
-"""A year and a month: this night of last year can still be looked at."""
+_KEPT_DAYS, _KEPT_NIGHTS = 400, 30
+"""A night is kept until so many later ones are all so many days younger: a year and a month later, this night of last
+year can still be looked at, and some nights whose clock was years ahead forget nothing."""
 
 
 class Checked(BaseModel):
@@ -108,14 +110,17 @@ class Nights:
         link = self.folder / f".{uuid.uuid4().hex}.link"
         link.symlink_to(folder.name)
         link.replace(self.folder / LATEST)
-        self._prune(when)
+        self._prune(folder.name)
         return folder
 
-    def _prune(self, when: float) -> None:
-        oldest = _name(when - _KEPT_SECONDS)
-        for path in self.folder.glob("[0-9]*"):
-            if path.name < oldest:
-                shutil.rmtree(path, ignore_errors=True)
+    def _prune(self, newest: str) -> None:
+        """Forget the oldest nights, but never ``newest``, which a clock of 1970 may have dated."""
+        names = sorted((path.name for path in self.folder.glob("[0-9]*")), reverse=True)
+        with suppress(ValueError, IndexError, OverflowError):
+            oldest = _day(names[_KEPT_NIGHTS - 1]) - timedelta(days=_KEPT_DAYS)
+            for name in names[_KEPT_NIGHTS:]:
+                if name != newest and _day(name) < oldest:
+                    shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _placed(self, made: Path, name: str) -> Path:
         number = 1
@@ -140,6 +145,10 @@ class Nights:
     def note_checked(self, checked: Mapping[str, Checked]) -> None:
         every = {**self.checked(), **checked}
         write_json(self.work / "checked.json", {key: entry.model_dump(mode="json") for key, entry in every.items()})
+
+
+def _day(name: str) -> datetime:
+    return datetime.strptime(name[:10], "%Y-%m-%d")
 
 
 def _name(when: float) -> str:

@@ -84,6 +84,10 @@ def acquire(folder: Path, gone: Gone | None = None) -> bool:
     for _ in range(2):
         if _place(lease):
             return True
+        if silence(folder) < -_GRACE:
+            # Dated by a clock that was ahead, a dead lease would count as fresh until then. From now on it ages.
+            with suppress(OSError):
+                os.utime(lease / OWNER)
         if holder_alive(folder, gone) or not _break(folder, gone):
             return False
     return False
@@ -208,7 +212,8 @@ def _break(folder: Path, gone: Gone | None) -> bool:
         return True
     except FileExistsError:
         with suppress(OSError):
-            if _age(lease / "breaking", lease) > _GRACE:
+            # An age below zero is of a clock that was ahead.
+            if abs(_age(lease / "breaking", lease)) > _GRACE:
                 (lease / "breaking").rmdir()
         return False
     owner = _owner(lease)

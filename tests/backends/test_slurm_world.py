@@ -139,7 +139,8 @@ def test_tries_are_counted_and_forgiven(graph: Graph, store: Store) -> None:
     # Slurm cancels what waits for a failed job: that is no try.
     assert view(graph, store, rows | {"sub1_0": Row("1_0", "CANCELLED")}).again
     forgive(store, [KEY])
-    os.utime(store.folder(KEY) / ".retried", (2**32, 2**32))
+    later = time.time() + 60
+    os.utime(store.folder(KEY) / ".retried", (later, later))
     assert view(graph, store, rows) == JobView("absent")
 
 
@@ -159,7 +160,8 @@ def test_a_setup_line_that_failed(graph: Graph, store: Store) -> None:
     # An administrator put it back, and it runs.
     assert view(graph, store, {"sub_0": Row("7_0", "RUNNING", node="n2")}).state == "running"
     forgive(store, [KEY])
-    os.utime(store.folder(KEY) / ".retried", (2**32, 2**32))
+    later = time.time() + 60
+    os.utime(store.folder(KEY) / ".retried", (later, later))
     assert view(graph, store, rows) == JobView("absent")
 
 
@@ -248,10 +250,36 @@ def test_old_submissions_are_pruned(store: Store, monkeypatch: pytest.MonkeyPatc
     prune(store.root)
     assert sorted(path.name for path in (store.root / ".slurm" / "old").iterdir()) == ["month", "new", "young"]
     # Few are kept however old they are.
-    for path in (store.root / ".slurm" / "old").iterdir():
-        os.utime(path, (0, 0))
+    for days, path in enumerate(sorted((store.root / ".slurm" / "old").iterdir())):
+        os.utime(path, (40 * 86400 * days, 40 * 86400 * days))
     prune(store.root)
-    assert len(list((store.root / ".slurm" / "old").iterdir())) == 2
+    assert sorted(path.name for path in (store.root / ".slurm" / "old").iterdir()) == ["new", "young"]
+
+
+def test_a_clock_years_ahead_prunes_no_submission(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission, "_KEPT", 2)
+    for name in ("new", "young", "month"):
+        submit(store, name)
+        put_away(next(one for one in read_submissions(store.root) if one.name == name))
+    monkeypatch.setattr(time, "time", lambda: 2.0**32)
+    prune(store.root)
+    assert len(list((store.root / ".slurm" / "old").iterdir())) == 3
+
+
+def test_a_retry_or_a_submission_dated_by_a_clock_that_was_ahead(graph: Graph, store: Store) -> None:
+    """Such a retry must not hide what is submitted later: it would be submitted again and again."""
+    submit(store)
+    (store.folder(KEY) / ".retried").touch()
+    os.utime(store.folder(KEY) / ".retried", (2**32, 2**32))
+    assert view(graph, store, {"sub_0": Row("7_0", "OUT_OF_MEMORY", node="n1")}).state == "failed"
+    # Nor may a submission of the future outlive what somebody says today.
+    os.utime(store.root / ".slurm" / "sub" / "map.json", (2**32, 2**32))
+    forgive(store, [KEY])
+    os.utime(store.folder(KEY) / ".retried")
+    assert view(graph, store, {"sub_0": Row("7_0", "OUT_OF_MEMORY", node="n1")}) == JobView("absent")
+    assert view(graph, store, {"sub_0": Row("7_0", "RUNNING", node="n1")}).state == "running"
+    (store.folder(KEY) / ".retried").unlink()
+    assert view(graph, store, {"sub_0": Row("7_0", "OUT_OF_MEMORY", node="n1")}).state == "failed"
 
 
 def test_jobs_that_cannot_end_in_time() -> None:

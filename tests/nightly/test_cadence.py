@@ -89,6 +89,31 @@ def test_what_a_later_look_found_unchanged_is_fresh() -> None:
     assert len(due(replace(night, checked=seen, again=True)).again) == 3
 
 
+AHEAD = NOW + 1000 * 24 * HOUR
+
+
+def test_a_time_that_is_still_to_come_says_nothing() -> None:
+    """A night with a clock years ahead noted it; until then no result would be compared any more."""
+    fresh = circumstances("all")
+    seen = {key: Checked(when=AHEAD, asked=MADE) for key in graph().jobs}
+    assert due(replace(fresh, checked=seen)).again == []
+    day_old = replace(fresh, written=lambda key: (MADE, NOW - 24 * HOUR), checked=seen)
+    assert keys(due(day_old).again) == ["measure-alone", "predict-alone", "predict-student"]
+    # The result itself is of that night: what was seen later counts.
+    ahead = replace(fresh, written=lambda key: (MADE, AHEAD))
+    found = due(ahead).again
+    assert {one.reason for one in found} == {"last made or compared at a time that is still to come"}
+    assert len(found) == 3
+    seen = {key: Checked(when=NOW - HOUR, asked=MADE) for key in graph().jobs}
+    assert due(replace(ahead, checked=seen)).again == []
+    # The clock of a file server that is a little ahead.
+    assert due(replace(fresh, written=lambda key: (MADE, NOW + 60))).again == []
+
+
+def test_a_clock_of_1970_compares_everything_again() -> None:
+    assert len(due(circumstances("all", now=60.0)).again) == 3
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from replicate.nightly.history import Nights
+from replicate.nightly.history import CELLS, Nights
 from replicate.store import lease
 
 DAY = 86400.0
@@ -29,10 +29,39 @@ def test_a_dead_night_of_another_machine_does_not_stop_this_one(tmp_path: Path) 
     assert not folder.exists()
 
 
+NOW = 1_800_000_000.0
+
+
+def written(nights: Nights, *ages: float) -> list[Path]:
+    return [nights.write(NOW - age * DAY, {CELLS: ""}) for age in ages]
+
+
 def test_nights_are_kept_for_400_days(tmp_path: Path) -> None:
     nights = Nights(tmp_path, "mini")
-    now = 1_800_000_000.0
-    old, young, last = (nights.write(now - age * DAY, {"summary.md": ""}) for age in (401, 399, 0))
+    # A night is judged by the thirtieth newest.
+    old, young = written(nights, 430.5, 428.5)
+    *_, last = written(nights, *range(29, -1, -1))
     assert not old.exists()
     assert young.exists()
     assert (nights.folder / "latest").resolve() == last.resolve()
+    assert len([*nights.folder.glob("[0-9]*")]) == 31
+
+
+def test_a_clock_years_ahead_forgets_no_night(tmp_path: Path) -> None:
+    nights = Nights(tmp_path, "mini")
+    before = written(nights, *range(40, 0, -1))
+    ahead = written(nights, *(-1200 - night for night in range(20)))
+    after = written(nights, 0, -1, -2)
+    assert all(folder.exists() for folder in [*before, *ahead, *after])
+    assert (nights.folder / "latest").resolve() == after[-1].resolve()
+
+
+def test_a_night_of_1970_is_the_last_one_until_the_next(tmp_path: Path) -> None:
+    nights = Nights(tmp_path, "mini")
+    before = written(nights, *range(40, 0, -1))
+    wrong = nights.write(60.0, {CELLS: ""})
+    assert (nights.folder / "latest").resolve() == wrong.resolve()
+    assert all(folder.exists() for folder in before)
+    (after,) = written(nights, 0)
+    assert (nights.folder / "latest").resolve() == after.resolve()
+    assert all(folder.exists() for folder in before)

@@ -145,6 +145,17 @@ def test_a_claim_of_another_host_is_abandoned_after_a_day_of_silence(tmp_path: P
     assert lease.acquire(tmp_path)
 
 
+def test_a_claim_dated_by_a_clock_that_was_ahead_ages_from_now_on(tmp_path: Path) -> None:
+    """A night died on another host while that clock was three years ahead: it would block all nights until then."""
+    silent(tmp_path, -3 * 365 * 86400)
+    assert not lease.acquire(tmp_path)
+    assert 0 <= lease.silence(tmp_path) < 60
+    ahead = time.time() + 30
+    os.utime(tmp_path / "claim" / "owner.json", (ahead, ahead))
+    assert not lease.acquire(tmp_path)
+    assert lease.silence(tmp_path) < 0
+
+
 def test_silence_says_nothing_of_a_process_of_this_host(tmp_path: Path) -> None:
     assert lease.acquire(tmp_path)
     os.utime(tmp_path / "claim" / "owner.json", (0, 0))
@@ -186,6 +197,15 @@ def test_a_breaker_that_was_killed_does_not_block_for_ever(tmp_path: Path) -> No
     breaking.mkdir()
     assert not lease.acquire(tmp_path)
     os.utime(breaking, (time.time() - 3600, time.time() - 3600))
+    assert not lease.acquire(tmp_path)
+    assert lease.acquire(tmp_path)
+
+
+def test_nor_does_one_whose_clock_was_ahead(tmp_path: Path) -> None:
+    claimed(tmp_path, owner(started=1))
+    breaking = tmp_path / "claim" / "breaking"
+    breaking.mkdir()
+    os.utime(breaking, (2**32, 2**32))
     assert not lease.acquire(tmp_path)
     assert lease.acquire(tmp_path)
 

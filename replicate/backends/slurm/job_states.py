@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, assert_never
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 TRIES = 3
 """How often a job is submitted that ends without a result, before somebody has to look (`retry` begins anew)."""
+_AHEAD = 3600.0
+"""Seconds by which the clock of a file server may be ahead of this machine's."""
 
 
 @dataclass(slots=True)
@@ -37,12 +40,15 @@ class QueuedStates(JobStates):
     ABSENT: ClassVar[str] = "not submitted"
 
     def __post_init__(self) -> None:
-        since = {job.key: _retried(self.store, job.key) for job in self.graph}
+        since = {job.key: _dated(_retried(self.store, job.key)) for job in self.graph}
         for submission in self.submissions:
+            when = _dated(submission.when)
             for index, keys in submission.tasks.items():
                 row = self.queue.rows.get(Task(submission.name, index))
                 for key in keys:
-                    if key in since and (submission.when > since[key] or (row is not None and row.live)):
+                    if key not in since:
+                        continue
+                    if not since[key] or when > since[key] or (row is not None and row.live):
                         self._of_key.setdefault(key, []).append((submission, index))
         self.store.gone = self.gone
         for job in self.graph:
@@ -237,6 +243,11 @@ class QueuedStates(JobStates):
 
 def _given_up(view: JobView) -> bool:
     return view.state in ("failed", "lost") and not view.again
+
+
+def _dated(when: float) -> float:
+    """``when``, or 0 where it is still to come: the clock that gave it was ahead, so it says nothing of the order."""
+    return when if when < time.time() + _AHEAD else 0.0
 
 
 def _retried(store: Store, key: str) -> float:

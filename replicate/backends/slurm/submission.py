@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -188,16 +187,14 @@ def put_away(submission: Submission) -> None:
 
 
 def prune(root: Path) -> None:
-    """Remove what was put away and is neither among the newest nor of the last month."""
-    folders = list((root / FOLDER / OLD).glob("*"))
-    if len(folders) <= _KEPT:
-        return
-    ages: list[tuple[float, Path]] = []
-    for path in folders:
+    """Remove what was put away a month before the newest, which are kept. No clock is asked: it may be wrong."""
+    times: list[tuple[float, Path]] = []
+    for path in (root / FOLDER / OLD).glob("*"):
         with suppress(OSError):
-            ages.append((time.time() - path.stat().st_mtime, path))
-    for age, path in sorted(ages)[_KEPT:]:
-        if age > _KEPT_SECONDS:
+            times.append((path.stat().st_mtime, path))
+    times.sort(reverse=True)
+    for when, path in times[_KEPT:]:
+        if times[_KEPT - 1][0] - when > _KEPT_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
 
 
