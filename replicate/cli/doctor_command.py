@@ -16,6 +16,7 @@ from replicate.backends.doctor.draft import draft
 from replicate.backends.doctor.files import Files, Finding, fail, ok, warn
 from replicate.backends.slurm.choose import VARIABLE
 from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.gpus import Idle, misfits
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.waves import over_time_limit, unsplittable_batches
 from replicate.cli import DONE, MISTAKE
@@ -87,7 +88,8 @@ def _findings(profile: Profile, jobs: Sequence[Job], files: Files, scale: str, s
         yield finding
     yield from _room(profile, jobs, scale)
     # Without a controller a job cannot be sent, but the folder can still be looked at.
-    yield from visit.examine(profile, client, files, seconds if usable else 0.0)
+    needs_gpu = any(job.needs_gpu for job in jobs)
+    yield from visit.examine(profile, client, files, seconds if usable else 0.0, needs_gpu)
     if not files.data:
         yield ok("data", f"scale '{scale}' draws its own images")
 
@@ -96,6 +98,11 @@ def _room(profile: Profile, jobs: Sequence[Job], scale: str) -> Iterator[Finding
     """Whether all tables' jobs can run and end as the profile has them: a step would say so only when it submits."""
     for fault in unsplittable_batches(jobs, profile):
         yield fail("processes of train jobs", f"{fault.where.partition(': ')[2]}: {fault.what}", "; ".join(fault.help))
+    for misfit in misfits(jobs, profile):
+        if isinstance(misfit, Idle):
+            yield warn(f"GPUs of {misfit.kind} jobs", misfit.what, misfit.help)
+        else:
+            yield fail(f"GPUs of {misfit.where.partition(': ')[2]}", misfit.what, "; ".join(misfit.help))
     strains = list(over_time_limit(jobs, profile))
     for strain in strains:
         yield warn(f"time of {strain.kind} jobs", strain.what, strain.help)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from replicate.backends.doctor import probe
+from replicate.backends.doctor import probe, visit
 from replicate.backends.doctor.files import Files
+from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.profile import Profile
 from replicate.specs.scale import PublishedFile
 from replicate.specs.sources.imagefolder import FolderData
@@ -83,3 +84,149 @@ def test_an_answer_of_somebody_else_is_no_answer() -> None:
     assert probe.Answer.parse('{"other": 1}') == probe.Answer()
     with pytest.raises(ValueError, match="Expecting"):
         probe.Answer.parse('{"nonce": ')
+
+
+TORCH = """
+import os, sys
+from types import SimpleNamespace as Some
+__version__, version = "2.9.9+cu126", Some(cuda="12.6")
+class Tensor:
+    def __matmul__(self, other): return self
+    def sum(self): return self
+    def item(self): return 8.0
+def ones(*size, device):
+    TROUBLE
+    return Tensor()
+cuda = Some(get_device_name=lambda number: "A Stand-in")
+"""
+OLD_DRIVER = (
+    'raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040). Please update your GPU '
+    'driver by downloading it")'
+)
+
+
+class OneNode:
+    """`visit` on a cluster of one node, where torch is a stand-in of a few lines."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.seen = folder, folder / "seen"
+        self.node = {"CUDA_VISIBLE_DEVICES": "0"}
+        tools = Path(__file__).parent / "stand_ins" / "one_node"
+        self.path = f"{folder / 'bin'}:{tools}:/usr/bin:/bin"
+        for name in ("bin", "site", "shared"):
+            (folder / name).mkdir()
+        monkeypatch.setattr(visit, "LOOK", 0.0)
+
+    def torch(self, text: str) -> None:
+        (self.folder / "site" / "torch.py").write_text(text)
+
+    def gpus(self, *names: str) -> None:
+        program = self.folder / "bin" / "nvidia-smi"
+        program.write_text("#!/bin/sh\n" + "".join(f"echo '{name}'\n" for name in names))
+        program.chmod(0o755)
+
+    def findings(self, needs_gpu: bool = True, setup: tuple[str, ...] = (), **kinds: dict[str, object]) -> list[str]:
+        profile = Profile.model_validate(
+            {
+                "name": "lab",
+                "python": sys.executable,
+                "paths": {"shared": str(self.folder / "shared")},
+                "shared_is_local": True,
+                "setup": setup,
+                "environment": {"PYTHONPATH": str(self.folder / "site")},
+                "sbatch": {"time": 60, "mem": "64G", "cpus_per_task": 8},
+                "kinds": {"train": {"gpus_per_node": "a100:1"}, **kinds},
+            }
+        )
+        node = " ".join(f"{name}={value}" for name, value in self.node.items())
+        client = Client({"PATH": self.path, "SEEN": str(self.seen), "NODE": node})
+        return [str(finding) for finding in visit.examine(profile, client, Files(()), 60.0, needs_gpu)]
+
+
+@pytest.fixture
+def one_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OneNode:
+    return OneNode(tmp_path, monkeypatch)
+
+
+def about(subject: str, findings: list[str]) -> str:
+    (found,) = [finding for finding in findings if finding[6:].startswith(subject)]
+    return found
+
+
+def test_torch_computes_on_the_nodes_gpu(one_node: OneNode) -> None:
+    one_node.torch(TORCH.replace("TROUBLE", "pass"))
+    assert about("node's GPUs", one_node.findings()) == (
+        "ok    node's GPUs: torch 2.9.9+cu126 (CUDA 12.6) computed on A Stand-in"
+    )
+
+
+def test_a_driver_too_old_for_torch(one_node: OneNode) -> None:
+    """The classic first failure: nvidia-smi lists the GPUs, and all versions are right."""
+    one_node.torch(TORCH.replace("TROUBLE", OLD_DRIVER))
+    one_node.gpus("NVIDIA A100")
+    told = about("node's GPUs", one_node.findings())
+    assert told.startswith(
+        "fail  node's GPUs: torch 2.9.9+cu126 (CUDA 12.6) cannot compute on the GPU that n1 gave: The "
+    )
+    assert (
+        "driver on your system is too old (found version 11040); nvidia-smi shows NVIDIA A100; install a torch" in told
+    )
+    assert about("node's GPUs", one_node.findings(needs_gpu=False)).startswith("warn  ")
+
+
+def test_no_gpu_where_trainings_need_one(one_node: OneNode) -> None:
+    one_node.torch(TORCH.replace("TROUBLE", 'raise RuntimeError("No CUDA GPUs are available")'))
+    one_node.node = {}
+    assert about("node's GPUs", one_node.findings(train={"time": 60})).startswith(
+        "fail  node's GPUs: n1 has none that torch 2.9.9+cu126 (CUDA 12.6) can use, and the request does not say how"
+    )
+    assert about("torch", one_node.findings(needs_gpu=False, train={"time": 60})).startswith("ok  ")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            'raise ImportError("libcudnn.so.9: cannot open shared object file")',
+            "ImportError: libcudnn.so.9: cannot open",
+        ),
+        ("import os; os.abort()", "its process ended with code -6"),
+    ],
+)
+def test_torch_that_cannot_be_imported(one_node: OneNode, text: str, words: str) -> None:
+    one_node.torch(text)
+    assert f"fail  torch: cannot be imported on n1: {words}" in about("torch", one_node.findings())
+
+
+def test_a_setup_line_that_fails(one_node: OneNode) -> None:
+    told = one_node.findings(setup=("true", "module load cuda/12.4"))
+    assert about("setup", told).startswith("fail  setup: setup line 'module load cuda/12.4' failed (exit code 127): ")
+    assert "command not found; batch shells have no module command" in about("setup", told)
+    assert not [finding for finding in told if "node's GPUs" in finding]
+
+
+def test_the_probe_asks_for_minutes_and_one_gpu(one_node: OneNode) -> None:
+    one_node.torch(TORCH.replace("TROUBLE", "pass"))
+    large = {
+        "gpus_per_node": "a100:8",
+        "nodes": 2,
+        "ntasks_per_node": 8,
+        "mem": "256G",
+        "time": 2880,
+        "cpus_per_task": 16,
+    }
+    told = one_node.findings(train=large, data={"partition": "cpu"}, measure={"exclusive": True})
+    trainings, data = one_node.seen.read_text().splitlines()
+    asked = trainings.split()
+    for option in ("gpus-per-node=a100:1", "nodes=1", "ntasks-per-node=1", "mem=64G", "time=10", "cpus-per-task=8"):
+        assert f"--{option}" in asked
+    assert "--exclusive" not in asked
+    assert "--partition=cpu" in data
+    assert "gpus" not in data
+    assert about("node of data, weights", told).startswith("ok  ")
+    # What is wrong in the other partition alone is said, and where.
+    one_node.torch(TORCH.replace("TROUBLE", "pass") + "import os\nif 'CUDA_VISIBLE_DEVICES' not in os.environ: 1 / 0\n")
+    one_node.node = {}
+    assert "fail  node of data, weights, torch: cannot be imported" in "\n".join(
+        one_node.findings(train=large, data={"partition": "cpu"})
+    )

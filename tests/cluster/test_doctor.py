@@ -241,13 +241,39 @@ def images(tables: Path, tmp_path: Path) -> Path:
     return root
 
 
+GPU_TORCH = """
+from types import SimpleNamespace as Some
+__version__, version, cuda = "2.9.9", Some(cuda="12.6"), Some(get_device_name=lambda number: "A Stand-in")
+class Tensor:
+    def __matmul__(self, other): return self
+    def sum(self): return self
+    def item(self): return 8.0
+def ones(*size, device): return Tensor()
+"""
+"""The testbed's GPUs are files, and no torch computes on those."""
+
+
+def with_gpus(testbed: Testbed, folder: Path, *changes: tuple[str, str]) -> Path:
+    """A profile whose jobs find a torch that has a GPU."""
+    (folder / "site").mkdir(exist_ok=True)
+    (folder / "site" / "torch.py").write_text(GPU_TORCH)
+    return changed(testbed, folder, *changes, add=f'\n[environment]\nPYTHONPATH = "{folder / "site"}"\n')
+
+
+def test_no_gpu_at_paper_scale(testbed: Testbed, replicate: Call, tmp_path: Path) -> None:
+    """No CPU trains in mixed precision."""
+    call = ("doctor", "--scale", "paper", "--cluster")
+    assert levels(replicate(*call, str(testbed.profile)))["node's GPUs"] == "fail"
+    assert levels(replicate(*call, str(with_gpus(testbed, tmp_path))))["node's GPUs"] == "ok"
+
+
 def test_images_on_the_nodes(testbed: Testbed, replicate: Call, tables: Path, images: Path, tmp_path: Path) -> None:
     call = ("doctor", "--scale", "paper", "--tables", str(tables), "--cluster")
     without = replicate(*call, str(testbed.profile))
     assert without.returncode == 2
     assert "paths.data is not set" in without.stdout
 
-    profile = changed(testbed, tmp_path, ("[paths]\n", f'[paths]\ndata = "{images}"\n'))
+    profile = with_gpus(testbed, tmp_path, ("[paths]\n", f'[paths]\ndata = "{images}"\n'))
     done = replicate(*call, str(profile))
     assert done.returncode == 0, done.stdout
     assert "1024 images of 2 classes" in done.stdout
@@ -287,7 +313,7 @@ def test_published_weights_on_the_nodes(
         own = "".join(f'"{run}" = "{file}"\n' for run, file in entries.items())
         scale.write_text(f"{before}[released]\n{own}{rest[rest.index(chr(10) * 2) :]}")
         known = ("export OMP_NUM_THREADS=1", f"export OMP_NUM_THREADS=1 SSL_CERT_FILE={certificate}")
-        profile = changed(testbed, tmp_path, ("[paths]\n", f'[paths]\ndata = "{images}"\n'), known)
+        profile = with_gpus(testbed, tmp_path, ("[paths]\n", f'[paths]\ndata = "{images}"\n'), known)
         call = ("doctor", "--scale", "paper", "--tables", str(tables), "--cluster", str(profile), "--from", "released")
         lacking = replicate(*call)
         for file in (nowhere, "absent-0123abcd.pth"):

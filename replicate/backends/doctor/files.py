@@ -25,7 +25,7 @@ class Files:
         if not root:
             return probe.Question(nonce, packages)
         files = {f"{FOLDER}/{published.file}": published.url for published in self.weights}
-        return probe.Question(nonce, packages, root, [entry.name for entry in self.data], files)
+        return probe.Question(nonce, packages, data_root=root, data=[entry.name for entry in self.data], files=files)
 
     def findings(self, profile: Profile, given: probe.Answer) -> Iterator[Finding]:
         """What the node's answer ``given`` says of them."""

@@ -26,10 +26,15 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 
 @dataclass(frozen=True)
 class Question:
-    """data: names of folders of images under ``data_root``. files: names of files there, with their addresses."""
+    """data: names of folders of images under ``data_root``. files: names of files there, with their addresses.
+
+    torch: whether it is to be imported. gpu: whether it is to compute something on a GPU, too.
+    """
 
     nonce: str
     packages: Sequence[str]
+    torch: bool = False
+    gpu: bool = False
     data_root: str = ""
     data: Sequence[str] = ()
     files: Mapping[str, str] = field(default_factory=dict)
@@ -55,6 +60,17 @@ class Splits:
 
 
 @dataclass(frozen=True)
+class Torch:
+    """What torch did. error: why it cannot be imported. gpu: the GPU that it computed on, else ``gpu_error``."""
+
+    version: str = ""
+    cuda: str = ""
+    error: str = ""
+    gpu: str = ""
+    gpu_error: str = ""
+
+
+@dataclass(frozen=True)
 class Answer:
     """Who and what a machine is. files: see `whereabouts`."""
 
@@ -66,6 +82,7 @@ class Answer:
     packages: Mapping[str, str | None] = field(default_factory=dict)
     gpus_given: Sequence[str] = ()
     gpus_seen: Sequence[str] = ()
+    torch: Torch = field(default_factory=Torch)
     data: Mapping[str, Splits] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
@@ -78,7 +95,7 @@ class Answer:
             name: Splits(**{part: Split(**found) for part, found in parts.items()})
             for name, parts in stated.pop("data", {}).items()
         }
-        return cls(data=data, **stated)
+        return cls(data=data, torch=Torch(**stated.pop("torch", {})), **stated)
 
 
 def answer(question: Question) -> Answer:
@@ -91,6 +108,7 @@ def answer(question: Question) -> Answer:
         packages={name: version(name) for name in question.packages},
         gpus_given=[index for index in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if index],
         gpus_seen=gpus(),
+        torch=torch_here(question.gpu) if question.torch else Torch(),
         data={name: splits(os.path.join(question.data_root, name)) for name in question.data},
         files=whereabouts(question.data_root, question.files),
     )
@@ -110,6 +128,35 @@ def gpus() -> list[str]:
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return done.stdout.split("\n")[:-1] if done.returncode == 0 else []
+
+
+_TRY = """
+import json, sys
+import torch
+said = {"version": str(torch.__version__), "cuda": str(torch.version.cuda or "")}
+if sys.argv[1] == "gpu":
+    try:
+        ones = torch.ones(2, 2, device="cuda")
+        if float((ones @ ones).sum().item()) != 8.0:
+            raise RuntimeError("it computed 2 x 2 wrongly")
+        said["gpu"] = torch.cuda.get_device_name(0)
+    except Exception as error:
+        said["gpu_error"] = (str(error).strip().splitlines() or [type(error).__name__])[0]
+print("\\n" + json.dumps(said))
+"""
+"""In a process of its own, since a wrong library may end it. A driver that is too old shows here and nowhere else."""
+
+
+def torch_here(gpu: bool) -> Torch:
+    command = [sys.executable, "-c", _TRY, "gpu" if gpu else "cpu"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    except subprocess.TimeoutExpired:
+        return Torch(error="import torch took over 300 s")
+    if done.returncode != 0:
+        words = [line for line in done.stderr.splitlines() if line.strip()]
+        return Torch(error=words[-1].strip() if words else f"its process ended with code {done.returncode}")
+    return Torch(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def splits(folder: str) -> Splits:
