@@ -17,7 +17,7 @@ from replicate.backends.doctor.files import Files, Finding, fail, ok, warn
 from replicate.backends.slurm.choose import VARIABLE
 from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.gpus import Idle, misfits
-from replicate.backends.slurm.profile import Profile
+from replicate.backends.slurm.profile import Profile, profile_name
 from replicate.backends.slurm.waves import over_time_limit, unsplittable_batches
 from replicate.cli import DONE, MISTAKE
 from replicate.cli.workspace import Amount, Workspace, with_workspace
@@ -26,11 +26,21 @@ from replicate.jobs.job import Job
 from replicate.specs import toml_files
 from replicate.specs.scale import PublishedFile
 from replicate.specs.sources.imagefolder import FolderData
+from replicate.store.files import write_text
 from replicate.text import plural
 
 
 @click.command(name="doctor")
-@click.option("--draft", "write_draft", is_flag=True, help="Print a first profile from what the cluster says.")
+@click.option(
+    "--draft",
+    "draft_name",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[NAME]",
+    help="Write slurm/NAME.toml, a first profile from what the cluster says; without NAME, print it.",
+)
+@click.option("--overwrite", is_flag=True, help="With --draft NAME: also where that profile exists.")
 @click.option(
     "--wait",
     "seconds",
@@ -41,22 +51,20 @@ from replicate.text import plural
     help="How long the small job on a node may take to answer; 0: no job.",
 )
 @with_workspace
-def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
+def command(workspace: Workspace, draft_name: str | None, overwrite: bool, seconds: float) -> int:
     """Check a cluster against its profile: programs, limits, requests, the shared folder, a node, images, weights.
 
     One line a finding: ok, warn (costs time), fail (jobs would not run). Exit code: 0 without a fail, else 2.
     """
-    if write_draft:
-        client = Client({**os.environ}, patience=0.0)
-        click.echo(draft(client, socket.gethostname(), os.environ), nl=False)
-        return DONE
+    if draft_name is not None:
+        return draft_profile(workspace, draft_name, overwrite)
     profile = workspace.profile
     if profile is None:
         clusters = ", ".join(path.stem for path in toml_files(workspace.root / "slurm")) or "none yet"
         raise UserError(
             f"no cluster is chosen: no --cluster, no {VARIABLE}, and no profile matches this machine\n"
             f"  clusters: {clusters}\n"
-            "  a first profile: python -m replicate doctor --draft"
+            "  a first profile: python -m replicate doctor --draft NAME"
         )
     specs = workspace.specs()
     scale = specs.scale
@@ -76,6 +84,32 @@ def command(workspace: Workspace, write_draft: bool, seconds: float) -> int:
         warned, failed = plural(counts["warn"], "warning"), plural(counts["fail"], "failure")
         click.echo(f"\n{profile.name}: {counts['ok']} ok, {warned}, {failed}")
     return MISTAKE if counts["fail"] else DONE
+
+
+def draft_profile(workspace: Workspace, name: str, overwrite: bool) -> int:
+    """Print a first profile, or write slurm/``name``.toml, which the next command finds."""
+    path = workspace.root / "slurm" / f"{name}.toml"
+    if name:
+        try:
+            profile_name(name)
+        except ValueError as error:
+            raise UserError(f"--draft: {error}, got '{name}'\n  it is what --cluster will take") from error
+        if path.exists() and not overwrite:
+            raise UserError(f"{path} exists\n  write over it with --overwrite, or give another name")
+    specs = workspace.specs()
+    jobs = list(workspace.plan(specs.ordered, specs).graph)
+    text = draft(Client({**os.environ}, patience=0.0), socket.gethostname(), os.environ, name, jobs)
+    if not name:
+        click.echo(text, nl=False)
+        return DONE
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, text)
+    click.echo(f"wrote {path}\ncheck its lines marked CHECK:\n")
+    for number, line in enumerate(text.splitlines(), 1):
+        if "CHECK" in line and not line.startswith("# It belongs"):
+            click.echo(f"  line {number}: {line}")
+    click.echo(f"\nthen: python -m replicate doctor --cluster {name}")
+    return DONE
 
 
 def _findings(profile: Profile, jobs: Sequence[Job], files: Files, scale: str, seconds: float) -> Iterator[Finding]:

@@ -351,8 +351,9 @@ def test_the_draft_is_a_profile_that_passes(testbed: Testbed, replicate: Call, t
         "account": "lab",
         "time": 1440,
         "cpus_per_task": 1,
-        "mem": "1800M",
-        "gpus_per_node": "1",
+        "mem": "3600M",
+        "ntasks_per_node": 2,
+        "gpus_per_node": "2",
     }
     assert profile.request("measure")["gpus_per_node"] == "large:1"
     checked = replicate("doctor", "--cluster", str(path))

@@ -41,7 +41,8 @@ def absolute(value: str) -> str:
     return value
 
 
-def _name(value: str) -> str:
+def profile_name(value: str) -> str:
+    """Raises ValueError for what cannot be the name of a profile."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", value) or value == LOCAL:
         raise ValueError(f"expected letters, digits, '.', '-' and '_' (and not '{LOCAL}')")
     return value
@@ -111,7 +112,7 @@ Kind = Annotated[str, AfterValidator(_kind)]
 class Profile(Strict):
     """One file of slurm/. ``[kinds.KIND]`` changes ``[sbatch]`` option by option."""
 
-    name: Annotated[str, AfterValidator(_name)]
+    name: Annotated[str, AfterValidator(profile_name)]
     match: Match = Match()
     paths: Paths
     python: Absolute
