@@ -18,6 +18,7 @@ from typing import Any
 
 from command_line import ROOT, environment
 
+from cluster.ordinary import Ordinary
 from cluster.small_table import TABLE, write_specs
 from cluster.testbed import Testbed, wait_for
 
@@ -30,18 +31,28 @@ class Night:
 
     __test__ = False
 
-    def __init__(self, testbed: Testbed, name: str, rows: tuple[str, ...] = ("none",), epochs: int = EPOCHS) -> None:
-        self.testbed = testbed
+    def __init__(
+        self,
+        testbed: Testbed,
+        name: str,
+        rows: tuple[str, ...] = ("none",),
+        epochs: int = EPOCHS,
+        user: Ordinary | None = None,
+        measured: bool = False,
+    ) -> None:
+        self.testbed, self.user = testbed, user
         # Of its own at each try: a test that is tried again must not meet what the first try left.
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=testbed.shared))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=(user or testbed).shared))
         self.results = self.folder / "results"
-        self.tables = write_specs(self.folder / "tables", rows, epochs)
+        self.tables = write_specs(self.folder / "tables", rows, epochs, measured)
         self.profile = self.folder / "testbed.toml"
         # How often a checkpoint is written is a test's own: a job gets it from whoever submits.
         passed = 'pass_environment = ["REPLICATE_CHECKPOINT_SECONDS"]\n'
-        self.profile.write_text(passed + testbed.profile.read_text())
-        self.root = ROOT
-        self.environ = {"REPLICATE_CHECKPOINT_SECONDS": "0.5"}
+        self.profile.write_text(passed + (user or testbed).profile.read_text())
+        self.root = user.checkout if user else ROOT
+        self.environ = {"REPLICATE_CHECKPOINT_SECONDS": "0.5"} | (user.environ if user else {})
+        if user:
+            user.own(self.folder)
 
     def change(self, pattern: str, new: str) -> None:
         """Replace a line of the profile."""
@@ -52,8 +63,9 @@ class Night:
     def start(self, command: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:
         where = ["--tables", self.tables, "--results", self.results, "--scale", "tiny", "--cluster", self.profile]
         out = ["--out", self.folder / "out"]
+        python = [*self.user.prefix, str(self.user.python)] if self.user else [sys.executable]
         return subprocess.Popen(
-            [sys.executable, "-m", "replicate", command, *arguments, *map(str, [*where, *out])],
+            [*python, "-m", "replicate", command, *arguments, *map(str, [*where, *out])],
             cwd=self.root,
             env=environment(**{**self.environ, "PYTHONPATH": str(self.root), **environ}),
             stdout=subprocess.PIPE,
@@ -125,6 +137,8 @@ class Night:
         for prefix in prefixes:
             for path in source.glob(f"{prefix}*"):
                 shutil.copytree(path, self.results / path.name)
+        if self.user:
+            self.user.own(self.results)
 
     def resumed(self, key: str, after: int) -> None:
         """Wait for the next life of a training and see that it goes on where its checkpoint was."""

@@ -21,7 +21,9 @@ decimals  = 1
 bold      = "none"
 tolerance = { default = 0.3 }
 tolerance_reason = "Not compared: it is a test."
-columns   = [{ key = "ti_224", header = "Ti 224", group = "top-1 (%)", run = "deit-ti-224" }]
+columns   = [
+  { key = "ti_224", header = "Ti 224", group = "top-1 (%)", run = "deit-ti-224" },
+]
 """
 
 ROW = """
@@ -40,14 +42,27 @@ title   = "a test"
 """
 
 
-def write_specs(folder: Path, rows: tuple[str, ...] = ("none",), epochs: int = 40) -> Path:
-    """Specs of a table with ``rows`` (none, soft, hard) whose student trains ``epochs`` of 4 steps each."""
+MEASURED = """\
+  { key = "size", header = "parameters", run = "deit-ti-224", metric = "architecture", field = "parameters" },
+"""
+
+
+def write_specs(folder: Path, rows: tuple[str, ...] = ("none",), epochs: int = 40, measured: bool = False) -> Path:
+    """Specs of a table with ``rows`` (none, soft, hard) whose student trains ``epochs`` of 4 steps each.
+
+    measured: a second column, which a `measure` job counts.
+    """
     (folder / "scales").mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "tables" / "runs.toml", folder)
     mini = (ROOT / "tables" / "scales" / "mini.toml").read_text()
     (folder / "scales" / "mini.toml").write_text(mini)
     (folder / "scales" / "tiny.toml").write_text(_scale(mini, epochs))
-    (folder / f"{TABLE}.toml").write_text(SPEC + "".join(ROW.format(row=row) for row in rows))
+    spec = SPEC + "".join(ROW.format(row=row) for row in rows)
+    if measured:
+        spec = spec.replace("\n]\n", f"\n{MEASURED}]\n", 1).replace(
+            "{ ti_224 = 72.2 }", '{ ti_224 = 72.2, size = "5M" }'
+        )
+    (folder / f"{TABLE}.toml").write_text(spec)
     return folder
 
 

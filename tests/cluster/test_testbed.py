@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.testbed import DOWN, NODES, UP, Testbed, boot, lives, wait_for
+from cluster.ordinary import NAME, admit
+from cluster.testbed import DOWN, NODES, UP, Testbed, boot, end, lives, wait_for
 from replicate.backends.slurm.profile import load_profile
 
 
@@ -115,3 +116,28 @@ def test_down_of_nothing(tmp_path: Path) -> None:
     done = subprocess.run([str(DOWN), str(tmp_path)], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0
     assert "nothing to stop" in done.stdout
+
+
+@pytest.mark.slurm
+def test_an_ordinary_user_submits_and_sees_less_than_root() -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can run the jobs of another user")
+    booted = boot()
+    try:
+        user = admit(booted)
+        booted.run("scontrol", "update", "PartitionName=main", "Hidden=YES")
+        script = ("sbatch", "--parsable", "--account=lab", f"--output={user.shared}/%j.log", "--wrap=id -un; sleep 20")
+        job = user.run(*script)
+        log = user.shared / f"{job}.log"
+        wait_for(lambda: log.exists() and log.read_text().strip() == NAME, 30, f"{job} does not run")
+        assert (user.run("squeue", "-h", "-o", "%i"), user.run("squeue", "-a", "-h", "-o", "%i")) == ("", job)
+        assert booted.run("squeue", "-h", "-o", "%i") == job
+        assert job in user.run("sacct", "-n", "-X", "-o", "JobID").split()
+        assert user.run("cat", booted.folder / "etc" / "slurmdbd.conf", check=False) == ""
+        # Its profile loads, and its files are nobody else's.
+        assert load_profile(user.profile).paths.shared == str(user.shared)
+        assert user.shared.stat().st_mode & 0o777 == 0o700
+        booted.down()
+        assert not booted.run("pgrep", "-u", NAME, "-f", "sleep 20", check=False)
+    finally:
+        end(booted)

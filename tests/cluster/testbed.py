@@ -32,6 +32,7 @@ class Testbed:
         self.folder = folder
         self.options = [] if accounting else ["--no-accounting"]
         self.accounting = accounting
+        self.python = Path(sys.executable)
 
     @property
     def profile(self) -> Path:
@@ -47,7 +48,7 @@ class Testbed:
 
     def up(self, *options: str) -> None:
         """Boot it, or start what is missing of it."""
-        command = [str(UP), str(self.folder), "--python", sys.executable, *self.options, *options]
+        command = [str(UP), str(self.folder), "--python", str(self.python), *self.options, *options]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
 
@@ -87,8 +88,9 @@ class Testbed:
     def clear(self, seconds: float = 30) -> None:
         """Cancel every job and wait until all nodes are idle: what a test leaves behind ends with it."""
         self.up()
-        self.run("scancel", f"--user={os.getuid()}", check=False)
-        wait_for(lambda: self.run("squeue", "-h") == "", seconds, "jobs do not end")
+        for user in {str(os.getuid()), *(word for word in self.options if not word.startswith("-"))}:
+            self.run("scancel", f"--user={user}", check=False)
+        wait_for(lambda: self.run("squeue", "-h", "-a") == "", seconds, "jobs do not end")
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
