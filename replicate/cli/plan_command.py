@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from replicate.cli import DONE
 from replicate.cli.workspace import Workspace, table_id_option, with_workspace
+from replicate.errors import UserError
 from replicate.text import duration, plural
 
 if TYPE_CHECKING:
     from replicate.actions.estimate import RunEstimate
+    from replicate.backends.slurm.dry_run import Call
     from replicate.judge.table import Claim
 
 
@@ -20,18 +25,21 @@ if TYPE_CHECKING:
 @table_id_option(required=False)
 @click.option("--no-train", is_flag=True, help="Only what needs no training that is still to be done.")
 @click.option("--claims", is_flag=True, help="Also what these seeds can decide of each claim.")
+@click.option("--scripts", is_flag=True, help="With --cluster: what sbatch would be given, without asking Slurm.")
 @with_workspace
-def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: bool) -> int:
+def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: bool, scripts: bool) -> int:
     """Show what would run for a table (or all tables and figures), why, for how many cells, how long, how much disk.
 
     With --claims: the 95 % interval that these seeds are to give each claim, over seeds alone until its numbers are
-    there, and how many seeds decide it in 80 % of cases if its margin is the paper's. Nothing is run or written.
+    there, and how many seeds decide it in 80 % of cases if its margin is the paper's. With --scripts: each call of
+    sbatch of a step that finds nothing queued, and the script of each kind of job. Nothing is run or written.
     """
     from replicate.actions.estimate import estimate_run
 
     estimate = estimate_run(workspace, table_id, train=not no_train)
     # Judging needs numpy, which takes as long to load as planning takes.
     power = _power(estimate) if claims else []
+    calls = _calls(workspace, estimate, table_id) if scripts else []
     graph, missing, scale = estimate.graph, estimate.missing, estimate.plan.specs.scale
     served, at_once = estimate.plan.served(), estimate.capacity.at_once
     if workspace.json:
@@ -65,6 +73,8 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: 
                 {"table": table, "text": claim.text, "half": claim.half_planned, "seeds_needed": claim.seeds_needed}
                 for table, claim in power
             ]
+        if scripts:
+            facts["scripts"] = [{**asdict(call), "explained": list(call.explained())} for call in calls]
         click.echo(json.dumps(facts, indent=1))
         return DONE
     width = max((len(job.key) for job in missing), default=0)
@@ -96,7 +106,40 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: 
         click.echo(
             f"{estimate.together} trainings serve all {tables} tables; one by one they would need {estimate.one_by_one}"
         )
+    if scripts:
+        _echo_scripts(calls)
     return DONE
+
+
+def _calls(workspace: Workspace, estimate: RunEstimate, table_id: str | None) -> list[Call]:
+    from replicate.backends.slurm.dry_run import dry_run
+
+    if workspace.profile is None:
+        raise UserError("--scripts needs a cluster\n  name its profile: --cluster NAME (slurm/NAME.toml)")
+    return dry_run(
+        estimate.graph,
+        estimate.store,
+        workspace.profile,
+        workspace.root,
+        [table_id or "all"],
+        partial(click.echo, err=True),
+    )
+
+
+def _echo_scripts(calls: Sequence[Call]) -> None:
+    """Each call in words, and the script of the first of each kind; the others differ in array and names only."""
+    click.echo(
+        f"\n{plural(len(calls), 'call')} of sbatch, if nothing of this is queued. Slurm was not asked: job numbers"
+        "\nstand for those it gives, names of submissions are random, and a site's limits may cut arrays shorter."
+    )
+    shown: set[str] = set()
+    for call in calls:
+        click.echo(f"\n{call.number}. {call.command}")
+        for line in call.explained():
+            click.echo(f"   {line}")
+        if call.kind not in shown:
+            click.echo("\n" + "\n".join(f"    {line}".rstrip() for line in call.script.splitlines()))
+        shown.add(call.kind)
 
 
 def _power(estimate: RunEstimate) -> list[tuple[str, Claim]]:

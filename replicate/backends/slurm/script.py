@@ -20,13 +20,18 @@ from submitit.slurm.slurm import SlurmExecutor, _get_default_parameters
 from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.profile import Profile, python_command, srun_arguments
 from replicate.backends.slurm.prologue import NO_EXPORTS, note_of, prologue
-from replicate.errors import ClusterDown, ClusterRefused
+from replicate.errors import ClusterRefused
 from replicate.store.lease import RESTART, TASK
 
 ENTRY = "replicate.backends.slurm.node"
 
 
 class _Executor(SlurmExecutor):
+    @classmethod
+    def affinity(cls) -> int:
+        """Say that it can be used: a script is also written where Slurm is not, to be looked at (`plan --scripts`)."""
+        return 2
+
     @property
     def _submitit_command_str(self) -> str:
         return f"{self.python} -u -m {ENTRY} {shlex.quote(str(self.folder))}"
@@ -51,7 +56,7 @@ class Request:
 
 
 def text(profile: Profile, request: Request) -> str:
-    """The script. Raises ClusterRefused for an option that submitit refuses, ClusterDown where there is no srun."""
+    """The script. Raises ClusterRefused for an option that submitit refuses."""
     options = dict(profile.request(request.kind))
     defaults = set(_get_default_parameters())
     named = {name: value for name, value in options.items() if name in defaults and value is not False}
@@ -80,8 +85,6 @@ def text(profile: Profile, request: Request) -> str:
             srun_args=["--kill-on-bad-exit=1", *srun_arguments(profile, request.kind)],
             additional_parameters=others,
         )
-    except RuntimeError as error:
-        raise ClusterDown(f"submitit: {error}\n  run this where Slurm's client programs are") from error
     except (ValueError, TypeError) as error:
         raise ClusterRefused(f"slurm/{profile.name}.toml: {error}") from error
     # Logs of arrays are named after array and index; which indices is said above.

@@ -52,6 +52,13 @@ def take(root: Path, shared: Path) -> Snapshot:
     raise OSError(f"{root}: its files change faster than they can be copied")
 
 
+def planned(root: Path, shared: Path) -> Snapshot:
+    """What `take` would make, without a copy."""
+    root = root if (root / PACKAGE).is_dir() else ROOT
+    digest = digest_of(root, _files(root))
+    return Snapshot(shared / "code" / f"{code_of(root).commit[:12]}-{digest[:12]}", {})
+
+
 def _placed(copy: Path, folder: Path) -> Path:
     # Nothing in it is ever written again; mkdtemp made it for the user alone.
     try:
