@@ -19,8 +19,6 @@ from replicate.errors import ReplicateError, UserError
 
 if TYPE_CHECKING:
     from replicate.backends.slurm.profile import Profile
-    from replicate.nightly.night import Night
-    from replicate.nightly.summary import Summary
 
 INFRASTRUCTURE = 3
 FORMS = ("cron", "scrontab", "systemd")
@@ -126,31 +124,16 @@ def command(
     from replicate.nightly.history import Nights
     from replicate.nightly.night import Night, NightlyOptions
     from replicate.nightly.summary import as_json, as_markdown
+    from replicate.specs.load import namespace
 
-    specs = workspace.specs()
     store = workspace.store()
-    nights = Nights(store.root, specs.namespace)
-    plan = workspace.plan(specs.ordered, specs)
+    nights = Nights(store.root, namespace(workspace.scale, workspace.released))
     options = NightlyOptions(budget, train, again, not no_run)
-    night = Night(workspace, options, plan, store, nights, Terminal(workspace.json))
-    summary = night.run() if no_run else _alone(night)
+    summary = Night(workspace, options, store, nights, Terminal(workspace.json)).run()
     click.echo(as_json(summary) if workspace.json else as_markdown(summary), nl=False)
     for fault in summary.faults:
         click.echo(f"error: {fault}", err=True)
     return summary.code
-
-
-def _alone(night: Night) -> Summary:
-    """The summary of ``night``, which has the store for itself; a look needs neither that nor to write there."""
-    store, nights = night.store, night.nights
-    night.backend.prepare(store)
-    with nights.sole() as alone:
-        if not alone:
-            raise UserError(
-                f"{store.root}: another night is running: {nights.holder()}\n"
-                "  nothing was done here; the next one goes on"
-            )
-        return night.run()
 
 
 def _printed(workspace: Workspace, form: str, at: tuple[int, int]) -> str:

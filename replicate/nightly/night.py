@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
+import traceback
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import assert_never
 
-from replicate.actions.files import MACROS, NUMBERS, TABLE_FORMATS, write_figures, write_report, write_tables
+from replicate.actions.files import MACROS, NUMBERS, TABLE_FORMATS, write_figure, write_report, write_tables
 from replicate.actions.paper import Paper
 from replicate.actions.recheck import Rechecks
-from replicate.backends.backend import JobStates, JobView, Reporter, RunReport
-from replicate.errors import UserError
-from replicate.figures.plan import with_figures
+from replicate.backends.backend import Backend, JobStates, JobView, Reporter, RunReport
+from replicate.errors import NotAvailable, ReplicateError, UserError
+from replicate.figures.finish import finish_figure
+from replicate.figures.load import figures_of
+from replicate.figures.plan import plan_figure, with_figures
 from replicate.jobs.job import HOUR, kind_named
 from replicate.judge.finish import Finisher
 from replicate.judge.table import Table
@@ -26,6 +30,7 @@ from replicate.nightly.snapshot import Snapshot, job_record, snapshot
 from replicate.nightly.summary import Summary, as_json, as_markdown
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
+from replicate.specs.load import scales
 from replicate.store.provenance import differences, provenance
 from replicate.store.result import JOB, RESULT
 from replicate.store.store import Store
@@ -45,46 +50,120 @@ class NightlyOptions:
 
 
 class Night:
-    """One night. What goes wrong around it (Slurm, disk) becomes a fault of its summary, and the night goes on."""
+    """One night. What goes wrong in it or around it becomes a fault of its summary, and the rest goes on."""
 
-    def __init__(
-        self, paper: Paper, options: NightlyOptions, plan: Plan, store: Store, nights: Nights, reporter: Reporter
-    ) -> None:
+    plan: Plan
+    graph: Graph
+    backend: Backend
+    states: JobStates
+
+    def __init__(self, paper: Paper, options: NightlyOptions, store: Store, nights: Nights, reporter: Reporter) -> None:
         self.paper = paper
         self.options = options
-        self.plan = plan
         self.store = store
         self.nights = nights
-        self.graph = with_figures(plan)
-        self.backend = paper.backend(plan.specs.scale, reporter)
-        # What the store says alone, until the backend answers.
-        self.states = JobStates(self.graph, store)
+        self.reporter = reporter
         self.began = time.time()
+        self.snapshot: Snapshot | None = None
         self.summary = Summary(
             when=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.began)),
-            scale=plan.specs.namespace,
-            seeds=plan.seeds,
-            where=self.backend.name,
+            scale=nights.world,
+            seeds=paper.seeds,
+            where=paper.profile.name if paper.profile else socket.gethostname(),
             made=provenance(),
             budget=options.budget,
             run=options.run,
         )
 
     def run(self) -> Summary:
-        before, told = self.nights.last(), self.summary
+        """Return the summary, which is also kept unless this is a look. Raises UserError where another night runs."""
+        told = self.summary
+        # Messages on the way belong to the log; standard output is the summary's.
+        with ExitStack() as held, redirect_stdout(sys.stderr):
+            try:
+                if self._opened():
+                    self._go(self.options.run and self._alone(held))
+            except KeyboardInterrupt:
+                told.faults.append("stopped by a signal (SIGTERM, or Ctrl-C)\n  the next night goes on from here")
+            told.code = _exit_code(told)
+            if self.options.run and told.scale in scales(self.paper.tables):
+                self._keep()
+                told.code = _exit_code(told)
+        return told
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        """A part of the night whose failure is a fault of the summary."""
         try:
-            # Messages on the way belong to the log; standard output is the summary's.
-            with redirect_stdout(sys.stderr):
-                self.states = self.backend.look(self.graph, self.store)
+            yield
+        except ReplicateError as error:
+            fault = str(error)
+        except OSError as error:
+            fault = f"{name} failed: {error.filename or 'a file'} cannot be used: {error.strerror or error}"
+        except Exception as error:
+            # A mistake of this program: the log has where.
+            traceback.print_exc()
+            fault = f"{name} failed: {type(error).__name__}: {error}\n  the traceback stands in the log"
+        else:
+            return
+        # A full disk meets every table.
+        if fault not in self.summary.faults:
+            self.summary.faults.append(fault)
+
+    def _opened(self) -> bool:
+        """Read the specs and plan; return whether that succeeded."""
+        with self._part("planning"):
+            specs = self.paper.specs()
+            self.plan = self.paper.plan(specs.ordered, specs)
+            self.graph = with_figures(self.plan)
+            self.backend = self.paper.backend(specs.scale, self.reporter)
+            self.summary.where = self.backend.name
+            # What the store says alone, until the backend answers.
+            self.states = JobStates(self.graph, self.store)
+            return True
+        return False
+
+    def _alone(self, held: ExitStack) -> bool:
+        """Take the store for this night alone, until ``held`` ends. Return False where it cannot be written."""
+        alone = False
+        with self._part("preparing the results"):
+            self.backend.prepare(self.store)
+            alone = held.enter_context(self.nights.sole())
+            if alone:
+                return True
+        if self.summary.faults:
+            return False
+        raise UserError(
+            f"{self.store.root}: another night is running: {self.nights.holder()}\n"
+            "  nothing was done here; the next one goes on"
+        )
+
+    def _go(self, begins: bool) -> None:
+        """All that follows planning. ``begins``: whether jobs may be settled and begun."""
+        before, told = None, self.summary
+        with self._part("reading the last night"):
+            before = self.nights.last()
+        planned = False
+        with self._part("computing"):
+            self.states = self.backend.look(self.graph, self.store)
+            if begins or not self.options.run:
                 told.agenda = self._compute(before)
-        except UserError as error:
-            told.faults.append(str(error))
-        tables = self._render()
+                planned = True
+        tables = self._finish()
+        self._write_files(tables)
+        with self._part("comparing"):
+            owed = told.agenda.unfinished if planned else before.owed if before else ()
+            after = self._compare(before, tables, owed)
+            self.snapshot = after if begins else None
+
+    def _compare(self, before: Snapshot | None, tables: list[Table], owed: Sequence[str]) -> Snapshot:
+        """Say what is another than ``before``; return what there is now. owed: trainings that nights go on with."""
+        told = self.summary
         counts = Counter[str](cell.state for table in tables for cell in table.cells.values())
         told.counts = {state: counts[state] for state in STATES if state in counts and state != "paper-only"}
         states = {job.key: self.states.in_a_table(job.key) for job in self.graph}
         jobs = {job.key: job_record(job, states[job.key], self.store) for job in self.graph}
-        unfinished = [key for key in told.agenda.unfinished if states[key] != "done"]
+        unfinished = [key for key in owed if states.get(key) not in (None, "done")]
         after = snapshot(self.plan, jobs, tables, told.made, unfinished, told.when, before)
         failed = {key: self.states.views[key].why for key, state in states.items() if state == "failed"}
         told.failed = failed | told.failed
@@ -94,13 +173,19 @@ class Night:
             told.notes.append(f"changed since the last night: {'; '.join(other)}")
         if before is not None and (devices := new_devices(before.jobs, after.jobs)):
             told.notes.append(f"results of a device that had made none: {', '.join(devices)}")
-        told.code = _exit_code(told)
-        if self.options.run:
-            # A look is not kept: the next night is compared with the last one that ran, however many looks lie between.
-            texts = {REPORT: as_markdown(told), SUMMARY: as_json(told), CELLS: after.text()}
+        return after
+
+    def _keep(self) -> None:
+        """Write the summary, and what the next night compares with.
+
+        A look is not kept: the next night is compared with the last one that ran, however many looks lie between.
+        """
+        with self._part("keeping the summary"):
+            texts = {REPORT: as_markdown(self.summary), SUMMARY: as_json(self.summary)}
+            if self.snapshot is not None:
+                texts[CELLS] = self.snapshot.text()
             folder = self.nights.write(self.began, texts)
             print(f"written: {self.paper.shown(folder)}", file=sys.stderr)
-        return told
 
     def _compute(self, before: Snapshot | None) -> Agenda:
         """Settle what earlier nights began, then run or submit what is due; a dry run only lists it."""
@@ -178,22 +263,35 @@ class Night:
         except OSError:
             return {}, 0.0
 
-    def _render(self) -> list[Table]:
-        """Finish all tables, and write all files."""
-        finisher = Finisher(self.plan, self.store, self.states.elsewhere())
-        tables = [finisher.finish(name) for name in self.plan.specs.ordered]
-        told = self.summary
-        with redirect_stdout(sys.stderr):
-            try:
-                told.files += len(write_tables(self.paper, tables, (*TABLE_FORMATS, MACROS), NUMBERS))
-                drawn = write_figures(self.paper, self.plan.specs, self.store)
-                told.files += len(drawn.paths)
-                if drawn.why_not:
-                    print(f"no figures: {drawn.why_not}")
-                told.files += len(write_report(self.paper, self.plan, self.store))
-            except UserError as error:
-                told.faults.append(str(error))
+    def _finish(self) -> list[Table]:
+        """The tables as they stand now; one that cannot be judged is left out."""
+        tables: list[Table] = []
+        with self._part("judging"):
+            finisher = Finisher(self.plan, self.store, self.states.elsewhere())
+            for name in self.plan.specs.ordered:
+                with self._part(f"judging table {name}"):
+                    tables.append(finisher.finish(name))
         return tables
+
+    def _write_files(self, tables: list[Table]) -> None:
+        """Write all files; what cannot be written is left out, and only that."""
+        told, specs = self.summary, self.plan.specs
+        for table in tables:
+            for name in TABLE_FORMATS:
+                with self._part(f"table {table.id} ({name})"):
+                    told.files += len(write_tables(self.paper, [table], (name,), NUMBERS))
+        with self._part(NUMBERS):
+            told.files += len(write_tables(self.paper, tables, (MACROS,), NUMBERS))
+        for name in figures_of(specs).specs:
+            with self._part(f"figure {name}"):
+                try:
+                    figure = finish_figure(plan_figure(specs, name, self.paper.seeds), self.store)
+                    told.files += len(write_figure(self.paper, figure))
+                except NotAvailable as error:
+                    print(f"no figures: {error}")
+                    break
+        with self._part("the report"):
+            told.files += len(write_report(self.paper, self.plan, self.store))
 
 
 def _exit_code(told: Summary) -> int:

@@ -122,8 +122,13 @@ def snapshot(
     when: str,
     before: Snapshot | None,
 ) -> Snapshot:
-    """What there is tonight. ``unfinished``: trainings; ``before``: the last night, see `Snapshot`."""
-    records = {table.id: _table(plan, table, before) for table in tables}
+    """What there is tonight. ``unfinished``: trainings; ``before``: the last night, see `Snapshot`.
+
+    A table of the plan that is not among ``tables``, as it could not be judged, stays as it was.
+    """
+    earlier = before.tables if before else {}
+    records = {name: earlier[name] for name in plan.cells if name in earlier}
+    records |= {table.id: _table(plan, table, before) for table in tables}
     return Snapshot(
         schema=SCHEMA,
         when=when,

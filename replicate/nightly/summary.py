@@ -88,6 +88,7 @@ def as_markdown(summary: Summary) -> str:
 def _head(summary: Summary) -> list[str]:
     first = "the first night" if summary.run else "no night to compare with"
     since = f"compared with the night of {summary.changes.since}" if summary.changes.since else first
+    since = since if summary.digest else "compared with no other night"
     states = ", ".join(f"{count} {state}" for state, count in summary.counts.items())
     provenance = Provenance.of(summary.made)
     packages = ", ".join(f"{name} {version}" for name, version in provenance.packages.items())

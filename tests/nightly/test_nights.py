@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -165,14 +166,15 @@ def test_without_its_images_a_night_still_says_how_things_stand(repository: Repo
 
 def test_faults_of_the_surroundings(repository: Repository, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    told = repository.night("--results", str(tmp_path / "file" / "results"), code=3)
-    assert "results cannot be written" in told["error"]
+    process = repository.start("nightly", "--results", str(tmp_path / "file" / "results"))
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, "results cannot be written" in err) == (3, True)
+    assert out.startswith("# Night of ")
     assert "no such option" in repository.night("--budgt", "3", code=3)["error"].lower()
     assert "no such program" in slurmless(repository)
     spec = repository.code / "tables" / "tiny.toml"
     spec.write_text(spec.read_text().replace("bold ", "bald "))
-    assert "unknown key 'bald'" in repository.night(code=3)["error"]
-    assert repository.summary()["code"] == 3
+    assert "unknown key 'bald'" in "".join(repository.night(code=3)["faults"])
 
 
 def slurmless(repository: Repository) -> str:
@@ -214,6 +216,22 @@ def test_killed_in_the_middle(repository: Repository) -> None:
     assert len(told["rechecks"]) == 4
     assert again(repository) == []
     assert repository.night(code=0)["changes"]["changes"] == []
+
+
+def test_stopped_in_the_middle(repository: Repository) -> None:
+    """It leaves a summary, and nothing for the next one to clear up."""
+    before = repository.summary()["when"]
+    flip(repository)
+    one = repository.start("nightly")
+    wait_for(lambda: again(repository), one)
+    one.send_signal(signal.SIGTERM)
+    out, err = one.communicate(timeout=120)
+    assert one.returncode == 3, out + err
+    assert out.startswith("# Night of ")
+    assert repository.summary()["faults"][0].startswith("stopped by a signal")
+    assert not (repository.results / ".nights" / ".work" / "claim").exists()
+    told = repository.night(code=1)
+    assert (told["changes"]["since"], len(told["rechecks"])) == (before, 4)
 
 
 def test_killed_while_a_result_is_replaced(repository: Repository) -> None:

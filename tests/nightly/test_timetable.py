@@ -282,7 +282,7 @@ def test_the_script_as_cron_calls_it(repository: Repository) -> None:
     # A fault is told, too, and is never taken for a moved number.
     done = as_cron(repository, "--scale", "huge", **env)
     assert done.returncode == 3
-    assert "error: unknown scale 'huge'" in told.read_text()
+    assert "**Fault:** unknown scale 'huge'" in told.read_text()
     assert Path(f"{told}.code").read_text() == "3 3\n"
     done = as_cron(repository, **{**env, "REPLICATE_PYTHON": "/nowhere/python"})
     assert done.returncode == 3
