@@ -32,12 +32,8 @@ class _Executor(SlurmExecutor):
         """Say that it can be used: a script is also written where Slurm is not, to be looked at (`plan --scripts`)."""
         return 2
 
-    @property
-    def _submitit_command_str(self) -> str:
-        return f"{self.python} -u -m {ENTRY} {shlex.quote(str(self.folder))}"
-
     def text(self) -> str:
-        return str(self._make_submission_file_text(self._submitit_command_str, ""))
+        return str(self._make_submission_file_text(f"{self.python} -u -m {ENTRY} {shlex.quote(str(self.folder))}", ""))
 
 
 @dataclass(frozen=True, slots=True)
