@@ -7,7 +7,9 @@
     │   ├── NotAvailable           known, but not possible here (no torch, no ImageNet)
     │   ├── StoreUnusable          the results folder cannot be written
     │   ├── ClusterRefused         Slurm will not run what a profile asks for
-    │   └── ClusterDown            Slurm does not answer
+    │   └── ClusterDown            exit 3: Slurm does not answer now; the same call can be repeated
+    │       ├── Unanswered         sbatch did not say whether it took a job
+    │       └── NoSlurm            exit 2: Slurm's programs are not on this machine
     ├── StoreFault                 a stored result is damaged
     │   └── Unreadable             it cannot be read just now, so nobody knows whether it is
     └── JobError                   a job ended without a result
@@ -45,7 +47,17 @@ class ClusterRefused(UserError):
 
 
 class ClusterDown(UserError):
+    """Nothing is wrong with the call, as nothing is with one that has not finished yet."""
+
+    exit_code = 3
+
+
+class Unanswered(ClusterDown):
     pass
+
+
+class NoSlurm(ClusterDown):
+    exit_code = 2
 
 
 class StoreFault(ReplicateError):

@@ -14,7 +14,7 @@ from replicate.plan.graph import Graph
 from replicate.store.store import LOG, Store
 
 if TYPE_CHECKING:
-    from replicate.backends.slurm.client import Row
+    from replicate.backends.slurm.queue import Row
     from replicate.backends.slurm.submission import Submission, Task
     from replicate.judge.table import State as CellState
 

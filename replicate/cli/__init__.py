@@ -1,7 +1,7 @@
 """The command line: parsing and printing only. ``main`` turns every error into one message and an exit code.
 
-0 done, 1 a job failed, 2 the user's mistake, 3 not finished yet, 130 stopped by Ctrl-C, 141 the reader of its output
-has closed the pipe (as of any program that SIGPIPE ends).
+0 done, 1 a job failed, 2 the user's mistake, 3 not finished yet or Slurm does not answer, 130 stopped by Ctrl-C, 141
+the reader of its output has closed the pipe (as of any program that SIGPIPE ends).
 """
 
 from __future__ import annotations

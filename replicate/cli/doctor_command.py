@@ -113,7 +113,7 @@ def draft_profile(workspace: Workspace, name: str, overwrite: bool) -> int:
 
 
 def _findings(profile: Profile, jobs: Sequence[Job], files: Files, scale: str, seconds: float) -> Iterator[Finding]:
-    client = Client(profile.client_environment(os.environ), patience=0.0)
+    client = Client(profile.client_environment(os.environ), patience=0.0, cluster=profile.cluster)
     if util.find_spec("submitit") is None:
         yield fail("submitit", "not installed here", "pip install 'deit-replicate[slurm]'")
     usable = True

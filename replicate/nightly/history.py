@@ -73,7 +73,7 @@ class Nights:
         """Hold the lease on running a night in this store; yields whether we have it."""
         self.work.mkdir(parents=True, exist_ok=True)
         # Asked for owners on other machines only, of which the process list here says nothing.
-        if not lease.acquire(self.work, lambda _: lease.silence(self.work) > _STALE):
+        if not lease.acquire(self.work, lambda _, silence: silence > _STALE):
             yield False
             return
         try:

@@ -28,7 +28,7 @@ TASK, RESTART = "REPLICATE_TASK", "REPLICATE_RESTART"
 """Environment variables of a process that a scheduler started: its task, and how often it was restarted."""
 _GRACE = 60.0
 """Seconds after which a caller that was removing a dead lease counts as gone itself."""
-_HEARTBEAT = 60.0
+HEARTBEAT = 60.0
 ABANDONED = 24 * 3600.0
 """Seconds without a heartbeat after which a lease of another host counts as dead.
 
@@ -58,13 +58,16 @@ class Owner:
         restart = int(environ.get(RESTART, "0"))
         return cls(_host(), pid, _started(pid), environ.get(TASK, ""), restart, environ.get("SLURM_JOB_ID", ""))
 
-    def alive(self, gone: Gone | None = None) -> bool:
-        """Return False only if the owner is known to be gone. Of another host only ``gone`` can know it."""
+    def alive(self, gone: Gone | None = None, silence: float = 0.0) -> bool:
+        """Return False only if the owner is known to be gone. Of another host only ``gone`` can know it.
+
+        silence: seconds since its last sign of life.
+        """
         if self.task and self.task == os.environ.get(TASK) and self.restart < int(os.environ.get(RESTART, "0")):
             # A scheduler restarts a task only after its process before has ended, or was cut off.
             return False
         if self.host != _host():
-            return not (gone is not None and gone(self))
+            return not (gone is not None and gone(self, silence))
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -74,8 +77,11 @@ class Owner:
         return _started(self.pid) == self.started
 
 
-Gone = Callable[[Owner], bool]
-"""Return True if the process of an owner on another host has surely ended, False if that is unknown."""
+Gone = Callable[[Owner, float], bool]
+"""Return True if the process of an owner on another host has surely ended, False if that is unknown.
+
+It is also told how many seconds ago the owner gave its last sign of life.
+"""
 
 
 def acquire(folder: Path, gone: Gone | None = None) -> bool:
@@ -128,6 +134,12 @@ def holder_alive(folder: Path, gone: Gone | None = None) -> bool:
     return owner is not None and _stands(folder, owner, gone)
 
 
+def clear(folder: Path, gone: Gone | None = None) -> None:
+    """Remove the lease on ``folder`` if its holder is gone: who knows that may not be who takes the lease next."""
+    if (folder / CLAIM).exists() and not holder_alive(folder, gone):
+        _break(folder, gone)
+
+
 def renew(folder: Path) -> bool:
     """Touch the lease of this process. Return False if another process holds it now."""
     owner = _owner(folder / CLAIM)
@@ -144,7 +156,7 @@ def beating(folder: Path, lost: Callable[[], None]) -> Iterator[None]:
     ended = threading.Event()
 
     def beat() -> None:
-        while not ended.wait(_HEARTBEAT):
+        while not ended.wait(HEARTBEAT):
             if not renew(folder):
                 # This process gave it up just now and the next one took it: not lost.
                 if not ended.is_set():
@@ -167,7 +179,8 @@ def silence(folder: Path) -> float:
 
 
 def _stands(folder: Path, owner: Owner, gone: Gone | None) -> bool:
-    return owner.alive(gone) and (owner.host == _host() or silence(folder) <= ABANDONED)
+    quiet = 0.0 if owner.host == _host() else silence(folder)
+    return quiet <= ABANDONED and owner.alive(gone, quiet)
 
 
 def _owner(lease: Path) -> Owner | None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab import Lab, Setting, stand_ins
 from tiny_project import TinyProject, new_project
+
+from replicate.backends.slurm import backend
+from replicate.backends.slurm.profile import Profile
+from replicate.backends.slurm.snapshot import Snapshot
 
 
 @pytest.fixture
@@ -22,3 +28,32 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str
         done = made.table(workers=1)
         assert done.returncode == 0, done.stderr
         return made.decisions(), made.weights()
+
+
+@pytest.fixture
+def set_env(monkeypatch: pytest.MonkeyPatch) -> Setting:
+    def change(**settings: str | None) -> None:
+        for name, value in settings.items():
+            variable = f"STAND_IN_{name}"
+            monkeypatch.delenv(variable, raising=False) if value is None else monkeypatch.setenv(variable, value)
+
+    return change
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """Patience is short, and no code is copied."""
+    monkeypatch.setenv("PATH", f"{stand_ins(tmp_path)}:{os.environ['PATH']}")
+    monkeypatch.setenv("STAND_IN", str(tmp_path))
+    monkeypatch.setattr(backend, "take", lambda root, shared: Snapshot(tmp_path, {}))
+    monkeypatch.setattr(backend, "PATIENCE", 0.3)
+    profile = {
+        "name": "lab",
+        "python": "/usr/bin/python3",
+        "paths": {"shared": str(tmp_path)},
+        "sbatch": {"time": 60},
+        "shared_is_local": True,
+        "visible_seconds": 0,
+        "poll_seconds": 0.05,
+    }
+    return Lab(tmp_path, Profile.model_validate(profile))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,12 @@ from filled_results import job_like
 from replicate.backends.backend import JobView
 from replicate.backends.slurm import submission
 from replicate.backends.slurm.backend import forgive
-from replicate.backends.slurm.client import Queue, Row, _indices
-from replicate.backends.slurm.ending import KINDS, kills_counted, meaning
+from replicate.backends.slurm.ending import KINDS, Detail, kills_counted, meaning
 from replicate.backends.slurm.job_states import QueuedStates
 from replicate.backends.slurm.node import local_size
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.prologue import note_of
+from replicate.backends.slurm.queue import Queue, Row, indices_of
 from replicate.backends.slurm.submission import (
     SubmissionMap,
     Task,
@@ -35,6 +36,7 @@ from replicate.backends.slurm.submission import (
 from replicate.backends.slurm.waves import over_time_limit
 from replicate.errors import StoreFault
 from replicate.plan.graph import Graph
+from replicate.store import lease
 from replicate.store.files import write_json
 from replicate.store.lease import Owner
 from replicate.store.store import Store
@@ -66,8 +68,8 @@ def submit(store: Store, name: str = "sub", job: str = "7") -> None:
         note_job(folder, job)
 
 
-def world(graph: Graph, store: Store, rows: Mapping[str, Row] = {}) -> QueuedStates:
-    queue = Queue({Task.of(name) or pytest.fail(name): row for name, row in rows.items()})
+def world(graph: Graph, store: Store, rows: Mapping[str, Row] = {}, asked: Set[str] = frozenset()) -> QueuedStates:
+    queue = Queue({Task.of(name) or pytest.fail(name): row for name, row in rows.items()}, asked=set(asked))
     return QueuedStates(graph, store, queue, read_submissions(store.root), lost_seconds=600)
 
 
@@ -101,18 +103,87 @@ def test_states(graph: Graph, store: Store, row: Row, state: str, kind: str, aga
     assert (found.state, found.kind, found.again) == (state, kind, again)
 
 
+def aged(store: Store, seconds: float, name: str = "sub") -> None:
+    """Make the submission, and what its jobs wrote, older."""
+    then = time.time() - seconds
+    for path in (*(store.root / ".slurm" / name).iterdir(), *store.folder(KEY).glob("progress.json")):
+        os.utime(path, (then, then))
+
+
+def asked(graph: Graph, store: Store, rows: Mapping[str, Row] = {}) -> JobView:
+    """The view where sacct answered, too."""
+    return world(graph, store, rows, {"sub"}).views[KEY]
+
+
 def test_known_to_nobody(graph: Graph, store: Store) -> None:
     """Lost, unless it gave a sign of life; cancelled, where it never started."""
     submit(store)
-    assert view(graph, store) == JobView(
-        "absent", "it left the queue before it started", "cancelled", task=Task("sub", 0)
-    )
+    aged(store, 100)
+    found = asked(graph, store)
+    assert (found.state, found.kind, found.task) == ("absent", "cancelled", Task("sub", 0))
+    assert found.why == "it left the queue before it started (neither squeue nor sacct shows it)"
     (store.root / ".slurm" / "sub" / "7_0_0_log.out").touch()
-    assert view(graph, store).state == "lost"
-    write_json(store.folder(KEY) / "progress.json", {"epoch": 1})
+    assert view(graph, store).state == asked(graph, store).state == "running"
+    aged(store, 100)
+    assert view(graph, store).state == asked(graph, store).state == "running"
+    aged(store, 130)
     assert view(graph, store).state == "running"
-    os.utime(store.folder(KEY) / "progress.json", (0, 0))
+    assert asked(graph, store).state == "lost"
+    assert "(neither squeue nor sacct shows it; silent for 2 min)" in asked(graph, store).why
+    aged(store, 610)
+    assert "(squeue does not show it, and sacct does not answer; silent for 10 min)" in view(graph, store).why
+    write_json(store.folder(KEY) / "progress.json", {"epoch": 1})
+    assert asked(graph, store).state == "running"
+    aged(store, 610)
     assert view(graph, store).state == "lost"
+
+
+def test_squeue_keeps_its_answers_for_a_while(graph: Graph, store: Store) -> None:
+    submit(store)
+    assert asked(graph, store).state == "pending"
+    assert "and not shown by squeue yet" in asked(graph, store).why
+
+
+def test_silence_of_squeue_alone_lasts(graph: Graph, store: Store) -> None:
+    """Nothing that waited in the queue is submitted again before lost_after_minutes of silence."""
+    submit(store)
+    aged(store, 5000)
+    states = world(graph, store)
+    assert states.views[KEY].state == "pending"
+    assert "squeue does not show it, and sacct does not answer" in states.views[KEY].why
+    states.note_unseen()
+    (noted,) = read_submissions(store.root)
+    assert set(noted.unseen) == {0, 1}
+    note_job(noted.folder, "7", unseen={0: time.time() - 590, 1: time.time() - 590})
+    assert view(graph, store).state == "pending"
+    note_job(noted.folder, "7", unseen={0: time.time() - 610, 1: time.time() - 610})
+    assert view(graph, store).state == "absent"
+    # Once it is seen again, its silence begins anew.
+    world(graph, store, {"sub_0": Row("7_0", "PENDING")}).note_unseen()
+    assert set(read_submissions(store.root)[0].unseen) == {1}
+
+
+def test_sacct_calls_it_alive(graph: Graph, store: Store) -> None:
+    submit(store)
+    aged(store, 5000)
+    row = Row("7_0", "RUNNING", detail=Detail("0:0"))
+    found = asked(graph, store, {"sub_0": row})
+    assert (found.state, found.why) == ("running", "sacct says RUNNING, though squeue does not show it")
+    assert world(graph, store, {"sub_0": row}).silent() == [(Task("sub", 0), row)]
+    write_json(store.folder(KEY) / "progress.json", {"epoch": 1})
+    assert world(graph, store, {"sub_0": row}).silent() == []
+    found = asked(graph, store, {"sub_0": replace(row, state="PENDING")})
+    assert found.state == "pending"
+
+
+def test_sbatch_did_not_say(graph: Graph, store: Store) -> None:
+    submit(store, job="")
+    note_job(store.root / ".slurm" / "sub", "", doubt="Socket timed out")
+    found = asked(graph, store)
+    assert found.state == "pending"
+    assert found.why == "Slurm did not say whether it took it (Socket timed out); it is looked for by its name"
+    aged(store, 610)
+    assert asked(graph, store).state == "absent"
 
 
 def test_submitter_died_before_sbatch(graph: Graph, store: Store) -> None:
@@ -186,16 +257,35 @@ def test_memory_of_the_gpu_is_not_that_of_the_node(graph: Graph, store: Store) -
 def test_claims_of_tasks_that_ended(graph: Graph, store: Store) -> None:
     """squeue decides about other hosts; about tasks of other users it says nothing."""
     submit(store)
+    owner, quiet = Owner("gpu17", 4711, 1, task="sub_0"), 3600.0
+    assert world(graph, store, {"sub_0": Row("7_0", "RUNNING", node="gpu17")}).gone(owner, quiet) is False
+    assert world(graph, store, {"sub_0": Row("7_0", "PENDING", "BeginTime")}).gone(owner, 1.0) is True
+    assert world(graph, store, {"sub_0": Row("7_0", "FAILED")}).gone(owner, 1.0) is True
+    assert world(graph, store).gone(owner, quiet) is True
+    assert world(graph, store).gone(Owner("gpu17", 4711, 1, task="others_0"), quiet) is False
+    assert world(graph, store).gone(Owner("login2", 4711, 1), quiet) is False
+
+
+def test_a_sign_of_life_outweighs_silence(graph: Graph, store: Store) -> None:
+    """A claim that was touched a minute ago stands although squeue and sacct say nothing of its task."""
+    submit(store)
     claim = store.folder(KEY) / "claim"
     claim.mkdir()
-    owner = Owner("gpu17", 4711, 1, task="sub_0")
-    write_json(claim / "owner.json", {name: getattr(owner, name) for name in Owner.__dataclass_fields__})
-    assert world(graph, store, {"sub_0": Row("7_0", "RUNNING", node="gpu17")}).gone(owner) is False
-    assert world(graph, store, {"sub_0": Row("7_0", "PENDING", "BeginTime")}).gone(owner) is True
-    assert world(graph, store, {"sub_0": Row("7_0", "FAILED")}).gone(owner) is True
-    assert world(graph, store).gone(owner) is True
-    assert world(graph, store).gone(Owner("gpu17", 4711, 1, task="others_0")) is False
-    assert world(graph, store).gone(Owner("login2", 4711, 1)) is False
+    write_json(claim / "owner.json", asdict(Owner("gpu17", 4711, 1, task="sub_0")))
+    found = asked(graph, store)
+    assert (found.state, found.why) == ("running", "squeue does not show it, but it gave a sign of life 0 s ago")
+    assert not lease.acquire(store.folder(KEY), asked_gone(graph, store))
+    then = time.time() - 130
+    os.utime(claim / "owner.json", (then, then))
+    assert view(graph, store).state == "running"
+    assert asked(graph, store).state == "pending"
+    assert lease.acquire(store.folder(KEY), asked_gone(graph, store))
+
+
+def asked_gone(graph: Graph, store: Store) -> lease.Gone:
+    asked(graph, store)
+    assert store.gone is not None
+    return store.gone
 
 
 def test_names_in_squeue() -> None:
@@ -203,11 +293,16 @@ def test_names_in_squeue() -> None:
     assert text == "replicate:table-3:0123456789ab:train-a+1"
     assert submission_of(text) == "0123456789ab"
     assert submission_of("replicate-0123456789ab") == "0123456789ab"
+    assert submission_of("(null)|stdenv:yes;replicate:table-3:0123456789ab:train-a+1;cost=3") == "0123456789ab"
+    assert submission_of("site_replicate-0123456789ab|(null)") == "0123456789ab"
+    assert submission_of("site_replicate-0123456789abc|(null)") is None
+    assert submission_of("replicate-01234567", ["0123456789ab", "ba9876543210"]) == "0123456789ab"
+    assert submission_of("replicate-01234567|other", ["0123456789ab", "012345678fff"]) is None
     assert submission_of("(null)") is None
     assert submission_of("replicate:") is None
-    assert _indices("7_3") == [3]
-    assert _indices("7_[4-6,9%2]") == [4, 5, 6, 9]
-    assert _indices("7") == []
+    assert indices_of("7_3") == [3]
+    assert indices_of("7_[4-6,9%2]") == [4, 5, 6, 9]
+    assert indices_of("7") == []
 
 
 def test_folders_that_others_may_write(tmp_path: Path) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -152,10 +150,8 @@ def _without_gpus(chosen: Partition, known: list[Partition], needs_gpu: bool) ->
 
 
 def _account(client: Client) -> str:
-    if not shutil.which("sacctmgr", path=client.environment.get("PATH", os.defpath)):
-        return ""
-    answer = client.call("sacctmgr", "-n", "-P", "show", "user", user(), "format=DefaultAccount")
-    return answer.out.strip() if answer.code == 0 else ""
+    out = client.optional("sacctmgr", "-n", "-P", "show", "user", user(), "format=DefaultAccount")
+    return (out or "").strip()
 
 
 def _one_machine(client: Client, hostname: str) -> bool:

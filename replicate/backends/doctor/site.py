@@ -37,8 +37,12 @@ class Partition:
 def partitions(client: Client) -> dict[str, Partition]:
     """By name, from one sinfo call."""
     found: dict[str, Partition] = {}
-    for line in client.ask("sinfo", "-h", "-o", "%P|%a|%l|%c|%m|%G|%f").splitlines():
-        label, state, limit, cores, memory, gres, features = line.split("|")
+    for line in client.ask("sinfo", "-a", "-h", "-o", "%P|%a|%l|%c|%m|%G|%f").splitlines():
+        parts = line.split("|", 6)
+        if len(parts) < 7:
+            # Asked about another cluster, sinfo names it first.
+            continue
+        label, state, limit, cores, memory, gres, features = parts
         name = label.rstrip("*")
         old = found.get(name)
         gpus = dict(old.gpus) if old else {}
@@ -48,13 +52,21 @@ def partitions(client: Client) -> dict[str, Partition]:
             name=name,
             default=label.endswith("*"),
             up=state == "up",
-            longest=None if limit == "infinite" else minutes(limit),
+            longest=_longest(limit),
             gpus=gpus,
             features=(old.features if old else frozenset()) | frozenset(features.split(",")) - {"(null)"},
             cores=min(_number(cores), old.cores if old else _number(cores)),
             memory=min(_number(memory), old.memory if old else _number(memory)),
         )
     return found
+
+
+def _longest(limit: str) -> int | None:
+    try:
+        return minutes(limit)
+    except ValueError:
+        # ``infinite``, or a word that a site's wrapper has for it.
+        return None
 
 
 def examine(profile: Profile, client: Client) -> Iterator[Finding]:
@@ -83,12 +95,14 @@ def examine(profile: Profile, client: Client) -> Iterator[Finding]:
     yield from _limits(client, accounting)
     yield _preemption(client)
     yield _gpus(profile, offered)
-    yield from _requests(profile, client, offered)
+    try:
+        yield from _requests(profile, client, offered)
+    except ClusterDown as error:
+        yield fail("controller", str(error).splitlines()[0], "the same command can be repeated")
 
 
 def accounting_answers(client: Client) -> bool:
-    answer = client.call("sacct", "-X", "-n", "-P", "-S", "now") if shutil.which("sacct") else None
-    return answer is not None and answer.code == 0 and "disabled" not in answer.err
+    return client.optional("sacct", "-X", "-n", "-P", "-S", "now") is not None
 
 
 def _limits(client: Client, accounting: bool) -> Iterator[Finding]:
@@ -159,7 +173,7 @@ def _requests(profile: Profile, client: Client, known: dict[str, Partition]) -> 
             places = ", ".join(partition.name for partition in used)
             yield fail(subject, f"{asked} minutes, but {places} allows {longest}", f"lower time in [kinds.{names[0]}]")
             continue
-        answer = client.call("sbatch", "--test-only", *options, "--wrap=true")
+        answer = client.test("sbatch", "--test-only", *options, "--wrap=true")
         if answer.code != 0:
             yield fail(subject, answer.said, f"sbatch was asked: {' '.join(options)}")
             continue

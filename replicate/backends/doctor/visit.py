@@ -15,7 +15,7 @@ from pathlib import Path
 
 from replicate.backends.doctor import probe
 from replicate.backends.doctor.files import Files, Finding, fail, ok, warn
-from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.client import Client, number_of
 from replicate.backends.slurm.gpus import Shape, one_process
 from replicate.backends.slurm.profile import Profile, file_system, python_command, srun_arguments
 from replicate.backends.slurm.prologue import NO_EXPORTS, SetupFailure, note_of, prologue
@@ -119,7 +119,11 @@ class Visit:
         answer = self.client.call("sbatch", *options, *arguments(probe_request(profile, self.kinds[0])), str(script))
         if answer.code != 0:
             return fail("node", f"sbatch: {answer.said}", "see the requests above")
-        self.job = answer.out.strip().partition(";")[0]
+        number = number_of(answer.out)
+        if number is None:
+            words = f"sbatch gives no number: {answer.said}"
+            return fail("node", words, "ask the site what its sbatch prints with --parsable")
+        self.job = number
         return None
 
 
@@ -208,7 +212,7 @@ def _wait(client: Client, job: str, folder: Path, deadline: float) -> probe.Answ
             return fail("setup", f"{setup.what}: {_last_words(folder)}", setup.help)
         if time.monotonic() > look:
             look = time.monotonic() + LOOK
-            state = client.call("squeue", "-h", "--states=all", "-j", job, "-o", "%T (%r)").out.strip()
+            state = client.call("squeue", "-a", "-h", "--states=all", "-j", job, "-o", "%T (%r)").out.strip()
             over = not state or state.split()[0] not in ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING")
             if over and ended is not None:
                 break

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from replicate.backends.backend import Capacity, JobView, Reporter, RunReport
-from replicate.backends.slurm import client as queues
+from replicate.backends.slurm import queue as queues
 from replicate.backends.slurm import submission as submissions
-from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.client import PATIENCE, Client
 from replicate.backends.slurm.job_states import QueuedStates
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.snapshot import take
@@ -119,6 +119,7 @@ class Slurm:
                 store, [key for key, view in states.views.items() if view.state in ("failed", "lost")]
             ):
                 states = self._look(graph, store, client)
+            states.note_unseen()
             step = Step(states)
             todo = [key for key, view in states.views.items() if _wanted(view)]
             for submission in states.settled():
@@ -131,18 +132,23 @@ class Slurm:
             return step
 
     def _client(self) -> Client:
-        return Client(self.profile.client_environment(os.environ))
+        environment = self.profile.client_environment(os.environ)
+        return Client(environment, patience=PATIENCE, cluster=self.profile.cluster)
 
     def _look(self, graph: Graph, store: Store, client: Client) -> QueuedStates:
-        """One squeue, and one sacct if squeue has forgotten something."""
+        """One squeue; one sacct if squeue has forgotten something, and another squeue where the two differ."""
         submitted = submissions.read_submissions(store.root)
-        queue = queues.look(client)
+        queue = queues.look(client, [submission.name for submission in submitted])
         lost_seconds = 60.0 * self.profile.lost_after_minutes
         states = QueuedStates(graph, store, queue, submitted, lost_seconds)
         unseen = states.unseen()
         if unseen:
             queues.ask_accounting(client, queue, unseen)
-            if queue.accounting:
+            queues.confirm(client, queue, submitted)
+            states = QueuedStates(graph, store, queue, submitted, lost_seconds)
+            silent = states.silent()
+            if silent:
+                queues.forget(client, queue, silent)
                 states = QueuedStates(graph, store, queue, submitted, lost_seconds)
         return states
 
@@ -210,7 +216,7 @@ def _put_away_done(states: QueuedStates) -> None:
 def _sole(root: Path) -> Iterator[bool]:
     """Hold the lock on submitting into this store; yields whether we have it."""
     folder = root / submissions.FOLDER
-    alone = lease.acquire(folder, lambda _: lease.silence(folder) > _STALE)
+    alone = lease.acquire(folder, lambda _, silence: silence > _STALE)
     try:
         yield alone
     finally:

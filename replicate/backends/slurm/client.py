@@ -1,4 +1,4 @@
-"""The commands of Slurm: how they are called, and what squeue and sacct say of jobs."""
+"""The commands of Slurm: how they are called, and what is done while Slurm does not answer."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import pwd
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
-from replicate.backends.slurm.ending import Detail
-from replicate.backends.slurm.submission import Submission, Task, submission_of
-from replicate.errors import ClusterDown
+from replicate.backends.slurm.refusal import Refusal, refusal
+from replicate.errors import ClusterDown, NoSlurm
 
 PATIENCE = 60.0
 """Seconds that a controller may take to come back: a restart takes a few, and cron should not fail for it."""
-_ABSENT = re.compile(r"Unable to contact|Connection refused|Connection timed out|Socket timed out|Zero Bytes", re.I)
+_LONGEST_PAUSE = 30.0
+_OPTIONAL = 6
+"""Programs that a site may lack are waited for this many times shorter."""
+_TOLD_WHERE = ("squeue", "sacct", "scancel", "scontrol", "sinfo")
+"""Programs that ask another cluster than this machine's own with ``-M``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,46 +34,90 @@ class Answer:
         lines = (self.err or self.out).strip().splitlines()
         return "; ".join(re.sub(r"^\w+: (error: )?", "", line).strip() for line in lines) or f"exit code {self.code}"
 
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why it did not do what it was asked for; None where it did.
+
+        Programs that wrap squeue, and squeue itself under load, end with 0 although they have nothing to say.
+        """
+        if self.code:
+            return refusal(self.err or self.out)
+        passing = refusal(self.err) is Refusal.OUTAGE or re.search(r"slurm_\w+ error", self.err)
+        silent = not self.out.strip() and re.search(r"^(\w+: )?(error|fatal)\b", self.err, re.M | re.I)
+        return Refusal.OUTAGE if passing or silent else None
+
 
 @dataclass(slots=True)
 class Client:
     """Calls with a clean environment (see `Profile.client_environment`).
 
-    seconds: limit of one call. Errors: `ClusterDown` where a program is missing or no controller answers.
+    seconds: limit of one call. patience: how long a question is asked again while nobody answers. cluster: another one
+    than this machine's own, as ``clusters`` of a profile names it. Errors: `NoSlurm` where a program is missing.
     """
 
     environment: Mapping[str, str]
     seconds: float = 60.0
     patience: float = PATIENCE
+    cluster: str = ""
     _limits: dict[str, str] = field(default_factory=dict)
 
     def call(self, *command: str) -> Answer:
-        """One call, whatever it says."""
+        """One call, whatever it says; one that does not end in time counts as an outage."""
+        program = command[0]
+        where = ["-M", self.cluster] if self.cluster and program in _TOLD_WHERE else []
         try:
             done = subprocess.run(
-                command, env=dict(self.environment), capture_output=True, text=True, timeout=self.seconds, check=False
+                [program, *where, *command[1:]],
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=self.seconds,
+                check=False,
             )
         except FileNotFoundError as error:
-            raise ClusterDown(
-                f"{command[0]}: no such program on this machine\n"
+            raise NoSlurm(
+                f"{program}: no such program on this machine\n"
                 "  run this where Slurm's client programs are, usually a login node"
             ) from error
+        except OSError as error:
+            return Answer(126, "", f"{error.strerror}; it is asked again later: try again")
         except subprocess.TimeoutExpired as error:
-            raise ClusterDown(f"{command[0]}: no answer within {self.seconds:.0f} s\n  try again later") from error
-        return Answer(done.returncode, done.stdout, done.stderr)
+            words = f"no answer within {self.seconds:.0f} s: timed out"
+            return Answer(124, _text(error.stdout), f"{_text(error.stderr)}\n{words}".strip())
+        return Answer(done.returncode, _text(done.stdout), _text(done.stderr))
 
     def ask(self, *command: str) -> str:
-        """The answer of a call that only reads, tried again while the controller restarts."""
-        deadline = time.monotonic() + self.patience
-        while True:
+        """The answer of a call that may be repeated, asked for again while Slurm does not answer.
+
+        Errors: `ClusterDown` when patience ends, or Slurm answers that it will not.
+        """
+        answer = self._patiently(self.patience, *command)
+        if answer.refusal is not None:
+            raise ClusterDown(f"{command[0]}: {answer.said}\n  nothing was changed; the same command can be repeated")
+        return answer.out
+
+    def optional(self, *command: str) -> str | None:
+        """As `ask`, of a program that a site may lack (sacct, sacctmgr); None where it does not answer."""
+        try:
+            answer = self._patiently(self.patience / _OPTIONAL, *command)
+        except NoSlurm:
+            return None
+        return answer.out if answer.refusal is None and "disabled" not in answer.err else None
+
+    def test(self, *command: str) -> Answer:
+        """The answer of a call that changes nothing, once Slurm answers. Errors: `ClusterDown` when patience ends."""
+        answer = self._patiently(self.patience, *command)
+        if answer.refusal is Refusal.OUTAGE:
+            raise ClusterDown(f"{command[0]}: {answer.said}\n  nothing was changed; the same command can be repeated")
+        return answer
+
+    def _patiently(self, patience: float, *command: str) -> Answer:
+        for pause in pauses(patience):
             answer = self.call(*command)
-            if answer.code == 0 and not _ABSENT.search(answer.err):
-                return answer.out
-            if not _ABSENT.search(answer.err) or time.monotonic() > deadline:
-                raise ClusterDown(
-                    f"{command[0]}: {answer.said}\n  nothing was changed; the same command can be repeated"
-                )
-            time.sleep(2)
+            if answer.refusal is not Refusal.OUTAGE:
+                break
+            time.sleep(pause)
+        return answer
 
     def limits(self) -> Mapping[str, str]:
         """``scontrol show config``, asked once."""
@@ -90,9 +136,8 @@ class Client:
     def most_jobs(self) -> int | None:
         """How many jobs this user may have queued, by accounting and by the controller; None where nothing says."""
         limits = [_number(self.limits().get("MaxJobCount", ""), 0)]
-        answer = self.call("sacctmgr", "-n", "-P", "show", "assoc", f"user={user()}", "format=MaxSubmitJobs")
-        if answer.code == 0:
-            limits += [_number(line, 0) for line in answer.out.split()]
+        out = self.optional("sacctmgr", "-n", "-P", "show", "assoc", f"user={user()}", "format=MaxSubmitJobs")
+        limits += [_number(line, 0) for line in (out or "").split()]
         set_limits = [count for count in limits if count > 0]
         return min(set_limits) if set_limits else None
 
@@ -110,110 +155,24 @@ def _number(text: str, default: int) -> int:
     return int(match[0]) if match else default
 
 
-LIVE = frozenset(["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "RESIZING", "SIGNALING", "STOPPED"])
-LIVE |= {"REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD", "STAGE_OUT"}
-WAITING = frozenset(["PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"])
-
-_FIELDS = "%i|%A|%T|%r|%S|%N|%k"
-_ACCOUNT = "JobID,JobName,State,ExitCode,NodeList,Elapsed,Reason,ReqMem,End"
+_ANSWER = re.compile(r"(?:Submitted batch job )?([1-9][0-9]{0,9})(?:;[\w.-]*| on cluster [\w.-]+)?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One element as Slurm sees it. ``id`` is what scontrol and scancel take (``12_3``).
-
-    ``reason``: why it waits, or why it ended. ``detail``: from accounting only.
-    """
-
-    id: str
-    state: str
-    reason: str = ""
-    start: str = ""
-    node: str = ""
-    detail: Detail | None = None
-
-    @property
-    def live(self) -> bool:
-        return self.state in LIVE
-
-    @property
-    def waiting(self) -> bool:
-        return self.state in WAITING
+def number_of(said: str) -> str | None:
+    """The number in the last line that is an answer of sbatch; sites and their wrappers print others around it."""
+    found = [match[1] for line in said.splitlines() if (match := _ANSWER.fullmatch(line.strip()))]
+    return found[-1] if found else None
 
 
-@dataclass(slots=True)
-class Queue:
-    """``rows``: the elements of our submissions that squeue or sacct know. ``count``: all this user's live jobs.
-
-    ``accounting``: None before sacct was asked, then whether it answered.
-    """
-
-    rows: dict[Task, Row] = field(default_factory=dict)
-    count: int = 0
-    accounting: bool | None = None
+def pauses(patience: float) -> Iterator[float]:
+    """How long to wait after each try, ever longer, until ``patience`` seconds have passed; 0 after the last one."""
+    deadline, pause = time.monotonic() + patience, 1.0
+    while (left := deadline - time.monotonic()) > 0:
+        yield min(pause, left)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+    yield 0.0
 
 
-def look(client: Client) -> Queue:
-    """One squeue. Errors: `ClusterDown`."""
-    queue = Queue()
-    out = client.ask("squeue", "-h", "-r", "-u", user(), "--states=all", "-o", _FIELDS)
-    for line in out.splitlines():
-        parts = line.split("|", 6)
-        if len(parts) < 7:
-            continue
-        shown, _, state, reason, start, node, text = parts
-        queue.count += state in LIVE
-        name, index = submission_of(text), re.search(r"_(\d+)$", shown)
-        if name and index:
-            task = Task(name, int(index[1]))
-            row = queue.rows.get(task)
-            if row is None or not row.live:
-                queue.rows[task] = Row(shown, state, reason, "" if start == "N/A" else start, node)
-    return queue
-
-
-def ask_accounting(client: Client, queue: Queue, submissions: Iterable[Submission]) -> None:
-    """Add what sacct knows of the elements of ``submissions`` that squeue does not show.
-
-    They are matched by the name of the job: numbers come again. Where sacct does not answer, nothing is added.
-    """
-    wanted = {submission.job_name: submission for submission in submissions}
-    if not wanted:
-        return
-    names = ",".join(wanted)
-    # A day is added because the clocks of this machine, the store and the database may differ.
-    oldest = datetime.fromtimestamp(min(task.when for task in wanted.values())) - timedelta(days=1)
-    since = oldest.strftime("%Y-%m-%dT%H:%M:%S")
-    try:
-        answer = client.call(
-            "sacct", "-X", "-P", "-n", "-D", "-u", user(), f"--name={names}", "-S", since, "-o", _ACCOUNT
-        )
-    except ClusterDown:
-        queue.accounting = False
-        return
-    queue.accounting = answer.code == 0 and not answer.err.strip()
-    if not queue.accounting:
-        return
-    for line in answer.out.splitlines():
-        parts = line.split("|")
-        if len(parts) != 9 or parts[1] not in wanted:
-            continue
-        shown, name, state, code, node, elapsed, reason, memory, _ = parts
-        state = state.partition(" ")[0]
-        for index in _indices(shown):
-            task = Task(wanted[name].name, index)
-            if task not in queue.rows or queue.rows[task].detail is not None:
-                # squeue shows all that lives: what accounting still calls alive ended unseen.
-                state_now = "LOST" if state in LIVE else state
-                queue.rows[task] = Row(shown, state_now, reason, "", node, Detail(code, elapsed, memory))
-
-
-def _indices(shown: str) -> list[int]:
-    """The elements that an id speaks of: ``7_3``, or ``7_[4-6,9%2]`` of elements that never started."""
-    _, _, index = shown.partition("_")
-    indices: list[int] = []
-    for part in re.sub(r"%\d+", "", index.strip("[]")).split(","):
-        first, _, last = part.partition("-")
-        if first.isdigit():
-            indices += range(int(first), int(last or first) + 1)
-    return indices
+def _text(printed: bytes | str | None) -> str:
+    # A site's banner may be in any encoding.
+    return printed.decode(errors="replace") if isinstance(printed, bytes) else printed or ""

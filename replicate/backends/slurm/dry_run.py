@@ -14,9 +14,10 @@ from pathlib import Path
 
 from replicate.backends.backend import JobView
 from replicate.backends.slurm.backend import plan_name
-from replicate.backends.slurm.client import Answer, Client, Queue
+from replicate.backends.slurm.client import Answer, Client
 from replicate.backends.slurm.job_states import QueuedStates
 from replicate.backends.slurm.profile import Profile
+from replicate.backends.slurm.queue import Queue
 from replicate.backends.slurm.snapshot import planned
 from replicate.backends.slurm.submission import MAP, SubmissionMap
 from replicate.backends.slurm.submitter import Step, Submitter

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from replicate.backends.backend import JobStates, JobView, State
-from replicate.backends.slurm.client import Queue, Row
 from replicate.backends.slurm.ending import ENDINGS, Detail, advice, killed_for_memory, meaning, task_logs
 from replicate.backends.slurm.prologue import SETUP, SetupFailure, note_of
-from replicate.backends.slurm.submission import Submission, Task, mine
+from replicate.backends.slurm.queue import Queue, Row
+from replicate.backends.slurm.submission import Submission, Task, mine, note_job
 from replicate.jobs.job import Job
 from replicate.store import lease
 from replicate.store.lease import Owner
@@ -19,6 +21,8 @@ from replicate.store.store import PROGRESS, RETRIED, Store
 if TYPE_CHECKING:
     from replicate.judge.table import State as CellState
 
+_YOUNG = 60.0
+"""Seconds for which a squeue that shows no submission says nothing: sites keep its answers for a while."""
 TRIES = 3
 """How often a job is submitted that ends without a result, before somebody has to look (`retry` begins anew)."""
 _AHEAD = 3600.0
@@ -36,6 +40,9 @@ class QueuedStates(JobStates):
     submissions: list[Submission]
     lost_seconds: float
     _of_key: dict[str, list[tuple[Submission, int]]] = field(default_factory=dict)
+    _missing: dict[str, set[int]] = field(default_factory=dict)
+    """By submission: elements that never started and are in no answer of Slurm's."""
+    _clock: float = 0.0
 
     ABSENT: ClassVar[str] = "not submitted"
 
@@ -54,13 +61,12 @@ class QueuedStates(JobStates):
         for job in self.graph:
             self.views[job.key] = self._view(job)
 
-    def gone(self, owner: Owner) -> bool:
-        """Whether the task that took a lease has ended, by squeue: see `replicate.store.lease.Gone`."""
+    def gone(self, owner: Owner, silence: float) -> bool:
+        """Whether the task that took a lease has ended, by Slurm: see `replicate.store.lease.Gone`."""
         task = Task.of(owner.task)
         if task is None or not mine(self.store.root, task.submission):
             return False
-        row = self.queue.rows.get(task)
-        return row is None or not row.live or row.waiting
+        return self.queue.ended(task, silence, self.lost_seconds)
 
     def live(self, submission: Submission) -> dict[int, Row]:
         """The elements of ``submission`` that are queued or run."""
@@ -78,6 +84,29 @@ class QueuedStates(JobStates):
                 for index, keys in submission.tasks.items()
             )
         ]
+
+    def silent(self) -> list[tuple[Task, Row]]:
+        """What accounting alone calls alive, and what gave no sign of life for long: for `queue.forget`."""
+        return [
+            (view.task, view.row)
+            for key, view in self.views.items()
+            if view.task is not None and view.row is not None and view.row.unconfirmed
+            if min(self._silence(key), self._age(view.task)) > self.lost_seconds
+            if not lease.holder_alive(self.store.folder(key), self.store.gone)
+        ]
+
+    def note_unseen(self) -> None:
+        """Write down since when elements are in no answer of Slurm's, so that a later step knows how long that is."""
+        for submission in self.submissions:
+            missing = self._missing.get(submission.name, ())
+            others = {
+                index: since
+                for index, since in submission.unseen.items()
+                if not any(key in self.views for key in submission.tasks.get(index, ()))
+            }
+            unseen = others | {index: submission.unseen.get(index, self._now()) for index in missing}
+            if unseen != submission.unseen:
+                note_job(submission.folder, submission.job, submission.doubt, unseen)
 
     def settled(self) -> list[Submission]:
         """Submissions that need not be read again: none of their jobs is queued or runs, and all have results."""
@@ -124,7 +153,7 @@ class QueuedStates(JobStates):
         view = self.views[key]
         number = f", job {view.row.id}" if view.row else ""
         if view.state == "pending":
-            reason = f" ({meaning(view.why)})" if view.row else ""
+            reason = f" ({meaning(view.why)})" if view.row and view.why == view.row.reason else ""
             start = f", expected {view.row.start}" if view.row and view.row.start else ""
             return f"queued: {view.why}{reason}{start}{number}"
         return JobStates.line(self, key) + (number if view.state == "running" else "")
@@ -138,7 +167,7 @@ class QueuedStates(JobStates):
             if row.live:
                 return self._live(job, task, row)
         if lease.holder_alive(self.store.folder(job.key), self.store.gone):
-            return JobView("running", "computed by a process outside the queue")
+            return self._held_by(job)
         if job.key in self.store.damage:
             return JobView("damaged", self.store.damage[job.key])
         stopped = self._stopped(job)
@@ -155,7 +184,18 @@ class QueuedStates(JobStates):
             return self._held(job, JobView("absent"))
         return self._held(job, self._ended(job, last, row, self._tries(job.key)))
 
+    def _held_by(self, job: Job) -> JobView:
+        """The view of a job that squeue does not show, and whose claim a living process holds."""
+        owner = lease.holder(self.store.folder(job.key))
+        if owner is None or not owner.task:
+            return JobView("running", "computed by a process outside the queue")
+        silence = lease.silence(self.store.folder(job.key))
+        return JobView("running", f"squeue does not show it, but it gave a sign of life {silence:.0f} s ago")
+
     def _live(self, job: Job, task: Task, row: Row) -> JobView:
+        if row.unconfirmed:
+            why = f"sacct says {row.state}, though squeue does not show it"
+            return JobView("pending" if row.waiting else "running", why, row=row, task=task)
         if row.waiting:
             return JobView("pending", row.reason, row=row, task=task)
         owner = lease.holder(self.store.folder(job.key))
@@ -184,18 +224,35 @@ class QueuedStates(JobStates):
         return None
 
     def _ended(self, job: Job, task: Task, row: Row | None, tries: int) -> JobView:
-        if row is None:
-            age = self._silence(job)
-            if age is not None and age < self.lost_seconds:
-                return JobView("running", f"not in the queue, but gave a sign of life {age:.0f} s ago", task=task)
-            if not self._of_key[job.key][-1][0].job:
-                # Its submitter was stopped before sbatch, or Slurm lost everything it knew.
-                return JobView("absent", "its submission did not reach Slurm", task=task)
-            if not task_logs(self._of_key[job.key][-1][0], job.key):
-                # Accounting does not list what was cancelled while it waited for others.
-                return JobView("absent", "it left the queue before it started", "cancelled", task=task)
-            row = Row(str(task), "LOST")
-        return self._from(job, row, task, tries)
+        if row is not None:
+            return self._from(job, row, task, tries)
+        silence, patience = self._silence(job.key), self.queue.patience(task, self.lost_seconds)
+        if silence < patience:
+            return JobView("running", f"not in the queue, but gave a sign of life {silence:.0f} s ago", task=task)
+        # Silence alone means little: squeue may be a site's copy that is a minute old, or have had too much to do.
+        two = task.submission in self.queue.asked
+        known = "neither squeue nor sacct shows it" if two else "squeue does not show it, and sacct does not answer"
+        submission = self._of_key[job.key][-1][0]
+        if silence < math.inf or task_logs(submission, job.key):
+            lost = self._from(job, Row(str(task), "LOST"), task, tries)
+            return replace(lost, why=f"{lost.why} ({known}; silent for {_time(silence)})")
+        age = self._age(task)
+        if not submission.job:
+            if submission.doubt and age < self.lost_seconds:
+                why = f"Slurm did not say whether it took it ({submission.doubt}); it is looked for by its name"
+                return JobView("pending", why, task=task)
+            # Its submitter was stopped before sbatch, or Slurm lost everything it knew.
+            return JobView("absent", "its submission did not reach Slurm", task=task)
+        if age < _YOUNG:
+            return JobView("pending", f"submitted {age:.0f} s ago, and not shown by squeue yet", task=task)
+        if not two:
+            self._missing.setdefault(submission.name, set()).add(task.index)
+            gone = self._now() - submission.unseen.get(task.index, self._now())
+            if gone < self.lost_seconds:
+                left = _time(self.lost_seconds - gone)
+                return JobView("pending", f"{known}; submitted again if that is so for {left} more", task=task)
+        # Accounting does not list what was cancelled while it waited for others.
+        return JobView("absent", f"it left the queue before it started ({known})", "cancelled", task=task)
 
     def _from(self, job: Job, row: Row, task: Task, tries: int) -> JobView:
         ending = ENDINGS.get(row.state, ENDINGS["FAILED"])
@@ -232,13 +289,31 @@ class QueuedStates(JobStates):
             tries += bool(task_logs(submission, key)) if row is None else row.state != "CANCELLED"
         return tries
 
-    def _silence(self, job: Job) -> float | None:
-        """Seconds since ``job`` last wrote its progress, by the file system's clock; None where it never did."""
-        folder = self.store.folder(job.key)
-        try:
-            return lease.file_clock(self.store.root) - (folder / PROGRESS).stat().st_mtime
-        except OSError:
-            return None
+    def _silence(self, key: str) -> float:
+        """Seconds since ``key`` last wrote its progress, else its logs; endless where it never wrote."""
+        paths = [self.store.folder(key) / PROGRESS, *(task_logs(self._of_key[key][-1][0], key))]
+        for path in paths:
+            with suppress(OSError):
+                return self._now() - path.stat().st_mtime
+        return math.inf
+
+    def _age(self, task: Task) -> float:
+        """Seconds since ``task`` was submitted."""
+        when = next(each.when for each in self.submissions if each.name == task.submission)
+        return self._now() - when
+
+    def _now(self) -> float:
+        """The time by the file system's clock, read once."""
+        if not self._clock:
+            try:
+                self._clock = lease.file_clock(self.store.root)
+            except OSError:
+                self._clock = time.time()
+        return self._clock
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _given_up(view: JobView) -> bool:

@@ -38,10 +38,11 @@ from typing import Any
 from replicate.backends import worker
 from replicate.backends.devices import VISIBLE, present_gpus
 from replicate.backends.slurm.attempt import Attempt, Facts, begin
-from replicate.backends.slurm.client import Client, look
+from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.ending import kills_counted
 from replicate.backends.slurm.gpus import device_of
-from replicate.backends.slurm.submission import MAP, SubmissionMap, Task, check_private, mine
+from replicate.backends.slurm.queue import ask_accounting, look
+from replicate.backends.slurm.submission import MAP, SubmissionMap, Task, check_private, mine, read_submission
 from replicate.backends.worker import Outcome
 from replicate.errors import ClusterDown, ReplicateError, StoreFault, Unreadable, UserError
 from replicate.jobs.job import Job, from_json
@@ -115,7 +116,7 @@ class NodeTask:
         if left and self.signals.requeue and not self.signals.end:
             if restart >= self.map.requeue:
                 self._give_up(restart)
-            elif _requeue():
+            elif _requeue(self.map.cluster):
                 return 0
         return Outcome.STOPPED if self.signals.any and left else max(outcomes, default=0)
 
@@ -255,31 +256,41 @@ def _child(root: str, job: Job, made: Mapping[str, object], changes: bytes, atte
     worker.main(root, job, made, partial(_gone, Path(root)), changes=changes)
 
 
-def _requeue() -> bool:
+def _requeue(cluster: str) -> bool:
+    """Put this task back into the queue of ``cluster``, where that is another one than the node's own."""
     job = os.environ["SLURM_ARRAY_JOB_ID"] + "_" + os.environ["SLURM_ARRAY_TASK_ID"]
-    try:
-        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.SubprocessError) as error:
-        print(f"scontrol requeue {job}: {error}", file=sys.stderr)
-        return False
-    if done.returncode:
+    # A node that cannot ask the database where the cluster is still knows its own controller.
+    for where in ([f"--clusters={cluster}"], []) if cluster else ([],):
+        try:
+            done = subprocess.run(
+                ["scontrol", *where, "requeue", job], capture_output=True, text=True, timeout=60, check=False
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            print(f"scontrol requeue {job}: {error}", file=sys.stderr)
+            continue
+        if done.returncode == 0:
+            return True
         print(f"scontrol requeue {job}: {done.stderr.strip()}", file=sys.stderr)
-    return done.returncode == 0
+    return False
 
 
-def _gone(root: Path, owner: Owner) -> bool:
+def _gone(root: Path, owner: Owner, silence: float) -> bool:
     """As `QueuedStates.gone`, asked from a node: only when another task holds the lease."""
     task = Task.of(owner.task)
-    if task is None or not mine(root, task.submission):
+    submission = read_submission(root, task.submission) if task and mine(root, task.submission) else None
+    if task is None or submission is None:
         return False
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SQUEUE_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SQUEUE_", "SACCT_"))}
     if "SLURM_CONF" in os.environ:
         kept["SLURM_CONF"] = os.environ["SLURM_CONF"]
+    client = Client(kept, patience=10, cluster=submission.map.cluster)
     try:
-        row = look(Client(kept, patience=10)).rows.get(task)
+        queue = look(client, [task.submission])
     except ClusterDown:
         return False
-    return row is None or not row.live or row.waiting
+    if task not in queue.rows:
+        ask_accounting(client, queue, [submission])
+    return queue.ended(task, silence, submission.map.lost_seconds)
 
 
 def wait_for_result(store: Store, key: str, seconds: float) -> bool:

@@ -24,6 +24,8 @@ V = TypeVar("V")
 SHORTEST_MINUTES = 13
 """submitit counts a job as timed out after min(0.8 T, T - 10) minutes, so at 10 or less it always has."""
 
+CLUSTERS = ("clusters", "cluster")
+"""sbatch's names for the option that sends jobs to another cluster."""
 _IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
 
 _PATH = re.compile(r"/[\w./+,@=:-]*")
@@ -149,6 +151,8 @@ class Profile(Strict):
     group: Plain | None = None
     """The file group that may read the results; without it they are for the user alone."""
     wckey: Plain | None = None
+    comment: bool = True
+    """False where the site sets or refuses the comment of a job: jobs are then told by their names alone."""
     shared_is_local: bool = False
     """True on a one-machine testbed only, where every node sees the same local disk."""
 
@@ -172,12 +176,17 @@ class Profile(Strict):
         return Shape.of(self.request(kind)).processes if kind_named(kind).shared else 1
 
     @property
+    def cluster(self) -> str:
+        """Another cluster than the login node's own, where ``extra`` of [sbatch] names one (``clusters``)."""
+        return str(next((self.sbatch.extra[name] for name in CLUSTERS if name in self.sbatch.extra), ""))
+
+    @property
     def log(self) -> Path:
         return Path(self.paths.log or f"{self.paths.shared}/log")
 
     def client_environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """What sbatch, squeue and sacct are started with: no SBATCH_* or SLURM_* of the caller but SLURM_CONF."""
-        foreign = ("SBATCH_", "SLURM_", "SQUEUE_", "SACCT_", "SRUN_")
+        foreign = ("SBATCH_", "SLURM_", "SQUEUE_", "SACCT_", "SRUN_", "SINFO_", "SCANCEL_", "SCONTROL_")
         kept = {name: value for name, value in environ.items() if name == "SLURM_CONF" or not name.startswith(foreign)}
         if self.paths.slurm_conf:
             kept["SLURM_CONF"] = self.paths.slurm_conf
@@ -235,7 +244,7 @@ def _of_kind(found: Mapping[Any, V], kind: str) -> V | None:
 
 def _check(where: str, stem: str, raw: dict[str, Any]) -> list[Fault]:
     """Faults of the raw file that no single field shows, so that they stand beside those of its fields."""
-    faults = [*_check_times(where, raw), *_check_unset(where, raw)]
+    faults = [*_check_times(where, raw), *_check_unset(where, raw), *_check_clusters(where, raw)]
     if isinstance(raw.get("name"), str) and raw["name"] != stem:
         help = f"--cluster looks for slurm/NAME.toml: call the file {raw['name']}.toml or write name = '{stem}'"
         faults.append(Fault(f"{where}: name", f"expected the file's own name '{stem}', got {raw['name']!r}", (help,)))
@@ -253,6 +262,29 @@ def _check(where: str, stem: str, raw: dict[str, Any]) -> list[Fault]:
         faults.append(
             Fault(f"{where}: container.image", f"no such image, got '{image}'", ("build it, or name one that exists",))
         )
+    return faults
+
+
+def _check_clusters(where: str, raw: dict[str, Any]) -> list[Fault]:
+    """All jobs go to one cluster: one that waits for another cannot be on a second cluster, where numbers differ."""
+    kinds = raw.get("kinds")
+    sections = {"sbatch": raw.get("sbatch")}
+    sections |= {f"kinds.{name}": section for name, section in (kinds if isinstance(kinds, dict) else {}).items()}
+    faults = []
+    for place, section in sections.items():
+        extra = section.get("extra") if isinstance(section, dict) else None
+        if not isinstance(extra, dict):
+            continue
+        for name in CLUSTERS:
+            if name not in extra:
+                continue
+            what = ""
+            if place != "sbatch":
+                what, help = "all kinds run on one cluster", "write it in [sbatch.extra], or make a profile of its own"
+            elif not re.fullmatch(r"[A-Za-z0-9][\w.-]*", str(extra[name])):
+                what, help = f"expected the name of one cluster, got {extra[name]!r}", "jobs wait for each other there"
+            if what:
+                faults.append(Fault(f"{where}: {place}.extra.{name}", what, (help,)))
     return faults
 
 

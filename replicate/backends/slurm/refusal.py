@@ -58,9 +58,20 @@ _NODES = r"""
     | partition\ is\ in\ the\ DOWN | reservation\ (?:is\ in\ use|not\ usable\ now) | maintenance\ reservation
     | licenses\ currently\ unavailable | switch\ resources\ currently\ not\ available
 """
+_CUT = r"""
+    timed\ out | zero\ bytes | zero\ length\ message | header\ lengths | broken\ pipe | connection\ (?:reset|forced)
+    | (?:send|receive|shutdown)\ failure | message\ received | missing\ socket | delayed\ socket\ error
+"""
+"""The connection ended after sbatch may have sent the job: the controller may have taken it."""
 _PATTERNS = {
     name: re.compile(pattern, re.I | re.X)
-    for name, pattern in {"count": _COUNT, "policy": _POLICY, "away": _AWAY, "nodes": _NODES}.items()
+    for name, pattern in {
+        "count": _COUNT,
+        "policy": _POLICY,
+        "away": _AWAY,
+        "nodes": _NODES,
+        "cut": _CUT,
+    }.items()
 }
 
 
@@ -75,3 +86,8 @@ def refusal(answer_words: str) -> Refusal:
     if _PATTERNS["nodes"].search(answer_words):
         return Refusal.UNAVAILABLE
     return Refusal.REFUSED
+
+
+def perhaps_taken(answer_words: str) -> bool:
+    """Whether a job may be in the queue although sbatch failed with ``answer_words``."""
+    return bool(_PATTERNS["cut"].search(answer_words))

@@ -1,6 +1,6 @@
 """The sbatch script of an array, written by submitit.
 
-submitit checks the options, writes the script and reads sbatch's answer. The command in the script is not
+submitit checks the options and writes the script. The command in the script is not
 submitit's, though: that one loads a pickle which is moved to its place only after sbatch has answered, under a
 name made of Slurm's number. A submitter killed in between leaves jobs that wait for a pickle and fail, and
 numbers are used again after a controller lost its state. Ours reads the map that was written before (see
@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from submitit.slurm.slurm import SlurmExecutor, _get_default_parameters
 
-from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.client import Client, number_of, pauses
 from replicate.backends.slurm.profile import Profile, python_command, srun_arguments
 from replicate.backends.slurm.prologue import NO_EXPORTS, note_of, prologue
-from replicate.errors import ClusterRefused
+from replicate.backends.slurm.queue import find
+from replicate.backends.slurm.refusal import Refusal, perhaps_taken
+from replicate.errors import ClusterDown, ClusterRefused, Unanswered
 from replicate.store.lease import RESTART, TASK
 
 ENTRY = "replicate.backends.slurm.node"
@@ -73,7 +77,7 @@ def text(profile: Profile, request: Request) -> str:
         executor.update_parameters(
             **named,
             job_name=request.job_name,
-            comment=request.comment,
+            comment=request.comment or None,
             wckey=profile.wckey,
             signal_delay_s=profile.signal_seconds,
             setup=_setup(profile, request),
@@ -88,12 +92,34 @@ def text(profile: Profile, request: Request) -> str:
     return executor.text()
 
 
-def submit(client: Client, script: Path) -> str:
-    """Slurm's number of the array. Raises ClusterRefused with sbatch's words."""
-    answer = client.call("sbatch", str(script))
-    if answer.code != 0:
-        raise ClusterRefused(f"sbatch: {answer.said}\n  the script: {script}")
-    return str(SlurmExecutor._get_job_id_from_submission_command(answer.out))
+def submit(client: Client, script: Path, name: str) -> str:
+    """Slurm's number of the array of submission ``name``.
+
+    Errors: `ClusterRefused` with sbatch's words; `ClusterDown` where it surely took nothing, `Unanswered` where it did
+    not say and squeue does not show the array either (yet).
+    """
+    for pause in pauses(client.patience):
+        answer = client.call("sbatch", "--parsable", str(script))
+        number = number_of(answer.out)
+        if number and answer.code == 0:
+            return number
+        if number or answer.code == 0 or perhaps_taken(answer.err or answer.out):
+            return _looked_for(client, name, answer.said)
+        if answer.refusal is not Refusal.OUTAGE:
+            raise ClusterRefused(f"sbatch: {answer.said}\n  the script: {script}")
+        time.sleep(pause)
+    raise ClusterDown(f"sbatch: {answer.said}\n  the array was not submitted; the same command can be repeated")
+
+
+def _looked_for(client: Client, name: str, words: str) -> str:
+    """The number of an array that sbatch may have submitted, from squeue, by its name."""
+    hasty = replace(client, patience=client.patience / 4)
+    with suppress(ClusterDown):
+        for pause in pauses(hasty.patience):
+            if (number := find(hasty, name)) is not None:
+                return number
+            time.sleep(pause)
+    raise Unanswered(f"sbatch: {words}\n  Slurm did not say whether it took the array; it is looked for by its name")
 
 
 def _ranges(indices: Sequence[int]) -> str:

@@ -13,10 +13,11 @@ again mean nothing.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -28,6 +29,10 @@ from replicate.store.files import read_json, write_json
 FOLDER, OLD = ".slurm", "old"
 MAP, SCRIPT, JOB = "map.json", "sbatch.sh", "job.json"
 PREFIX = "replicate"
+_DIGITS = 12
+"""Of the random name of a submission."""
+_SHORTEST = 6
+"""Digits that a site has to leave of it."""
 SCHEMA = 1
 
 _KEPT = 200
@@ -67,6 +72,8 @@ class SubmissionMap:
     made: Mapping[str, object] = field(default_factory=dict)
     requeue: int = 0
     visible_seconds: float = 0.0
+    lost_seconds: float = 600.0
+    cluster: str = ""
     container: Mapping[str, object] | None = None
     setup: Sequence[str] = ()
     comment: str = ""
@@ -90,12 +97,18 @@ class SubmissionMap:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """``when``: of the file system's clock, seconds. ``job``: Slurm's number of the array, empty when unknown."""
+    """``when``: of the file system's clock, seconds. ``job``: Slurm's number of the array, empty when unknown.
+
+    doubt: what sbatch said, where it did not say whether it took the array. unseen: since when elements that never
+    started are in no answer of Slurm's, by index.
+    """
 
     folder: Path
     map: SubmissionMap
     when: float
     job: str = ""
+    doubt: str = ""
+    unseen: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -116,16 +129,27 @@ def comment(plan: str, name: str, keys: Sequence[str]) -> str:
     return f"{PREFIX}:{plan}:{name}:{keys[0]}{others}"
 
 
-def submission_of(text: str) -> str | None:
-    """The submission that a comment or the name of a job speaks of."""
-    parts = text.split(":")
-    if parts[0] == PREFIX and len(parts) > 2:
-        return parts[2]
-    return text.removeprefix(f"{PREFIX}-") if text.startswith(f"{PREFIX}-") else None
+_OURS = re.compile(rf"(?<![A-Za-z0-9]){PREFIX}(?:-|:[\w.-]*:)([0-9a-f]{{{_SHORTEST},{_DIGITS}}})(?![A-Za-z0-9])")
+
+
+def submission_of(text: str, names: Iterable[str] = ()) -> str | None:
+    """The submission that the name or the comment of a job speaks of, whatever a site wrote around it.
+
+    names: of submissions; a name that was cut short is the only one of them that begins with it.
+    """
+    found = _OURS.findall(text)
+    for name in found:
+        if len(name) == _DIGITS:
+            return str(name)
+    for start in found:
+        whole = [name for name in names if name.startswith(start)]
+        if len(whole) == 1:
+            return whole[0]
+    return None
 
 
 def new_name() -> str:
-    return uuid.uuid4().hex[:12]
+    return uuid.uuid4().hex[:_DIGITS]
 
 
 def write_map(root: Path, map: SubmissionMap) -> Path:
@@ -136,8 +160,8 @@ def write_map(root: Path, map: SubmissionMap) -> Path:
     return folder
 
 
-def note_job(folder: Path, job: str) -> None:
-    write_json(folder / JOB, {"job": job})
+def note_job(folder: Path, job: str, doubt: str = "", unseen: Mapping[int, float] = {}) -> None:
+    write_json(folder / JOB, {"job": job, "doubt": doubt, "unseen": {str(index): unseen[index] for index in unseen}})
 
 
 def read_submissions(root: Path) -> list[Submission]:
@@ -162,7 +186,12 @@ def _read(path: Path) -> Submission | None:
     map = SubmissionMap.read(path)
     if map is None:
         return None
-    return Submission(path.parent, map, path.stat().st_mtime, str(read_json(path.with_name(JOB)).get("job", "")))
+    noted = read_json(path.with_name(JOB))
+    unseen = noted.get("unseen")
+    since = {int(index): float(when) for index, when in unseen.items()} if isinstance(unseen, dict) else {}
+    return Submission(
+        path.parent, map, path.stat().st_mtime, str(noted.get("job", "")), str(noted.get("doubt", "")), since
+    )
 
 
 def mine(root: Path, name: str) -> bool:

@@ -20,7 +20,7 @@ from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.snapshot import Snapshot
 from replicate.backends.slurm.submission import SubmissionMap, Task
 from replicate.backends.slurm.waves import over_time_limit, unsplittable_batches
-from replicate.errors import ClusterRefused, Fault, SpecError
+from replicate.errors import ClusterDown, ClusterRefused, Fault, SpecError, Unanswered
 from replicate.plan.graph import Graph
 from replicate.store import lease
 from replicate.store.files import write_text
@@ -91,6 +91,7 @@ class Submitter:
             self.store.forget(key)
             self.store.prepare(self.graph.jobs[key])
             (self.store.folder(key) / FAILURE).unlink(missing_ok=True)
+            lease.clear(self.store.folder(key), self.store.gone)
         for wave in waves.levels(self.graph, todo, open_keys):
             for kind in dict.fromkeys(job.kind for job in wave):
                 like = [job for job in wave if job.kind == kind]
@@ -155,7 +156,21 @@ class Submitter:
         write_text(folder / submissions.SCRIPT, text)
         lease.renew(self.store.root / submissions.FOLDER)
         try:
-            job = script.submit(self.client, folder / submissions.SCRIPT)
+            job = script.submit(self.client, folder / submissions.SCRIPT, name)
+        except Unanswered as unsaid:
+            said, _, rest = str(unsaid).partition("\n  ")
+            submissions.note_job(folder, "", said)
+            for index, unit in array.units.items():
+                for member in unit.jobs:
+                    view = JobView("pending", f"{rest} ({said})", task=Task(name, index))
+                    self.step.states.views[member.key] = view
+            # Whatever comes next would meet the same silence.
+            self.step.notes.append(f"{rest} ({said})")
+            self._room = 0
+            return ""
+        except ClusterDown:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         except ClusterRefused as refusal:
             shutil.rmtree(folder, ignore_errors=True)
             if not _FULL.search(str(refusal)):
@@ -190,7 +205,7 @@ class Submitter:
         from replicate.backends.slurm.script import Request
 
         folder = self.store.root / submissions.FOLDER / name
-        comment = submissions.comment(self.plan, name, keys)
+        comment = submissions.comment(self.plan, name, keys) if self.profile.comment else ""
         return Request(name, kind, folder, self.code.folder, indices, f"{submissions.PREFIX}-{name}", comment)
 
     def _map(self, request: Request, tasks: Mapping[int, Sequence[str]]) -> SubmissionMap:
@@ -205,6 +220,8 @@ class Submitter:
             made=self.code.made,
             requeue=self.profile.requeue,
             visible_seconds=self.profile.visible_seconds,
+            lost_seconds=60.0 * self.profile.lost_after_minutes,
+            cluster=self.profile.cluster,
             container=box.model_dump() if box else None,
             setup=self.profile.setup,
             comment=request.comment,
@@ -224,7 +241,7 @@ class Submitter:
             with tempfile.NamedTemporaryFile("w", suffix=".sh", dir=self.store.root / submissions.FOLDER) as file:
                 file.write(text)
                 file.flush()
-                answer = self.client.call("sbatch", "--test-only", file.name)
+                answer = self.client.test("sbatch", "--test-only", file.name)
             if answer.code != 0:
                 asked = ", ".join(f"{name} = {value}" for name, value in self.profile.request(kind).items())
                 help = (
