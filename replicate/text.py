@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -117,6 +118,48 @@ def signed(value: Fraction, decimals: int) -> str:
 def exact(value: float) -> Fraction:
     """The decimal number that was written down, not its binary neighbour."""
     return Fraction(Decimal(repr(value)))
+
+
+_LINE_END = re.compile("[ \t]*[\n\r\t\u2028\u2029][\n\r\t\u2028\u2029 ]*")
+_CLEANED = {
+    "\u2010": "-",
+    "\N{NON-BREAKING HYPHEN}": "-",
+    "\N{FIGURE SPACE}": "\N{NO-BREAK SPACE}",
+    "\N{NARROW NO-BREAK SPACE}": "\N{NO-BREAK SPACE}",
+    "\N{THIN SPACE}": "\N{THIN SPACE}",
+    "\N{NO-BREAK SPACE}": "\N{NO-BREAK SPACE}",
+    "\N{COMBINING GRAPHEME JOINER}": "",
+    **{chr(ligature): unicodedata.normalize("NFKC", chr(ligature)) for ligature in range(0xFB00, 0xFB07)},
+    **{chr(selector): "" for selector in range(0xFE00, 0xFE10)},
+}
+
+
+def cleaned(text: str) -> str:
+    """``text`` without what nobody sees, as it comes along with a copy from a PDF, a web page or a Mac.
+
+    Zero-width spaces and joiners, soft hyphens, byte-order marks and marks of direction are dropped, accents composed
+    (NFC), ligatures taken apart. Spaces are plain, thin or non-breaking ones; the end of a line is a space.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    lines = _LINE_END.sub(" ", text)
+    text = lines if lines == text else lines.strip(" ")
+    return unicodedata.normalize("NFC", "".join(map(_cleaned, text)))
+
+
+def _cleaned(character: str) -> str:
+    if character.isascii():
+        return character
+    kind = unicodedata.category(character)
+    return _CLEANED.get(character, "" if kind == "Cf" else " " if kind == "Zs" else character)
+
+
+def named(character: str) -> str:
+    """A character as a message shows it: ``'中' (U+4E2D CJK UNIFIED IDEOGRAPH-4E2D)``."""
+    code = f"U+{ord(character):04X} {unicodedata.name(character, 'without a name')}"
+    if unicodedata.category(character) == "Cc":
+        return f"U+{ord(character):04X}, a control character"
+    return f"'{character}' ({code})" if character.isprintable() else code
 
 
 FOOTNOTE_MARKS = "*†‡§¶"

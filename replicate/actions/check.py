@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from replicate.actions.paper import Paper
+from replicate.actions.texts import shared_macros, unprintable
 from replicate.errors import Fault, SpecError
 from replicate.figures.load import figures_of, load_with_figures
 from replicate.figures.plan import with_figures
@@ -27,7 +28,10 @@ class Checked:
 
 
 def check_specs(paper: Paper) -> Checked:
-    """Read and plan everything at every scale; where timm is installed, look up the networks that scales name."""
+    """Read and plan everything at every scale, and look for words that a format cannot show.
+
+    Where timm is installed, look up the networks that scales name.
+    """
     names = scales(paper.tables) or [paper.scale]
     faults: dict[Fault, None] = {}
     read: dict[str, Scale] = {}
@@ -37,6 +41,7 @@ def check_specs(paper: Paper) -> Checked:
             specs = load_with_figures(paper.tables, name)
             read[name] = specs.scale
             with_figures(paper.plan(specs.ordered, specs))
+            faults |= dict.fromkeys(shared_macros(specs))
         except SpecError as error:
             faults |= dict.fromkeys(error.faults)
             continue
@@ -47,7 +52,7 @@ def check_specs(paper: Paper) -> Checked:
             "claim": sum(len(spec.claims) for spec in specs.tables.values()),
             "run": len(specs.runs.runs),
         }
-    faults |= dict.fromkeys(_misspelt(read))
+    faults |= dict.fromkeys((*_misspelt(read), *unprintable(paper.tables)))
     return Checked(sorted(faults), names, counts)
 
 

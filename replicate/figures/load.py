@@ -55,6 +55,13 @@ def figures_of(specs: Specs) -> Figures:
     raise LookupError("these specs were read without figures; call load_with_figures")
 
 
+def figure_files(folder: Path) -> list[Path]:
+    """The files of the figures beside the tables in ``folder``."""
+    # Made absolute for ``--tables .``, which has a name and a parent only then.
+    whole = folder.absolute()
+    return toml_files(whole.parent / FIGURES) if whole.name == TABLES else []
+
+
 def read_figures(
     folder: Path, tables: Mapping[str, TableSpec], runs: RunsFile | None, scale: Scale | None, faults: list[Fault]
 ) -> Figures:
@@ -63,10 +70,7 @@ def read_figures(
     files: dict[str, Path] = {}
     # What a figure names cannot be looked up in tables that were not read.
     complete = not faults
-    # Made absolute for ``--tables .``, which has a name and a parent only then.
-    whole = folder.absolute()
-    paths = toml_files(whole.parent / FIGURES) if whole.name == TABLES else []
-    for path in paths:
+    for path in figure_files(folder):
         spec = read_figure(path, faults)
         if spec is None:
             continue

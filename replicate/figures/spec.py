@@ -18,7 +18,7 @@ from replicate.errors import Fault, UserError, suggestion, unknown_name
 from replicate.jobs.job import Job
 from replicate.plan.cells import Plan
 from replicate.specs.cell import REFERENCE, CellRef
-from replicate.specs.file import read_toml, shown_path, validated
+from replicate.specs.file import read_spec, shown_path, validated
 from replicate.specs.load import Specs
 from replicate.specs.recipe import Strict
 from replicate.specs.run import RunsFile
@@ -125,7 +125,7 @@ def register(kind: type[F]) -> type[F]:
 
 def read_figure(path: Path, faults: list[Fault]) -> FigureSpec | None:
     """The file as a figure of its kind, or None with its faults added to ``faults``."""
-    raw = read_toml(path, faults)
+    raw = read_spec(path, faults)
     if raw is None:
         return None
     given = [name for name in raw if name in KINDS]

@@ -61,7 +61,7 @@ _LOADED = "matplotlib" in sys.modules
 
 with _alone():
     import matplotlib
-    from matplotlib import rc_context
+    from matplotlib import font_manager, rc_context
 
     # Asked for once, while our folder is named.
     matplotlib.get_configdir(), matplotlib.get_cachedir()
@@ -151,6 +151,14 @@ METADATA: Mapping[str, Mapping[str, str | None]] = {
     "png": {"Software": None},
 }
 """Without dates and versions, so that the same figure is the same file."""
+
+
+def glyphs() -> frozenset[int]:
+    """The characters that can be drawn, plain and bold."""
+    faces = (font_manager.FontProperties(family=[FONT], weight=weight) for weight in ("normal", "bold"))
+    return frozenset.intersection(
+        *(frozenset(font_manager.get_font(font_manager.findfont(face)).get_charmap()) for face in faces)
+    )
 
 
 def look(family: int) -> Look:

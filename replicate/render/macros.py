@@ -28,9 +28,9 @@ MARK = "ScaleMark"
 ABSENT = r"\textbf{??}"
 
 
-def name(table: Table, ref: CellRef) -> str:
+def macro_of(prefix: str, ref: CellRef) -> str:
     """``DeitDistillationAblationHardBTwoTwoFour``, without the backslash."""
-    return table.macros + "".join(map(_word, (ref.table, "reference" if ref.is_reference else ref.row, ref.column)))
+    return prefix + "".join(map(_word, (ref.table, "reference" if ref.is_reference else ref.row, ref.column)))
 
 
 def render(tables: Iterable[Table]) -> str:
@@ -53,7 +53,7 @@ def render(tables: Iterable[Table]) -> str:
     owners: dict[str, CellRef] = {}
     for table in tables:
         for cell in layout.numbers(table):
-            macro = name(table, cell.ref)
+            macro = macro_of(table.macros, cell.ref)
             other = owners.setdefault(macro, cell.ref)
             if other != cell.ref:
                 raise UserError(
@@ -89,7 +89,7 @@ def _macros(table: Table) -> list[str]:
             if cell.shown
             else f"{made}: not made yet"
         )
-        lines.append(rf"\newcommand{{\{name(table, cell.ref)}}}{{{tex}}}{comment(about)}")
+        lines.append(rf"\newcommand{{\{macro_of(table.macros, cell.ref)}}}{{{tex}}}{comment(about)}")
     return lines
 
 

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 
 from replicate.errors import UserError
+from replicate.text import named
 
 MACROS: Mapping[str, str] = {
     r"\distilled": (
@@ -170,13 +171,9 @@ def comment(text: str) -> str:
 
 
 def _refusal(unknown: Iterable[str], where: str) -> str:
-    names = []
-    for character in unknown:
-        code = f"U+{ord(character):04X} {unicodedata.name(character, 'control character')}"
-        names.append(f"'{character}' ({code})" if character.isprintable() else code)
     printable = "".join(sorted(c for c in SYMBOLS if not c.isascii() and c.isprintable()))
     return (
-        f"{where}: LaTeX cannot print {', '.join(names)}\n"
+        f"{where}: LaTeX cannot print {', '.join(map(named, unknown))}\n"
         f"  beyond ASCII it can print: {printable}\n"
         "  write it in words, or map it in replicate/render/symbols.py"
     )

@@ -16,8 +16,7 @@ from typing import assert_never
 from pydantic import BaseModel
 
 from replicate.plan.cells import Plan
-from replicate.specs.file import read_toml
-from replicate.specs.load import Specs
+from replicate.specs.load import Specs, scale_files
 from replicate.specs.resolve import Layer, last
 from replicate.specs.run import RunSpec
 from replicate.text import value
@@ -54,10 +53,9 @@ def read_sources(specs: Specs) -> Sources:
 
 
 def _scale_files(specs: Specs) -> list[str]:
-    names = [f"{specs.scale.id}.toml"]
-    raw = read_toml(specs.folder / "scales" / names[0], [])
-    base = raw.get("extends") if raw else None
-    return [*names, f"{base}.toml"] if isinstance(base, str) else names
+    files = scale_files(specs.folder)
+    own, base = files[specs.scale.id], files.get(specs.scale.extends or "")
+    return [own.name, base.name] if base is not None else [own.name]
 
 
 @dataclass(frozen=True, slots=True)

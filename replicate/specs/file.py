@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from replicate.errors import Fault, suggestion
+from replicate.text import cleaned, named
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -37,9 +39,46 @@ def read_toml(path: Path, faults: list[Fault]) -> dict[str, object] | None:
     return None
 
 
+def read_spec(path: Path, faults: list[Fault], as_written: Collection[str] = ()) -> dict[str, object] | None:
+    """The file with its words and names cleaned (`replicate.text.cleaned`), or None with a fault added to ``faults``.
+
+    as_written: blocks that name files, or something of another program, and are left alone.
+    """
+    raw = read_toml(path, faults)
+    if raw is None:
+        return None
+    kept = {name: raw.pop(name) for name in as_written if name in raw}
+    clean: dict[str, object] = _clean(raw, shown_path(path), (), faults)
+    return clean | kept
+
+
+def _clean(value: Any, file: str, loc: tuple[int | str, ...], faults: list[Fault]) -> Any:
+    match value:
+        case str():
+            text = cleaned(value)
+            controls = [named(each) for each in dict.fromkeys(text) if unicodedata.category(each) == "Cc"]
+            if controls:
+                faults.append(Fault(f"{file}: {dotted(loc)}", f"has {', '.join(controls)}", ("remove it",)))
+            return text
+        case list():
+            return [_clean(item, file, (*loc, index), faults) for index, item in enumerate(value)]
+        case dict():
+            found: dict[str, Any] = {}
+            for name, item in value.items():
+                if cleaned(name) in found:
+                    where = f"{file}: {dotted(loc)}" if loc else file
+                    what = f"{name!a} stands twice, the other time in characters that look the same"
+                    faults.append(Fault(where, what, ("rename or remove one of them",)))
+                    continue
+                found[cleaned(name)] = _clean(item, file, (*loc, name), faults)
+            return found
+        case _:
+            return value
+
+
 def read(path: Path, model: type[M], faults: list[Fault]) -> M | None:
     """The file as a ``model``, or None with its faults added to ``faults``."""
-    raw = read_toml(path, faults)
+    raw = read_spec(path, faults)
     return None if raw is None else validated(path, model, raw, faults)
 
 
@@ -87,7 +126,7 @@ class _Error:
 
 def _fault(path: Path, model: type[BaseModel], raw: Any, error: _Error) -> Fault:
     loc, got, near = error.loc, error.input, list[str]()
-    where = f"{shown_path(path)}: {_dotted(loc)}" if loc else shown_path(path)
+    where = f"{shown_path(path)}: {dotted(loc)}" if loc else shown_path(path)
     message = error.msg.removeprefix("Input ").removeprefix("Value error, ")
     match error.type:
         case "extra_forbidden":
@@ -109,7 +148,7 @@ def _fault(path: Path, model: type[BaseModel], raw: Any, error: _Error) -> Fault
     return Fault(where, f"{message}{shown}", tuple(line for line in near if line.startswith("did you mean")))
 
 
-def _dotted(loc: tuple[int | str, ...]) -> str:
+def dotted(loc: tuple[int | str, ...]) -> str:
     text = ""
     for part in loc:
         plain = isinstance(part, str) and part.replace("_", "").replace("-", "").isalnum()

@@ -11,13 +11,16 @@ from replicate.errors import Fault, SpecError, UnknownName, UserError, suggestio
 from replicate.specs import toml_files
 from replicate.specs.caption import filled
 from replicate.specs.check import check_runs, check_table
-from replicate.specs.file import read, read_toml, shown_path, validated
+from replicate.specs.file import read, read_spec, shown_path, validated
 from replicate.specs.noise import Noise
 from replicate.specs.run import RunsFile
 from replicate.specs.scale import Scale
 from replicate.specs.table import TableSpec
+from replicate.text import cleaned
 
 NOT_TABLES = ("runs.toml",)
+AS_WRITTEN = ("data", "models", "released")
+"""Blocks of a scale that name files and networks: their values are in the keys of results."""
 
 Reader = Callable[[Path, Mapping[str, TableSpec], RunsFile | None, Scale | None, list[Fault]], object]
 """Reads further specs that refer to the tables of a folder, and adds their faults to the list (see `figures.load`)."""
@@ -78,7 +81,7 @@ def load(folder: Path, scale: str, released: bool = False, readers: Sequence[Rea
     released: the scale's published weights are kept, and the plan reads them; otherwise every network is trained.
     readers: of further specs; their faults are reported together with those of the tables.
     """
-    paths = [path for path in toml_files(folder) if path.name not in NOT_TABLES]
+    paths = table_files(folder)
     if not paths:
         raise UserError(
             f"{folder} has no table specs: no *.toml beside runs.toml\n"
@@ -119,19 +122,20 @@ def load(folder: Path, scale: str, released: bool = False, readers: Sequence[Rea
 
 def misnamed(path: Path, key: str, name: str) -> list[Fault]:
     """Commands ask for ids and people for files: one name for both, which no other file can have."""
-    if name == path.stem:
+    if name == cleaned(path.stem):
         return []
     return [Fault(f"{shown_path(path)}: {key}", f"must be the name of the file, '{path.stem}', got '{name}'")]
 
 
 def _attributed(faults: list[Fault], folder: Path, scale: str, runs: RunsFile | None) -> list[Fault]:
     """``faults``; those that ``scale`` inherits name the file of the scale that it extends."""
-    path = folder / "scales" / f"{scale}.toml"
-    base = path.with_name(f"{(read_toml(path, []) or {}).get('extends')}.toml")
-    if not base.is_file():
+    files = scale_files(folder)
+    path = files.get(scale)
+    base = files.get(str((read_spec(path, [], AS_WRITTEN) or {}).get("extends"))) if path is not None else None
+    if path is None or base is None or not base.is_file():
         return faults
     inherited: list[Fault] = []
-    raw = read_toml(base, inherited)
+    raw = read_spec(base, inherited, AS_WRITTEN)
     scale_of_base = validated(base, Scale, raw, inherited) if raw is not None else None
     if runs is not None:
         inherited += check_runs(shown_path(folder / "runs.toml"), runs, scale_of_base)
@@ -139,34 +143,47 @@ def _attributed(faults: list[Fault], folder: Path, scale: str, runs: RunsFile | 
     return [other if other in inherited else fault for fault, other in zip(faults, moved, strict=True)]
 
 
+def table_files(folder: Path) -> list[Path]:
+    return [path for path in toml_files(folder) if path.name not in NOT_TABLES]
+
+
 def scales(folder: Path) -> list[str]:
-    return [path.stem for path in toml_files(folder / "scales")]
+    return list(scale_files(folder))
+
+
+def scale_files(folder: Path) -> dict[str, Path]:
+    """The files of the scales by name, in whichever form of Unicode a disk has that."""
+    return {cleaned(path.stem): path for path in toml_files(folder / "scales")}
 
 
 def _scale(folder: Path, name: str, faults: list[Fault]) -> Scale | None:
-    path = folder / "scales" / f"{name}.toml"
+    files = scale_files(folder)
     # By its name and not by looking: a path such as ../runs is a file too.
-    if name not in scales(folder):
-        if not scales(folder):
+    if name not in files:
+        if not files:
             raise UserError(
                 f"{folder / 'scales'} has no scales: no *.toml there\n"
                 "  write one file a scale, which binds the names of runs.toml to data and networks"
             )
-        raise UnknownName("scale", name, scales(folder))
-    raw = read_toml(path, faults)
+        raise UnknownName("scale", name, files)
+    path = files[name]
+    if twins := [other for other in toml_files(path.parent) if other != path and cleaned(other.stem) == name]:
+        names = " and ".join(ascii(other.name) for other in (*twins, path))
+        faults.append(Fault(shown_path(path), f"two files have this name: {names}", ("rename one of them",)))
+    raw = read_spec(path, faults, AS_WRITTEN)
     base_name = raw.get("extends") if raw else None
     if raw and isinstance(base_name, str):
-        base_path = path.with_name(f"{base_name}.toml")
-        if not base_path.is_file():
+        base_path = files.get(base_name)
+        if base_path is None:
             faults.append(
                 Fault(
                     f"{shown_path(path)}: extends",
                     f"there is no scale '{base_name}'",
-                    tuple(suggestion(base_name, scales(folder), plural="scales")),
+                    tuple(suggestion(base_name, list(files), plural="scales")),
                 )
             )
             return None
-        below = read_toml(base_path, faults)
+        below = read_spec(base_path, faults, AS_WRITTEN)
         if below is None:
             return None
         raw = _merged(below, raw)

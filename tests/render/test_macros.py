@@ -22,10 +22,10 @@ DEFINED = re.compile(r"^\\newcommand\{\\([A-Za-z]+)\}\{(.*)\}% .*$", re.MULTILIN
 
 
 def test_the_name_says_table_row_and_column_in_letters_only() -> None:
-    assert macros.name(TABLE3, at("hard", "b_224")) == "DeitDistillationAblationHardBTwoTwoFour"
-    assert macros.name(TABLE3, at("@", "teacher")) == "DeitDistillationAblationReferenceTeacher"
+    assert macros.macro_of("Deit", at("hard", "b_224")) == "DeitDistillationAblationHardBTwoTwoFour"
+    assert macros.macro_of("Deit", at("@", "teacher")) == "DeitDistillationAblationReferenceTeacher"
     other = CellRef("resolution", "at_384", "top1")
-    assert macros.name(TABLE3, other) == "DeitResolutionAtThreeEightFourTopOne"
+    assert macros.macro_of("Deit", other) == "DeitResolutionAtThreeEightFourTopOne"
 
 
 def test_another_paper_has_another_prefix(replicate: Call, tables: Path, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_number_of_another_experiment_says_so_beside_itself(banner: str) -> No
 def test_a_number_of_the_paper_is_called_that() -> None:
     cell = STATES.cell("both", "b_384")
     text = macros.render([replace(MINI, cells={**MINI.cells, cell.ref: cell})])
-    assert rf"\newcommand{{\{macros.name(MINI, cell.ref)}}}{{{{}}[84.5]}}% printed in the paper only" in text
+    assert rf"\newcommand{{\{macros.macro_of('Deit', cell.ref)}}}{{{{}}[84.5]}}% printed in the paper only" in text
 
 
 def test_a_missing_number_cannot_be_overlooked() -> None:
@@ -91,7 +91,7 @@ def test_a_missing_number_cannot_be_overlooked() -> None:
     )
     cells = {**TABLE3.cells, key: replace(TABLE3.cells[key], state="pending", shown="", value=None)}
     text = macros.render([replace(TABLE3, cells=cells)])
-    assert rf"\newcommand{{\{macros.name(TABLE3, key)}}}{{\textbf{{??}}}}" in text
+    assert rf"\newcommand{{\{macros.macro_of('Deit', key)}}}{{\textbf{{??}}}}" in text
 
 
 def test_two_cells_of_one_name_are_refused() -> None:
