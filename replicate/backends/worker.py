@@ -224,6 +224,8 @@ def _note_failure(folder: Path, error: Exception) -> None:
 def write_failure(folder: Path, kind: str, message: str, retry: bool) -> None:
     """Note in the folder of a job how it failed, as far as that can be written."""
     with suppress(OSError):
+        # A job that waited behind others in its task has no folder yet.
+        folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / FAILURE, {"kind": kind, "message": message, "retry": retry})
 
 

@@ -242,7 +242,7 @@ class Night:
     def _inputs(self, before: Snapshot | None, underway: list[str]) -> AgendaInputs:
         return AgendaInputs(
             progress_of=lambda key: progress_of(self.states.views[key]),
-            begun=lambda key: (self.store.folder(key) / JOB).exists(),
+            begun=lambda key: (self.store.folder(key) / JOB).exists() or bool(self.states.submissions_of(key)),
             past=before.jobs if before else {},
             unfinished=before.owed if before else (),
             made=self.summary.made,

@@ -32,12 +32,14 @@ class Store:
     """The results under ``root``.
 
     damage: faults of stored results by key, to be reported once. gone: see `replicate.store.lease.Gone`; without it a
-    lease of another host counts as alive.
+    lease of another host counts as alive. absent: keys that had no folder when the states of many were last looked at,
+    so that nobody looks for their results again; `forget` strikes one out.
     """
 
     root: Path
     damage: dict[str, str] = field(default_factory=dict)
     gone: lease.Gone | None = None
+    absent: set[str] = field(default_factory=set)
     _results: dict[str, Result] = field(default_factory=dict)
 
     def folder(self, key: str) -> Path:
@@ -49,7 +51,7 @@ class Store:
         Raises Unreadable if its files cannot be read.
         """
         known = self._results.get(key)
-        if known is not None:
+        if known is not None or key in self.absent:
             return known
         try:
             found = read_result(self.folder(key), key)
@@ -74,6 +76,15 @@ class Store:
 
     def states(self, keys: Iterable[str]) -> dict[str, State]:
         """Return the state of each key. One listing spares three look-ups a key without folder."""
+        keys = list(keys)
+        gone = self._without_folder(keys)
+        return {key: "absent" if key in gone else self.state(key) for key in keys}
+
+    def note_absent(self, keys: Iterable[str]) -> None:
+        """Fill ``absent``: until the next call, those of ``keys`` that have no folder now count as not run."""
+        self.absent = self._without_folder(keys)
+
+    def _without_folder(self, keys: Iterable[str]) -> set[str]:
         try:
             with os.scandir(self.root) as entries:
                 there = {entry.name for entry in entries}
@@ -81,14 +92,14 @@ class Store:
             there = set()
         except OSError:
             # Where listing is forbidden, files of known names may still be readable.
-            return {key: self.state(key) for key in keys}
-        there |= self._results.keys() | self.damage.keys()
-        return {key: self.state(key) if key in there else "absent" for key in keys}
+            return set()
+        return set(keys) - there - self._results.keys() - self.damage.keys()
 
     def forget(self, key: str) -> None:
         """Drop the cached result and damage of ``key``, so that the next call reads the disk again."""
         self._results.pop(key, None)
         self.damage.pop(key, None)
+        self.absent.discard(key)
 
     def failure(self, key: str) -> Mapping[str, object]:
         return read_json(self.folder(key) / FAILURE)
@@ -112,6 +123,7 @@ class Store:
         """
         folder = self.folder(job.key)
         folder.mkdir(parents=True, exist_ok=True)
+        self.absent.discard(job.key)
         body = to_json(job)
         known = read_json(folder / JOB)
         # A field that came later, at its neutral value, is no difference: the key does not see it either.

@@ -32,7 +32,7 @@ class ArrayJob:
 class ModelSlurm(Client):
     """``config``: what ``scontrol show config`` says. ``calls``: every call. ``arrays``: what was submitted, by number.
 
-    ended: elements that are over.
+    ended: elements that are over. failed: those of them that failed.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -40,6 +40,7 @@ class ModelSlurm(Client):
     calls: list[tuple[str, ...]] = field(default_factory=list)
     arrays: dict[str, ArrayJob] = field(default_factory=dict)
     ended: set[Element] = field(default_factory=set)
+    failed: set[Element] = field(default_factory=set)
 
     def call(self, *command: str, **_: object) -> Answer:
         self.calls.append(command)
@@ -71,14 +72,20 @@ class ModelSlurm(Client):
         return Answer(0, f"{number}\n" if "--parsable" in words else f"Submitted batch job {number}\n", "")
 
     def squeue(self, words: tuple[str, ...]) -> Iterator[str]:
-        """All that was submitted and has not ended waits."""
+        """All that was submitted and has not ended waits; of what has, failures are remembered."""
         form = words[words.index("-o") + 1]
         for number, array in self.arrays.items():
             for index in array.indices:
-                if (number, index) not in self.ended:
-                    about = {"i": f"{number}_{index}", "A": number, "T": "PENDING", "r": "Priority", "S": "N/A"}
+                if (number, index) not in self.ended or (number, index) in self.failed:
+                    state = "FAILED" if (number, index) in self.failed else "PENDING"
+                    about = {"i": f"{number}_{index}", "A": number, "T": state, "r": "Priority", "S": "N/A"}
                     about |= {"N": "", "k": array.comment, "j": array.name}
                     yield re.sub(r"%(\w)", lambda found, about=about: about.get(found[1], ""), form) + "\n"
+
+    def fail_all(self) -> None:
+        """Every element ended without a word."""
+        self.ended |= {(number, index) for number, array in self.arrays.items() for index in array.indices}
+        self.failed |= self.ended
 
     @property
     def submissions(self) -> list[tuple[str, ...]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,51 @@ from model_slurm import ModelSlurm
 
 from replicate.backends.slurm.backend import Slurm
 from replicate.backends.slurm.profile import Profile
-from replicate.backends.slurm.submission import read_submissions
+from replicate.backends.slurm.submission import read_job, read_submissions
+from replicate.jobs.job import to_json
 from replicate.plan.graph import Graph
 from replicate.store.store import Store
+
+
+class Operations:
+    """Counts how often this process asks about files or opens them."""
+
+    def __init__(self) -> None:
+        self._root, self._count = "", 0
+
+    def note(self, path: object) -> None:
+        self._count += bool(self._root) and str(path).startswith(self._root)
+
+    @contextmanager
+    def below(self, root: Path) -> Iterator[Callable[[], int]]:
+        self._root, self._count = str(root), 0
+        try:
+            yield lambda: self._count
+        finally:
+            self._root = ""
+
+
+@pytest.fixture(scope="module")
+def counted() -> Operations:
+    """An audit hook cannot be taken away, so there is one."""
+    operations = Operations()
+    heard = {"open", "os.scandir", "os.listdir", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.utime"}
+    sys.addaudithook(lambda event, words: operations.note(words[0]) if event in heard and words else None)
+    return operations
+
+
+@pytest.fixture
+def operations(counted: Operations, monkeypatch: pytest.MonkeyPatch) -> Operations:
+    """Python tells audit hooks nothing of stat."""
+    ask = os.stat
+
+    def stat(path: object, *words: object, **more: object) -> os.stat_result:
+        counted.note(path)
+        return ask(path, *words, **more)
+
+    monkeypatch.setattr(os, "stat", stat)
+    return counted
+
 
 Site = Callable[..., "tuple[Slurm, ModelSlurm, Store]"]
 
@@ -58,6 +103,14 @@ def packed(store: Store) -> dict[str, list[list[str]]]:
     for submission in read_submissions(store.root):
         found.setdefault(submission.map.kind, []).extend(list(keys) for _, keys in sorted(submission.tasks.items()))
     return found
+
+
+def many_seeds(count: int) -> Graph:
+    graph = Graph()
+    for seed in range(count):
+        graph.add(job_like(f"train-s{seed}", "train", seed=seed))
+        graph.add(job_like(f"predict-s{seed}", "predict", {"network": f"train-s{seed}"}, seed=seed))
+    return graph
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)], ids=["one seed", "three seeds"])
@@ -146,11 +199,48 @@ def test_what_is_ready_is_packed_into_one_array(site: Site) -> None:
 def test_evaluations_of_many_trainings_are_one_array(site: Site) -> None:
     """Each starts when its own training has ended; a pack would wait for the slowest of eight."""
     backend, slurm, store = site()
-    graph = Graph()
-    for seed in range(500):
-        graph.add(job_like(f"train-s{seed}", "train", seed=seed))
-        graph.add(job_like(f"predict-s{seed}", "predict", {"network": f"train-s{seed}"}, seed=seed))
+    graph = many_seeds(500)
     assert len(backend.step(graph, store, ["some"]).submitted) == 1000
     assert len([call for call in slurm.calls if call[0] == "sbatch"]) <= 10
     trainings, evaluations = slurm.arrays.values()
     assert evaluations.dependency == f"aftercorr:{trainings.number}"
+
+
+def test_a_step_and_a_look_touch_few_files(site: Site, operations: Operations) -> None:
+    """On a network file system each costs a millisecond or more of a login node."""
+    backend, _, store = site()
+    graph = many_seeds(200)
+    backend.prepare(store)
+    with operations.below(store.root) as count:
+        backend.step(graph, store, ["some"])
+    assert count() < len(graph) / 2
+    fresh = Store(store.root)
+    with operations.below(store.root) as count:
+        states = backend.look(graph, fresh)
+        found = [fresh.result(key) for key in graph.jobs]
+    assert count() < len(graph) / 5
+    assert {view.state for view in states.views.values()} == {"pending"}
+    assert set(found) == {None}
+
+
+def test_the_jobs_of_a_submission_are_described_in_it(site: Site) -> None:
+    backend, _, store = site()
+    graph = plan_of().graph
+    backend.step(graph, store, [TABLE])
+    for submission in read_submissions(store.root):
+        for keys in submission.tasks.values():
+            for key in keys:
+                assert to_json(read_job(submission.folder, key)) == to_json(graph.jobs[key])
+    assert not any(store.folder(key).exists() for key in graph.jobs)
+
+
+def test_what_a_node_could_not_start_can_be_forgiven(site: Site) -> None:
+    """Three tries that ended before Python began left no folder of the job."""
+    backend, slurm, store = site()
+    graph = Graph()
+    graph.add(job_like("train-a", "train"))
+    for _ in range(3):
+        assert backend.step(graph, store, ["some"]).submitted
+        slurm.fail_all()
+    assert not backend.step(graph, store, ["some"]).submitted
+    assert backend.step(graph, store, ["some"], retry=True).submitted

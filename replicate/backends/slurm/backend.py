@@ -196,11 +196,13 @@ def _wanted(view: JobView) -> bool:
 
 def forgive(store: Store, keys: Iterable[str]) -> list[str]:
     """Forget how jobs failed, so that the next step submits them; their logs stay. Returns those forgiven."""
-    begun = [key for key in keys if store.folder(key).is_dir()]
-    for key in begun:
+    forgiven = list(keys)
+    for key in forgiven:
+        # One that its node could not start has no folder yet.
+        store.folder(key).mkdir(parents=True, exist_ok=True)
         (store.folder(key) / FAILURE).unlink(missing_ok=True)
         (store.folder(key) / RETRIED).touch()
-    return begun
+    return forgiven
 
 
 def _put_away_done(states: QueuedStates) -> None:

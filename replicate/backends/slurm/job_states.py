@@ -16,7 +16,7 @@ from replicate.backends.slurm.submission import Submission, Task, mine, note_job
 from replicate.jobs.job import Job
 from replicate.store import lease
 from replicate.store.lease import Owner
-from replicate.store.store import PROGRESS, RETRIED, Store
+from replicate.store.store import PROGRESS, RETRIED
 
 if TYPE_CHECKING:
     from replicate.judge.table import State as CellState
@@ -47,7 +47,9 @@ class QueuedStates(JobStates):
     ABSENT: ClassVar[str] = "not submitted"
 
     def __post_init__(self) -> None:
-        since = {job.key: _dated(_retried(self.store, job.key)) for job in self.graph}
+        self.store.note_absent(self.graph.jobs)
+        # What is done has no use for its history.
+        since = {key: _dated(self._retried(key)) for key in self.graph.jobs if self.store.result(key) is None}
         for submission in self.submissions:
             when = _dated(submission.when)
             for index, keys in submission.tasks.items():
@@ -60,6 +62,15 @@ class QueuedStates(JobStates):
         self.store.gone = self.gone
         for job in self.graph:
             self.views[job.key] = self._view(job)
+
+    def _retried(self, key: str) -> float:
+        """When `retry` last forgave ``key``, by the file system's clock."""
+        if key in self.store.absent:
+            return 0.0
+        try:
+            return (self.store.folder(key) / RETRIED).stat().st_mtime
+        except OSError:
+            return 0.0
 
     def gone(self, owner: Owner, silence: float) -> bool:
         """Whether the task that took a lease has ended, by Slurm: see `replicate.store.lease.Gone`."""
@@ -166,14 +177,15 @@ class QueuedStates(JobStates):
         for task, row in rows:
             if row.live:
                 return self._live(job, task, row)
-        if lease.holder_alive(self.store.folder(job.key), self.store.gone):
+        begun = job.key not in self.store.absent
+        if begun and lease.holder_alive(self.store.folder(job.key), self.store.gone):
             return self._held_by(job)
         if job.key in self.store.damage:
             return JobView("damaged", self.store.damage[job.key])
         stopped = self._stopped(job)
         if stopped:
             return self._held(job, stopped)
-        failure = self.store.failure(job.key)
+        failure = self.store.failure(job.key) if begun else {}
         last = elements[-1][0] if elements else None
         row = self.queue.rows.get(last) if last else None
         if failure:
@@ -323,10 +335,3 @@ def _given_up(view: JobView) -> bool:
 def _dated(when: float) -> float:
     """``when``, or 0 where it is still to come: the clock that gave it was ahead, so it says nothing of the order."""
     return when if when < time.time() + _AHEAD else 0.0
-
-
-def _retried(store: Store, key: str) -> float:
-    try:
-        return (store.folder(key) / RETRIED).stat().st_mtime
-    except OSError:
-        return 0.0

@@ -15,7 +15,6 @@ does all of the above; the others only compute their share of each batch, and wr
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import platform
@@ -42,15 +41,23 @@ from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.ending import kills_counted
 from replicate.backends.slurm.gpus import device_of
 from replicate.backends.slurm.queue import ask_accounting, look
-from replicate.backends.slurm.submission import MAP, SubmissionMap, Task, check_private, mine, read_submission
+from replicate.backends.slurm.submission import (
+    JOBS,
+    MAP,
+    SubmissionMap,
+    Task,
+    check_private,
+    mine,
+    read_job,
+    read_submission,
+)
 from replicate.backends.worker import Outcome
 from replicate.errors import ClusterDown, ReplicateError, StoreFault, Unreadable, UserError
-from replicate.jobs.job import Job, from_json
+from replicate.jobs.job import Job
 from replicate.store import lease
 from replicate.store.code import DIFF
 from replicate.store.lease import RESTART, TASK, Owner
 from replicate.store.provenance import provenance
-from replicate.store.result import JOB
 from replicate.store.store import FAILURE, Store
 
 GPUS = "GPUs"
@@ -141,6 +148,7 @@ class NodeTask:
         if (missing := self._missing_input(job)) is not None:
             print(f"{key}: its input {missing} has no result; not run", file=sys.stderr)
             return Outcome.INPUT_DAMAGED
+        self.store.prepare(job)
         attempt = begin(self.store.folder(key), self.folder, self._facts())
         made = {**provenance(Path(self.map.code)), **self.map.made, "container": self.map.container}
         process = multiprocessing.get_context("fork").Process(
@@ -226,9 +234,8 @@ class NodeTask:
                 worker.write_failure(self.store.folder(key), "restarts used up", message, retry=False)
 
     def _job(self, key: str) -> Job:
-        path = self.store.folder(key) / JOB
-        wait_for_path(path, self.map.visible_seconds)
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
+        wait_for_path(self.folder / JOBS, self.map.visible_seconds)
+        return read_job(self.folder, key)
 
     def _facts(self) -> Facts:
         return Facts(

@@ -1,17 +1,19 @@
 """What was submitted: one folder per sbatch call under the store, written before Slurm hears of it.
 
     <store>/.slurm/<submission>/map.json    index of the array -> keys, what was asked for, which code
+    <store>/.slurm/<submission>/jobs.json   those jobs, as a job.json describes one
     <store>/.slurm/<submission>/sbatch.sh   the script
     <store>/.slurm/<submission>/job.json    Slurm's number, once it said so
     <store>/.slurm/old/<submission>/        nothing here is queued any more
 
-A job finds its keys in the map of its own submission, whose name is random: so a submitter that was killed
-at any point is found again (the name is the job's name and in its comment), and numbers that Slurm uses
-again mean nothing.
+The folder of a job is made where it starts: to make a thousand took most of a step, and one file for all takes little.
+A job finds its keys in the map of its own submission, whose name is random: so a submitter that was killed at any point
+is found again (the name is the job's name and in its comment), and numbers that Slurm uses again mean nothing.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -24,10 +26,11 @@ from pathlib import Path
 
 from replicate.backends.slurm.sbatch import Value
 from replicate.errors import StoreFault
+from replicate.jobs.job import Job, from_json, to_json
 from replicate.store.files import read_json, write_json
 
 FOLDER, OLD = ".slurm", "old"
-MAP, SCRIPT, JOB = "map.json", "sbatch.sh", "job.json"
+MAP, JOBS, SCRIPT, JOB = "map.json", "jobs.json", "sbatch.sh", "job.json"
 PREFIX = "replicate"
 _DIGITS = 12
 """Of the random name of a submission."""
@@ -152,12 +155,22 @@ def new_name() -> str:
     return uuid.uuid4().hex[:_DIGITS]
 
 
-def write_map(root: Path, map: SubmissionMap) -> Path:
-    """Make the folder of the submission; it must not exist."""
+def write_map(root: Path, map: SubmissionMap, jobs: Iterable[Job] = ()) -> Path:
+    """Make the folder of the submission; it must not exist. jobs: all that ``map`` names."""
     folder = root / FOLDER / map.name
     folder.mkdir(parents=True)
+    # Of the jobs first: where there is a map, everything is there.
+    write_json(folder / JOBS, {job.key: to_json(job) for job in jobs})
     map.write(folder / MAP)
     return folder
+
+
+def read_job(folder: Path, key: str) -> Job:
+    """Job ``key`` of the submission in ``folder``. Errors: `StoreFault`."""
+    try:
+        return from_json(json.loads((folder / JOBS).read_text(encoding="utf-8"))[key])
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreFault(f"{folder / JOBS}: cannot be read, or lacks {key}\n  submit again") from error
 
 
 def note_job(folder: Path, job: str, doubt: str = "", unseen: Mapping[int, float] = {}) -> None:

@@ -88,10 +88,10 @@ class Submitter:
                     todo.remove(key)
                     continue
                 self.say(f"{views[key].why}; computing it again")
-            self.store.forget(key)
-            self.store.prepare(self.graph.jobs[key])
-            (self.store.folder(key) / FAILURE).unlink(missing_ok=True)
-            lease.clear(self.store.folder(key), self.store.gone)
+            if key not in self.store.absent:
+                self.store.forget(key)
+                (self.store.folder(key) / FAILURE).unlink(missing_ok=True)
+                lease.clear(self.store.folder(key), self.store.gone)
         for wave in waves.levels(self.graph, todo, open_keys):
             for kind in dict.fromkeys(job.kind for job in wave):
                 like = [job for job in wave if job.kind == kind]
@@ -152,7 +152,8 @@ class Submitter:
         request = replace(request, dependency=dependency, throttle=throttle)
         text = script.text(self.profile, request)
         tasks = {index: [job.key for job in unit.jobs] for index, unit in array.units.items()}
-        folder = submissions.write_map(self.store.root, self._map(request, tasks))
+        jobs = [self.graph.jobs[key] for key in keys]
+        folder = submissions.write_map(self.store.root, self._map(request, tasks), jobs)
         write_text(folder / submissions.SCRIPT, text)
         lease.renew(self.store.root / submissions.FOLDER)
         try:
