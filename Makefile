@@ -55,7 +55,7 @@ test-cluster: env      ## the quick two thirds of what a cluster does to jobs (1
 	$(RUN) -m pytest -m slurm_quick tests/cluster
 
 test-faults: env      ## all of that, done for real on a Slurm of this machine, and Table 3 through it (26 minutes)
-	$(RUN) -m pytest -m "slurm_fault or slow_slurm" tests/cluster
+	$(RUN) -m pytest -m "slurm_fault or slow_slurm" tests/cluster tests/store/test_owners.py
 
 # All of these need torch or matplotlib, and collecting them would import it for tests that are then left out.
 HEAVY := tests/engine tests/figures/test_drawn.py tests/nightly/test_nights.py \
@@ -64,7 +64,7 @@ HEAVY := tests/engine tests/figures/test_drawn.py tests/nightly/test_nights.py \
 # With bytecode: two thirds of collecting, in each of both processes, is compiling. No test awaits what anyio starts.
 test-fast: env      ## what needs no torch
 	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n 2 -p no:anyio $(addprefix --ignore=,$(HEAVY)) \
-		-m "not torch and not latex and not slurm and not browser and not drawn"
+		-m "not torch and not latex and not slurm and not slurm_fault and not browser and not drawn"
 
 bench: env      ## the quick benchmarks in one table (2 minutes on an idle machine); the others: docs/benchmarks.md
 	$(RUN) benchmarks

@@ -53,6 +53,7 @@ def commit_result(
     provenance: Mapping[str, object],
 ) -> None:
     """Hash ``files`` of ``folder``, then rename ``result.json`` into place: from then on the result exists."""
+    stats = _stats(folder, sorted(files))
     hashes = {name: sha256_of(folder / name) for name in sorted(files)}
     body = {
         "schema": SCHEMA,
@@ -63,7 +64,7 @@ def commit_result(
         "provenance": dict(provenance),
     }
     write_json(folder / RESULT, body | {"digest": sha256(canonical(body)).hexdigest()})
-    _stamp(folder, list(hashes))
+    _stamp(folder, stats)
 
 
 def read_result(folder: Path, key: str) -> Result | None:
@@ -73,12 +74,30 @@ def read_result(folder: Path, key: str) -> Result | None:
     failed: a network file system in trouble, changed rights, a folder in the place of a file. Artefacts are hashed
     again only if size or time of change differ from the last time they were intact.
     """
+    data = _read(folder)
+    while data is not None:
+        try:
+            return _result(folder, key, data)
+        except StoreFault:
+            # Another process may have moved the result away meanwhile, or put another in its place.
+            before, data = data, _read(folder)
+            if data == before:
+                raise
+    return None
+
+
+def _read(folder: Path) -> bytes | None:
     try:
-        text = (folder / RESULT).read_text(encoding="utf-8")
+        return (folder / RESULT).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise _unreadable(folder / RESULT, error) from error
+
+
+def _result(folder: Path, key: str, data: bytes) -> Result:
+    try:
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise StoreFault(f"{key}/{RESULT}: not text ({error})") from error
     try:
@@ -96,7 +115,8 @@ def read_result(folder: Path, key: str) -> Result | None:
 
 
 def _check_files(folder: Path, key: str, files: Mapping[str, str]) -> None:
-    if _stats(folder, list(files)) == _read_stamp(folder):
+    stats = _stats(folder, list(files))
+    if stats == _read_stamp(folder):
         return
     for name, digest in files.items():
         try:
@@ -107,7 +127,7 @@ def _check_files(folder: Path, key: str, files: Mapping[str, str]) -> None:
             raise _unreadable(folder / name, error) from error
         if found != digest:
             raise StoreFault(f"{key}/{name}: cut short or edited (its checksum does not fit)")
-    _stamp(folder, list(files))
+    _stamp(folder, stats)
 
 
 def _unreadable(path: Path, error: OSError) -> Unreadable:
@@ -132,9 +152,10 @@ def _read_stamp(folder: Path) -> Any:
         return "none"
 
 
-def _stamp(folder: Path, names: list[str]) -> None:
+def _stamp(folder: Path, stats: dict[str, list[int]] | None) -> None:
+    """Note the ``stats`` of files that are intact, taken before they were hashed: a later change then differs."""
     # The stamp only saves time: a store on a read-only disk stays readable.
     try:
-        write_json(folder / _STAMP, _stats(folder, names))
+        write_json(folder / _STAMP, stats)
     except OSError:
         return

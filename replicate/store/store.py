@@ -136,9 +136,10 @@ class Store:
     def set_aside(self, key: str) -> Path | None:
         """Move the folder of ``key`` to ``<root>/.aside/``, so that the job counts as not run. Return where it is now.
 
-        Returns None, and moves nothing, without a folder or while another process holds the lease.
+        Returns None, and moves nothing, without a folder, while another process holds the lease, or where another one
+        has repaired the damage that was found here.
         """
-        folder = self.folder(key)
+        folder, damaged = self.folder(key), key in self.damage
         self.forget(key)
         # Under the lease: two callers that find the same damage must not move each other's new work away.
         try:
@@ -146,6 +147,15 @@ class Store:
                 return None
         except FileNotFoundError:
             return None
+        try:
+            repaired = damaged and self.result(key) is not None
+        except Unreadable:
+            lease.release(folder)
+            raise
+        if repaired:
+            lease.release(folder)
+            return None
+        self.forget(key)
         aside = self.root / ".aside"
         aside.mkdir(exist_ok=True)
         target = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=aside)) / key

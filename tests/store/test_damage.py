@@ -116,15 +116,86 @@ def test_a_file_system_that_stumbles_damages_nothing(
 
 def stumble(patch: pytest.MonkeyPatch, name: str, code: int) -> None:
     """Reading a file called ``name`` fails."""
-    read_text, sha256_of = Path.read_text, results.sha256_of
+    read_bytes, sha256_of = Path.read_bytes, results.sha256_of
 
     def check(path: Path) -> Path:
         if path.name == name:
             raise OSError(code, os.strerror(code), str(path))
         return path
 
-    patch.setattr(Path, "read_text", lambda path, **options: read_text(check(path), **options))
+    patch.setattr(Path, "read_bytes", lambda path: read_bytes(check(path)))
     patch.setattr(results, "sha256_of", lambda path: sha256_of(check(path)))
+
+
+def meanwhile(patch: pytest.MonkeyPatch, event: Callable[[], object]) -> None:
+    """``event`` happens once, when the first artefact is about to be hashed."""
+    sha256_of, left = results.sha256_of, [event]
+
+    def hashed(path: Path) -> str:
+        if left:
+            left.pop()()
+        return sha256_of(path)
+
+    patch.setattr(results, "sha256_of", hashed)
+
+
+def test_a_result_that_is_moved_away_while_it_is_read_is_not_damaged(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / STAMP).unlink()
+    store = Store(folder.parent)
+    meanwhile(monkeypatch, lambda: folder.rename(folder.with_name("elsewhere")))
+    assert store.result(KEY) is None
+    assert store.damage == {}
+
+
+def test_a_result_that_another_takes_the_place_of_while_it_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / STAMP).unlink()
+
+    def replace() -> None:
+        folder.rename(folder.with_name("elsewhere"))
+        folder.mkdir()
+        for name in ("decisions.npz", "log.txt"):
+            (folder / name).write_bytes(b"others")
+        commit_result(folder, KEY, ["decisions.npz"], {"new": 1}, {}, {})
+        (folder / STAMP).unlink()
+
+    meanwhile(monkeypatch, replace)
+    store = Store(folder.parent)
+    result = store.result(KEY)
+    assert result is not None
+    assert (result.summary, store.damage) == ({"new": 1}, {})
+
+
+def test_a_file_that_is_edited_after_it_was_hashed_is_not_noted_as_whole(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / STAMP).unlink()
+    sha256_of = results.sha256_of
+
+    def hashed(path: Path) -> str:
+        found = sha256_of(path)
+        edit(path)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "sha256_of", hashed)
+        assert Store(folder.parent).result(KEY) is not None
+    assert Store(folder.parent).result(KEY) is None
+
+
+def test_what_another_process_repaired_meanwhile_is_not_moved_away(folder: Path) -> None:
+    path = folder / "result.json"
+    whole = path.read_bytes()
+    cut(path)
+    store = Store(folder.parent)
+    assert store.state(KEY) == "damaged"
+    path.write_bytes(whole)
+    assert store.set_aside(KEY) is None
+    assert store.state(KEY) == "done"
+    assert not (folder / "claim").exists()
 
 
 def test_a_result_in_the_folder_of_another_job(folder: Path) -> None:

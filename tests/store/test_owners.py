@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from command_line import environment
-from racing import KEYS, race
+from racing import GRACE, KEYS, Journal, faults, race, work
 
 from replicate.store import lease
 from replicate.store.store import Store
@@ -34,6 +35,60 @@ def test_racing_processes_compute_nothing_twice(tmp_path: Path) -> None:
         names = sorted(path.name for path in folder.iterdir())
         assert len(names) == 2, names
         assert names[1] == "done"
+
+
+def stress(root: Path, seconds: float, processes: int, kills_a_second: float) -> Journal:
+    """Processes at work on one store, of which one after the other is killed and replaced."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["racing"])
+    journal, dice = Journal(root / "journal"), random.Random(11)
+    store = root / "results"
+    store.mkdir()
+    journal.path.touch()
+    deadline = time.monotonic() + seconds
+
+    def start() -> Any:
+        left = max(deadline - time.monotonic(), 0.1)
+        process = context.Process(target=work, args=(str(store), str(journal.path), dice.randrange(10**9), left))
+        process.start()
+        return process
+
+    at_work = [start() for _ in range(processes)]
+    while time.monotonic() < deadline:
+        time.sleep(dice.expovariate(kills_a_second))
+        victim = at_work.pop(dice.randrange(processes))
+        journal.write("kill", "-", victim.pid)
+        victim.kill()
+        victim.join(20)
+        at_work.append(start())
+    for process in at_work:
+        process.join(20)
+    assert [process.exitcode for process in at_work] == [0] * processes
+    return journal
+
+
+def check_stress(root: Path, seconds: float, kills_a_second: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = stress(root, seconds, 8, kills_a_second)
+    assert journal.at_once() == []
+    assert (journal.count("damage"), journal.count("wrong")) == (0, 0)
+    assert journal.count("end") > 3 * seconds
+    assert journal.count("kill") > seconds
+    monkeypatch.setattr(lease, "_GRACE", GRACE)
+    assert faults(Store(root / "results")) == []
+    # What was moved away is whole, too.
+    for path in (root / "results" / ".aside").glob("*/predict-*"):
+        assert Store(path.parent).result(path.name) is not None
+
+
+def test_processes_that_are_killed_leave_whole_results_and_no_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_stress(tmp_path, 8, 4, monkeypatch)
+
+
+@pytest.mark.slurm_fault
+def test_a_minute_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_stress(tmp_path, 60, 10, monkeypatch)
 
 
 def owner(**changes: object) -> dict[str, Any]:
