@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from replicate.actions.paper import Paper, check_name
 from replicate.backends.backend import JobStates, JobView, Reporter, RunReport
 from replicate.backends.slurm.backend import forgive
-from replicate.backends.slurm.ending import KINDS
+from replicate.backends.slurm.ending import CANCELLED, KINDS
 from replicate.backends.slurm.job_states import QueuedStates
 from replicate.errors import UnknownName, UserError
 from replicate.specs.cell import CellRef
@@ -60,7 +60,7 @@ def retry_jobs(
     kind: only failures of this class. Returns how they had failed, and what was submitted.
     """
     states = _look(paper, keys, table_id)
-    failed = {key: view for key, view in states.of(keys or states.views).items() if view.state in ("failed", "lost")}
+    failed = {key: view for key, view in states.of(keys or states.views).items() if _over(view)}
     if kind is not None:
         check_name("class", kind, sorted({*KINDS, *(view.kind for view in failed.values() if view.kind)}))
     chosen = {key: view for key, view in failed.items() if kind is None or view.kind == kind}
@@ -73,6 +73,11 @@ def retry_jobs(
     # Only these and what waits for them, not whatever else is missing.
     graph = states.graph.needed_for(chosen)
     return chosen, paper.cluster(reporter).run(graph, states.store, [table_id or "all"])
+
+
+def _over(view: JobView) -> bool:
+    """Whether ``view`` is of a job that ended without a result, or that somebody cancelled."""
+    return view.state in ("failed", "lost") or (view.kind == CANCELLED and not view.again)
 
 
 def _look(paper: Paper, keys: Iterable[str], table_id: str | None) -> QueuedStates:

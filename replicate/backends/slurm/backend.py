@@ -6,27 +6,33 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from replicate.backends.backend import Capacity, JobView, Reporter, RunReport
+from replicate.backends.slurm import cancelled
 from replicate.backends.slurm import queue as queues
 from replicate.backends.slurm import submission as submissions
 from replicate.backends.slurm.client import PATIENCE, Client
+from replicate.backends.slurm.ending import CANCELLED
 from replicate.backends.slurm.job_states import QueuedStates
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.snapshot import take
 from replicate.backends.slurm.submission import Task
 from replicate.backends.slurm.submitter import Step, Submitter
+from replicate.errors import ClusterDown, ClusterRefused, NoSlurm
 from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
 from replicate.store import lease
 from replicate.store.store import FAILURE, RETRIED, Store
+from replicate.text import plural
 
 _STALE = 900.0
 """Seconds after which the lock of a submitter on another machine counts as abandoned; it is renewed at each sbatch."""
+CANCEL_SECONDS = 30.0
+"""How long `cancel` waits for a process that submits, so that nothing is submitted behind its back."""
 SLOWEST = 10
 """Back-off of ``--wait``: at most so many times the profile's poll_seconds between two looks."""
 SHARES = 30.0
@@ -74,7 +80,7 @@ class Slurm:
         self, graph: Graph, store: Store, names: Sequence[str], retry: bool = False, wait: bool = False
     ) -> RunReport:
         """Submit what is missing and can be; with ``wait`` again and again, until nothing more can come of it."""
-        step = self.step(graph, store, names, retry)
+        step = self._first(graph, store, names, retry, wait)
         for note in step.notes:
             self.reporter.say(note)
         if wait:
@@ -87,7 +93,7 @@ class Slurm:
     def rerun(self, graph: Graph, store: Store, names: Sequence[str], wait: bool = False) -> RunReport:
         # Reported once, then tried anew: what it would be compared with is there, so no table waits for it.
         failed = self.look(graph, store).failures()
-        step = self.step(graph, store, names, retry=True)
+        step = self._first(graph, store, names, True, wait)
         if wait:
             step = self._wait(graph, store, names, step)
             failed = step.states.failures()
@@ -96,12 +102,27 @@ class Slurm:
         return RunReport((), step.submitted, failed, logs, step.notes, step.states)
 
     def cancel(self, states: QueuedStates, keys: Iterable[str]) -> dict[str, str]:
-        """Cancel those of ``keys`` that are queued or run; returns Slurm's number of each."""
-        # By what squeue shows now: a number that was written down earlier may be another job's by now.
-        live = {key: view.row.id for key, view in states.of(keys).items() if view.row is not None and view.row.live}
-        numbers, client = sorted(set(live.values())), self._client()
-        for begin in range(0, len(numbers), 200):
-            client.ask("scancel", *numbers[begin : begin + 200])
+        """Cancel those of ``keys`` that are queued or run; returns Slurm's number of each.
+
+        All of ``keys`` that lack a result are noted, so that a ``--wait`` in another terminal does not submit them.
+        """
+        store, client = states.store, self._client()
+        if not (store.root / submissions.FOLDER).is_dir():
+            return {}
+        keys, began = [*keys], time.monotonic()
+        with _sole(store.root, CANCEL_SECONDS):
+            if time.monotonic() - began > 0.5:
+                # Another process was submitting.
+                states = self._look(states.graph, store, client)
+            # By what squeue shows now: a number that was written down earlier may be another job's by now.
+            live = {key: view.row.id for key, view in states.of(keys).items() if view.row is not None and view.row.live}
+            if live:
+                cancelled.note(store.root, [key for key, view in states.of(keys).items() if view.again])
+            numbers = sorted(set(live.values()))
+            for begin in range(0, len(numbers), 200):
+                answer = client.test("scancel", *numbers[begin : begin + 200])
+                if answer.code and not _all_gone(answer.said):
+                    raise ClusterRefused(f"scancel: {answer.said}\n  the others of its jobs are cancelled")
         return live
 
     def step(self, graph: Graph, store: Store, names: Sequence[str], retry: bool = False) -> Step:
@@ -166,9 +187,19 @@ class Slurm:
                 with suppress(OSError):
                     os.listdir(store.folder(key))
 
+    def _first(self, graph: Graph, store: Store, names: Sequence[str], retry: bool, wait: bool) -> Step:
+        """The first step of a call, which takes back what was cancelled before."""
+
+        def first() -> Step:
+            cancelled.take_back(store.root, graph.jobs)
+            return self.step(graph, store, names, retry)
+
+        return self._through_outages(first) if wait else first()
+
     def _wait(self, graph: Graph, store: Store, names: Sequence[str], step: Step) -> Step:
         """Steps until nothing is queued any more and nothing can be submitted."""
         seconds, seen, shown, when = self.profile.poll_seconds, "", "", 0.0
+        told = {_without_numbers(note) for note in step.notes}
         while step.submitted or _moving(step.states):
             line = step.states.summary()
             if line != seen:
@@ -179,8 +210,50 @@ class Slurm:
                 shown, when = line, time.monotonic()
             time.sleep(seconds)
             seconds = min(1.5 * seconds, SLOWEST * self.profile.poll_seconds)
-            step = self.step(graph, store, names)
+            step = self._through_outages(lambda: self.step(graph, store, names))
+            for note in step.notes:
+                if _without_numbers(note) not in told:
+                    told.add(_without_numbers(note))
+                    self.reporter.say(note)
+        off = [view.why for view in step.states.views.values() if view.kind == CANCELLED and not view.again]
+        if off:
+            self.reporter.say(f"{plural(len(off), 'job')} not submitted any more: {off[0]}")
         return step
+
+    def _through_outages(self, take_step: Callable[[], Step]) -> Step:
+        """A step, begun anew for as long as Slurm does not answer: an outage of hours is little to a wait of days."""
+        since, seconds = 0.0, self.profile.poll_seconds
+        while True:
+            try:
+                step = take_step()
+            except NoSlurm:
+                raise
+            except ClusterDown as down:
+                if not since:
+                    since = time.time()
+                    words = str(down).partition("\n")[0]
+                    self.reporter.say(f"Slurm does not answer since {_clock(since)}, and is waited for ({words})")
+                time.sleep(seconds)
+                seconds = min(1.5 * seconds, SLOWEST * self.profile.poll_seconds)
+            else:
+                if since:
+                    lasted = (time.time() - since) / 60
+                    self.reporter.say(f"Slurm answers again, {_clock(time.time())}, after {lasted:.0f} min")
+                return step
+
+
+def _clock(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
+
+
+def _without_numbers(note: str) -> str:
+    return re.sub(r"\d+", "", note)
+
+
+def _all_gone(said: str) -> bool:
+    """Whether scancel complains of nothing but jobs that are no longer there."""
+    complaints = [part for part in said.split("; ") if part]
+    return all(re.search(r"Invalid job id|already complet|not pending nor running", part) for part in complaints)
 
 
 def _moving(states: QueuedStates) -> bool:
@@ -215,10 +288,11 @@ def _put_away_done(states: QueuedStates) -> None:
 
 
 @contextmanager
-def _sole(root: Path) -> Iterator[bool]:
-    """Hold the lock on submitting into this store; yields whether we have it."""
-    folder = root / submissions.FOLDER
-    alone = lease.acquire(folder, lambda _, silence: silence > _STALE)
+def _sole(root: Path, seconds: float = 0.0) -> Iterator[bool]:
+    """Hold the lock on submitting into this store, after up to ``seconds``; yields whether we have it."""
+    folder, deadline = root / submissions.FOLDER, time.monotonic() + seconds
+    while not (alone := lease.acquire(folder, lambda _, silence: silence > _STALE)) and time.monotonic() < deadline:
+        time.sleep(1.0)
     try:
         yield alone
     finally:

@@ -34,13 +34,16 @@ class Ending:
     action: Action
 
 
+CANCELLED = "cancelled"
+"""The class of jobs that somebody took out of the queue."""
+
 ENDINGS: Mapping[str, Ending] = {
     "OUT_OF_MEMORY": Ending("OOM", "it used more memory than it asked for", "stop"),
     "TIMEOUT": Ending("time limit", "its time was over before it could be put back into the queue", "again"),
     "NODE_FAIL": Ending("node failure", "its node was lost", "again"),
     "BOOT_FAIL": Ending("node failure", "its node did not start", "again"),
     "PREEMPTED": Ending("preempted", "a job of higher priority took its place", "again"),
-    "CANCELLED": Ending("cancelled", "somebody cancelled it, or a job it waited for failed", "again"),
+    "CANCELLED": Ending(CANCELLED, "somebody cancelled it, or a job it waited for failed", "again"),
     "DEADLINE": Ending("deadline", "its deadline passed", "stop"),
     "FAILED": Ending("error", "its program ended with an error", "again"),
     "COMPLETED": Ending("no result", "it ended well and left no result", "again"),

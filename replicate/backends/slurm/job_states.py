@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from replicate.backends.backend import JobStates, JobView, State
-from replicate.backends.slurm.ending import ENDINGS, Detail, advice, killed_for_memory, meaning, task_logs
+from replicate.backends.slurm import cancelled
+from replicate.backends.slurm.ending import CANCELLED, ENDINGS, Detail, advice, killed_for_memory, meaning, task_logs
 from replicate.backends.slurm.prologue import SETUP, SetupFailure, note_of
 from replicate.backends.slurm.queue import Queue, Row
 from replicate.backends.slurm.submission import Submission, Task, mine, note_job
@@ -42,6 +44,7 @@ class QueuedStates(JobStates):
     _of_key: dict[str, list[tuple[Submission, int]]] = field(default_factory=dict)
     _missing: dict[str, set[int]] = field(default_factory=dict)
     """By submission: elements that never started and are in no answer of Slurm's."""
+    _cancelled: Mapping[str, str] = field(default_factory=dict)
     _clock: float = 0.0
 
     ABSENT: ClassVar[str] = "not submitted"
@@ -60,6 +63,7 @@ class QueuedStates(JobStates):
                     if not since[key] or when > since[key] or (row is not None and row.live):
                         self._of_key.setdefault(key, []).append((submission, index))
         self.store.gone = self.gone
+        self._cancelled = cancelled.read(self.store.root, self.graph.jobs)
         for job in self.graph:
             self.views[job.key] = self._view(job)
 
@@ -182,6 +186,10 @@ class QueuedStates(JobStates):
             return self._held_by(job)
         if job.key in self.store.damage:
             return JobView("damaged", self.store.damage[job.key])
+        if job.key in self._cancelled:
+            row = rows[-1][1] if rows else None
+            why = f"cancelled by {self._cancelled[job.key]}; `table` or `retry` submits it again"
+            return JobView("absent", why, CANCELLED, again=False, row=row, task=elements[-1][0] if elements else None)
         stopped = self._stopped(job)
         if stopped:
             return self._held(job, stopped)
@@ -264,7 +272,7 @@ class QueuedStates(JobStates):
                 left = _time(self.lost_seconds - gone)
                 return JobView("pending", f"{known}; submitted again if that is so for {left} more", task=task)
         # Accounting does not list what was cancelled while it waited for others.
-        return JobView("absent", f"it left the queue before it started ({known})", "cancelled", task=task)
+        return JobView("absent", f"it left the queue before it started ({known})", CANCELLED, task=task)
 
     def _from(self, job: Job, row: Row, task: Task, tries: int) -> JobView:
         ending = ENDINGS.get(row.state, ENDINGS["FAILED"])
@@ -288,6 +296,9 @@ class QueuedStates(JobStates):
             return view
         for key in job.inputs.values():
             other = self.views[key]
+            if other.kind == CANCELLED and not other.again:
+                why = f"it waits for {key}, which was cancelled"
+                return JobView("absent", why, CANCELLED, again=False, row=view.row, task=view.task)
             if other.state == "blocked" or (other.state in ("failed", "lost") and not other.again):
                 culprit = other.why if other.state == "blocked" else f"blocked by {key}: {other.why}"
                 return JobView("blocked", culprit, again=False, row=view.row, task=view.task)
