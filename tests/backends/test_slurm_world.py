@@ -236,6 +236,21 @@ def test_a_setup_line_that_failed(graph: Graph, store: Store) -> None:
     assert view(graph, store, rows) == JobView("absent")
 
 
+def test_a_disk_without_room_for_a_file_that_says_so(graph: Graph, store: Store) -> None:
+    submit(store)
+    by_accounting = Row("7_0", "FAILED", node="n1", detail=Detail("78:0"))
+    found = view(graph, store, {"sub_0": by_accounting})
+    assert (found.kind, found.again) == ("disk full", True)
+    assert found.why == "DISK_FULL on n1: the disk was full, or had no room for another file: make room"
+    attempt = store.folder(KEY) / "attempts" / "2"
+    attempt.mkdir(parents=True)
+    write_json(attempt / "env.json", {"task": "sub_0", "exit": 78})
+    assert view(graph, store, {"sub_0": Row("7_0", "FAILED", node="n1")}).kind == "disk full"
+    # The code of a task is that of its worst job.
+    write_json(attempt / "env.json", {"task": "sub_0", "exit": 1})
+    assert view(graph, store, {"sub_0": by_accounting}).kind == "error"
+
+
 def test_memory_told_by_slurmstepd_only(graph: Graph, store: Store) -> None:
     submit(store)
     log = store.root / ".slurm" / "sub" / "7_0_0_log.err"

@@ -9,7 +9,8 @@ import pytest
 from lab import AFTER, KEY, Lab, Setting
 
 from replicate.backends.slurm.submitter import Step
-from replicate.errors import ClusterDown
+from replicate.errors import ClusterDown, StoreUnusable
+from replicate.store.store import Store
 
 
 def states(step: Step) -> dict[str, str]:
@@ -116,3 +117,17 @@ def test_words_beside_an_empty_answer_are_no_answer(lab: Lab, set_env: Setting, 
     assert lab.sent == 2
     set_env(SQUEUE_ERR_TIMES=str(len(lab.calls("squeue")) + 1))
     assert (states(lab.step()), lab.sent) == (QUEUED, 2)
+
+
+@pytest.mark.parametrize("name", ["100%done", "a%j", "back\\slash", "two\nlines"])
+def test_results_where_sbatch_finds_no_logs(lab: Lab, name: str) -> None:
+    with pytest.raises(StoreUnusable, match="sbatch replaces % and"):
+        lab.slurm.step(lab.graph, Store(lab.folder / name / "results"), [])
+    assert not (lab.folder / "calls").exists() or lab.sent == 0
+
+
+@pytest.mark.parametrize("name", ["it's here", "a $HOME;b", "größe"])
+def test_odd_results_folders(lab: Lab, name: str) -> None:
+    store = Store(lab.folder / name)
+    assert sorted(lab.slurm.step(lab.graph, store, []).submitted) == [AFTER, KEY]
+    assert lab.slurm.step(lab.graph, store, []).submitted == {}

@@ -22,7 +22,7 @@ from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.snapshot import take
 from replicate.backends.slurm.submission import Task
 from replicate.backends.slurm.submitter import Step, Submitter
-from replicate.errors import ClusterDown, ClusterRefused, NoSlurm
+from replicate.errors import ClusterDown, ClusterRefused, NoSlurm, StoreUnusable
 from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
 from replicate.store import lease
@@ -60,6 +60,7 @@ class Slurm:
 
     def prepare(self, store: Store) -> None:
         """Make the folders, for the user alone, or readable by the profile's group."""
+        _check_name(store.root)
         folder = store.root / submissions.FOLDER
         shared = Path(self.profile.paths.shared)
         for path in [path for path in (store.root, folder, shared / "code") if not path.exists()]:
@@ -254,6 +255,16 @@ def _all_gone(said: str) -> bool:
     """Whether scancel complains of nothing but jobs that are no longer there."""
     complaints = [part for part in said.split("; ") if part]
     return all(re.search(r"Invalid job id|already complet|not pending nor running", part) for part in complaints)
+
+
+def _check_name(root: Path) -> None:
+    """Raise StoreUnusable where sbatch would not find the folder of its logs again."""
+    path = str(root.absolute())
+    if not path.isprintable() or {"%", "\\"} & {*path}:
+        raise StoreUnusable(
+            f"{path!r}: results of a cluster cannot lie in a folder of this name\n"
+            "  sbatch replaces % and \\ in the names of logs: name another folder with --results DIR"
+        )
 
 
 def _moving(states: QueuedStates) -> bool:

@@ -47,9 +47,10 @@ ENDINGS: Mapping[str, Ending] = {
     "DEADLINE": Ending("deadline", "its deadline passed", "stop"),
     "FAILED": Ending("error", "its program ended with an error", "again"),
     "COMPLETED": Ending("no result", "it ended well and left no result", "again"),
+    "DISK_FULL": Ending("disk full", "the disk was full, or had no room for another file: make room", "again"),
     "LOST": Ending("lost", "Slurm knows it no more, and it gives no sign of life", "again"),
 }
-"""By the state Slurm gives, and LOST."""
+"""By the state Slurm gives, DISK_FULL and LOST."""
 
 KINDS = sorted(
     {ending.kind for ending in ENDINGS.values()}

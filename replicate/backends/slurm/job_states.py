@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from replicate.backends.backend import JobStates, JobView, State
 from replicate.backends.slurm import cancelled
+from replicate.backends.slurm.attempt import ENVIRONMENT, attempts
 from replicate.backends.slurm.ending import CANCELLED, ENDINGS, Detail, advice, killed_for_memory, meaning, task_logs
 from replicate.backends.slurm.prologue import SETUP, SetupFailure, note_of
 from replicate.backends.slurm.queue import Queue, Row
 from replicate.backends.slurm.submission import Submission, Task, mine, note_job
+from replicate.backends.worker import Outcome
 from replicate.jobs.job import Job
 from replicate.store import lease
+from replicate.store.files import read_json
 from replicate.store.lease import Owner
 from replicate.store.store import PROGRESS, RETRIED
 
@@ -245,7 +248,8 @@ class QueuedStates(JobStates):
 
     def _ended(self, job: Job, task: Task, row: Row | None, tries: int) -> JobView:
         if row is not None:
-            return self._from(job, row, task, tries)
+            full = row.state == "FAILED" and self._disk_was_full(job.key, task)
+            return self._from(job, replace(row, state="DISK_FULL") if full else row, task, tries)
         silence, patience = self._silence(job.key), self.queue.patience(task, self.lost_seconds)
         if silence < patience:
             return JobView("running", f"not in the queue, but gave a sign of life {silence:.0f} s ago", task=task)
@@ -273,6 +277,15 @@ class QueuedStates(JobStates):
                 return JobView("pending", f"{known}; submitted again if that is so for {left} more", task=task)
         # Accounting does not list what was cancelled while it waited for others.
         return JobView("absent", f"it left the queue before it started ({known})", CANCELLED, task=task)
+
+    def _disk_was_full(self, key: str, task: Task) -> bool:
+        """Whether an exit code says what no file could: none can be made where the disk has no inode left."""
+        for folder in attempts(self.store.folder(key))[-1:]:
+            noted = read_json(folder / ENVIRONMENT)
+            if noted.get("task") == str(task) and "exit" in noted:
+                return bool(noted["exit"] == Outcome.DISK_FULL)
+        row = self.queue.rows.get(task)
+        return row is not None and row.detail is not None and row.detail.exit.startswith(f"{Outcome.DISK_FULL}:")
 
     def _from(self, job: Job, row: Row, task: Task, tries: int) -> JobView:
         ending = ENDINGS.get(row.state, ENDINGS["FAILED"])
