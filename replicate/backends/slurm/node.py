@@ -35,11 +35,13 @@ from pathlib import Path
 from typing import Any
 
 from replicate.backends import worker
+from replicate.backends.backend import share_of
 from replicate.backends.devices import VISIBLE, present_gpus
 from replicate.backends.slurm.attempt import Attempt, Facts, begin
 from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.ending import kills_counted
 from replicate.backends.slurm.gpus import device_of
+from replicate.backends.slurm.lives import Lives
 from replicate.backends.slurm.queue import ask_accounting, look
 from replicate.backends.slurm.submission import (
     JOBS,
@@ -107,10 +109,12 @@ class NodeTask:
     def run(self) -> int:
         """The exit code: 0 when every job has its result."""
         restart = int(os.environ.get(RESTART, "0"))
-        if restart > self.map.requeue:
-            self._give_up(restart)
-            return Outcome.FAILED
+        lives = Lives(self.folder, int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")), restart)
+        spent = lives.begin(self._height()) if rank() == 0 else 0
         missing = [key for key in self.keys if not wait_for_result(self.store, key, 0.0)]
+        if missing and spent > self.map.requeue:
+            self._give_up(restart, spent)
+            return Outcome.FAILED
         if missing and not self._take_device():
             return Outcome.FAILED
         # Once, for the processes that are forked from this one.
@@ -121,8 +125,9 @@ class NodeTask:
         outcomes = [self._perform(key) for key in missing if not self.signals.any]
         left = [key for key in missing if not wait_for_result(self.store, key, 0.0)]
         if left and self.signals.requeue and not self.signals.end:
-            if restart >= self.map.requeue:
-                self._give_up(restart)
+            lives.ends_in_time()
+            if spent >= self.map.requeue:
+                self._give_up(restart, spent + 1)
             elif _requeue(self.map.cluster):
                 return 0
         return Outcome.STOPPED if self.signals.any and left else max(outcomes, default=0)
@@ -227,10 +232,18 @@ class NodeTask:
         message = f"its process was killed by signal {-code}" + (f"; {memory}" if memory else "")
         worker.write_failure(folder, kind, message, retry=not memory)
 
-    def _give_up(self, restart: int) -> None:
+    def _height(self) -> float:
+        """How far the jobs of this task are: 1 for each that is done, less for one that has begun."""
+        done = {key for key in self.keys if wait_for_result(self.store, key, 0.0)}
+        return len(done) + sum(share_of(self.store.progress(key)) for key in self.keys if key not in done)
+
+    def _give_up(self, restart: int, spent: int) -> None:
         for key in self.keys:
             if not wait_for_result(self.store, key, 0.0):
-                message = f"started again {restart} times, and the profile allows {self.map.requeue} (requeue)"
+                message = (
+                    f"{spent} of {restart + 1} starts came to their time limit or got no further, "
+                    f"and the profile allows {self.map.requeue} (requeue)"
+                )
                 worker.write_failure(self.store.folder(key), "restarts used up", message, retry=False)
 
     def _job(self, key: str) -> Job:

@@ -136,7 +136,7 @@ class Profile(Strict):
     pack: dict[Kind, Count] = Field(default_factory=_packs)
     """How many short jobs share one task; 1 where a kind is not named."""
     requeue: Annotated[int, Field(ge=0)] = 3
-    """How often one job may be started again after a time limit, a preemption or a lost node."""
+    """How often one job may be started again after a time limit, or after a life in which it got no further."""
     signal_seconds: Annotated[int, Field(ge=10)] = 90
     """How long before the time limit a job is told to write its checkpoint."""
     chain: bool = True
