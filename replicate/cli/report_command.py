@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from replicate.cli import DONE
+from replicate.cli import DONE, MISTAKE
+from replicate.cli.update_commands import print_unwritten
 from replicate.cli.workspace import Workspace, with_workspace
 from replicate.errors import UserError
 from replicate.text import plural
@@ -33,7 +34,7 @@ def command(workspace: Workspace, serve: bool, port: int, readme: Path | None) -
 
     It lies in <out>/<scale>/report/ and needs no network: open its index.html.
     """
-    from replicate.actions.files import write_overview, write_report
+    from replicate.actions.files import Unwritten, write_overview, write_report
 
     specs = workspace.specs()
     plan = workspace.plan(sorted(specs.tables), specs)
@@ -48,14 +49,19 @@ def command(workspace: Workspace, serve: bool, port: int, readme: Path | None) -
         state = "updated" if changed else "up to date"
         click.echo(json.dumps({"file": str(readme), "state": state}) if workspace.json else f"{name}: {state}")
         return DONE
-    paths = write_report(workspace, plan, store)
+    unwritten = Unwritten()
+    paths = write_report(workspace, plan, store, unwritten)
     if workspace.json:
-        click.echo(json.dumps({"index": str(paths[0]), "files": len(paths), "damage": store.damage}, indent=1))
+        facts = {"index": str(paths[0]), "files": len(paths), "damage": store.damage, "unwritten": unwritten.reasons}
+        click.echo(json.dumps(facts, indent=1))
     else:
         for damage in store.damage.values():
             click.echo(f"damaged: {damage}", err=True)
         click.echo(f"{workspace.shown(paths[0])}  ({plural(len(paths), 'file')})")
-    return _show(paths[0].parent, port) if serve else DONE
+    print_unwritten(unwritten)
+    if serve:
+        return _show(paths[0].parent, port)
+    return MISTAKE if unwritten.reasons else DONE
 
 
 def _show(folder: Path, port: int) -> int:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from replicate.cli import DONE, FAILED, UNFINISHED
+from replicate.cli import DONE, FAILED, MISTAKE, UNFINISHED
 from replicate.cli.workspace import Formats, Workspace, complete_figure, run_options, table_id_option, with_workspace
 from replicate.render import format_names
 from replicate.text import plural
 
 if TYPE_CHECKING:
+    from replicate.actions.files import Unwritten
     from replicate.actions.run_missing import RunOptions
     from replicate.backends.backend import RunReport
     from replicate.store.store import Store
@@ -55,14 +56,16 @@ def table(
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.actions.files import write_tables
+    from replicate.actions.files import Unwritten, write_tables
     from replicate.actions.run_missing import update_tables
     from replicate.cli.progress import Terminal
     from replicate.render import format_json, format_txt
 
     updated = update_tables(workspace, [table_id], options, Terminal(workspace.json))
     (finished,) = updated.tables
-    paths = write_tables(workspace, [finished], (*formats, "pdf") if pdf else formats, f"{table_id}-numbers.tex")
+    unwritten = Unwritten()
+    wanted = (*formats, "pdf") if pdf else formats
+    paths = write_tables(workspace, [finished], wanted, f"{table_id}-numbers.tex", unwritten.part)
     if workspace.json:
         click.echo(format_json.render(finished), nl=False)
     else:
@@ -73,7 +76,8 @@ def table(
         for folder in dict.fromkeys(path.parent for path in paths):
             names = dict.fromkeys(path.name for path in paths if path.parent == folder)
             click.echo(f"files in {workspace.shown(folder)}: {', '.join(names)}")
-    return _exit_code(updated.failed, updated.complete)
+    print_unwritten(unwritten)
+    return _exit_code(updated.failed, updated.complete, unwritten)
 
 
 @click.command(name="figure")
@@ -137,16 +141,25 @@ def everything(workspace: Workspace, formats: tuple[str, ...], pdf: bool, no_fig
 
     Exit code: 0 done, 1 a job failed, 2 a mistake in the call or a spec, 3 not finished yet.
     """
-    from replicate.actions.files import NUMBERS, DrawnFigures, states_of, write_book, write_figures, write_tables
+    from replicate.actions.files import (
+        NUMBERS,
+        DrawnFigures,
+        Unwritten,
+        states_of,
+        write_book,
+        write_figures,
+        write_tables,
+    )
     from replicate.actions.run_missing import update_tables
     from replicate.cli.progress import Terminal
 
     updated = update_tables(workspace, (), options, Terminal(workspace.json), figures=not no_figures)
     tables, specs = updated.tables, updated.plan.specs
-    paths = write_tables(workspace, tables, formats, NUMBERS)
+    unwritten = Unwritten()
+    paths = write_tables(workspace, tables, formats, NUMBERS, unwritten.part)
     if pdf:
-        paths += write_book(workspace, tables)
-    drawn = DrawnFigures() if no_figures else write_figures(workspace, specs, updated.store)
+        paths += write_book(workspace, tables, unwritten.part)
+    drawn = DrawnFigures() if no_figures else write_figures(workspace, specs, updated.store, unwritten.part)
     if drawn.why_not:
         click.echo(f"no figures: {drawn.why_not}", err=True)
     states = {
@@ -162,6 +175,7 @@ def everything(workspace: Workspace, formats: tuple[str, ...], pdf: bool, no_fig
             ],
             "files": [workspace.shown(path) for path in (*paths, *drawn.paths)],
             "failed": dict(updated.report.failed),
+            "unwritten": unwritten.reasons,
         }
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
@@ -175,7 +189,14 @@ def everything(workspace: Workspace, formats: tuple[str, ...], pdf: bool, no_fig
         click.echo(f"\n{written} in {workspace.shown(workspace.rendered)}; claims: {workspace.call('claims')}")
         print_failures(workspace, updated.report, updated.store)
         _print_next(workspace, options, complete, "all")
-    return _exit_code(updated.failed, complete)
+    print_unwritten(unwritten)
+    return _exit_code(updated.failed, complete, unwritten)
+
+
+def print_unwritten(unwritten: Unwritten) -> None:
+    """Which files are missing, and why, on standard error."""
+    for name, reason in unwritten.reasons.items():
+        click.echo(f"not written: {name}: {reason}", err=True)
 
 
 def print_failures(workspace: Workspace, report: RunReport, store: Store) -> None:
@@ -196,7 +217,9 @@ def _print_next(workspace: Workspace, options: RunOptions, complete: bool, *word
         click.echo(f"not finished yet; go on with: {workspace.call(*words, *same)}")
 
 
-def _exit_code(failed: bool, complete: bool) -> int:
+def _exit_code(failed: bool, complete: bool, unwritten: Unwritten | None = None) -> int:
     if failed:
         return FAILED
+    if unwritten is not None and unwritten.reasons:
+        return MISTAKE
     return DONE if complete else UNFINISHED

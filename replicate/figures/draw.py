@@ -5,8 +5,11 @@ Banner above, panels, one legend below them with what is missing, notes last.
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Literal, TypeVar, assert_never
@@ -20,10 +23,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
-from replicate.errors import UnknownName
+from replicate.errors import UnknownName, UserError
 from replicate.figures import draw_panels
 from replicate.figures.model import SIDES, Figure, HeatmapPanel, MarginPanel, Panel, Side, XYPanel
 from replicate.store.files import write_bytes
+from replicate.text import named
 
 FORMATS = ("pdf", "png", "svg")
 COLUMNS = 3
@@ -32,6 +36,9 @@ LETTERS = 96
 LINE = 0.145
 """Inches of a line of small print."""
 MEANING: Mapping[Side, str] = {"here": "filled: here", "paper": "hollow: the paper"}
+
+_BOX = re.compile(r"Glyph (\d+)")
+"""What matplotlib warns of where the font lacks a character."""
 
 P = TypeVar("P", XYPanel, HeatmapPanel, MarginPanel)
 
@@ -44,7 +51,7 @@ def write(figure: Figure, folder: Path, formats: Iterable[str]) -> list[Path]:
             raise UnknownName("format", name, FORMATS)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    with house_style():
+    with _whole(figure):
         canvas = draw(figure)
         for name in names:
             path = folder / f"{figure.id}.{name}"
@@ -55,8 +62,24 @@ def write(figure: Figure, folder: Path, formats: Iterable[str]) -> list[Path]:
 
 def render(figure: Figure, name: str) -> bytes:
     """The file of one format."""
-    with house_style():
+    with _whole(figure):
         return _bytes(draw(figure), name)
+
+
+@contextmanager
+def _whole(figure: Figure) -> Iterator[None]:
+    """The house style. Raises UserError for a character that would be an empty box."""
+    with warnings.catch_warnings(), house_style():
+        warnings.filterwarnings("error", message=_BOX.pattern)
+        try:
+            yield
+        except UserWarning as warning:
+            match = _BOX.match(str(warning))
+            if match is None:
+                raise
+            raise UserError(
+                f"{figure.spec or figure.id}: a figure cannot show {named(chr(int(match[1])))}\n  write it in words"
+            ) from warning
 
 
 def _bytes(canvas: Canvas, name: str) -> bytes:

@@ -281,7 +281,7 @@ class Night:
                 with self._part(f"table {table.id} ({name})"):
                     told.files += len(write_tables(self.paper, [table], (name,), NUMBERS))
         with self._part(NUMBERS):
-            told.files += len(write_tables(self.paper, tables, (MACROS,), NUMBERS))
+            told.files += len(write_tables(self.paper, tables, (MACROS,), NUMBERS, self._part))
         for name in figures_of(specs).specs:
             with self._part(f"figure {name}"):
                 try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
@@ -106,8 +107,10 @@ class Picture:
     plan: FigurePlan
 
 
-def draw_all(plan: Plan, store: Store) -> tuple[list[Picture], str]:
-    """Draw every figure as it stands now. The text says why there are none although the specs have some."""
+def draw_all(
+    plan: Plan, store: Store, part: Callable[[str], AbstractContextManager[None]]
+) -> tuple[list[Picture], str]:
+    """Draw every figure as it stands now, each within a ``part``. The text says which are left out, and why."""
     specs = plan.specs
     figures = figures_of(specs).specs
     if not figures:
@@ -118,10 +121,12 @@ def draw_all(plan: Plan, store: Store) -> tuple[list[Picture], str]:
 
     pictures = []
     for figure_id in sorted(figures, key=lambda name: (figures[name].figure.number or 99, name)):
-        planned = plan_figure(specs, figure_id, plan.seeds)
-        figure = finish_figure(planned, store)
-        pictures.append(Picture(figure, render(figure, "svg"), planned))
-    return pictures, ""
+        with part(f"figure {figure_id}"):
+            planned = plan_figure(specs, figure_id, plan.seeds)
+            figure = finish_figure(planned, store)
+            pictures.append(Picture(figure, render(figure, "svg"), planned))
+    missing = [name for name in figures if name not in {picture.figure.id for picture in pictures}]
+    return pictures, f"left out, since they could not be drawn: {', '.join(missing)}" if missing else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,10 +145,10 @@ def test_judging_one_table_that_fails(house: House, monkeypatch: pytest.MonkeyPa
 def test_one_file_that_cannot_be_written(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     write = night.write_tables
 
-    def broken(paper: Any, tables: Any, wanted: Any, macros: str) -> Any:
+    def broken(paper: Any, tables: Any, wanted: Any, macros: str, *part: Any) -> Any:
         if [table.id for table in tables] == [OTHER] and "tex" in wanted:
             raise ValueError("no form in LaTeX")
-        return write(paper, tables, wanted, macros)
+        return write(paper, tables, wanted, macros, *part)
 
     monkeypatch.setattr(night, "write_tables", broken)
     told = house.night(3)

@@ -10,6 +10,7 @@ import pytest
 from command_line import ROOT, TABLE
 from filled_store import Report, damage, fail, fill_all, plan_of
 
+from replicate.actions.files import at_once
 from replicate.site.book import draw_all, gather
 from replicate.site.site import write
 from replicate.store import lease
@@ -81,7 +82,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Report:
     plan = plan_of()
     store = Store(folder / "results")
     fill_all(store, plan)
-    pictures, without = draw_all(plan, store)
+    pictures, without = draw_all(plan, store, at_once)
     book = gather(plan, store, pictures, without)
     write(book, folder / "site")
     return Report(folder / "site", book, {})
