@@ -165,6 +165,30 @@ def test_two_processes_train_one_network(night: Night, computed: Path) -> None:
     assert len(night.attempts(key)) == 1
 
 
+@pytest.mark.slurm_quick
+def test_an_exclusive_node_runs_each_job_once(testbed: Testbed, computed: Path) -> None:
+    """srun starts as many tasks as fit on a node that is asked for alone, unless their number is said."""
+    night = Night(testbed, "alone", ("none",), epochs=4)
+    night.seed_with(computed / "results", "data-")
+    spec = night.tables / f"{TABLE}.toml"
+    timed = '{ key = "speed", header = "im/s", metric = "throughput", run = "deit-ti-224" }'
+    text = spec.read_text().replace("columns   = [\n", f"columns   = [\n  {timed},\n")
+    spec.write_text(re.sub(r"paper = \{ (.*) \}", r"paper = { \1, speed = 2536.5 }", text))
+    night.change(r"^\[sbatch\]", "[sbatch]\nexclusive = true")
+    try:
+        night.finish()
+    finally:
+        testbed.clear()
+    ran = [key for key in night.jobs() if not key.startswith("data-")]
+    assert {key.partition("-")[0] for key in ran} == {"measure", "predict", "train"}
+    for key in ran:
+        (attempt,) = night.attempts(key)
+        assert attempt["environment"]["SLURM_STEP_NUM_TASKS"] == "1"
+        assert "processes" not in json.loads((night.results / key / "result.json").read_text())["provenance"]
+    # A log for each task of a step, by its number.
+    assert not list(night.results.rglob("*_1_log.out"))
+
+
 def test_nodes_train_one_network(testbed: Testbed, computed: Path) -> None:
     """Where the processes of a training are makes no difference to a bit; how many there are, to the last bits only."""
     made: dict[tuple[int, int], tuple[dict[str, str], dict[str, Any]]] = {}
