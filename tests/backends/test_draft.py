@@ -41,6 +41,7 @@ class Site(Client):
         answers = {
             "sinfo": self.sinfo,
             "scontrol config": "ClusterName = uni\nMaxArraySize = 1001\n",
+            "sacctmgr": "vision\n",
             "scontrol node": "NodeName=g1 NodeHostName=g1\nNodeName=g2 NodeHostName=g2\n",
         }
         name = f"scontrol {command[2]}" if command[0] == "scontrol" else command[0]
@@ -63,6 +64,7 @@ def test_a_draft_for_the_paper_can_finish_it(tmp_path: Path) -> None:
     jobs = jobs_of("paper")
     _, profile = drafted(tmp_path, jobs)
     request = profile.request("train")
+    assert request["account"] == "vision"
     assert (request["partition"], request["ntasks_per_node"], request["gpus_per_node"]) == ("gpu", 8, "8")
     assert list(misfits(jobs, profile)) == list(unsplittable_batches(jobs, profile)) == []
     assert list(over_time_limit(jobs, profile)) == []

@@ -165,7 +165,6 @@ def test_two_processes_train_one_network(night: Night, computed: Path) -> None:
     assert len(night.attempts(key)) == 1
 
 
-@pytest.mark.slurm_quick
 def test_an_exclusive_node_runs_each_job_once(testbed: Testbed, computed: Path) -> None:
     """srun starts as many tasks as fit on a node that is asked for alone, unless their number is said."""
     night = Night(testbed, "alone", ("none",), epochs=4)
