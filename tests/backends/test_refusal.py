@@ -95,6 +95,8 @@ def test_nodes_are_not_there_now(words: str) -> None:
         "sbatch: error: Memory specification can not be satisfied",
         _FAILED + "Access/permission denied",
         "sbatch: unrecognized option '--comment'",
+        "slurm_load_ctl_conf error: Access/permission denied",
+        "slurm_load_jobs error: Invalid job id specified",
     ],
 )
 def test_what_the_request_has_to_change(words: str) -> None:

@@ -8,8 +8,12 @@ import re
 import pytest
 from lab import AFTER, KEY, Lab, Setting
 
+from replicate.backends.slurm import node
+from replicate.backends.slurm.submission import read_submissions
 from replicate.backends.slurm.submitter import Step
 from replicate.errors import ClusterDown, StoreUnusable
+from replicate.plan.graph import Graph
+from replicate.store import lease
 from replicate.store.store import Store
 
 
@@ -131,3 +135,74 @@ def test_odd_results_folders(lab: Lab, name: str) -> None:
     store = Store(lab.folder / name)
     assert sorted(lab.slurm.step(lab.graph, store, []).submitted) == [AFTER, KEY]
     assert lab.slurm.step(lab.graph, store, []).submitted == {}
+
+
+def test_elements_in_one_line(lab: Lab) -> None:
+    """A site's own squeue that leaves out -r."""
+    lab.step()
+    rows = lab.jobs()
+    waiting = {"number": 1001, "index": "[0,2-3%2]", "state": "PENDING", "name": rows[0]["name"], "comment": "(null)"}
+    (lab.folder / "jobs.json").write_text(json.dumps([waiting, rows[1]]))
+    assert states(lab.step()) == {KEY: "pending", AFTER: "running"}
+    assert lab.slurm.cancel(lab.slurm.look(lab.graph, lab.store), [KEY]) == {KEY: "1001_0"}
+
+
+def test_a_controller_that_tells_users_nothing_of_itself(lab: Lab, set_env: Setting) -> None:
+    set_env(SCONTROL_ERR="slurm_load_ctl_conf error: Access/permission denied\n", SCONTROL_RC="1")
+    assert sorted(lab.step().submitted) == [AFTER, KEY]
+    assert len(lab.calls("scontrol")) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "quiet", "gone"),
+    [
+        ({}, 3600.0, False),
+        ({"SQUEUE_EMPTY": "1"}, 3600.0, False),
+        ({"SQUEUE_EMPTY": "1", "SACCT_EMPTY": "1"}, 100.0, False),
+        ({"SQUEUE_EMPTY": "1", "SACCT_EMPTY": "1"}, 130.0, True),
+        ({"SQUEUE_EMPTY": "1", "SACCT_ERR": "sacct: error: no database here\n", "SACCT_RC": "1"}, 590.0, False),
+        ({"SQUEUE_EMPTY": "1", "SACCT_ERR": "sacct: error: no database here\n", "SACCT_RC": "1"}, 610.0, True),
+        ({"SQUEUE_ERR": "slurm_load_jobs error: Invalid job credential\n", "SQUEUE_RC": "1"}, 3600.0, False),
+    ],
+)
+def test_a_claim_as_seen_from_a_node(
+    lab: Lab, set_env: Setting, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], quiet: float, gone: bool
+) -> None:
+    monkeypatch.setattr(node, "PATIENCE", 0.2)
+    set_env(CLUSTER="b")
+    lab.change(sbatch={"time": 60, "extra": {"clusters": "b"}})
+    lab.step()
+    submission = next(each for each in read_submissions(lab.store.root) if each.job == "1001")
+    set_env(**settings)
+    owner = lease.Owner("gpu17", 4711, 1, task=f"{submission.name}_0")
+    assert node._gone(lab.store.root, owner, quiet) is gone
+
+
+@pytest.mark.parametrize(("cluster", "lame"), [("", False), ("b", False), ("b", True)])
+def test_a_node_puts_its_task_back(
+    lab: Lab, set_env: Setting, monkeypatch: pytest.MonkeyPatch, cluster: str, lame: bool
+) -> None:
+    """On the cluster that the task runs on; a node that cannot ask where that is has its own controller left."""
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    if lame:
+        set_env(
+            SCONTROL_ERR="scontrol: error: Unable to connect to database\n", SCONTROL_RC="1", SCONTROL_ERR_TIMES="1"
+        )
+    assert node._requeue(cluster)
+    where = f" --clusters={cluster}" if cluster else ""
+    assert lab.calls("scontrol") == [f"scontrol{where} requeue 7_3", *(["scontrol requeue 7_3"] if lame else [])]
+
+
+def test_a_night_puts_away_only_what_slurm_knows_to_be_over(lab: Lab, set_env: Setting) -> None:
+    """Its results were moved: no job of the night's graph waits for them, but a job without its map fails."""
+    lab.step()
+    set_env(SQUEUE_EMPTY="1", SACCT_ERR="sacct: error: no database here\n", SACCT_RC="1")
+    lab.slurm.rerun(Graph(), lab.store, [])
+    assert len(read_submissions(lab.store.root)) == 2
+    set_env(SACCT_ERR=None, SACCT_RC=None)
+    lab.slurm.rerun(Graph(), lab.store, [])
+    assert len(read_submissions(lab.store.root)) == 2
+    (lab.folder / "jobs.json").write_text("[]")
+    lab.slurm.rerun(Graph(), lab.store, [])
+    assert read_submissions(lab.store.root) == []

@@ -82,7 +82,7 @@ def examine(profile: Profile, client: Client) -> Iterator[Finding]:
         yield fail("controller", str(error).splitlines()[0], "scontrol ping says more; ask the site if it stays down")
         return
     name, version = limits.get("ClusterName", "?"), limits.get("SLURM_VERSION", "?")
-    yield ok("controller", f"cluster {name} answers, Slurm {version}")
+    yield ok("controller", f"cluster {name} answers, Slurm {version} (asked {client.asks})")
     accounting = accounting_answers(client)
     if accounting:
         yield ok("accounting", "sacct answers")

@@ -98,7 +98,7 @@ class Slurm:
         if wait:
             step = self._wait(graph, store, names, step)
             failed = step.states.failures()
-        _put_away_done(step.states)
+        self._put_away_done(step.states)
         logs = {key: step.states.first_log(key) for key in failed}
         return RunReport((), step.submitted, failed, logs, step.notes, step.states)
 
@@ -152,6 +152,19 @@ class Slurm:
                 plan, say = plan_name(names), self.reporter.say
                 Submitter(graph, store, self.profile, client, plan, code, say, step).run(todo)
             return step
+
+    def _put_away_done(self, states: QueuedStates) -> None:
+        """Put away submissions that no job of the graph waits for any more, where results are moved elsewhere."""
+        needed = {submission.name for job in states.graph for submission in states.submissions_of(job.key)}
+        idle = [each for each in states.submissions if each.name not in needed and not states.live(each)]
+        unseen = [each for each in idle if any(Task(each.name, index) not in states.queue.rows for index in each.tasks)]
+        if unseen:
+            # A job whose submission was put away finds its map no more: silence of squeue alone is not enough.
+            queues.ask_accounting(self._client(), states.queue, unseen)
+        for submission in idle:
+            known = submission not in unseen or submission.name in states.queue.asked
+            if known and not states.live(submission):
+                submissions.put_away(submission)
 
     def _client(self) -> Client:
         environment = self.profile.client_environment(os.environ)
@@ -287,15 +300,6 @@ def forgive(store: Store, keys: Iterable[str]) -> list[str]:
         (store.folder(key) / FAILURE).unlink(missing_ok=True)
         (store.folder(key) / RETRIED).touch()
     return forgiven
-
-
-def _put_away_done(states: QueuedStates) -> None:
-    """Put away submissions that no job of the graph waits for any more, where results are moved elsewhere."""
-    needed = {submission.name for job in states.graph for submission in states.submissions_of(job.key)}
-    for submission in states.submissions:
-        rows = [states.queue.rows.get(Task(submission.name, index)) for index in submission.tasks]
-        if submission.name not in needed and not any(row is not None and row.live for row in rows):
-            submissions.put_away(submission)
 
 
 @contextmanager

@@ -66,6 +66,8 @@ GPUS = "GPUs"
 """The class of a failure where a node has fewer GPUs than processes, as `retry --class` takes it."""
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|_KEY|_PROXY", re.I)
 """Names of variables whose values no record should hold."""
+PATIENCE = 10.0
+"""Seconds that Slurm is waited for where a claim is in the way: the job may run elsewhere, or be tried again."""
 _LOOK = 2.0
 """Seconds between two looks at the lease of the running job."""
 
@@ -303,7 +305,7 @@ def _gone(root: Path, owner: Owner, silence: float) -> bool:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SQUEUE_", "SACCT_"))}
     if "SLURM_CONF" in os.environ:
         kept["SLURM_CONF"] = os.environ["SLURM_CONF"]
-    client = Client(kept, patience=10, cluster=submission.map.cluster)
+    client = Client(kept, patience=PATIENCE, cluster=submission.map.cluster)
     try:
         queue = look(client, [task.submission])
     except ClusterDown:

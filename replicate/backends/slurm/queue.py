@@ -13,6 +13,7 @@ from replicate.backends.slurm.submission import Submission, Task, submission_of
 from replicate.store.lease import HEARTBEAT
 
 LIVE = frozenset(["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "RESIZING", "SIGNALING", "STOPPED"])
+LIVE |= {"POWER_UP_NODE", "EXPEDITING", "UPDATE_DB", "RECONFIG_FAIL"}
 LIVE |= {"REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD", "STAGE_OUT"}
 WAITING = frozenset(["PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"])
 
@@ -92,12 +93,16 @@ def look(client: Client, names: Collection[str] = ()) -> Queue:
             continue
         shown, _, state, reason, start, node, text = parts
         queue.count += state in LIVE
-        name, index = submission_of(text, names), re.search(r"_(\d{1,9})$", shown)
-        if name and index:
-            task = Task(name, int(index[1]))
+        name = submission_of(text, names)
+        if name is None:
+            continue
+        # A site's own squeue may show all that waits in one line, as Slurm's does without -r.
+        for index in indices_of(shown):
+            task = Task(name, index)
             row = queue.rows.get(task)
             if row is None or not row.live:
-                queue.rows[task] = Row(shown, state, reason, "" if start == "N/A" else start, node)
+                number = f"{shown.partition('_')[0]}_{index}"
+                queue.rows[task] = Row(number, state, reason, "" if start == "N/A" else start, node)
     return queue
 
 

@@ -45,7 +45,6 @@ _AWAY = r"""
     | cannot\ allocate\ memory
     | talking\ to\ the\ database | connect\ to\ database | database\ connection | persistent\ connection
     | slurmdbd.*(?:not\ respond|down|unavailable|getting\ response|sending\ message|unable)
-    | slurm_(?:load|receive|persist|get)\w*:?\ error
 """
 """The controller, the database, munge or the network is away, starts, stops or has too much to do.
 
