@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from replicate.backends.slurm.gpus import Idle, Shape, device_of, misfits, one_process
+from replicate.backends.slurm.gpus import Idle, Shape, device_of, misfits, names_type, one_process
 from replicate.backends.slurm.profile import Profile
 from replicate.errors import Fault, UserError
 from replicate.jobs.job import Job
@@ -54,6 +54,22 @@ def test_shapes(request_: Mapping[str, Any], processes: int, gpus: int | None) -
     assert (shape.processes, shape.gpus) == (processes, gpus)
 
 
+@pytest.mark.parametrize(
+    ("request_", "typed"),
+    [
+        ({"gpus_per_node": 4}, False),
+        ({"gpus_per_node": "a100:4"}, True),
+        ({"gpus_per_task": "a100:1"}, True),
+        ({"extra": {"gpus": "a100:1"}}, True),
+        ({"gres": "gpu:4"}, False),
+        ({"gres": "gpu"}, False),
+        ({"gres": "lustre:1,gpu:a100:1"}, True),
+    ],
+)
+def test_the_type_of_gpu(request_: Mapping[str, Any], typed: bool) -> None:
+    assert names_type(profile_of(measure=request_).request("measure")) == typed
+
+
 @pytest.fixture(scope="module")
 def jobs() -> dict[str, list[Job]]:
     """Of Table 3, by scale: no CPU trains at the paper's."""
@@ -93,14 +109,15 @@ def test_what_fits_is_not_spoken_of(jobs: dict[str, list[Job]]) -> None:
 
 
 def test_a_kind_of_one_process_uses_one_gpu(jobs: dict[str, list[Job]]) -> None:
-    wasteful = profile_of({"gpus_per_node": 4, "ntasks_per_node": 4})
-    found = list(misfits([job for job in jobs["paper"] if job.kind == "predict"], wasteful))
-    assert all(isinstance(misfit, Idle) for misfit in found)
-    assert str(found[0]) == (
-        "predict jobs: 4 processes, 4 GPUs: a job of this kind uses one\n  write gpus_per_node = 1 in [kinds.predict]"
+    wasteful = profile_of({"gpus_per_node": 4, "ntasks_per_node": 4, "nodes": 2})
+    (found,) = misfits([job for job in jobs["paper"] if job.kind == "predict"], wasteful)
+    assert isinstance(found, Idle)
+    assert str(found) == (
+        "predict jobs: 1 process, 4 GPUs: a job of this kind uses one\n  write gpus_per_node = 1 in [kinds.predict]"
     )
-    assert "a job of this kind is one process" in str(found[1])
-    assert wasteful.processes("predict") == 1
+    assert (wasteful.processes("predict"), wasteful.processes("train")) == (1, 8)
+    by_gpu = profile_of({"extra": {"gpus": 4, "ntasks-per-gpu": 1}})
+    assert (by_gpu.processes("predict"), by_gpu.processes("train")) == (1, 4)
 
 
 def test_one_process_of_a_request() -> None:
@@ -130,7 +147,7 @@ FOUR = ("0", "1", "2", "3")
         ({}, FOUR, 2, ["0", "1"]),
         # gpus_per_task: each sees its own, and calls it 0.
         ({"CUDA_VISIBLE_DEVICES": "0", "SLURM_GPUS_PER_TASK": "1"}, ("0",), 2, [None, None]),
-        ({"CUDA_VISIBLE_DEVICES": "0", "SLURM_STEP_GPUS": "0,1"}, FOUR, 2, [None, None]),
+        ({"CUDA_VISIBLE_DEVICES": "0", "SLURM_GPUS_ON_NODE": "2"}, FOUR, 2, [None, None]),
         ({"CUDA_VISIBLE_DEVICES": "0,1"}, FOUR, 1, [None]),
         # GPUs that Slurm only counts, on a machine without any.
         ({"CUDA_VISIBLE_DEVICES": "0"}, (), 2, [None, None]),

@@ -90,7 +90,13 @@ def test_what_the_node_gives_stays(node: Node) -> None:
 
 def test_setup_can_stage_the_images(node: Node) -> None:
     """Lines run when the environment is made, so that what they export holds."""
-    setup = ["export STAGED=$TMPDIR/images", 'export REPLICATE_DATA="$STAGED" PYTHONPATH=/site/packages', "cd /"]
+    setup = [
+        '[ "$REPLICATE_KIND" != train ] || export STAGED=$TMPDIR/images',
+        'export REPLICATE_DATA="${STAGED:-$REPLICATE_DATA}" PYTHONPATH=/site/packages',
+        "cd /",
+    ]
+    node.run(node.script("predict", setup=setup), {"TMPDIR": "/scratch/7"})
+    assert node.seen["environment"]["REPLICATE_DATA"] == "/data"
     done = node.run(node.script(setup=setup), {"TMPDIR": "/scratch/7"})
     assert done.returncode == 0
     assert node.seen["environment"]["REPLICATE_DATA"] == "/scratch/7/images"
@@ -159,18 +165,15 @@ def arguments_of(node: Node, kind: str, **sbatch: Any) -> tuple[list[str], list[
 
 def test_one_task_unless_more_are_written(node: Node) -> None:
     """srun would start as many as fit on a node that is asked for alone."""
-    one = ["--nodes=1", "--ntasks-per-node=1"]
-    assert arguments_of(node, "measure") == (["--exclusive", *one], ["--nodes=1", "--ntasks=1", "--ntasks-per-node=1"])
-    assert arguments_of(node, "train", exclusive=True) == (["--exclusive", *one], ["--nodes=1", "--ntasks=1"])
+    one, once = ["--nodes=1", "--ntasks-per-node=1"], ["--nodes=1", "--ntasks=1"]
+    assert arguments_of(node, "measure") == (["--exclusive", *one], once)
+    assert arguments_of(node, "train", exclusive=True) == (["--exclusive", *one], once)
     four = ["--nodes=2", "--ntasks-per-node=2"]
     assert arguments_of(node, "train", nodes=2, ntasks_per_node=2) == (four, ["--nodes=2", "--ntasks=4"])
-    # An evaluation is one process, whatever stands in [sbatch].
-    assert arguments_of(node, "predict", nodes=2, ntasks_per_node=2)[1] == [
-        "--nodes=1",
-        "--ntasks=1",
-        "--ntasks-per-node=1",
-    ]
     assert arguments_of(node, "train", extra={"ntasks": 4}) == (
         ["--nodes=1", "--ntasks=4"],
         ["--nodes=1", "--ntasks=4"],
     )
+    # An evaluation is one process, whatever stands in [sbatch].
+    for common in ({"nodes": 2, "ntasks_per_node": 2}, {"extra": {"ntasks": 4}}, {"extra": {"ntasks-per-gpu": 1}}):
+        assert arguments_of(node, "predict", **common) == (one, once)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from replicate.backends.doctor.files import Finding, fail, ok, warn
 from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.gpus import names_type
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.sbatch import arguments, minutes
 from replicate.errors import ClusterDown, suggestion
@@ -143,7 +144,7 @@ def _gpus(profile: Profile, known: dict[str, Partition]) -> Finding:
         for partition in known.values()
     )
     request = profile.request("measure")
-    typed = ":" in str(request.get("gpus_per_node", "")) or "constraint" in request or "nodelist" in request
+    typed = names_type(request) or "constraint" in request or "nodelist" in request
     if len(types) > 1 and not typed:
         return warn("GPUs", listed, "give [kinds.measure] one type (constraint, or gpus_per_node = 'TYPE:1')")
     return ok("GPUs", listed)

@@ -18,7 +18,7 @@ from replicate.backends.doctor.files import Files, Finding, fail, ok, warn
 from replicate.backends.slurm.client import Client, number_of
 from replicate.backends.slurm.gpus import Shape, one_process
 from replicate.backends.slurm.profile import Profile, file_system, python_command, srun_arguments
-from replicate.backends.slurm.prologue import NO_EXPORTS, SetupFailure, note_of, prologue
+from replicate.backends.slurm.prologue import DOCTOR, NO_EXPORTS, SetupFailure, note_of, prologue
 from replicate.backends.slurm.sbatch import Value, arguments
 from replicate.jobs.job import kinds
 from replicate.store.provenance import PACKAGES
@@ -106,7 +106,7 @@ class Visit:
         folder.mkdir(mode=0o700)
         (folder / "question.json").write_text(json.dumps(asdict(question)), encoding="utf-8")
         shutil.copyfile(probe.__file__, folder / "probe.py")
-        setup = prologue(profile, shlex.quote(str(note_of(folder, ""))), self.client.environment)
+        setup = prologue(profile, DOCTOR, shlex.quote(str(note_of(folder, ""))), self.client.environment)
         # A kind of one process, whatever the request of the trainings is.
         srun = shlex.join(["srun", *srun_arguments(profile, "predict")])
         command = f"{srun} {python_command(profile)} {shlex.quote(f'{folder}/probe.py')} {shlex.quote(str(folder))}"

@@ -50,6 +50,12 @@ def typed_count(text: str) -> int:
     return sum(int(match[1]) if (match := _COUNT.search(part)) else 1 for part in text.split(","))
 
 
+def names_type(request: Mapping[str, Value]) -> bool:
+    """Whether it says which type of GPU: ``a100:4``, ``gpu:a100``."""
+    counted = [str(request.get(name, "")) for name in ("gpus", "gpus_per_node", "gpus_per_task")]
+    return any(":" in text for text in counted) or bool(re.search(r"\bgpu:[A-Za-z]", str(request.get("gres", ""))))
+
+
 def _gpus_by_node(request: Mapping[str, Value], nodes: int) -> int | None:
     if "gpus" in request:
         return typed_count(str(request["gpus"]))
@@ -128,9 +134,6 @@ def _misfits(kind: str, jobs: Sequence[Job], shape: Shape, where: str) -> Iterat
     if not kind_named(kind).shared:
         if (gpus or 0) > 1:
             yield Idle(kind, f"{numbers}: a job of this kind uses one", f"write gpus_per_node = 1 in {section}")
-        if processes > 1:
-            one = f"nodes = 1 and ntasks_per_node = 1 in {section}"
-            yield Idle(kind, f"{numbers}: a job of this kind is one process", f"write {one}")
         return
     on_gpus = [job for job in jobs if job.needs_gpu]
     if gpus is None or not on_gpus:
@@ -183,7 +186,7 @@ def device_of(environ: Mapping[str, str], local_rank: int, local_size: int, pres
 
 
 def _bound(environ: Mapping[str, str], processes: int) -> bool:
-    """Whether Slurm bound one GPU to each process: of the step's GPUs, or by the option that says so."""
-    step = [name for name in environ.get("SLURM_STEP_GPUS", "").split(",") if name]
-    said = any(environ.get(name) for name in ("SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU", "SLURM_TRES_PER_TASK"))
-    return len(step) >= processes or said
+    """Whether Slurm bound one GPU to each process: an option says so, or the node gave as many to them all."""
+    options = ("SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU", "SLURM_TRES_PER_TASK")
+    count = environ.get("SLURM_GPUS_ON_NODE", "")
+    return any(environ.get(name) for name in options) or (count.isdigit() and int(count) >= processes)

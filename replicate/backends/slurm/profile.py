@@ -160,11 +160,14 @@ class Profile(Strict):
         """Options of one job of ``kind``: sbatch's names with underscores -> values, ``time`` in minutes.
 
         A kind that asks for it has its node to itself unless the profile says otherwise. One task on each node always
-        stands there: srun would start as many as fit on a node that is asked for alone.
+        stands there: srun would start as many as fit on a node that is asked for alone. A kind whose jobs are one
+        process each asks for no more, whatever ``[sbatch]`` says.
         """
         section = _of_kind(self.kinds, kind) or Sbatch()
         alone: dict[str, Value] = {"exclusive": True} if kind_named(kind).alone else {}
         request = joined({**alone, **self.sbatch.request()}, section.request(), section.unset)
+        if not kind_named(kind).shared:
+            request = {name: value for name, value in request.items() if name not in (*TASKS, "nodes")}
         return request if request.keys() & set(TASKS) else {**request, "ntasks_per_node": 1}
 
     def packed(self, kind: str) -> int:
@@ -173,7 +176,7 @@ class Profile(Strict):
 
     def processes(self, kind: str) -> int:
         """How many processes share one job: a kind that they can share is started once for each of srun's tasks."""
-        return Shape.of(self.request(kind)).processes if kind_named(kind).shared else 1
+        return Shape.of(self.request(kind)).processes
 
     @property
     def cluster(self) -> str:
@@ -218,16 +221,9 @@ def python_command(profile: Profile) -> str:
 
 
 def srun_arguments(profile: Profile, kind: str) -> list[str]:
-    """Arguments of srun, not yet quoted: the number of processes, pyxis' where it is the runtime, the profile's own.
-
-    A kind whose jobs are one process each is started once, whatever the request has room for.
-    """
-    request, box = profile.request(kind), profile.container
-    shape = Shape.of(request)
-    if not kind_named(kind).shared:
-        tasks = ["--nodes=1", "--ntasks=1", "--ntasks-per-node=1"]
-    else:
-        tasks = [f"--nodes={shape.nodes}", f"--ntasks={shape.processes}"]
+    """Arguments of srun, not yet quoted: the number of processes, pyxis' where it is the runtime, the profile's own."""
+    shape, box = Shape.of(profile.request(kind)), profile.container
+    tasks = [f"--nodes={shape.nodes}", f"--ntasks={shape.processes}"]
     inside: list[str] = []
     if box is not None and box.runtime == "pyxis":
         paths = [profile.paths.shared, *([profile.paths.data] if profile.paths.data else [])]

@@ -21,6 +21,8 @@ from replicate.backends.slurm.profile import Profile
 
 NO_EXPORTS = "/dev/null"
 """For sbatch's ``--export-file``: no variable of the submitter's."""
+KIND, DOCTOR = "REPLICATE_KIND", "doctor"
+"""The variable that tells setup which kind of job it is for, and its value in the doctor's small job."""
 SETUP_FAILED = 79
 """Exit code of a script one of whose setup lines failed; see `replicate.backends.worker.Outcome` for the others."""
 SETUP = "setup"
@@ -28,8 +30,10 @@ SETUP = "setup"
 _PLACES = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
-def prologue(profile: Profile, note: str, environ: Mapping[str, str]) -> list[str]:
+def prologue(profile: Profile, kind: str, note: str, environ: Mapping[str, str]) -> list[str]:
     """Lines of bash. ``note``: the file, quoted for a shell, that says which line of ``setup`` failed.
+
+    kind: of job, or `DOCTOR`; a setup line that is for some kinds only finds it in `KIND`.
 
     environ: where ``pass_environment`` is read, and the folder of Slurm's programs is found. Setup comes last, so what
     a line of it exports holds: one that copies the images to a disk of the node may set REPLICATE_DATA to the copy.
@@ -40,7 +44,7 @@ def prologue(profile: Profile, note: str, environ: Mapping[str, str]) -> list[st
         'export USER="$(id -un)" LOGNAME="$(id -un)" LANG=C.UTF-8',
         # Without an environment bash has a PATH of its own, which it does not export.
         f"printenv PATH >/dev/null || export PATH={shlex.quote(':'.join(_path(environ)))}",
-        *(f"export {name}={shlex.quote(value)}" for name, value in exports(profile, environ).items()),
+        *(f"export {name}={shlex.quote(value)}" for name, value in exports(profile, kind, environ).items()),
     ]
     if profile.setup:
         lines += [
@@ -61,12 +65,12 @@ def prologue(profile: Profile, note: str, environ: Mapping[str, str]) -> list[st
     return [*lines, *(["setup_line="] if profile.setup else [])]
 
 
-def exports(profile: Profile, environ: Mapping[str, str]) -> dict[str, str]:
+def exports(profile: Profile, kind: str, environ: Mapping[str, str]) -> dict[str, str]:
     """What a job's environment has by the profile."""
     passed = {name: environ[name] for name in profile.pass_environment if name in environ}
     own = {name: str(value) for name, value in profile.environment.items()}
     data = {"REPLICATE_DATA": profile.paths.data} if profile.paths.data else {}
-    return {"PYTHONDONTWRITEBYTECODE": "1", **data, **passed, **own}
+    return {"PYTHONDONTWRITEBYTECODE": "1", **data, **passed, **own, KIND: kind}
 
 
 def _path(environ: Mapping[str, str]) -> Sequence[str]:

@@ -137,7 +137,7 @@ def _setup(profile: Profile, request: Request) -> list[str]:
     note = f'{shlex.quote(str(note_of(request.folder, "")))}"$SLURM_ARRAY_TASK_ID"'
     code = shlex.quote(str(request.code))
     return [
-        *prologue(profile, note, os.environ),
+        *prologue(profile, request.kind, note, os.environ),
         # Python's -m looks into the current folder, too.
         f"cd {code}",
         # Packages that a module brings stay behind ours.
