@@ -67,7 +67,7 @@ def _timm_names() -> set[str]:
     if spec is None or spec.origin is None:
         return set()
     names: set[str] = set()
-    for path in (Path(spec.origin).parent / "models").glob("*.py"):
+    for path in (Path(spec.origin).parent / "models").glob("[!.]*.py"):
         text = path.read_text(encoding="utf-8")
         names.update(_MODEL.findall(text))
         for block in _DEPRECATED.findall(text):

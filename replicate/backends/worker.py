@@ -177,7 +177,7 @@ def _run(
         with suppress(OSError):
             write_json(folder / PROGRESS, dict(fields))
 
-    with (folder / LOG).open("a", encoding="utf-8", buffering=1) as log:
+    with (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
         try:
             gpu = f", {VISIBLE}='{os.environ[VISIBLE]}'" if VISIBLE in os.environ else ""
             now = time.strftime("%Y-%m-%d %H:%M:%S")

@@ -79,7 +79,7 @@ def run(job: Data, inputs: Mapping[str, Path], folder: Path, report: Report, sto
     """Run a data job. Returns `data_facts` and a ``fingerprint`` of the files written."""
     make_data(job, folder)
     # Not whatever is new in the folder: another caller may be looking in, and an earlier attempt left files.
-    written = [*folder.glob("*.npy"), *folder.glob(INDEX)]
+    written = [*folder.glob("[!.]*.npy"), *folder.glob(INDEX)]
     files = {path.name: sha256_of(path) for path in written}
     return data_facts(job, folder) | {"fingerprint": hashlib.sha256(canonical(files)).hexdigest()}
 

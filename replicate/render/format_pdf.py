@@ -164,7 +164,7 @@ def _failure(tex_path: Path, log: str) -> str:
     fault = re.search(r"^(?:\./)?table\.tex:(\d+): (.*)$", log, flags=re.MULTILINE)
     if fault:
         line, message = int(fault[1]), fault[2]
-        source = tex_path.read_text().splitlines()[line - 1 : line]
+        source = tex_path.read_text(encoding="utf-8").splitlines()[line - 1 : line]
         first = f"{tex_path}:{line}: pdflatex stopped: {message}"
         return "\n".join([first, *(f"  {text}" for text in source)])
     last = [line for line in log.splitlines() if line.strip()][-3:]

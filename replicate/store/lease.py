@@ -255,7 +255,7 @@ def _host() -> str:
 def _started(pid: int) -> int:
     try:
         # Fields 3 and 22 of man 5 proc, counted after the command, which may hold blanks and brackets.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         # A zombie has ended, and in a container possibly no process ever collects it.
         return -1 if fields[0] in "ZX" else int(fields[19])
     except (OSError, ValueError, IndexError):

@@ -144,7 +144,7 @@ def threads() -> int:
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """The processor as Linux names it, elsewhere as Python does."""
     try:
-        lines = cpuinfo.read_text().splitlines()
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -130,7 +130,7 @@ def kills_counted(groups: str | None = None, root: Path = ROOT) -> str:
     groups: the text of /proc/self/cgroup. Counters are those of the job's own group: cgroup v2, else v1.
     """
     try:
-        text = Path("/proc/self/cgroup").read_text() if groups is None else groups
+        text = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="replace") if groups is None else groups
     except OSError:
         return ""
     for line in text.splitlines():
@@ -163,7 +163,7 @@ def _gigabytes(text: str) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 

@@ -239,7 +239,9 @@ class Submitter:
         faults += [misfit for misfit in misfits(jobs, self.profile) if isinstance(misfit, Fault)]
         for kind in dict.fromkeys(self.graph.jobs[key].kind for key in todo):
             text = script.text(self.profile, self._request(kind, "test", [0], ["test"]))
-            with tempfile.NamedTemporaryFile("w", suffix=".sh", dir=self.store.root / submissions.FOLDER) as file:
+            with tempfile.NamedTemporaryFile(
+                "w", suffix=".sh", dir=self.store.root / submissions.FOLDER, encoding="utf-8"
+            ) as file:
                 file.write(text)
                 file.flush()
                 answer = self.client.test("sbatch", "--test-only", file.name)

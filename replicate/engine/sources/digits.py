@@ -53,6 +53,6 @@ def _read() -> tuple[NDArray[np.float32], NDArray[np.int16]]:
     spec = importlib.util.find_spec("sklearn")
     if spec is None or spec.origin is None:
         raise NotAvailable("scikit-learn is not installed, which the source 'digits' needs\n  make env")
-    with gzip.open(Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+    with gzip.open(Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt", encoding="ascii") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.float32)
     return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int16)
