@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from lab import AFTER, KEY, Lab, Setting
 
-from replicate.backends.slurm.client import number_of
+from replicate.backends.doctor import probe
+from replicate.backends.doctor.visit import Visit
+from replicate.backends.slurm.client import Client, number_of
 from replicate.backends.slurm.submission import read_submissions
 from replicate.errors import ClusterDown, ClusterRefused, Unanswered
 
@@ -118,3 +121,15 @@ def test_without_sacctmgr(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         (lab.folder / "bin" / program).unlink()
     monkeypatch.setenv("PATH", str(lab.folder / "bin"))
     assert sorted(lab.step().submitted) == [AFTER, KEY]
+
+
+def test_the_doctor_where_sbatch_prints_no_number(lab: Lab, set_env: Setting) -> None:
+    set_env(SBATCH_SAYS="thank you\n")
+    visit = Visit(lab.profile, Client({**os.environ}, patience=0.0), lab.folder / "visit", ["train"])
+    finding = visit.submit(probe.Question("nonce", []))
+    assert finding is not None
+    assert (finding.level, finding.text) == ("fail", "sbatch gives no number: thank you")
+    set_env(SBATCH_SAYS="job 4711\n@;lab\n")
+    visit = Visit(lab.profile, Client({**os.environ}, patience=0.0), lab.folder / "again", ["train"])
+    assert visit.submit(probe.Question("nonce", [])) is None
+    assert visit.job == "1002"

@@ -106,6 +106,7 @@ def test_an_empty_squeue_without_accounting(lab: Lab, set_env: Setting) -> None:
         step = lab.step()
         assert states(step) == {KEY: "pending", AFTER: "pending"}
         assert "squeue does not show it, and sacct does not answer; submitted again if" in step.states.line(KEY)
+        assert step.notes[0].startswith("2 jobs: squeue does not show it, and sacct does not answer")
     set_env(SQUEUE_EMPTY=None)
     assert (states(lab.step()), lab.sent) == (QUEUED, 2)
     assert all(submission.unseen == {} for submission in lab.slurm.look(lab.graph, lab.store).submissions)

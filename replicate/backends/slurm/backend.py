@@ -142,7 +142,7 @@ class Slurm:
             ):
                 states = self._look(graph, store, client)
             states.note_unseen()
-            step = Step(states)
+            step = Step(states, notes=states.doubts())
             todo = [key for key, view in states.views.items() if _wanted(view)]
             for submission in states.settled():
                 submissions.put_away(submission)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,6 +23,7 @@ from replicate.store import lease
 from replicate.store.files import read_json
 from replicate.store.lease import Owner
 from replicate.store.store import PROGRESS, RETRIED
+from replicate.text import plural
 
 if TYPE_CHECKING:
     from replicate.judge.table import State as CellState
@@ -125,6 +127,14 @@ class QueuedStates(JobStates):
             unseen = others | {index: submission.unseen.get(index, self._now()) for index in missing}
             if unseen != submission.unseen:
                 note_job(submission.folder, submission.job, submission.doubt, unseen)
+
+    def doubts(self) -> list[str]:
+        """What squeue alone does not say, in one line for each reason."""
+        found: dict[str, list[str]] = {}
+        for view in self.views.values():
+            if view.state in ("pending", "running") and view.task and (view.row is None or view.row.unconfirmed):
+                found.setdefault(re.sub(r"[\d.]+", "", view.why), []).append(view.why)
+        return [f"{plural(len(every), 'job')}: {every[0]}" for every in found.values()]
 
     def settled(self) -> list[Submission]:
         """Submissions that need not be read again: none of their jobs is queued or runs, and all have results."""

@@ -74,7 +74,7 @@ def sbatch(arguments):
         sys.exit(1)
     number = max((row["number"] for row in rows), default=1000) + 1
     shown = {
-        "name": os.environ.get("STAND_IN_NAME", "{}").format(options["job-name"].strip("'\"")),
+        "name": os.environ.get("STAND_IN_NAME", "{}").format(options.get("job-name", "none").strip("'\"")),
         "comment": os.environ.get("STAND_IN_COMMENT", "{}").format(options.get("comment", "(null)").strip("'\"")),
     }
     state = os.environ.get("STAND_IN_STATE", "RUNNING")
