@@ -13,7 +13,7 @@ import pytest
 from filled_results import job_like
 
 from replicate.backends.backend import JobView
-from replicate.backends.slurm import submission
+from replicate.backends.slurm import node, submission
 from replicate.backends.slurm.backend import forgive
 from replicate.backends.slurm.ending import KINDS, Detail, kills_counted, meaning
 from replicate.backends.slurm.job_states import QueuedStates
@@ -228,6 +228,11 @@ def test_a_setup_line_that_failed(graph: Graph, store: Store) -> None:
     )
     assert stopped.why.endswith(", then: retry")
     assert found.views[AFTER].state == "blocked"
+    # A full disk has no room for the note; accounting knows the exit code of the script.
+    note_of(store.root / ".slurm" / "sub", 0).unlink()
+    known = {"sub_0": Row("7_0", "FAILED", node="n1", detail=Detail(exit="79:0"))}
+    assert view(graph, store, known).why.startswith("a line of setup failed, and the job's log says which one on n1; ")
+    note_of(store.root / ".slurm" / "sub", 0).write_text("127\nmodule load cuda/12.4\n")
     # An administrator put it back, and it runs.
     assert view(graph, store, {"sub_0": Row("7_0", "RUNNING", node="n2")}).state == "running"
     forgive(store, [KEY])
@@ -441,3 +446,29 @@ def test_maps_of_other_times_are_read(store: Store) -> None:
 )
 def test_processes_of_a_node(counts: str, node: str, processes: int) -> None:
     assert local_size({"SLURM_STEP_TASKS_PER_NODE": counts, "SLURM_NODEID": node}) == processes
+
+
+@pytest.mark.parametrize("rank_", [0, 1])
+def test_fewer_gpus_than_processes_on_the_node(
+    graph: Graph, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rank_: int
+) -> None:
+    """Said with both numbers before anything is loaded, by the first process, and not tried again."""
+    submit(store)
+    given = {"SLURM_NTASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2", "CUDA_VISIBLE_DEVICES": "0"}
+    for name, value in {**given, "SLURM_PROCID": str(rank_), "SLURM_LOCALID": str(rank_)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SLURM_GPUS_ON_NODE", raising=False)
+    monkeypatch.setattr(node, "present_gpus", lambda: ("0", "1"))
+    monkeypatch.setattr(node, "wait_for_path", lambda path, seconds: None)
+    folder = store.root / ".slurm" / "sub"
+    map = SubmissionMap("sub", "train", {0: [KEY]}, store=str(store.root))
+    assert node.NodeTask(folder, map, [KEY], node.Signals()).run() == 1
+    assert "GPUs are fewer than processes: 2 processes on this node, 1 GPU" in capsys.readouterr().err
+    assert bool(store.failure(KEY)) == (rank_ == 0)
+    if rank_ == 0:
+        found = view(graph, store, {"sub_0": Row("7_0", "FAILED", node="n1")})
+        assert (found.state, found.kind, found.again) == ("failed", "GPUs", False)
+    # With a GPU for each the process takes its own.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
+    node.take_device()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ("4", "7")[rank_]

@@ -14,7 +14,7 @@ from replicate.backends.backend import JobStates, JobView, State
 from replicate.backends.slurm import cancelled
 from replicate.backends.slurm.attempt import ENVIRONMENT, attempts
 from replicate.backends.slurm.ending import CANCELLED, ENDINGS, Detail, advice, killed_for_memory, meaning, task_logs
-from replicate.backends.slurm.prologue import SETUP, SetupFailure, note_of
+from replicate.backends.slurm.prologue import SETUP, SETUP_FAILED, SetupFailure, note_of
 from replicate.backends.slurm.queue import Queue, Row
 from replicate.backends.slurm.submission import Submission, Task, mine, note_job
 from replicate.backends.worker import Outcome
@@ -243,6 +243,9 @@ class QueuedStates(JobStates):
             task = Task(submission.name, index)
             row = self.queue.rows.get(task)
             setup = SetupFailure.read(note_of(submission.folder, index))
+            if setup is None and row and row.detail and row.detail.exit.startswith(f"{SETUP_FAILED}:"):
+                # The disk had no room for the note.
+                setup = SetupFailure()
             if setup is not None:
                 # It would fail again, on every node: whoever corrects the profile says `retry`.
                 node = f" on {row.node}" if row is not None and row.node else ""

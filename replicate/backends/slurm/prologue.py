@@ -87,10 +87,10 @@ def note_of(folder: Path, index: int | str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class SetupFailure:
-    """A line of ``setup`` that failed on a node."""
+    """A line of ``setup`` that failed on a node; by default one that only the log names."""
 
-    line: str
-    code: int
+    line: str = ""
+    code: int = SETUP_FAILED
 
     @classmethod
     def read(cls, note: Path) -> SetupFailure | None:
@@ -102,6 +102,8 @@ class SetupFailure:
 
     @property
     def what(self) -> str:
+        if not self.line:
+            return "a line of setup failed, and the job's log says which one"
         return f"setup line '{self.line}' failed (exit code {self.code})"
 
     @property
