@@ -111,7 +111,7 @@ class JobStates:
         if view.state == "running":
             progress = self.store.progress(key)
             loss = f", loss {progress['loss']:.3f}" if "loss" in progress else ""
-            return f"running{view.why and f' {view.why}'}, {share_of(progress):.0%}{loss}"
+            return f"running{view.why and f' ({view.why})'}, {share_of(progress):.0%}{loss}"
         return view.why
 
     def submissions_of(self, key: str) -> list[Submission]:

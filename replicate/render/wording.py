@@ -197,7 +197,10 @@ def paper_meaning(claims: Iterable[Claim]) -> str:
     """What "as printed" says, where it stands beside one of the claims; else empty."""
     if not any(AS_PRINTED in claim_paper(claim) for claim in claims):
         return ""
-    return f"Paper, {AS_PRINTED}: so its numbers stand, within what another seed gives, or nobody knows what it gives."
+    return (
+        f"Paper, {AS_PRINTED}: its numbers say so, but another seed could move them past each other, or how far it "
+        "moves them is not known."
+    )
 
 
 def claim_margin(claim: Claim) -> str:
