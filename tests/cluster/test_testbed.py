@@ -126,7 +126,7 @@ def test_an_ordinary_user_submits_and_sees_less_than_root() -> None:
     try:
         user = admit(booted)
         booted.run("scontrol", "update", "PartitionName=main", "Hidden=YES")
-        script = ("sbatch", "--parsable", "--account=lab", f"--output={user.shared}/%j.log", "--wrap=id -un; sleep 20")
+        script = ("sbatch", "--parsable", "--account=lab", f"--output={user.shared}/%j.log", "--wrap=id -un; sleep 100")
         job = user.run(*script)
         log = user.shared / f"{job}.log"
         wait_for(lambda: log.exists() and log.read_text().strip() == NAME, 30, f"{job} does not run")
@@ -137,7 +137,12 @@ def test_an_ordinary_user_submits_and_sees_less_than_root() -> None:
         # Its profile loads, and its files are nobody else's.
         assert load_profile(user.profile).paths.shared == str(user.shared)
         assert user.shared.stat().st_mode & 0o777 == 0o700
+        # Repaired without naming the user again, it stays open.
+        booted.options.remove("--user")
+        booted.options.remove(NAME)
+        booted.up()
+        assert user.run("squeue", "-a", "-h", "-o", "%i") == job
         booted.down()
-        assert not booted.run("pgrep", "-u", NAME, "-f", "sleep 20", check=False)
+        assert not booted.run("pgrep", "-u", NAME, "-f", "sleep 100", check=False)
     finally:
         end(booted)
