@@ -472,3 +472,11 @@ def test_fewer_gpus_than_processes_on_the_node(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
     node.take_device()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ("4", "7")[rank_]
+
+
+def test_the_port_of_a_job_is_none_that_linux_gives_away() -> None:
+    ports = {node.master_port({"SLURM_JOB_ID": str(job)}) for job in range(4_000_000, 4_001_000)}
+    assert len(ports) == 1000
+    assert all(20000 <= int(port) < 32768 for port in ports)
+    # What the profile sets in [environment].
+    assert node.master_port({"SLURM_JOB_ID": "7", "MASTER_PORT": "4711"}) == "4711"

@@ -123,7 +123,7 @@ def _requests(client: Client, chosen: Partition, known: list[Partition], jobs: S
         if count > 1:
             lines.append(f'mem = "{memory * count}M"    # of all processes of the node')
         lines += _without_gpus(chosen, known, any(job.needs_gpu for job in jobs))
-    lines += ["", "[kinds.measure]", "exclusive = true"]
+    lines += ["", "[kinds.measure]", "exclusive = true    # the whole node is billed; false: beside the jobs of others"]
     types = sorted(kind for kind in chosen.gpus if kind)
     if types:
         others = f"    # one type for all measurements; here: {', '.join(types)}"

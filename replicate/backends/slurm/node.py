@@ -369,6 +369,7 @@ def export_torch_env() -> None:
     """What torch.distributed reads from the environment, as submitit works it out from Slurm's."""
     from submitit.helpers import TorchDistributedEnvironment
 
+    os.environ["MASTER_PORT"] = master_port(os.environ)
     environment = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
     if environment.local_world_size == environment.world_size:
         # One node needs no name, and nothing of it listens to the network.
@@ -378,6 +379,15 @@ def export_torch_env() -> None:
         # Slurm may call a node what no resolver knows (NodeAddr). The batch script, and with it srun, runs on the
         # first node; without an address torch would try for 20 minutes of every GPU.
         os.environ["MASTER_ADDR"] = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", environment.master_addr)
+
+
+def master_port(environ: Mapping[str, str]) -> str:
+    """A port for the processes of one job to meet at, another one for each job.
+
+    submitit's goes up to 60000. From 32768 on, Linux gives ports to whatever connects somewhere, so that one of those
+    may be taken when the job starts.
+    """
+    return environ.get("MASTER_PORT") or str(20000 + int(environ.get("SLURM_JOB_ID", "0")) % 12000)
 
 
 def take_device() -> None:
