@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from replicate.backends.slurm.refusal import Refusal, refusal
+from replicate.backends.slurm.client import Answer
+from replicate.backends.slurm.refusal import Refusal, perhaps_taken, refusal
 
 _FAILED = "sbatch: error: Batch job submission failed: "
 _POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
@@ -101,3 +102,30 @@ def test_nodes_are_not_there_now(words: str) -> None:
 )
 def test_what_the_request_has_to_change(words: str) -> None:
     assert refusal(words) is Refusal.REFUSED
+
+
+def test_what_may_be_in_the_queue_all_the_same() -> None:
+    assert perhaps_taken(_FAILED + "Socket timed out on send/recv operation")
+    assert perhaps_taken(_FAILED + "Zero Bytes were transmitted or received")
+    assert perhaps_taken("no answer within 60 s: timed out")
+    assert not perhaps_taken(_RETRYING + "no answer within 60 s: timed out")
+    assert not perhaps_taken(_FAILED + "Unable to contact slurm controller (connect failure)")
+    assert not perhaps_taken(_FAILED + "Invalid qos specification")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Answer(0, "", ""), None),
+        (Answer(0, "", "Note: two-factor authentication is required from May; try again if it fails\n"), None),
+        (Answer(0, "7_0|7|RUNNING\n", "squeue: warning: this answer is a minute old\n"), None),
+        (Answer(0, "7_0|7|RUNNING\n", "squeue: error: spank: cannot open plugin\n"), None),
+        (Answer(0, "", "squeue: error: spank: cannot open plugin\n"), Refusal.OUTAGE),
+        (Answer(0, "7_0|7|RUNNING\n", "squeue: error: Socket timed out\n"), Refusal.OUTAGE),
+        (Answer(0, "", "slurm_load_jobs error: Unspecified error\n"), Refusal.OUTAGE),
+        (Answer(0, "", "sbatch: error: read our news on authentication\n", order=True), None),
+        (Answer(1, "", "sbatch: error: Invalid qos specification\n", order=True), Refusal.REFUSED),
+    ],
+)
+def test_words_beside_an_answer(answer: Answer, expected: Refusal | None) -> None:
+    assert answer.refusal is expected

@@ -170,6 +170,15 @@ def test_sacct_calls_it_alive(graph: Graph, store: Store) -> None:
     found = asked(graph, store, {"sub_0": row})
     assert (found.state, found.why) == ("running", "sacct says RUNNING, though squeue does not show it")
     assert world(graph, store, {"sub_0": row}).silent() == [(Task("sub", 0), row)]
+    claim = store.folder(KEY) / "claim"
+    claim.mkdir()
+    write_json(claim / "owner.json", asdict(Owner("gpu17", 4711, 1, task="sub_0")))
+    assert world(graph, store, {"sub_0": row}).silent() == []
+    os.utime(claim / "owner.json", (time.time() - 610,) * 2)
+    states = world(graph, store, {"sub_0": row})
+    assert states.silent() == [(Task("sub", 0), row)]
+    assert not states.gone(Owner("gpu17", 4711, 1, task="sub_0"), 610.0)
+    assert view(graph, store, {"sub_0": replace(row, state="LOST")}).state == "lost"
     write_json(store.folder(KEY) / "progress.json", {"epoch": 1})
     assert world(graph, store, {"sub_0": row}).silent() == []
     found = asked(graph, store, {"sub_0": replace(row, state="PENDING")})

@@ -55,6 +55,16 @@ def same(night: Night, reference: Path) -> None:
     assert night.files() == files_of(reference)
 
 
+def silence(night: Night, key: str) -> None:
+    """Make the last sign of life an hour older, and so the submission."""
+    old = time.time() - 3600
+    for path in (night.results / key / "progress.json", night.results / key / "claim" / "owner.json"):
+        with suppress(FileNotFoundError):
+            os.utime(path, (old, old))
+    for path in (night.results / ".slurm").glob("*/map.json"):
+        os.utime(path, (old, old))
+
+
 def once(night: Night, *but: str) -> None:
     """Nothing was computed twice: one attempt at each job but those disturbed."""
     counts = {key: len(night.attempts(key)) for key in night.jobs()}
@@ -216,8 +226,7 @@ def test_without_accounting(bare_testbed: Testbed, request: pytest.FixtureReques
     os.kill(watcher, signal.SIGKILL)
     eventually(lambda: bare_testbed.state(number) == "", 90, "squeue does not forget it")
     # A minute is the shortest patience a profile can have; the file is made older instead.
-    old = time.time() - 3600
-    os.utime(night.results / key / "progress.json", (old, old))
+    silence(night, key)
     assert night.jobs()[key]["state"] == "lost"
     night.finish()
     same(night, reference)
@@ -237,9 +246,8 @@ def test_numbers_used_again(night: Night, reference: Path) -> None:
     # Somebody else's jobs get the numbers that ours had.
     for _ in range(3):
         testbed.submit("sleep 1", "--array=0-1")
-    old = time.time() - 3600
     wait_for(lambda: not lives(child), 60, "the orphan is not ended")
-    os.utime(night.results / key / "progress.json", (old, old))
+    silence(night, key)
     # What accounting makes of it differs: still running, or cancelled.
     assert night.jobs()[key]["state"] in ("lost", "absent")
     night.finish()

@@ -18,6 +18,9 @@ PATIENCE = 60.0
 _LONGEST_PAUSE = 30.0
 _OPTIONAL = 6
 """Programs that a site may lack are waited for this many times shorter."""
+_ERRORS = re.compile(r"^(?:\w+: )?(?:error|fatal)\b.*|.*\bslurm_\w+ error\b.*", re.M | re.I)
+"""Lines of errors; others are warnings, and what a site tells everybody."""
+_ORDERS = ("sbatch", "scancel")
 _TOLD_WHERE = ("squeue", "sacct", "scancel", "scontrol", "sinfo")
 """Programs that ask another cluster than this machine's own with ``-M``."""
 
@@ -27,6 +30,8 @@ class Answer:
     code: int
     out: str
     err: str
+    order: bool = False
+    """Whether it was told to do something: its exit code then says enough, and other words are a site's own."""
 
     @property
     def said(self) -> str:
@@ -42,9 +47,11 @@ class Answer:
         """
         if self.code:
             return refusal(self.err or self.out)
-        passing = refusal(self.err) is Refusal.OUTAGE or re.search(r"slurm_\w+ error", self.err)
-        silent = not self.out.strip() and re.search(r"^(\w+: )?(error|fatal)\b", self.err, re.M | re.I)
-        return Refusal.OUTAGE if passing or silent else None
+        if self.order:
+            return None
+        errors = _ERRORS.findall(self.err)
+        passing = refusal("\n".join(errors)) is Refusal.OUTAGE or any("slurm_" in line for line in errors)
+        return Refusal.OUTAGE if passing or (errors and not self.out.strip()) else None
 
 
 @dataclass(slots=True)
@@ -89,7 +96,7 @@ class Client:
         except subprocess.TimeoutExpired as error:
             words = f"no answer within {self.seconds:.0f} s: timed out"
             return Answer(124, _text(error.stdout), f"{_text(error.stderr)}\n{words}".strip())
-        return Answer(done.returncode, _text(done.stdout), _text(done.stderr))
+        return Answer(done.returncode, _text(done.stdout), _text(done.stderr), program in _ORDERS)
 
     def ask(self, *command: str) -> str:
         """The answer of a call that may be repeated, asked for again while Slurm does not answer.

@@ -112,7 +112,7 @@ class QueuedStates(JobStates):
             for key, view in self.views.items()
             if view.task is not None and view.row is not None and view.row.unconfirmed
             if min(self._silence(key), self._age(view.task)) > self.lost_seconds
-            if not lease.holder_alive(self.store.folder(key), self.store.gone)
+            if not lease.holder(self.store.folder(key)) or lease.silence(self.store.folder(key)) > self.lost_seconds
         ]
 
     def note_unseen(self) -> None:

@@ -89,4 +89,6 @@ def refusal(answer_words: str) -> Refusal:
 
 def perhaps_taken(answer_words: str) -> bool:
     """Whether a job may be in the queue although sbatch failed with ``answer_words``."""
-    return bool(_PATTERNS["cut"].search(answer_words))
+    # sbatch tries again by itself, for two minutes, while the controller says that it takes none.
+    waiting = "temporarily unable to accept job" in answer_words and "Socket timed out" not in answer_words
+    return not waiting and bool(_PATTERNS["cut"].search(answer_words))
