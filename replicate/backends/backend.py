@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from replicate.errors import Fault
 from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
 from replicate.store.store import LOG, Store
@@ -179,6 +180,8 @@ class RunReport:
 
     done: jobs that it computed. submitted: jobs that it handed to Slurm, with the number of each. failed: jobs that
     somebody has to look at, with the reason; logs: the file to read first of each. notes: what a person should know.
+    refused: requests of a profile that Slurm will not run; their jobs wait, others do not. stuck: why nothing could be
+    submitted although nothing is queued.
     """
 
     done: Sequence[str] = ()
@@ -187,6 +190,8 @@ class RunReport:
     logs: Mapping[str, Path] = field(default_factory=dict)
     notes: Sequence[str] = ()
     states: JobStates | None = None
+    refused: Sequence[Fault] = ()
+    stuck: str = ""
 
     @property
     def elsewhere(self) -> Mapping[str, tuple[CellState, str]]:

@@ -18,11 +18,12 @@ from replicate.backends.slurm.choose import VARIABLE
 from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.gpus import Idle, misfits
 from replicate.backends.slurm.profile import Profile, profile_name
-from replicate.backends.slurm.waves import over_time_limit, unsplittable_batches
+from replicate.backends.slurm.waves import longest_waves, over_time_limit, unsplittable_batches
 from replicate.cli import DONE, MISTAKE
 from replicate.cli.workspace import Amount, Workspace, with_workspace
 from replicate.errors import UserError
 from replicate.jobs.job import Job
+from replicate.plan.graph import Graph
 from replicate.specs import toml_files
 from replicate.specs.scale import PublishedFile
 from replicate.specs.sources.imagefolder import FolderData
@@ -68,11 +69,11 @@ def command(workspace: Workspace, draft_name: str | None, overwrite: bool, secon
         )
     specs = workspace.specs()
     scale = specs.scale
-    jobs = list(workspace.plan(specs.ordered, specs).graph)
+    graph = workspace.plan(specs.ordered, specs).graph
     data = [entry for entry in scale.data.values() if isinstance(entry, FolderData)]
     files = Files(data, [PublishedFile.of(text) for text in scale.released.values()])
     findings = []
-    for finding in _findings(profile, jobs, files, scale.id, seconds):
+    for finding in _findings(profile, graph, files, scale.id, seconds):
         findings.append(finding)
         if not workspace.json:
             click.echo(str(finding))
@@ -112,12 +113,13 @@ def draft_profile(workspace: Workspace, name: str, overwrite: bool) -> int:
     return DONE
 
 
-def _findings(profile: Profile, jobs: Sequence[Job], files: Files, scale: str, seconds: float) -> Iterator[Finding]:
+def _findings(profile: Profile, graph: Graph, files: Files, scale: str, seconds: float) -> Iterator[Finding]:
+    jobs = list(graph)
     client = Client(profile.client_environment(os.environ), patience=0.0, cluster=profile.cluster)
     if util.find_spec("submitit") is None:
         yield fail("submitit", "not installed here", "pip install 'deit-replicate[slurm]'")
     usable = True
-    for finding in site.examine(profile, client):
+    for finding in site.examine(profile, client, longest_waves(graph, profile.packed)):
         usable = (usable and finding.subject not in ("programs", "controller")) or finding.level == "ok"
         yield finding
     yield from _room(profile, jobs, scale)

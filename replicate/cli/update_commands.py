@@ -77,7 +77,7 @@ def table(
             names = dict.fromkeys(path.name for path in paths if path.parent == folder)
             click.echo(f"files in {workspace.shown(folder)}: {', '.join(names)}")
     print_unwritten(unwritten)
-    return _exit_code(updated.failed, updated.complete, unwritten)
+    return _ended(updated.failed, updated.complete, updated.report, unwritten)
 
 
 @click.command(name="figure")
@@ -118,7 +118,7 @@ def figure(
         click.echo(f"{finished.wanted - finished.pending} of {finished.wanted} values there")
         click.echo(f"files: {', '.join(files)}")
         print_failures(workspace, updated.report, updated.store)
-    return _exit_code(updated.failed, finished.complete)
+    return _ended(updated.failed, finished.complete, updated.report)
 
 
 @click.command(name="all")
@@ -190,7 +190,7 @@ def everything(workspace: Workspace, formats: tuple[str, ...], pdf: bool, no_fig
         print_failures(workspace, updated.report, updated.store)
         _print_next(workspace, options, complete, "all")
     print_unwritten(unwritten)
-    return _exit_code(updated.failed, complete, unwritten)
+    return _ended(updated.failed, complete, updated.report, unwritten)
 
 
 def print_unwritten(unwritten: Unwritten) -> None:
@@ -217,9 +217,12 @@ def _print_next(workspace: Workspace, options: RunOptions, complete: bool, *word
         click.echo(f"not finished yet; go on with: {workspace.call(*words, *same)}")
 
 
-def _exit_code(failed: bool, complete: bool, unwritten: Unwritten | None = None) -> int:
+def _ended(failed: bool, complete: bool, report: RunReport, unwritten: Unwritten | None = None) -> int:
+    """Say what Slurm does not take, on standard error; return the exit code."""
+    for fault in (*map(str, report.refused), *([report.stuck] if report.stuck else [])):
+        click.echo(f"error: {fault}", err=True)
     if failed:
         return FAILED
-    if unwritten is not None and unwritten.reasons:
+    if report.refused or (unwritten is not None and unwritten.reasons):
         return MISTAKE
     return DONE if complete else UNFINISHED

@@ -230,6 +230,8 @@ class Night:
     def _note(self, report: RunReport) -> None:
         self.summary.submitted |= report.submitted
         self.summary.notes += report.notes
+        faults = [*map(str, report.refused), *([report.stuck] if report.stuck else [])]
+        self.summary.faults += [fault for fault in faults if fault not in self.summary.faults]
 
     def _settle(self, rechecks: Rechecks, keys: list[str]) -> None:
         settled, asked = rechecks.settle(self.graph, keys)

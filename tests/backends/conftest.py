@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import ROOT
 from lab import Lab, Setting, stand_ins
+from model_slurm import ModelSlurm, Site
 from tiny_project import TinyProject, new_project
 
 from replicate.backends.slurm import backend
+from replicate.backends.slurm.backend import Slurm
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.snapshot import Snapshot
+from replicate.store.store import Store
 
 
 @pytest.fixture
@@ -57,3 +61,35 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
         "poll_seconds": 0.05,
     }
     return Lab(tmp_path, Profile.model_validate(profile))
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The copy of the code is made once for all tests."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture
+def site(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    def make(**changes: object) -> tuple[Slurm, ModelSlurm, Store]:
+        programs = tmp_path / "bin"
+        programs.mkdir(exist_ok=True)
+        # submitit asks whether there is one before it writes a script.
+        (programs / "srun").write_text("#!/bin/sh\n")
+        (programs / "srun").chmod(0o755)
+        monkeypatch.setenv("PATH", str(programs), prepend=":")
+        profile = Profile.model_validate(
+            {
+                "name": "lab",
+                "python": "/usr/bin/python3",
+                "paths": {"shared": str(shared)},
+                "sbatch": {"time": 60},
+                "shared_is_local": True,
+                **changes,
+            }
+        )
+        slurm = ModelSlurm()
+        monkeypatch.setattr(Slurm, "_client", lambda _: slurm)
+        return Slurm(profile, ROOT), slurm, Store(tmp_path / "results")
+
+    return make

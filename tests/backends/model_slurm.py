@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from replicate.backends.slurm.backend import Slurm
 from replicate.backends.slurm.client import Answer, Client
+from replicate.store.store import Store
 
 Element = tuple[str, int]
 
@@ -32,13 +34,22 @@ class ArrayJob:
 class ModelSlurm(Client):
     """``config``: what ``scontrol show config`` says. ``calls``: every call. ``arrays``: what was submitted, by number.
 
-    ended: elements that are over. failed: those of them that failed.
+    limit: elements that sbatch lets wait. database: what sacctmgr shows, by its question. refused, refused_test: what
+    sbatch (or its --test-only) says to arrays of a kind. lengths: of the arrays that
+    sbatch was asked to take. ended: elements that are over. failed: those of them that failed.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     config: dict[str, str] = field(default_factory=lambda: {"MaxArraySize": "1001", "MaxJobCount": "10000"})
     calls: list[tuple[str, ...]] = field(default_factory=list)
     arrays: dict[str, ArrayJob] = field(default_factory=dict)
+    limit: int | None = None
+    database: dict[str, str] = field(default_factory=dict)
+    partitions: str = ""
+    refused: dict[str, str] = field(default_factory=dict)
+    refused_test: dict[str, str] = field(default_factory=dict)
+    lengths: list[int] = field(default_factory=list)
+    node_of: dict[Element, str] = field(default_factory=dict)
     ended: set[Element] = field(default_factory=set)
     failed: set[Element] = field(default_factory=set)
 
@@ -47,6 +58,11 @@ class ModelSlurm(Client):
         match command[0]:
             case "sbatch":
                 return self.sbatch(*command[1:])
+            case "sacctmgr":
+                asked = next((name for name in self.database if name in " ".join(command)), "")
+                return Answer(0, self.database.get(asked, ""), "")
+            case "scontrol" if "partition" in command:
+                return Answer(0, self.partitions, "")
             case "scontrol":
                 return Answer(0, "".join(f"{name} = {value}\n" for name, value in self.config.items()), "")
             case "squeue":
@@ -54,9 +70,22 @@ class ModelSlurm(Client):
         return Answer(0, "", "")
 
     def sbatch(self, *words: str) -> Answer:
+        script = Path(words[-1]).read_text()
+        kind = next((kind for kind in self.refused_test if f"--partition={kind}" in script), "")
+        if "--test-only" in words and kind:
+            return Answer(1, "", f"allocation failure: {self.refused_test[kind]}\n")
         if "--test-only" in words:
             return Answer(0, "", "sbatch: Job 1 to start at 2026-01-01T00:00:00\n")
-        script = Path(words[-1]).read_text()
+        kind = next((kind for kind in self.refused if f"--partition={kind}" in script), "")
+        if kind:
+            return Answer(1, "", f"sbatch: error: Batch job submission failed: {self.refused[kind]}\n")
+        length = len([index for part in option(script, "array").split("%")[0].split(",") for index in _range(part)])
+        self.lengths.append(length)
+        waiting = sum(len(array.indices) for array in self.arrays.values()) - len(self.ended)
+        if self.limit is not None and waiting + length > self.limit:
+            words_of_slurm = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+            error = "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: "
+            return Answer(1, "", f"{error}{words_of_slurm}\n")
         number = str(100 + len(self.arrays))
         indices, _, throttle = option(script, "array").partition("%")
         self.arrays[number] = ArrayJob(
@@ -131,6 +160,10 @@ class ModelSlurm(Client):
         number, _, index = target.partition("_")
         indices = [int(index)] if index else self.arrays[number].indices
         return all((number, each) in self.ended for each in indices)
+
+
+Site = Callable[..., "tuple[Slurm, ModelSlurm, Store]"]
+"""Makes a cluster from fields of its profile: the backend, the model that answers it, and an empty store."""
 
 
 def option(script: str, name: str) -> str:

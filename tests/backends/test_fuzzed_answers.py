@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from replicate.backends.doctor.site import partitions
 from replicate.backends.slurm.client import Answer, Client, number_of
 from replicate.backends.slurm.ending import meaning
+from replicate.backends.slurm.limits import Limits
 from replicate.backends.slurm.queue import Queue as Rows
 from replicate.backends.slurm.queue import Row, ask_accounting, forget, indices_of, look
 from replicate.backends.slurm.refusal import Refusal, perhaps_taken, refusal
@@ -63,7 +64,7 @@ def test_any_answer(text: str) -> None:
     ask_accounting(client, queue, [submission()])
     forget(client, queue, [(Task(NAME, 3), Row("7_3", "RUNNING"))])
     assert client.longest_array >= 1
-    assert client.most_jobs() is None or client.most_jobs() > 0  # type: ignore[operator]
+    assert all(limit.count >= 0 for limit in Limits(client).of({"account": "a", "partition": "p", "qos": "q"}))
     partitions(client)
     assert refusal(text) in Refusal
     perhaps_taken(text)
@@ -79,7 +80,7 @@ def test_any_answer(text: str) -> None:
 def test_our_row_among_others(before: str, after: str, number: int, index: int, state: str) -> None:
     """Others' rows of any shape change neither whose ours is nor its state."""
     others = [one for one in (before, after) if submission_of(one) is None]
-    shown = f"{number}_{index}|{number}|{state}|None|N/A|n1"
+    shown = f"{number}_{index}|{number}|{state}|None|N/A|n1|1:02|normal|lab"
     for ours in (f"replicate-{NAME}|(null)", f"x|y|{comment('t', NAME, ['train-a'])};site=1"):
         queue = look(told("\n".join([*others, f"{shown}|{ours}", *others])))
         assert queue.rows[Task(NAME, index)].state == state

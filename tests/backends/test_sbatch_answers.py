@@ -110,7 +110,7 @@ def test_an_outage_is_no_mistake_in_the_call(lab: Lab, set_env: Setting, test_on
 def test_a_refusal_is_one(lab: Lab, set_env: Setting) -> None:
     set_env(SBATCH_ERR="sbatch: error: Batch job submission failed: Invalid qos specification\n", SBATCH_RC="1")
     with pytest.raises(ClusterRefused, match="Invalid qos specification") as refused:
-        lab.step()
+        lab.slurm.run(lab.graph, lab.store, ["tiny"])
     assert refused.value.exit_code == 2
     assert read_submissions(lab.store.root) == []
 

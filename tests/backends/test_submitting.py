@@ -10,12 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, TABLE
+from command_line import TABLE
 from filled_results import job_like, plan_of
-from model_slurm import ModelSlurm
+from model_slurm import Site
 
-from replicate.backends.slurm.backend import Slurm
-from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.submission import read_job, read_submissions
 from replicate.jobs.job import to_json
 from replicate.plan.graph import Graph
@@ -60,41 +58,6 @@ def operations(counted: Operations, monkeypatch: pytest.MonkeyPatch) -> Operatio
 
     monkeypatch.setattr(os, "stat", stat)
     return counted
-
-
-Site = Callable[..., "tuple[Slurm, ModelSlurm, Store]"]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The copy of the code is made once for all tests of this module."""
-    return tmp_path_factory.mktemp("shared")
-
-
-@pytest.fixture
-def site(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    def make(**changes: object) -> tuple[Slurm, ModelSlurm, Store]:
-        programs = tmp_path / "bin"
-        programs.mkdir(exist_ok=True)
-        # submitit asks whether there is one before it writes a script.
-        (programs / "srun").write_text("#!/bin/sh\n")
-        (programs / "srun").chmod(0o755)
-        monkeypatch.setenv("PATH", str(programs), prepend=":")
-        profile = Profile.model_validate(
-            {
-                "name": "lab",
-                "python": "/usr/bin/python3",
-                "paths": {"shared": str(shared)},
-                "sbatch": {"time": 60},
-                "shared_is_local": True,
-                **changes,
-            }
-        )
-        slurm = ModelSlurm()
-        monkeypatch.setattr(Slurm, "_client", lambda _: slurm)
-        return Slurm(profile, ROOT), slurm, Store(tmp_path / "results")
-
-    return make
 
 
 def packed(store: Store) -> dict[str, list[list[str]]]:

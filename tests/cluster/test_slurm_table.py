@@ -74,7 +74,7 @@ def test_same_bytes_as_here(night: Night, computed: Path) -> None:
 
 
 @pytest.mark.slurm_quick
-def test_refused_before_anything_is_queued(night: Night) -> None:
+def test_what_is_refused_holds_back_only_itself(night: Night) -> None:
     night.change(r"^\[kinds.train\]", '[kinds.train]\npartition = "nowhere"\nntasks_per_node = 3')
     night.change(r"^\[kinds.predict\]", '[kinds.predict]\nnodelist = "n1,n2,n3,n4,n5"')
     told = night.step(code=2)
@@ -83,8 +83,8 @@ def test_refused_before_anything_is_queued(night: Night) -> None:
     assert "partition = nowhere" in told
     assert " and 1 more: recipe.batch does not split over 3 processes: got 32" in told
     assert "use another number of processes: nodes and ntasks_per_node in [kinds.train], now 3 in all" in told
-    assert night.testbed.run("squeue", "-h") == ""
-    assert not list((night.results / ".slurm").glob("*/map.json"))
+    maps = [json.loads(path.read_text()) for path in (night.results / ".slurm").glob("*/map.json")]
+    assert [each["kind"] for each in maps] == ["data"]
 
 
 def test_queue_has_no_room(night: Night, computed: Path) -> None:

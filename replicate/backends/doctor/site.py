@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from replicate.backends.doctor.files import Finding, fail, ok, warn
 from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.gpus import names_type
+from replicate.backends.slurm.limits import Limit, Limits
 from replicate.backends.slurm.profile import Profile
+from replicate.backends.slurm.refusal import Refusal
 from replicate.backends.slurm.sbatch import arguments, minutes
 from replicate.errors import ClusterDown, suggestion
 from replicate.jobs.job import kinds
@@ -70,8 +72,11 @@ def _longest(limit: str) -> int | None:
         return None
 
 
-def examine(profile: Profile, client: Client) -> Iterator[Finding]:
-    """Programs, accounting, limits, preemption, partitions, and every kind's request. Stops where Slurm is down."""
+def examine(profile: Profile, client: Client, waves: Mapping[str, int] = {}) -> Iterator[Finding]:
+    """Programs, accounting, limits, preemption, partitions, and every kind's request. Stops where Slurm is down.
+
+    waves: how many tasks of each kind are submitted together at most.
+    """
     missing = [name for name in PROGRAMS if not shutil.which(name, path=client.environment.get("PATH"))]
     if missing:
         yield fail("programs", f"not found: {', '.join(missing)}", "run this on a login node of the cluster")
@@ -93,7 +98,7 @@ def examine(profile: Profile, client: Client) -> Iterator[Finding]:
             "sacct does not answer",
             "a job that dies without a word is known as lost only after lost_after_minutes",
         )
-    yield from _limits(client, accounting)
+    yield from _limits(profile, client, accounting, waves)
     yield _preemption(client)
     yield _gpus(profile, offered)
     try:
@@ -106,21 +111,36 @@ def accounting_answers(client: Client) -> bool:
     return client.optional("sacct", "-X", "-n", "-P", "-S", "now") is not None
 
 
-def _limits(client: Client, accounting: bool) -> Iterator[Finding]:
+def _limits(profile: Profile, client: Client, accounting: bool, waves: Mapping[str, int]) -> Iterator[Finding]:
     yield ok("MaxArraySize", f"up to {client.longest_array} jobs in an array; longer waves are split")
-    most = client.most_jobs()
-    if most is None:
-        yield ok("MaxSubmitJobs", "no limit on queued jobs is known")
-    elif most < 20:
-        yield warn("MaxSubmitJobs", f"{most} jobs at once", "waves wait for each other; set pack higher")
-    else:
-        yield ok("MaxSubmitJobs", f"{most} jobs at once")
+    yield from _most_jobs(profile, client, waves)
     age = _number(client.limits().get("MinJobAge", ""))
     text = f"ended jobs are remembered for {age} s"
     if age < SHORT_MEMORY and not accounting:
         yield warn("MinJobAge", text, "and no accounting remembers them later: their endings may be unknown")
     else:
         yield ok("MinJobAge", text)
+
+
+def _most_jobs(profile: Profile, client: Client, waves: Mapping[str, int]) -> Iterator[Finding]:
+    """The smallest limit on queued jobs that holds for each kind, beside the waves that it would have to take."""
+    limits = Limits(client)
+    kinds_of: dict[Limit | None, list[str]] = {}
+    for kind in kinds():
+        kinds_of.setdefault(next(iter(limits.of(profile.request(kind))), None), []).append(kind)
+    for limit, names in kinds_of.items():
+        if limit is None:
+            yield ok("MaxSubmitJobs", "no limit on queued jobs is known")
+            continue
+        what = str(limit) if len(kinds_of) == 1 else f"{limit}, for {', '.join(names)} jobs"
+        most = max((waves.get(kind, 0) for kind in names), default=0)
+        if limit.count == 0:
+            yield fail("MaxSubmitJobs", what, "no job is taken; ask the site, or name another qos")
+        elif limit.count < most:
+            advice = f"the longest wave has {most} tasks: it is submitted bit by bit, so use --wait or nights"
+            yield warn("MaxSubmitJobs", what, advice)
+        else:
+            yield ok("MaxSubmitJobs", what)
 
 
 def _preemption(client: Client) -> Finding:
@@ -175,9 +195,15 @@ def _requests(profile: Profile, client: Client, known: dict[str, Partition]) -> 
             yield fail(subject, f"{asked} minutes, but {places} allows {longest}", f"lower time in [kinds.{names[0]}]")
             continue
         answer = client.test("sbatch", "--test-only", *options, "--wrap=true")
-        if answer.code != 0:
-            yield fail(subject, answer.said, f"sbatch was asked: {' '.join(options)}")
-            continue
+        match answer.refusal:
+            case None:
+                pass
+            case Refusal.UNAVAILABLE | Refusal.LIMIT | Refusal.OUTAGE:
+                yield warn(subject, answer.said, "not possible now; such jobs are queued, and wait")
+                continue
+            case Refusal.REFUSED:
+                yield fail(subject, answer.said, f"sbatch was asked: {' '.join(options)}")
+                continue
         start = re.search(r"to start at (\S+)", answer.err)
         closed = [partition.name for partition in used if not partition.up]
         if closed:

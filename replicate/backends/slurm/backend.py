@@ -22,7 +22,7 @@ from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.snapshot import take
 from replicate.backends.slurm.submission import Task
 from replicate.backends.slurm.submitter import Step, Submitter
-from replicate.errors import ClusterDown, ClusterRefused, NoSlurm, StoreUnusable
+from replicate.errors import ClusterDown, ClusterRefused, NoSlurm, SpecError, StoreUnusable
 from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
 from replicate.store import lease
@@ -35,6 +35,8 @@ CANCEL_SECONDS = 30.0
 """How long `cancel` waits for a process that submits, so that nothing is submitted behind its back."""
 SLOWEST = 10
 """Back-off of ``--wait``: at most so many times the profile's poll_seconds between two looks."""
+STUCK_STEPS = 4
+"""How often ``--wait`` tries again where Slurm takes no job though none is queued: a limit may be a group's."""
 SHARES = 30.0
 """Seconds that ``--wait`` says nothing while only the shares of running jobs change."""
 
@@ -81,7 +83,7 @@ class Slurm:
         self, graph: Graph, store: Store, names: Sequence[str], retry: bool = False, wait: bool = False
     ) -> RunReport:
         """Submit what is missing and can be; with ``wait`` again and again, until nothing more can come of it."""
-        step = self._first(graph, store, names, retry, wait)
+        step = _taken(self._first(graph, store, names, retry, wait))
         for note in step.notes:
             self.reporter.say(note)
         if wait:
@@ -89,18 +91,18 @@ class Slurm:
         failed = step.states.failures()
         logs = {key: step.states.first_log(key) for key in failed}
         self.reporter.say(f"{step.states.summary()}\n")
-        return RunReport((), step.submitted, failed, logs, step.notes, step.states)
+        return RunReport((), step.submitted, failed, logs, step.notes, step.states, step.refused, step.stuck)
 
     def rerun(self, graph: Graph, store: Store, names: Sequence[str], wait: bool = False) -> RunReport:
         # Reported once, then tried anew: what it would be compared with is there, so no table waits for it.
         failed = self.look(graph, store).failures()
-        step = self._first(graph, store, names, True, wait)
+        step = _taken(self._first(graph, store, names, True, wait))
         if wait:
             step = self._wait(graph, store, names, step)
             failed = step.states.failures()
         self._put_away_done(step.states)
         logs = {key: step.states.first_log(key) for key in failed}
-        return RunReport((), step.submitted, failed, logs, step.notes, step.states)
+        return RunReport((), step.submitted, failed, logs, step.notes, step.states, step.refused, step.stuck)
 
     def cancel(self, states: QueuedStates, keys: Iterable[str]) -> dict[str, str]:
         """Cancel those of ``keys`` that are queued or run; returns Slurm's number of each.
@@ -214,7 +216,11 @@ class Slurm:
         """Steps until nothing is queued any more and nothing can be submitted."""
         seconds, seen, shown, when = self.profile.poll_seconds, "", "", 0.0
         told = {_without_numbers(note) for note in step.notes}
+        stuck = 0
         while step.submitted or _moving(step.states):
+            stuck = stuck + 1 if step.stuck else 0
+            if stuck > STUCK_STEPS or (step.refused and step.idle):
+                break
             line = step.states.summary()
             if line != seen:
                 seconds, seen = self.profile.poll_seconds, line
@@ -254,6 +260,13 @@ class Slurm:
                     lasted = (time.time() - since) / 60
                     self.reporter.say(f"Slurm answers again, {_clock(time.time())}, after {lasted:.0f} min")
                 return step
+
+
+def _taken(step: Step) -> Step:
+    """``step``, unless all that is left of it is refused. Raises ClusterRefused."""
+    if step.refused and step.idle:
+        raise ClusterRefused(str(SpecError(step.refused)))
+    return step
 
 
 def _clock(when: float) -> str:

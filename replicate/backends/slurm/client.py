@@ -149,14 +149,6 @@ class Client:
         """Elements that one array may have; indices stay below it."""
         return max(1, _number(self.limits().get("MaxArraySize", ""), 1001) - 1)
 
-    def most_jobs(self) -> int | None:
-        """How many jobs this user may have queued, by accounting and by the controller; None where nothing says."""
-        limits = [_number(self.limits().get("MaxJobCount", ""), 0)]
-        out = self.optional("sacctmgr", "-n", "-P", "show", "assoc", f"user={user()}", "format=MaxSubmitJobs")
-        limits += [_number(line, 0) for line in (out or "").split()]
-        set_limits = [count for count in limits if count > 0]
-        return min(set_limits) if set_limits else None
-
 
 def user() -> str:
     # Not $USER: it is absent in cron, and somebody else's under sudo.

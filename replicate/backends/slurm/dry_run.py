@@ -21,6 +21,7 @@ from replicate.backends.slurm.queue import Queue
 from replicate.backends.slurm.snapshot import planned
 from replicate.backends.slurm.submission import MAP, SubmissionMap
 from replicate.backends.slurm.submitter import Step, Submitter
+from replicate.errors import ClusterRefused, SpecError
 from replicate.plan.graph import Graph
 from replicate.store.store import Store
 from replicate.text import plural
@@ -85,9 +86,6 @@ class _StandIn(Client):
     def limits(self) -> Mapping[str, str]:
         return {"MaxArraySize": str(LONGEST + 1)}
 
-    def most_jobs(self) -> int | None:
-        return None
-
 
 def dry_run(
     graph: Graph, store: Store, profile: Profile, root: Path, names: Sequence[str], warn: Callable[[str], None]
@@ -113,7 +111,10 @@ def dry_run(
             if line.startswith("warning: "):
                 warn(line)
 
-        Submitter(graph, scratch, profile, client, plan, code, say, Step(states)).run(todo)
+        step = Step(states)
+        Submitter(graph, scratch, profile, client, plan, code, say, step).run(todo)
+        if step.refused:
+            raise ClusterRefused(str(SpecError(step.refused)))
         return [
             _call(number, command, script, scratch.root, store.root)
             for number, (command, script) in enumerate(client.taken, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ LIVE |= {"POWER_UP_NODE", "EXPEDITING", "UPDATE_DB", "RECONFIG_FAIL"}
 LIVE |= {"REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD", "STAGE_OUT"}
 WAITING = frozenset(["PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"])
 
-_FIELDS = "%i|%A|%T|%r|%S|%N|%j|%k"
+_FIELDS = "%i|%A|%T|%r|%S|%N|%M|%q|%a|%j|%k"
 """The name and the comment stand last: a site or a user may write a bar into them."""
 _ACCOUNT = "JobID,JobName,State,ExitCode,NodeList,Elapsed,Reason,ReqMem,End"
 _QUIET = 2 * HEARTBEAT
@@ -28,7 +29,7 @@ _QUIET = 2 * HEARTBEAT
 class Row:
     """One element as Slurm sees it. ``id`` is what scontrol and scancel take (``12_3``).
 
-    ``reason``: why it waits, or why it ended. ``detail``: from accounting only.
+    ``reason``: why it waits, or why it ended. ``seconds``: it ran, so far. ``detail``: from accounting only.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Row:
     start: str = ""
     node: str = ""
     detail: Detail | None = None
+    seconds: float | None = None
 
     @property
     def live(self) -> bool:
@@ -54,15 +56,24 @@ class Row:
 
 @dataclass(slots=True)
 class Queue:
-    """``rows``: the elements of our submissions that squeue or sacct know. ``count``: all this user's live jobs.
+    """``rows``: the elements of our submissions that squeue or sacct know. ``live``: how many jobs of this user are
+    queued or run, by QOS and account.
 
     ``accounting``: None before sacct was asked, then whether it answered; ``asked``: about which submissions.
     """
 
     rows: dict[Task, Row] = field(default_factory=dict)
-    count: int = 0
+    live: Counter[tuple[str, str]] = field(default_factory=Counter)
     accounting: bool | None = None
     asked: set[str] = field(default_factory=set)
+
+    def counted(self, qos: str = "", account: str = "") -> int:
+        """Jobs of this user that are queued or run; of this QOS, of this account, where they are given."""
+        return sum(
+            count
+            for (its_qos, its_account), count in self.live.items()
+            if not (qos and its_qos and its_qos != qos) and not (account and its_account and its_account != account)
+        )
 
     def ended(self, task: Task, silence: float, lost_seconds: float) -> bool:
         """Whether the process of ``task``, which gave a sign of life ``silence`` seconds ago, has surely ended.
@@ -88,11 +99,11 @@ def look(client: Client, names: Collection[str] = ()) -> Queue:
     queue = Queue()
     out = client.ask("squeue", "-a", "-h", "-r", "-u", user(), "--states=all", "-o", _FIELDS)
     for line in out.splitlines():
-        parts = line.split("|", 6)
-        if len(parts) < 7:
+        parts = line.split("|", 9)
+        if len(parts) < 10:
             continue
-        shown, _, state, reason, start, node, text = parts
-        queue.count += state in LIVE
+        shown, _, state, reason, start, node, elapsed, qos, account, text = parts
+        queue.live[_word(qos), _word(account)] += state in LIVE
         name = submission_of(text, names)
         if name is None:
             continue
@@ -102,7 +113,8 @@ def look(client: Client, names: Collection[str] = ()) -> Queue:
             row = queue.rows.get(task)
             if row is None or not row.live:
                 number = f"{shown.partition('_')[0]}_{index}"
-                queue.rows[task] = Row(number, state, reason, "" if start == "N/A" else start, node)
+                begins = "" if start == "N/A" else start
+                queue.rows[task] = Row(number, state, reason, begins, node, seconds=_seconds(elapsed))
     return queue
 
 
@@ -133,7 +145,7 @@ def ask_accounting(client: Client, queue: Queue, submissions: Iterable[Submissio
             if task not in queue.rows or queue.rows[task].detail is not None:
                 number = f"{shown.partition('_')[0]}_{index}"
                 detail = Detail(code, elapsed, memory)
-                queue.rows[task] = Row(number, state.partition(" ")[0], reason, "", node, detail)
+                queue.rows[task] = Row(number, state.partition(" ")[0], reason, "", node, detail, _seconds(elapsed))
 
 
 def confirm(client: Client, queue: Queue, submissions: Collection[Submission]) -> None:
@@ -145,7 +157,7 @@ def confirm(client: Client, queue: Queue, submissions: Collection[Submission]) -
     if any(row.unconfirmed for row in queue.rows.values()):
         again = look(client, [submission.name for submission in submissions])
         queue.rows |= again.rows
-        queue.count = again.count
+        queue.live = again.live
 
 
 def forget(client: Client, queue: Queue, silent: Iterable[tuple[Task, Row]]) -> None:
@@ -178,6 +190,20 @@ def find(client: Client, name: str) -> str | None:
         if task.submission == name:
             return row.id.partition("_")[0]
     return None
+
+
+def _word(column: str) -> str:
+    """A name that squeue prints; empty where it has none."""
+    return "" if column in ("(null)", "N/A") or column.startswith("%") else column
+
+
+def _seconds(elapsed: str) -> float | None:
+    """``1-02:03:04``, ``02:03`` and the like, as squeue prints how long a job ran."""
+    found = re.fullmatch(r"(?:(\d{1,6})-)?(?:(\d{1,3}):)?(\d{1,3}):(\d{2})", elapsed.strip(), re.ASCII)
+    if not found:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return 86400.0 * days + 3600.0 * hours + 60.0 * minutes + seconds
 
 
 def indices_of(shown: str) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +11,19 @@ from typing import TYPE_CHECKING
 from replicate.backends.backend import JobView
 from replicate.backends.slurm import submission as submissions
 from replicate.backends.slurm import waves
-from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.client import Answer, Client
 from replicate.backends.slurm.gpus import Idle, misfits
 from replicate.backends.slurm.job_states import QueuedStates
 from replicate.backends.slurm.lanes import Lane, Lanes
+from replicate.backends.slurm.limits import Limits, Room
 from replicate.backends.slurm.profile import Profile
+from replicate.backends.slurm.refusal import Refusal, refusal
 from replicate.backends.slurm.snapshot import Snapshot
 from replicate.backends.slurm.submission import SubmissionMap, Task
-from replicate.backends.slurm.waves import over_time_limit, unsplittable_batches
-from replicate.errors import ClusterDown, ClusterRefused, Fault, SpecError, Unanswered
+from replicate.backends.slurm.trial import Trial, refused_request, tried
+from replicate.backends.slurm.waves import over_time_limit
+from replicate.errors import ClusterDown, ClusterRefused, Fault, Unanswered
+from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
 from replicate.store import lease
 from replicate.store.files import write_text
@@ -31,16 +34,27 @@ if TYPE_CHECKING:
     from replicate.backends.slurm.script import Request
 
 Say = Callable[[str], None]
-_FULL = re.compile(r"[Ss]ubmit limit|MaxSubmit|temporarily unable|MaxJobCount|Resource temporarily")
 
 
 @dataclass(slots=True)
 class Step:
-    """What a step found and did. ``submitted`` maps keys to Slurm's number of their element."""
+    """What a step found and did. ``submitted`` maps keys to Slurm's number of their element.
+
+    refused: requests that Slurm will not run. stuck: why nothing was submitted although nothing is queued.
+    """
 
     states: QueuedStates
     submitted: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    refused: list[Fault] = field(default_factory=list)
+    stuck: str = ""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of the graph was submitted, is queued or runs."""
+        return not self.submitted and not any(
+            view.state in ("pending", "running") for view in self.states.views.values()
+        )
 
 
 @dataclass(slots=True)
@@ -58,7 +72,12 @@ class Submitter:
     _placed: dict[str, Task] = field(default_factory=dict)
     _ids: dict[str, str] = field(default_factory=dict)
     _lanes: dict[str, Lanes] = field(default_factory=dict)
-    _room: int | None = None
+    _trial: Trial = field(default_factory=Trial)
+    _room: Room = field(init=False)
+    _silent: bool = False
+
+    def __post_init__(self) -> None:
+        self._room = Room(Limits(self.client), self.step.states.queue)
 
     def run(self, todo: list[str]) -> None:
         """Wave by wave, each with the numbers of the one before."""
@@ -69,14 +88,13 @@ class Submitter:
                 self._placed[key] = view.task
                 self._ids[view.task.submission] = view.row.id.partition("_")[0]
         outside = [key for key in open_keys if views[key].state == "running" and key not in self._placed]
-        most = self.client.most_jobs()
-        self._room = None if most is None else max(0, most - self.step.states.queue.count)
-        if self._room == 0:
-            # Not even the test would pass.
-            self.step.notes.append(f"{plural(len(todo), 'job')} not submitted yet: the queue is full")
-            return
-        self._test(todo)
         jobs = [self.graph.jobs[key] for key in todo]
+        if self._is_full(jobs):
+            # Not even the test would pass.
+            self._note_left(todo)
+            return
+        self._trial = tried(jobs, self.profile, self._test)
+        self.step.notes += self._trial.notes
         idle = [misfit for misfit in misfits(jobs, self.profile) if isinstance(misfit, Idle)]
         for strain in [*over_time_limit(jobs, self.profile), *idle]:
             self.say(f"warning: {strain}")
@@ -97,13 +115,36 @@ class Submitter:
                 like = [job for job in wave if job.kind == kind]
                 units = waves.units_of(self.graph, like, open_keys, self.profile.packed(kind))
                 self._submit_wave(kind, [unit for unit in units if self._can_wait(unit, outside)])
-        left = len(todo) - len(self.step.submitted)
-        if left:
+        self.step.refused = self._trial.faults
+        self._note_left(todo)
+
+    def _is_full(self, jobs: Sequence[Job]) -> bool:
+        return all(self._room.why_full(self.profile.request(kind)) for kind in {job.kind for job in jobs})
+
+    def _note_left(self, todo: Sequence[str]) -> None:
+        """Say how many jobs were not submitted, and why."""
+        kinds = [self.graph.jobs[key].kind for key in todo if key not in self.step.submitted]
+        left = len([kind for kind in kinds if kind not in self._trial.refused])
+        if self._room.shortened:
+            self.step.notes.append(f"shorter arrays were submitted than were wanted: {self._room.shortened}")
+        if not left or self._silent:
+            return
+        reasons = dict.fromkeys(self._room.why_full(self.profile.request(kind)) for kind in kinds)
+        full = next(filter(None, reasons), "")
+        if full:
+            why = f"the queue is full: {full}"
+        else:
             why = "wait for others" if self.profile.chain else "wait for this wave (chain = false)"
-            full = self._room is not None and self._room <= 0
-            self.step.notes.append(f"{plural(left, 'job')} not submitted yet: {'the queue is full' if full else why}")
+        self.step.notes.append(f"{plural(left, 'job')} not submitted yet: {why}")
+        if full and self.step.idle and not self.step.states.queue.counted():
+            self.step.stuck = (
+                f"Slurm takes no job, though you have none queued: {full}\n"
+                f"  ask the site, or name another qos, account or partition in slurm/{self.profile.name}.toml"
+            )
 
     def _can_wait(self, unit: waves.Unit, outside: list[str]) -> bool:
+        if unit.jobs[0].kind in self._trial.refused:
+            return False
         if any(key in outside or key not in self._placed for key in unit.waits):
             return False
         return self.profile.chain or not unit.waits
@@ -118,12 +159,15 @@ class Submitter:
             before = names[place.behind] if place.behind is not None else ""
             ended = [*place.after, *([before] if before else [])]
             # A site that limits depth gets no dependency of this kind either: the next step submits the array.
+            wanted = len(array.units)
             name = self._submit(array, place.throttle, ended) if self.profile.chain or not ended else ""
             names.append(name)
             if not name:
                 return
             keys = frozenset(job.key for unit in array.units.values() for job in unit.jobs)
             lanes.enter(place, name, keys, before)
+            if len(array.units) < wanted:
+                return
 
     def _lanes_of(self, kind: str) -> Lanes:
         """The lanes of ``kind``; at first, one for each of its submissions that is queued or runs, of any table."""
@@ -139,10 +183,40 @@ class Submitter:
         return self._lanes[kind]
 
     def _submit(self, array: waves.Array, throttle: int | None, ended: Sequence[str]) -> str:
-        """The name of the submission; empty where the queue has no room."""
-        array = self._cut(array)
-        if not array.units:
-            return ""
+        """Submit as much of ``array`` as Slurm takes, and cut it to that.
+
+        Where sbatch refuses it for a limit, shorter arrays are tried. Returns the name of the last submission, empty
+        where nothing was taken.
+        """
+        request, left, name = self.profile.request(array.kind), sorted(array.units), ""
+        while left and (count := self._room.of(request, len(left))):
+            if name and throttle is not None:
+                # Two arrays would have the throttle each.
+                if not self.profile.chain:
+                    break
+                ended = [name]
+            part = array.part(left[:count])
+            try:
+                name = self._send(part, throttle, ended)
+            except ClusterRefused as refused:
+                words = str(refused).splitlines()[0]
+                if refusal(words) is not Refusal.LIMIT:
+                    said = words.removeprefix("sbatch: ")
+                    self._trial.refuse(array.kind, refused_request(self.profile, array.kind, said))
+                    break
+                self._room.refused(count, words.removeprefix("sbatch: "))
+                continue
+            if self._silent:
+                # Whatever comes next would meet the same silence.
+                break
+            self._room.take(request, count)
+            left = left[count:]
+        for index in left:
+            del array.units[index]
+        return name
+
+    def _send(self, array: waves.Array, throttle: int | None, ended: Sequence[str]) -> str:
+        """One call of sbatch; returns the name of the submission."""
         from replicate.backends.slurm import script
 
         name = submissions.new_name()
@@ -165,20 +239,12 @@ class Submitter:
                 for member in unit.jobs:
                     view = JobView("pending", f"{rest} ({said})", task=Task(name, index))
                     self.step.states.views[member.key] = view
-            # Whatever comes next would meet the same silence.
             self.step.notes.append(f"{rest} ({said})")
-            self._room = 0
+            self._silent = True
             return ""
-        except ClusterDown:
+        except (ClusterDown, ClusterRefused):
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        except ClusterRefused as refusal:
-            shutil.rmtree(folder, ignore_errors=True)
-            if not _FULL.search(str(refusal)):
-                raise
-            # Somebody else's jobs took the room since it was measured.
-            self._room = 0
-            return ""
         submissions.note_job(folder, job)
         self._ids[name] = job
         for index, unit in array.units.items():
@@ -186,21 +252,11 @@ class Submitter:
                 self._placed[member.key] = Task(name, index)
                 self.step.submitted[member.key] = f"{job}_{index}"
                 self.step.states.views[member.key] = JobView("pending", "submitted now", task=Task(name, index))
-        if self._room is not None:
-            self._room -= len(array.units)
         waits = f", after {request.dependency}" if request.dependency else ""
         self.say(
             f"submitted {job}: {plural(len(keys), f'{array.kind} job')} in {plural(len(array.units), 'task')}{waits}"
         )
         return name
-
-    def _cut(self, array: waves.Array) -> waves.Array:
-        """No more elements than there is room in the queue."""
-        if self._room is not None and len(array.units) > self._room:
-            kept = sorted(array.units)[: self._room]
-            array.units = {index: array.units[index] for index in kept}
-            array.pairs = {index: key for index, key in array.pairs.items() if index in kept}
-        return array
 
     def _request(self, kind: str, name: str, indices: list[int], keys: list[str]) -> Request:
         from replicate.backends.slurm.script import Request
@@ -230,29 +286,13 @@ class Submitter:
             request=self.profile.request(request.kind),
         )
 
-    def _test(self, todo: list[str]) -> None:
-        """Whether the nodes and Slurm would take each kind of request, before anything is queued."""
+    def _test(self, kind: str) -> Answer:
+        """What sbatch would say to one job of ``kind``."""
         from replicate.backends.slurm import script
 
-        jobs = [self.graph.jobs[key] for key in todo]
-        faults = list(unsplittable_batches(jobs, self.profile))
-        faults += [misfit for misfit in misfits(jobs, self.profile) if isinstance(misfit, Fault)]
-        for kind in dict.fromkeys(self.graph.jobs[key].kind for key in todo):
-            text = script.text(self.profile, self._request(kind, "test", [0], ["test"]))
-            with tempfile.NamedTemporaryFile(
-                "w", suffix=".sh", dir=self.store.root / submissions.FOLDER, encoding="utf-8"
-            ) as file:
-                file.write(text)
-                file.flush()
-                answer = self.client.test("sbatch", "--test-only", file.name)
-            if answer.code != 0:
-                asked = ", ".join(f"{name} = {value}" for name, value in self.profile.request(kind).items())
-                help = (
-                    f"asked: {asked}",
-                    f"change [kinds.{kind}] or [sbatch]; see: doctor --cluster {self.profile.name}",
-                )
-                faults.append(
-                    Fault(f"slurm/{self.profile.name}.toml: {kind} jobs", f"sbatch refuses: {answer.said}", help)
-                )
-        if faults:
-            raise ClusterRefused(str(SpecError(faults)))
+        text = script.text(self.profile, self._request(kind, "test", [0], ["test"]))
+        folder = self.store.root / submissions.FOLDER
+        with tempfile.NamedTemporaryFile("w", suffix=".sh", dir=folder, encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            return self.client.test("sbatch", "--test-only", file.name)

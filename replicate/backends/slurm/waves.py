@@ -36,6 +36,11 @@ class Array:
     after: frozenset[str] = frozenset()
     pairs: dict[int, str] = field(default_factory=dict)
 
+    def part(self, indices: Sequence[int]) -> Array:
+        """The array of these elements alone."""
+        pairs = {index: self.pairs[index] for index in indices if index in self.pairs}
+        return Array(self.kind, {index: self.units[index] for index in indices}, self.after, pairs)
+
 
 def levels(graph: Graph, todo: Iterable[str], open_keys: Iterable[str]) -> list[list[Job]]:
     """The jobs ``todo`` in waves: each waits only for earlier waves, or for jobs that are queued already.
@@ -60,6 +65,16 @@ def levels(graph: Graph, todo: Iterable[str], open_keys: Iterable[str]) -> list[
         return -urgency[job.key], -readers[job.key], job.seed or 0
 
     return [sorted(waves[number], key=rank) for number in sorted(waves)]
+
+
+def longest_waves(graph: Graph, packed: Callable[[str], int]) -> dict[str, int]:
+    """How many tasks of each kind wait in the queue together at most, where nothing is computed yet."""
+    longest: dict[str, int] = {}
+    for wave in levels(graph, graph.jobs, graph.jobs):
+        for kind in dict.fromkeys(job.kind for job in wave):
+            like = [job for job in wave if job.kind == kind]
+            longest[kind] = max(longest.get(kind, 0), len(units_of(graph, like, graph.jobs, packed(kind))))
+    return longest
 
 
 def units_of(graph: Graph, wave: Sequence[Job], open_keys: Iterable[str], pack: int) -> list[Unit]:
