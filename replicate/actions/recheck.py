@@ -194,7 +194,8 @@ class Rechecks:
 
     def _read(self, folders: Iterable[Path]) -> set[str]:
         """The inputs of the jobs that are computed again in ``folders``."""
-        return {key for folder in folders for key in (read_json(folder / JOB).get("inputs") or {}).values()}
+        inputs = [read_json(folder / JOB).get("inputs") for folder in folders]
+        return {str(key) for read in inputs if isinstance(read, dict) for key in read.values()}
 
     def _link(self, key: str) -> None:
         link = self.folder / key

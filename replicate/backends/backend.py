@@ -108,7 +108,8 @@ class JobStates:
         view = self.views[key]
         if view.state == "done":
             result = self.store.result(key)
-            return f"{result.cost['wall_seconds']:.1f} s" if result else ""
+            seconds = result.cost.get("wall_seconds") if result else None
+            return "" if seconds is None else f"{seconds:.1f} s"
         if view.state == "running":
             progress = self.store.progress(key)
             loss = f", loss {progress['loss']:.3f}" if "loss" in progress else ""
@@ -139,9 +140,9 @@ def share_of(progress: Mapping[str, Any]) -> float:
     """How much of a job is done, from 0 to 1, by the progress that it writes."""
     steps, step = progress.get("steps"), progress.get("step")
     epochs, epoch = progress.get("epochs", 1), progress.get("epoch", 1)
-    if not steps or step is None:
+    if not steps or not epochs or step is None:
         return 0.0
-    return float(min(1.0, (epoch - 1 + step / steps) / epochs))
+    return float(min(1.0, max(0.0, (epoch - 1 + step / steps) / epochs)))
 
 
 class Listener:

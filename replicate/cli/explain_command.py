@@ -104,8 +104,9 @@ def _made(workspace: Workspace, result: Result) -> Iterator[Line]:
     on = [gpu, made.processor, made.system, plural(made.threads, "thread"), shared, f"host {machine.host}"]
     yield "on", ", ".join(filter(None, on))
     yield "computed", machine.precision
-    seconds = f"{number(cost['wall_seconds'], 3)} s, {number(cost['cpu_seconds'], 3)} s of processors"
-    yield "cost", f"{seconds}, {cost['peak_mb']:.0f} MB at most"
+    if {"wall_seconds", "cpu_seconds", "peak_mb"} <= cost.keys():
+        seconds = f"{number(cost['wall_seconds'], 3)} s, {number(cost['cpu_seconds'], 3)} s of processors"
+        yield "cost", f"{seconds}, {cost['peak_mb']:.0f} MB at most"
     for name, digest in result.files.items():
         yield "file", f"{workspace.shown(result.path(name))}  sha256 {digest}"
 

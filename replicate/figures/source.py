@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,6 +29,7 @@ from replicate.metrics.stated import Cosines, stored_as
 from replicate.specs.cell import CellRef
 from replicate.specs.load import Specs
 from replicate.specs.table import ClaimSpec
+from replicate.store.files import parsed
 from replicate.store.result import Result
 from replicate.store.store import Store
 from replicate.text import exact, half_up, signed
@@ -173,7 +173,7 @@ class Source:
         results = self._results("network", run)
         for result in results:
             try:
-                curves.append(json.loads(result.path(CURVE).read_text(encoding="utf-8")))
+                curves.append(stored_as(list[dict[str, float]], parsed(result.path(CURVE).read_bytes())))
             except (OSError, ValueError) as error:
                 self._damaged(result, f"{result.key}/{CURVE}: cannot be read ({error})")
         return curves if len(curves) == len(results) else []

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import sqrt
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +22,7 @@ from replicate.plan.cells import CellPlan, Plan
 from replicate.specs.augment import printed
 from replicate.specs.cell import ResolvedSource
 from replicate.specs.recipe import Recipe
+from replicate.store.files import parsed
 from replicate.store.result import Result
 from replicate.store.store import Store
 
@@ -48,8 +47,13 @@ def _load(result: Result) -> Decisions:
         # No pickle: an array of objects is refused.
         with np.load(result.path(DECISIONS), allow_pickle=False) as arrays:
             heads = {name: arrays[name] for name in arrays.files if name != "labels"}
-            return Decisions(arrays["labels"], heads)
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+            labels = arrays["labels"]
+        whole = labels.dtype.kind in "iu" and labels.ndim == 1 and labels.size > 0
+        if not whole or any(top.dtype.kind not in "iu" or top.shape[:-1] != labels.shape for top in heads.values()):
+            raise ValueError("not a class of each image, and as many choices of it at each head")
+        return Decisions(labels, heads)
+    except Exception as error:
+        # Of numpy, zipfile or zlib, each of which has kinds of its own.
         raise StoreFault(f"{result.key}/{DECISIONS}: cannot be read ({error})") from error
 
 
@@ -146,6 +150,14 @@ class CellReader:
             results[key] = _Stored(result, self._decisions, self._arrays)
         try:
             return self._value(cell, cell.read, results)
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+            # Its bytes are those that were written, but another program, or another version, wrote them.
+            if not results:
+                raise
+            key = next(iter(results))
+            self.store.forget(key)
+            self.store.damage[key] = f"{key}: says nothing that {cell.read.metric} can be read from ({error})"
+            return None
         except StoreFault as fault:
             key = str(fault).partition("/")[0]
             self.store.forget(key)
@@ -233,7 +245,7 @@ class _Stored:
         if (self.key, file) not in self.arrays:
             try:
                 self.arrays[self.key, file] = np.load(self.result.path(file), allow_pickle=False)
-            except (OSError, ValueError) as error:
+            except Exception as error:
                 raise StoreFault(f"{self.key}/{file}: cannot be read ({error})") from error
         return self.arrays[self.key, file]
 
@@ -241,7 +253,7 @@ class _Stored:
         if file not in self.result.files:
             return None
         try:
-            return json.loads(self.result.path(file).read_text(encoding="utf-8"))
+            return parsed(self.result.path(file).read_bytes())
         except (OSError, ValueError) as error:
             raise StoreFault(f"{self.key}/{file}: cannot be read ({error})") from error
 

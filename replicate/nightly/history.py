@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 import uuid
@@ -23,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from replicate.nightly.snapshot import Snapshot
 from replicate.store import lease
-from replicate.store.files import write_json, write_text
+from replicate.store.files import parsed, write_json, write_text
 
 FOLDER = ".nights"
 CELLS, SUMMARY, REPORT = "cells.json", "summary.json", "summary.md"
@@ -133,7 +132,7 @@ class Nights:
     def checked(self) -> dict[str, Checked]:
         """When each result was last computed again, by key. What is damaged is passed over."""
         try:
-            entries = json.loads((self.work / "checked.json").read_text(encoding="utf-8"))
+            entries = parsed((self.work / "checked.json").read_bytes())
         except (OSError, ValueError):
             return {}
         checked = {}

@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from hashlib import sha256
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from replicate import metrics
 from replicate.jobs.job import Job
 from replicate.jobs.key import canonical
 from replicate.judge.table import Cell, Table
 from replicate.plan.cells import CellPlan, Plan
+from replicate.store.files import parsed
 from replicate.store.store import Store
 
 SCHEMA = 1
@@ -26,6 +27,18 @@ class Record(BaseModel):
     """A part of a snapshot. Fields that are not set are not written; those of later versions are passed over."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def _exact(value: str) -> str:
+    try:
+        Fraction(value)
+    except ZeroDivisionError as error:
+        raise ValueError("a fraction of nothing") from error
+    return value
+
+
+Exact = Annotated[str, AfterValidator(_exact)]
+"""A number that loses nothing: ``1351/20``."""
 
 
 class JobRecord(Record):
@@ -44,7 +57,7 @@ class EarlierValue(Record):
     """The value of a cell before its jobs were begun anew. ``behind``: the jobs that it rested on."""
 
     shown: str
-    value: str | None
+    value: Exact | None
     jobs: tuple[str, ...]
     behind: dict[str, JobRecord]
 
@@ -54,7 +67,7 @@ class CellRecord(Record):
 
     state: str
     shown: str = ""
-    value: str | None = None
+    value: Exact | None = None
     allowed: float = 0.0
     jobs: tuple[str, ...] = ()
     reason: str = ""
@@ -98,9 +111,9 @@ class Snapshot(Record):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError or KeyError for a damaged file."""
-        body = json.loads(text)
-        if body.pop("digest") != _digest(body):
+        """Raises ValueError for a damaged file."""
+        body = parsed(text)
+        if not isinstance(body, dict) or body.pop("digest", None) != _digest(body):
             raise ValueError("the checksum does not match the snapshot")
         return cls.model_validate(body)
 

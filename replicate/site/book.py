@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -24,6 +23,7 @@ from replicate.site.addresses import Addresses, command, file_names
 from replicate.site.curve import Epoch, read
 from replicate.site.recipe import Sources, read_sources
 from replicate.specs.cell import CellRef
+from replicate.store.files import parsed
 from replicate.store.result import Result
 from replicate.store.store import State, Store
 
@@ -65,23 +65,23 @@ class JobFacts:
     @property
     def wall(self) -> float | None:
         """Seconds that it took; None without a result, as the other costs."""
-        return self.result.cost["wall_seconds"] if self.result else None
+        return self.result.cost.get("wall_seconds") if self.result else None
 
     @property
     def cpu(self) -> float | None:
-        return self.result.cost["cpu_seconds"] if self.result else None
+        return self.result.cost.get("cpu_seconds") if self.result else None
 
     @property
     def peak(self) -> float | None:
         """Megabytes of memory."""
-        return self.result.cost["peak_mb"] if self.result else None
+        return self.result.cost.get("peak_mb") if self.result else None
 
     def curve(self) -> tuple[Epoch, ...]:
         """The epochs of a training; empty where the job left none."""
         if self.result is None or CURVE not in self.result.files:
             return ()
         try:
-            raw = json.loads(self.result.path(CURVE).read_text(encoding="utf-8"))
+            raw = parsed(self.result.path(CURVE).read_bytes())
         except (OSError, ValueError):
             return ()
         return read(raw)

@@ -40,7 +40,7 @@ def read(raw: Any) -> tuple[Epoch, ...]:
             seen = float(entry["validation"]) if "validation" in entry else None
             epoch, lr, loss = int(entry["epoch"]) + 1, float(entry["lr"]), float(entry["loss"])
             images = int(entry["images"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             continue
         if math.isfinite(loss) and math.isfinite(lr):
             epochs.append(Epoch(epoch, lr, loss, images, seen))

@@ -29,7 +29,7 @@ def read_toml(path: Path, faults: list[Fault]) -> dict[str, object] | None:
             # The rest is read, for its own faults.
             text = text[1:]
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         faults.append(Fault(shown_path(path), f"not TOML: {error}"))
     except UnicodeDecodeError as error:
         faults.append(Fault(shown_path(path), f"not UTF-8: {error.reason} at byte {error.start}"))

@@ -7,7 +7,6 @@ holder touches ``claim/owner.json`` every minute (not the folder, whose time cha
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import socket
@@ -16,10 +15,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from replicate.store.files import write_json
+from replicate.store.files import parsed, write_json
 
 CLAIM = "claim"
 """Folder of a lease; the name dates from the first stores."""
@@ -29,6 +28,7 @@ TASK, RESTART = "REPLICATE_TASK", "REPLICATE_RESTART"
 _GRACE = 60.0
 """Seconds after which a caller that was removing a dead lease counts as gone itself."""
 HEARTBEAT = 60.0
+LARGEST_PID = 2**31 - 1
 ABANDONED = 24 * 3600.0
 """Seconds without a heartbeat after which a lease of another host counts as dead.
 
@@ -185,10 +185,14 @@ def _stands(folder: Path, owner: Owner, gone: Gone | None) -> bool:
 
 def _owner(lease: Path) -> Owner | None:
     try:
-        found = Owner(**json.loads((lease / OWNER).read_text()))
+        body = parsed((lease / OWNER).read_bytes())
+        # A later version may have written more.
+        found = Owner(**{each.name: body[each.name] for each in fields(Owner) if each.name in body})
     except (OSError, ValueError, TypeError):
         return None
-    return found if isinstance(found.pid, int) and found.pid > 0 else None
+    words, numbers = (found.host, found.task, found.job), (found.pid, found.started, found.restart)
+    sound = all(type(word) is str for word in words) and all(type(number) is int for number in numbers)
+    return found if sound and 0 < found.pid <= LARGEST_PID else None
 
 
 def _age(path: Path, folder: Path) -> float:

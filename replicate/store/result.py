@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from replicate.errors import StoreFault, Unreadable
 from replicate.jobs.key import canonical
-from replicate.store.files import sha256_of, write_json
+from replicate.store.files import parsed, sha256_of, write_json
 from replicate.store.provenance import Provenance
 
 SCHEMA = 1
@@ -97,21 +96,35 @@ def _read(folder: Path) -> bytes | None:
 
 def _result(folder: Path, key: str, data: bytes) -> Result:
     try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise StoreFault(f"{key}/{RESULT}: not text ({error})") from error
-    try:
-        body = json.loads(text)
+        body = parsed(data.decode())
         digest = body.pop("digest")
         intact = digest == sha256(canonical(body)).hexdigest()
+    except UnicodeDecodeError as error:
+        raise StoreFault(f"{key}/{RESULT}: not text ({error})") from error
     except (ValueError, KeyError, AttributeError, TypeError):
         intact = False
     if not intact:
         raise StoreFault(f"{key}/{RESULT}: cut short or edited (its checksum does not fit)")
-    if body["schema"] != SCHEMA or body["key"] != key:
-        raise StoreFault(f"{key}/{RESULT}: is of schema {body['schema']} and key {body['key']}")
+    if body.get("schema") != SCHEMA or body.get("key") != key:
+        raise StoreFault(f"{key}/{RESULT}: is of schema {body.get('schema')} and key {body.get('key')}")
+    if not _well_formed(body):
+        raise StoreFault(f"{key}/{RESULT}: lacks a part, or has one of another kind")
     _check_files(folder, key, body["files"])
     return Result(key, folder, body["summary"], body["files"], body["cost"], body["provenance"])
+
+
+def _well_formed(body: Mapping[str, Any]) -> bool:
+    parts = [body.get(name) for name in ("summary", "files", "cost", "provenance")]
+    if not all(isinstance(part, dict) for part in parts):
+        return False
+    costs = all(isinstance(number, int | float) for number in body["cost"].values())
+    return costs and all(isinstance(digest, str) and _inside(name) for name, digest in body["files"].items())
+
+
+def _inside(name: str) -> bool:
+    """Whether an artefact of this name lies in the folder of its job."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def _check_files(folder: Path, key: str, files: Mapping[str, str]) -> None:
@@ -147,7 +160,7 @@ def _stats(folder: Path, names: list[str]) -> dict[str, list[int]] | None:
 
 def _read_stamp(folder: Path) -> Any:
     try:
-        return json.loads((folder / _STAMP).read_text())
+        return parsed((folder / _STAMP).read_bytes())
     except (OSError, ValueError):
         return "none"
 

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Literal
 
@@ -113,8 +114,10 @@ class Store:
         failure = self.failure(key)
         return f"{failure.get('kind', 'error')}: {failure.get('message', 'see its log')}"
 
-    def progress(self, key: str) -> Mapping[str, object]:
-        return read_json(self.folder(key) / PROGRESS)
+    def progress(self, key: str) -> Mapping[str, float]:
+        """Return the numbers that the job last wrote. What is no finite number is left out: a file may be damaged."""
+        progress = read_json(self.folder(key) / PROGRESS)
+        return {name: value for name, value in progress.items() if isinstance(value, int | float) and isfinite(value)}
 
     def prepare(self, job: Job) -> Path:
         """The folder of ``job``, with its ``job.json``, from which the job can be redone without any spec.
@@ -127,7 +130,8 @@ class Store:
         body = to_json(job)
         known = read_json(folder / JOB)
         # A field that came later, at its neutral value, is no difference: the key does not see it either.
-        if known and not same_result(job, known.get("payload") or {}):
+        payload = known.get("payload")
+        if isinstance(payload, dict) and not same_result(job, payload):
             raise StoreFault(f"{job.key}: the folder holds another job of the same key; move it away")
         if known != json.loads(json.dumps(body)):
             write_json(folder / JOB, body)

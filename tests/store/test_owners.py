@@ -71,8 +71,8 @@ def check_stress(root: Path, seconds: float, kills_a_second: float, monkeypatch:
     journal = stress(root, seconds, 8, kills_a_second)
     assert journal.at_once() == []
     assert (journal.count("damage"), journal.count("wrong")) == (0, 0)
-    assert journal.count("end") > 3 * seconds
-    assert journal.count("kill") > seconds
+    assert journal.count("end") > seconds
+    assert journal.count("kill") > seconds / 2
     monkeypatch.setattr(lease, "_GRACE", GRACE)
     assert faults(Store(root / "results")) == []
     # What was moved away is whole, too.

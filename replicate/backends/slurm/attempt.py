@@ -61,7 +61,7 @@ def begin(job_folder: Path, submission: Path, facts: Facts) -> Attempt:
     """The next attempt at the job in ``job_folder``. Errors: `OSError`, of a full disk for example."""
     parent = job_folder / ATTEMPTS
     parent.mkdir(exist_ok=True)
-    number = 1 + max((int(path.name) for path in parent.iterdir() if path.name.isdigit()), default=0)
+    number = 1 + max((int(path.name) for path in attempts(job_folder)), default=0)
     while True:
         folder = parent / str(number)
         try:
@@ -82,7 +82,8 @@ def attempts(job_folder: Path) -> list[Path]:
     parent = job_folder / ATTEMPTS
     if not parent.is_dir():
         return []
-    return sorted((path for path in parent.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    numbered = [path for path in parent.iterdir() if path.name.isascii() and path.name.isdecimal()]
+    return sorted(numbered, key=lambda path: int(path.name))
 
 
 def logs(store: Store, key: str, submissions: Sequence[Submission]) -> list[Path]:

@@ -21,8 +21,10 @@ import stat
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from replicate.backends.slurm.sbatch import Value
 from replicate.errors import StoreFault
@@ -90,8 +92,11 @@ class SubmissionMap:
         if body.get("schema") != SCHEMA:
             return None
         stated = {each.name: body[each.name] for each in fields(cls) if each.name in body}
-        tasks = {int(index): tuple(keys) for index, keys in stated.pop("tasks").items()}
-        return cls(tasks=tasks, **stated)
+        try:
+            found = TypeAdapter(cls).validate_python(stated)
+        except ValidationError:
+            return None
+        return replace(found, tasks={index: tuple(keys) for index, keys in found.tasks.items()})
 
     def write(self, path: Path) -> None:
         tasks = {str(index): list(keys) for index, keys in self.tasks.items()}
@@ -169,7 +174,7 @@ def read_job(folder: Path, key: str) -> Job:
     """Job ``key`` of the submission in ``folder``. Errors: `StoreFault`."""
     try:
         return from_json(json.loads((folder / JOBS).read_text(encoding="utf-8"))[key])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreFault(f"{folder / JOBS}: cannot be read, or lacks {key}\n  submit again") from error
 
 
@@ -201,7 +206,9 @@ def _read(path: Path) -> Submission | None:
         return None
     noted = read_json(path.with_name(JOB))
     unseen = noted.get("unseen")
-    since = {int(index): float(when) for index, when in unseen.items()} if isinstance(unseen, dict) else {}
+    since: dict[int, float] = {}
+    with suppress(ValueError, TypeError, OverflowError):
+        since = {int(index): float(when) for index, when in unseen.items()} if isinstance(unseen, dict) else {}
     return Submission(
         path.parent, map, path.stat().st_mtime, str(noted.get("job", "")), str(noted.get("doubt", "")), since
     )
