@@ -133,6 +133,13 @@ def test_variables_that_no_profile_sets(tmp_path: Path, name: str) -> None:
     assert "pass_environment[0]" in refused(tmp_path, f'pass_environment = ["{quoted}"]\n' + GOOD)
 
 
+@pytest.mark.parametrize("value", ["true", "1.5", '"a\\nb"', "[1]"])
+def test_values_that_no_variable_has(tmp_path: Path, value: str) -> None:
+    assert "environment.A: expected text of one line, in quotes, or a whole number" in refused(
+        tmp_path, GOOD + f"[environment]\nA = {value}\n"
+    )
+
+
 def test_all_faults_of_a_file_together(tmp_path: Path) -> None:
     message = refused(
         tmp_path,

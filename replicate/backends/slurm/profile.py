@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from replicate.backends.slurm.choose import LOCAL
 from replicate.backends.slurm.gpus import TASKS, Shape
@@ -64,9 +64,18 @@ def _variable(value: str) -> str:
     return value
 
 
+def _setting(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and value.isprintable():
+        return value
+    raise ValueError("expected text of one line, in quotes, or a whole number")
+
+
 Absolute = Annotated[str, AfterValidator(absolute)]
 Line = Annotated[str, AfterValidator(one_line)]
 Variable = Annotated[str, AfterValidator(_variable)]
+Setting = Annotated[str, BeforeValidator(_setting)]
 
 
 class Match(Strict):
@@ -124,7 +133,7 @@ class Profile(Strict):
 
     One that fails stops the job. They run when the environment is made, so what they export holds.
     """
-    environment: dict[Variable, Line | int] = {}
+    environment: dict[Variable, Setting] = {}
     """What the environment of a job has besides what the node itself gives it; nothing of the submitter's shell."""
     pass_environment: tuple[Variable, ...] = ()
     """Variables that a job gets from whoever submits it, where they are set."""

@@ -68,9 +68,8 @@ def prologue(profile: Profile, kind: str, note: str, environ: Mapping[str, str])
 def exports(profile: Profile, kind: str, environ: Mapping[str, str]) -> dict[str, str]:
     """What a job's environment has by the profile."""
     passed = {name: environ[name] for name in profile.pass_environment if name in environ}
-    own = {name: str(value) for name, value in profile.environment.items()}
     data = {"REPLICATE_DATA": profile.paths.data} if profile.paths.data else {}
-    return {"PYTHONDONTWRITEBYTECODE": "1", **data, **passed, **own, KIND: kind}
+    return {"PYTHONDONTWRITEBYTECODE": "1", **data, **passed, **profile.environment, KIND: kind}
 
 
 def _path(environ: Mapping[str, str]) -> Sequence[str]:
