@@ -6,10 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mutated import few, mutated, nested, scalars
 
 from replicate.backends.doctor import probe, visit
 from replicate.backends.doctor.files import Files
@@ -48,6 +52,28 @@ def answered(folder: Path, question: probe.Question) -> probe.Answer:
     return probe.Answer.parse((folder / "answer.json").read_text())
 
 
+def test_any_answer_of_a_node() -> None:
+    whole = json.loads(json.dumps(asdict(probe.answer(probe.Question("nonce", ["numpy"])))))
+
+    @few(80)
+    @given(mutated(whole, nested(scalars)).map(json.dumps) | st.text(max_size=9) | st.just("[" * 100_000))
+    def tried(text: str) -> None:
+        with suppress(ValueError):
+            found = probe.Answer.parse(text)
+            assert isinstance(found.host, str)
+            assert isinstance(found.torch, probe.Torch)
+
+    tried()
+
+
+@pytest.mark.parametrize("said", ["", "warning: slow\n", '{"version": "2", "cuda": "12"}\nbye\n', "null\n"])
+def test_torch_that_says_something_else(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    done = subprocess.CompletedProcess([], 0, said, "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    found = probe.torch_here(gpu=False)
+    assert found == (probe.Torch("2", "12") if "12" in said else probe.Torch(error="its process said nothing of torch"))
+
+
 def test_an_answer_is_read_back(images: Path, tmp_path: Path) -> None:
     files = files_of("pets", "absent", weights=("deit-0123abcd.pth",))
     answer = answered(tmp_path / "node", files.question(profile_of(images), "nonce", ["numpy", "no-such-package"]))
@@ -82,7 +108,7 @@ def test_findings_on_images_and_weights(images: Path, tmp_path: Path) -> None:
 
 def test_an_answer_of_somebody_else_is_no_answer() -> None:
     assert probe.Answer.parse('{"other": 1}') == probe.Answer()
-    with pytest.raises(ValueError, match="Expecting"):
+    with pytest.raises(ValueError, match="Invalid JSON"):
         probe.Answer.parse('{"nonce": ')
 
 
