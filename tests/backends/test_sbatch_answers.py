@@ -8,7 +8,7 @@ import os
 import pytest
 from lab import AFTER, KEY, Lab, Setting
 
-from replicate.backends.doctor import probe
+from replicate.backends.doctor import probe, site
 from replicate.backends.doctor.visit import Visit
 from replicate.backends.slurm.client import Client, number_of
 from replicate.backends.slurm.submission import read_submissions
@@ -133,3 +133,11 @@ def test_the_doctor_where_sbatch_prints_no_number(lab: Lab, set_env: Setting) ->
     visit = Visit(lab.profile, Client({**os.environ}, patience=0.0), lab.folder / "again", ["train"])
     assert visit.submit(probe.Question("nonce", [])) is None
     assert visit.job == "1002"
+
+
+def test_a_site_that_refuses_comments(lab: Lab, set_env: Setting) -> None:
+    set_env(SBATCH_ERR="sbatch: error: leave --comment to the site\n", SBATCH_RC="1", SBATCH_TEST="1")
+    advice = [line for fault in lab.step().refused for line in fault.help]
+    assert "write comment = false in slurm/lab.toml: jobs are told by their names" in advice
+    findings = [*site.examine(lab.profile, Client({**os.environ}, patience=0.0))]
+    assert any(finding.help.startswith("write comment = false in the profile") for finding in findings)

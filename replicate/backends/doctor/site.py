@@ -12,7 +12,7 @@ from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.gpus import names_type
 from replicate.backends.slurm.limits import Limit, Limits
 from replicate.backends.slurm.profile import Profile
-from replicate.backends.slurm.refusal import Refusal
+from replicate.backends.slurm.refusal import Refusal, refuses_comment
 from replicate.backends.slurm.sbatch import arguments, minutes
 from replicate.errors import ClusterDown, suggestion
 from replicate.jobs.job import kinds
@@ -194,7 +194,9 @@ def _requests(profile: Profile, client: Client, known: dict[str, Partition]) -> 
             places = ", ".join(partition.name for partition in used)
             yield fail(subject, f"{asked} minutes, but {places} allows {longest}", f"lower time in [kinds.{names[0]}]")
             continue
-        answer = client.test("sbatch", "--test-only", *options, "--wrap=true")
+        # As jobs have one, for a site may refuse it.
+        comment = ["--comment=replicate:doctor"] if profile.comment else []
+        answer = client.test("sbatch", "--test-only", *options, *comment, "--wrap=true")
         match answer.refusal:
             case None:
                 pass
@@ -202,7 +204,10 @@ def _requests(profile: Profile, client: Client, known: dict[str, Partition]) -> 
                 yield warn(subject, answer.said, "not possible now; such jobs are queued, and wait")
                 continue
             case Refusal.REFUSED:
-                yield fail(subject, answer.said, f"sbatch was asked: {' '.join(options)}")
+                help = f"sbatch was asked: {' '.join([*options, *comment])}"
+                if comment and refuses_comment(answer.said):
+                    help = "write comment = false in the profile: jobs are told by their names"
+                yield fail(subject, answer.said, help)
                 continue
         start = re.search(r"to start at (\S+)", answer.err)
         closed = [partition.name for partition in used if not partition.up]

@@ -92,3 +92,8 @@ def perhaps_taken(answer_words: str) -> bool:
     # sbatch tries again by itself, for two minutes, while the controller says that it takes none.
     waiting = "temporarily unable to accept job" in answer_words and "Socket timed out" not in answer_words
     return not waiting and bool(_PATTERNS["cut"].search(answer_words))
+
+
+def refuses_comment(answer_words: str) -> bool:
+    """Whether a site says that it wants no comment of a job, or one of its own."""
+    return bool(re.search(r"\bcomments?\b", answer_words, re.I))

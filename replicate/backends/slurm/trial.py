@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from replicate.backends.slurm.client import Answer
 from replicate.backends.slurm.gpus import misfits
 from replicate.backends.slurm.profile import Profile
-from replicate.backends.slurm.refusal import Refusal
+from replicate.backends.slurm.refusal import Refusal, refuses_comment
 from replicate.backends.slurm.waves import unsplittable_batches
 from replicate.errors import Fault
 from replicate.jobs.job import Job
@@ -57,4 +57,6 @@ def refused_request(profile: Profile, kind: str, said: str) -> Fault:
     """The fault of a kind that sbatch refuses in these words."""
     asked = ", ".join(f"{name} = {value}" for name, value in profile.request(kind).items())
     advice = f"change [kinds.{kind}] or [sbatch]; see: doctor --cluster {profile.name}"
+    if profile.comment and refuses_comment(said):
+        advice = f"write comment = false in slurm/{profile.name}.toml: jobs are told by their names"
     return Fault(f"slurm/{profile.name}.toml: {kind} jobs", f"sbatch refuses: {said}", (f"asked: {asked}", advice))
