@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ time      = 60
 def plan(folder: Path, *options: str, kinds: str = "") -> subprocess.CompletedProcess[str]:
     profile = folder / "lab.toml"
     profile.write_text(PROFILE.format(kinds=kinds))
-    results = folder / "results"
+    results = folder / "it's here" / "re sults"
     where = ["--results", results, "--cluster", profile, "--id", "distillation_ablation", "--seeds", "0,1"]
     command = [sys.executable, "-m", "replicate", "plan", "--scripts", *map(str, where), *options]
     # No program of Slurm is there.
@@ -56,8 +57,11 @@ def test_scripts_are_those_of_a_step(calls: list[dict[str, Any]], tmp_path: Path
     for call in calls:
         header = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", call["script"], re.M))
         name = header["job-name"].removeprefix("replicate-")
-        assert call["command"].startswith("sbatch ")
-        assert re.search(rf"/results/\.slurm/{name}/sbatch\.sh$", call["command"])
+        program, *arguments = shlex.split(call["command"])
+        assert program == "sbatch"
+        assert arguments[-1].endswith(f"/it's here/re sults/.slurm/{name}/sbatch.sh")
+        assert shlex.split(header["output"]) == [f"{Path(arguments[-1]).parent}/%A_%a_0_log.out"]
+        assert shlex.split(call["script"].splitlines()[-1])[-1] == str(Path(arguments[-1]).parent)
         assert "replicate-plan-" not in call["script"] + call["command"]
         assert header["chdir"].startswith("/shared/deit/code/")
         assert header["partition"] == "gpu"

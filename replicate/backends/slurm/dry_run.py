@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,9 +93,7 @@ def dry_run(
 ) -> list[Call]:
     """The calls of sbatch that a step would make if nothing of ``graph`` were queued. Nothing is written.
 
-    warn: is told what a step would warn of.
-
-    Raises ClusterRefused where the profile does not fit the jobs.
+    warn: is told what a step would warn of. Raises ClusterRefused where the profile does not fit the jobs.
     """
     states = QueuedStates(graph, store, Queue(), [], 60.0 * profile.lost_after_minutes)
     todo = [key for key, view in states.views.items() if view.state in ("absent", "damaged", "failed") and view.again]
@@ -102,7 +101,8 @@ def dry_run(
         states.views[key] = JobView("absent")
     client = _StandIn(profile.client_environment(os.environ))
     with tempfile.TemporaryDirectory(prefix="replicate-plan-") as name:
-        scratch = Store(Path(name) / "results")
+        # The folder is taken out of the texts again, and what is left is quoted as it would be.
+        scratch = Store(Path(f"{name}{store.root}"))
         (scratch.root / ".slurm").mkdir(parents=True)
         code = planned(root, Path(profile.paths.shared))
         plan = plan_name(names)
@@ -115,15 +115,12 @@ def dry_run(
         Submitter(graph, scratch, profile, client, plan, code, say, step).run(todo)
         if step.refused:
             raise ClusterRefused(str(SpecError(step.refused)))
-        return [
-            _call(number, command, script, scratch.root, store.root)
-            for number, (command, script) in enumerate(client.taken, 1)
-        ]
+        return [_call(number, command, script, name) for number, (command, script) in enumerate(client.taken, 1)]
 
 
-def _call(number: int, command: Sequence[str], script: Path, scratch: Path, results: Path) -> Call:
+def _call(number: int, command: Sequence[str], script: Path, scratch: str) -> Call:
     map = SubmissionMap.read(script.parent / MAP)
     assert map is not None
-    said = " ".join(command).replace(str(scratch), str(results))
-    text = script.read_text(encoding="utf-8").replace(str(scratch), str(results))
+    said = shlex.join(command).replace(scratch, "")
+    text = script.read_text(encoding="utf-8").replace(scratch, "")
     return Call(number, said, map.kind, map.tasks, map.dependency, text)
