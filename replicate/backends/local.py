@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from multiprocessing import connection, forkserver, resource_tracker, util
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, assert_never
 
 from replicate.backends import devices as processors
@@ -340,14 +341,36 @@ def preloaded(modules: list[str]) -> Any:
     # A Ctrl-C reaches the whole process group; while the server imports torch it would print a traceback.
     # What is blocked here stays blocked in the server and its forks, which are told to stop by SIGTERM.
     # First the tracker, which the server would start, and which blocks SIGINT for itself and then unblocks it.
-    resource_tracker.ensure_running()
+    with _our_modules():
+        resource_tracker.ensure_running()
     _choose_socket_folder()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        forkserver.ensure_running()
+        with _our_modules():
+            forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
+
+
+@contextmanager
+def _our_modules() -> Iterator[None]:
+    """Have the tracker and the fork server import what this process imports.
+
+    Python would look for their modules in the current folder first, where a ``random.py`` or another ``replicate`` may
+    lie.
+    """
+    root = str(Path(__file__).parents[2])
+    ours = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 _LONGEST = 70

@@ -19,7 +19,8 @@ import os, sys, tempfile
 from replicate.backends.local import preloaded
 
 def work(folder):
-    open(os.path.join(folder, "done"), "w", encoding="utf-8").close()
+    with open(os.path.join(folder, "done"), "w", encoding="utf-8") as file:
+        file.write(str("replicate.render.symbols" in sys.modules))
 
 if __name__ == "__main__":
     worker = preloaded([]).Process(target=work, args=(sys.argv[1],))
@@ -46,6 +47,20 @@ def test_a_worker_starts_whatever_tmpdir_is(tmp_path: Path, temporary: str) -> N
     # Only sockets go elsewhere, and nothing is left behind.
     assert (done.stdout.strip() == str(folder)) == folder.is_dir()
     assert not folder.is_dir() or os.listdir(folder) == []
+
+
+def test_a_worker_imports_what_its_caller_does(tmp_path: Path) -> None:
+    """The server of worker processes is a ``python -c``, which looks into the current folder first."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("replicate", "random", "selectors"):
+        (elsewhere / f"{name}.py").write_text("import sys\nsys.exit('the module of the current folder')\n")
+    (tmp_path / "started.py").write_text(STARTED.replace("preloaded([])", "preloaded(['replicate.render.symbols'])"))
+    call = [sys.executable, str(tmp_path / "started.py"), str(tmp_path)]
+    done = subprocess.run(call, env=environment(), cwd=elsewhere, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    # The server has loaded what it was told to; of a module that it does not find it says nothing.
+    assert (tmp_path / "done").read_text() == "True"
 
 
 def test_a_long_tmpdir_and_nothing_else_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
