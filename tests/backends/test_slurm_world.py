@@ -163,6 +163,16 @@ def test_silence_of_squeue_alone_lasts(graph: Graph, store: Store) -> None:
     assert set(read_submissions(store.root)[0].unseen) == {1}
 
 
+def test_what_waited_for_a_failed_job_left_with_it(graph: Graph, store: Store) -> None:
+    """Slurm cancels it, and forgets it; without accounting nothing else says so."""
+    submit(store)
+    aged(store, 5000)
+    write_json(store.folder(KEY) / "failure.json", {"kind": "killed", "message": "by signal 9", "retry": True})
+    found = world(graph, store, {"sub_0": Row("7_0", "FAILED")}).views
+    assert (found[KEY].state, found[AFTER].state) == ("failed", "absent")
+    assert found[AFTER].again
+
+
 def test_sacct_calls_it_alive(graph: Graph, store: Store) -> None:
     submit(store)
     aged(store, 5000)

@@ -282,7 +282,8 @@ class QueuedStates(JobStates):
             return JobView("absent", "its submission did not reach Slurm", task=task)
         if age < _YOUNG:
             return JobView("pending", f"submitted {age:.0f} s ago, and not shown by squeue yet", task=task)
-        if not two:
+        # What waits for a job that failed is cancelled by Slurm (--kill-on-invalid-dep).
+        if not two and not any(self.views[key].state in ("failed", "lost") for key in job.inputs.values()):
             self._missing.setdefault(submission.name, set()).add(task.index)
             gone = self._now() - submission.unseen.get(task.index, self._now())
             if gone < self.lost_seconds:
