@@ -138,6 +138,35 @@ def test_known_to_nobody(graph: Graph, store: Store) -> None:
     assert view(graph, store).state == "lost"
 
 
+AHEAD = 2.0**32
+"""A time that a clock years ahead gives."""
+
+
+def test_a_sign_of_life_of_a_clock_that_was_ahead_ages_from_now_on(graph: Graph, store: Store) -> None:
+    submit(store)
+    progress = store.folder(KEY) / "progress.json"
+    write_json(progress, {"epoch": 1})
+    os.utime(progress, (AHEAD, AHEAD))
+    found = asked(graph, store)
+    assert (found.state, found.why) == ("running", "not in the queue, but gave a sign of life 0 s ago")
+    assert progress.stat().st_mtime < time.time() + 60
+    aged(store, 610)
+    assert asked(graph, store).state == "lost"
+
+
+def test_a_submission_of_a_clock_that_was_ahead_is_not_young_for_years(graph: Graph, store: Store) -> None:
+    submit(store)
+    os.utime(store.root / ".slurm" / "sub" / "map.json", (AHEAD, AHEAD))
+    assert asked(graph, store).state == "absent"
+    # Nor is it unseen since a time that is still to come.
+    note_job(store.root / ".slurm" / "sub", "7", unseen={0: AHEAD, 1: AHEAD})
+    states = world(graph, store)
+    assert states.views[KEY].state == "pending"
+    states.note_unseen()
+    (found,) = read_submissions(store.root)
+    assert max(found.unseen.values()) < time.time() + 60
+
+
 def test_squeue_keeps_its_answers_for_a_while(graph: Graph, store: Store) -> None:
     submit(store)
     assert asked(graph, store).state == "pending"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -124,7 +125,7 @@ class QueuedStates(JobStates):
                 for index, since in submission.unseen.items()
                 if not any(key in self.views for key in submission.tasks.get(index, ()))
             }
-            unseen = others | {index: submission.unseen.get(index, self._now()) for index in missing}
+            unseen = others | {index: self._unseen_since(submission, index) for index in missing}
             if unseen != submission.unseen:
                 note_job(submission.folder, submission.job, submission.doubt, unseen)
 
@@ -285,7 +286,7 @@ class QueuedStates(JobStates):
         # What waits for a job that failed is cancelled by Slurm (--kill-on-invalid-dep).
         if not two and not any(self.views[key].state in ("failed", "lost") for key in job.inputs.values()):
             self._missing.setdefault(submission.name, set()).add(task.index)
-            gone = self._now() - submission.unseen.get(task.index, self._now())
+            gone = self._now() - self._unseen_since(submission, task.index)
             if gone < self.lost_seconds:
                 left = _time(self.lost_seconds - gone)
                 return JobView("pending", f"{known}; submitted again if that is so for {left} more", task=task)
@@ -344,13 +345,21 @@ class QueuedStates(JobStates):
         paths = [self.store.folder(key) / PROGRESS, *(task_logs(self._of_key[key][-1][0], key))]
         for path in paths:
             with suppress(OSError):
-                return self._now() - path.stat().st_mtime
+                silence = self._now() - path.stat().st_mtime
+                if silence < -_AHEAD:
+                    # Dated by a clock that was ahead, it would be a sign of life until then. From now on it ages.
+                    os.utime(path)
+                return max(silence, 0.0)
         return math.inf
 
     def _age(self, task: Task) -> float:
         """Seconds since ``task`` was submitted."""
         when = next(each.when for each in self.submissions if each.name == task.submission)
-        return self._now() - when
+        return self._now() - _dated(when)
+
+    def _unseen_since(self, submission: Submission, index: int) -> float:
+        since = submission.unseen.get(index, math.inf)
+        return since if since < self._now() + _AHEAD else self._now()
 
     def _now(self) -> float:
         """The time by the file system's clock, read once."""
