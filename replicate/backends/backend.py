@@ -103,6 +103,10 @@ class JobStates:
         ]
         return ", ".join(parts) + (f"  ({', '.join(shares)})" if shares else "")
 
+    def remarks(self) -> list[str]:
+        """What else a person should know of where jobs run."""
+        return []
+
     def line(self, key: str) -> str:
         """One line on a job, to stand behind its key."""
         view = self.views[key]

@@ -103,6 +103,8 @@ def why(workspace: Workspace, job: str) -> int:
         click.echo(
             f"  next         {'the next call submits it again' if view.again else 'retry, once the cause is gone'}"
         )
+    for remark in states.remarks():
+        click.echo(f"  beside       {remark}")
     for path in files:
         click.echo(f"  log          {workspace.shown(path)}")
     return DONE

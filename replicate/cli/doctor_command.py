@@ -8,12 +8,14 @@ import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib import util
+from pathlib import Path
 
 import click
 
 from replicate.backends.doctor import site, visit
 from replicate.backends.doctor.draft import draft
 from replicate.backends.doctor.files import Files, Finding, fail, ok, warn
+from replicate.backends.slurm.bad_nodes import bad_nodes
 from replicate.backends.slurm.choose import VARIABLE
 from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.gpus import Idle, misfits
@@ -73,7 +75,7 @@ def command(workspace: Workspace, draft_name: str | None, overwrite: bool, secon
     data = [entry for entry in scale.data.values() if isinstance(entry, FolderData)]
     files = Files(data, [PublishedFile.of(text) for text in scale.released.values()])
     findings = []
-    for finding in _findings(profile, graph, files, scale.id, seconds):
+    for finding in _findings(profile, graph, files, scale.id, seconds, workspace.store().root):
         findings.append(finding)
         if not workspace.json:
             click.echo(str(finding))
@@ -113,7 +115,9 @@ def draft_profile(workspace: Workspace, name: str, overwrite: bool) -> int:
     return DONE
 
 
-def _findings(profile: Profile, graph: Graph, files: Files, scale: str, seconds: float) -> Iterator[Finding]:
+def _findings(
+    profile: Profile, graph: Graph, files: Files, scale: str, seconds: float, results: Path
+) -> Iterator[Finding]:
     jobs = list(graph)
     client = Client(profile.client_environment(os.environ), patience=0.0, cluster=profile.cluster)
     if util.find_spec("submitit") is None:
@@ -122,6 +126,8 @@ def _findings(profile: Profile, graph: Graph, files: Files, scale: str, seconds:
     for finding in site.examine(profile, client, longest_waves(graph, profile.packed)):
         usable = (usable and finding.subject not in ("programs", "controller")) or finding.level == "ok"
         yield finding
+    for node in bad_nodes(results):
+        yield warn(f"node {node.name}", str(node), "tell the site; jobs of yours run elsewhere until then")
     yield from _room(profile, jobs, scale)
     # Without a controller a job cannot be sent, but the folder can still be looked at.
     needs_gpu = any(job.needs_gpu for job in jobs)

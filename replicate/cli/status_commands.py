@@ -33,7 +33,8 @@ def status(workspace: Workspace, table_id: str | None) -> int:
     plan, store = workspace.plan(names, specs), workspace.store()
     states = workspace.backend(specs.scale).look(plan.graph, store)
     if workspace.json:
-        answer = {"scale": specs.scale.id, "accounting": states.accounting, "jobs": _entries(states)}
+        answer: dict[str, object] = {"scale": specs.scale.id, "accounting": states.accounting, "jobs": _entries(states)}
+        answer |= {"remarks": states.remarks()}
         click.echo(json.dumps(answer | {"damage": store.damage}, indent=1))
     else:
         finisher = Finisher(plan, store, states.elsewhere())
@@ -44,6 +45,8 @@ def status(workspace: Workspace, table_id: str | None) -> int:
         for key, view in states.views.items():
             click.echo(f"{MARKS[view.state]} {key:<{width}}  {states.line(key)}".rstrip())
         click.echo(f"\n{states.summary()}" if states.views else "no jobs: its numbers are read from the specs")
+        for remark in states.remarks():
+            click.echo(remark)
     if states.failures():
         return FAILED
     return DONE if states.done else UNFINISHED

@@ -35,8 +35,9 @@ class ModelSlurm(Client):
     """``config``: what ``scontrol show config`` says. ``calls``: every call. ``arrays``: what was submitted, by number.
 
     limit: elements that sbatch lets wait. database: what sacctmgr shows, by its question. refused, refused_test: what
-    sbatch (or its --test-only) says to arrays of a kind. lengths: of the arrays that
-    sbatch was asked to take. ended: elements that are over. failed: those of them that failed.
+    sbatch (or its --test-only) says to arrays of a kind; refused_exclude: what --test-only says where a node is left
+    out. lengths: of the arrays that sbatch was asked to take. ended: elements that are over. failed: those of them that
+    failed. endings: state, node and time of those that squeue remembers.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +50,8 @@ class ModelSlurm(Client):
     refused: dict[str, str] = field(default_factory=dict)
     refused_test: dict[str, str] = field(default_factory=dict)
     lengths: list[int] = field(default_factory=list)
-    node_of: dict[Element, str] = field(default_factory=dict)
+    refused_exclude: str = ""
+    endings: dict[Element, tuple[str, str, str]] = field(default_factory=dict)
     ended: set[Element] = field(default_factory=set)
     failed: set[Element] = field(default_factory=set)
 
@@ -72,6 +74,8 @@ class ModelSlurm(Client):
     def sbatch(self, *words: str) -> Answer:
         script = Path(words[-1]).read_text()
         kind = next((kind for kind in self.refused_test if f"--partition={kind}" in script), "")
+        if "--test-only" in words and self.refused_exclude and option(script, "exclude"):
+            return Answer(1, "", f"allocation failure: {self.refused_exclude}\n")
         if "--test-only" in words and kind:
             return Answer(1, "", f"allocation failure: {self.refused_test[kind]}\n")
         if "--test-only" in words:
@@ -105,7 +109,12 @@ class ModelSlurm(Client):
         form = words[words.index("-o") + 1]
         for number, array in self.arrays.items():
             for index in array.indices:
-                if (number, index) not in self.ended or (number, index) in self.failed:
+                if (number, index) in self.endings:
+                    ended, node, after = self.endings[number, index]
+                    about = {"i": f"{number}_{index}", "A": number, "T": ended, "N": node, "M": after}
+                    about |= {"k": array.comment, "j": array.name}
+                    yield re.sub(r"%(\w)", lambda found, about=about: about.get(found[1], ""), form) + "\n"
+                elif (number, index) not in self.ended or (number, index) in self.failed:
                     state = "FAILED" if (number, index) in self.failed else "PENDING"
                     about = {"i": f"{number}_{index}", "A": number, "T": state, "r": "Priority", "S": "N/A"}
                     about |= {"N": "", "k": array.comment, "j": array.name}

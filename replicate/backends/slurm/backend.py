@@ -15,6 +15,7 @@ from replicate.backends.backend import Capacity, JobView, Reporter, RunReport
 from replicate.backends.slurm import cancelled
 from replicate.backends.slurm import queue as queues
 from replicate.backends.slurm import submission as submissions
+from replicate.backends.slurm.bad_nodes import note_endings
 from replicate.backends.slurm.client import PATIENCE, Client
 from replicate.backends.slurm.ending import CANCELLED
 from replicate.backends.slurm.job_states import QueuedStates
@@ -144,6 +145,8 @@ class Slurm:
             ):
                 states = self._look(graph, store, client)
             states.note_unseen()
+            done = [key for key, view in states.views.items() if view.state == "done"]
+            note_endings(store.root, states.queue, states.submissions, done, store.fails_again)
             step = Step(states, notes=states.doubts())
             todo = [key for key, view in states.views.items() if _wanted(view)]
             for submission in states.settled():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, assert_never
 from replicate.backends.backend import JobStates, JobView, State
 from replicate.backends.slurm import cancelled
 from replicate.backends.slurm.attempt import ENVIRONMENT, attempts
+from replicate.backends.slurm.bad_nodes import bad_nodes
 from replicate.backends.slurm.ending import CANCELLED, ENDINGS, Detail, advice, killed_for_memory, meaning, task_logs
 from replicate.backends.slurm.prologue import SETUP, SETUP_FAILED, SetupFailure, note_of
 from replicate.backends.slurm.queue import Queue, Row
@@ -177,6 +178,9 @@ class QueuedStates(JobStates):
         if view.state in ("failed", "lost"):
             return "failed" if _given_up(view) else "pending"
         return "absent" if view.state in ("damaged", "blocked") else view.state
+
+    def remarks(self) -> list[str]:
+        return [str(node) for node in bad_nodes(self.store.root)]
 
     def line(self, key: str) -> str:
         view = self.views[key]

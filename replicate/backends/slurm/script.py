@@ -42,7 +42,12 @@ class _Executor(SlurmExecutor):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """All of one sbatch call. ``indices``: of the array. ``comment``: what squeue shows. throttle: see `Lanes`."""
+    """All of one sbatch call.
+
+    indices: of the array. comment: what squeue shows. throttle: see `Lanes`.
+
+    exclude: nodes that it must not run on, in place of those that the profile names.
+    """
 
     name: str
     kind: str
@@ -53,11 +58,14 @@ class Request:
     comment: str
     dependency: str = ""
     throttle: int | None = None
+    exclude: str = ""
 
 
 def text(profile: Profile, request: Request) -> str:
     """The script. Raises ClusterRefused for an option that submitit refuses."""
     options = dict(profile.request(request.kind))
+    if request.exclude:
+        options["exclude"] = request.exclude
     defaults = set(_get_default_parameters())
     named = {name: value for name, value in options.items() if name in defaults and value is not False}
     others = {name: value for name, value in options.items() if name not in defaults and value is not False}

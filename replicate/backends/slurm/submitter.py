@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from replicate.backends.backend import JobView
 from replicate.backends.slurm import submission as submissions
 from replicate.backends.slurm import waves
+from replicate.backends.slurm.bad_nodes import BadNode, bad_nodes, left_out
 from replicate.backends.slurm.client import Answer, Client
 from replicate.backends.slurm.gpus import Idle, misfits
 from replicate.backends.slurm.job_states import QueuedStates
@@ -75,8 +76,11 @@ class Submitter:
     _trial: Trial = field(default_factory=Trial)
     _room: Room = field(init=False)
     _silent: bool = False
+    _bad: list[BadNode] = field(default_factory=list)
+    _spare: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self._bad = bad_nodes(self.store.root)
         self._room = Room(Limits(self.client), self.step.states.queue)
 
     def run(self, todo: list[str]) -> None:
@@ -94,7 +98,7 @@ class Submitter:
             self._note_left(todo)
             return
         self._trial = tried(jobs, self.profile, self._test)
-        self.step.notes += self._trial.notes
+        self.step.notes += [*self._trial.notes, *map(str, self._bad)]
         idle = [misfit for misfit in misfits(jobs, self.profile) if isinstance(misfit, Idle)]
         for strain in [*over_time_limit(jobs, self.profile), *idle]:
             self.say(f"warning: {strain}")
@@ -263,7 +267,9 @@ class Submitter:
 
         folder = self.store.root / submissions.FOLDER / name
         comment = submissions.comment(self.plan, name, keys) if self.profile.comment else ""
-        return Request(name, kind, folder, self.code.folder, indices, f"{submissions.PREFIX}-{name}", comment)
+        own = f"{submissions.PREFIX}-{name}"
+        exclude = "" if kind in self._spare else left_out(self.profile.request(kind), self._bad)
+        return Request(name, kind, folder, self.code.folder, indices, own, comment, exclude=exclude)
 
     def _map(self, request: Request, tasks: Mapping[int, Sequence[str]]) -> SubmissionMap:
         box = self.profile.container
@@ -287,7 +293,20 @@ class Submitter:
         )
 
     def _test(self, kind: str) -> Answer:
-        """What sbatch would say to one job of ``kind``."""
+        """What sbatch would say to one job of ``kind``.
+
+        Where it has no nodes but the bad ones, they are not left out.
+        """
+        answer = self._test_once(kind)
+        if answer.refusal is None or not self._bad or kind in self._spare:
+            return answer
+        self._spare.add(kind)
+        anywhere = self._test_once(kind)
+        if anywhere.refusal is not None:
+            self._spare.discard(kind)
+        return anywhere
+
+    def _test_once(self, kind: str) -> Answer:
         from replicate.backends.slurm import script
 
         text = script.text(self.profile, self._request(kind, "test", [0], ["test"]))
