@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ DECODE_THREADS = "REPLICATE_DECODE_THREADS"
 """Environment variable: threads that decode for a GPU; unset as many as there are cores. Jobs that share the cores of a
 machine are told their part (`replicate.backends.local`)."""
 
-CHUNK = 8
-"""Images that one thread decodes and augments at a time."""
+CHUNK = 8 * 224 * 224
+"""Pixels that are augmented at a time, of each channel: what stays in a processor's cache, and a thread's share."""
 
 PAPER = Evaluation(crop=0.875, interpolation="bicubic", weights="last")
 """The paper's evaluation, for looks at a network that are no result of a table (recipes.md, "Evaluation")."""
@@ -129,23 +129,55 @@ class TrainBatches:
 
     def batch(self, epoch: int, step: int) -> Batch:
         """This process's slice of global batch ``step`` (0 to ``steps_per_epoch`` - 1) of ``epoch``."""
-        pixels, labels = self._unmixed(epoch, step, self._slice)
-        targets = self._mixed(pixels, labels, epoch, step)
-        return Batch(pixels, targets, labels)
+        groups = self._groups(epoch, step)
+        torn = [group for group in groups if group.mix is not None and len(group.own) < self._recipe.mix_batch]
+        pixels, labels = self._unmixed(epoch, step, [self._slice, *(group.partners for group in torn)])
+        count, classes, smoothing = self.share, self._data.classes, self._recipe.label_smoothing
+        targets, others = [], count
+        for group in groups:
+            part = slice(group.own.start - self._slice.start, group.own.stop - self._slice.start)
+            images, classed = pixels[part], labels[part]
+            if group in torn:
+                rest = slice(others, others := others + len(group.own))
+                images, classed = torch.cat([images, pixels[rest]]), torch.cat([classed, labels[rest]])
+            transforms.mix_images(images, group.mix)
+            if group in torn:
+                pixels[part] = images[: len(group.own)]
+            targets.append(transforms.soft_targets(classed, classes, smoothing, group.mix)[: len(group.own)])
+        return Batch(pixels[:count], torch.cat(targets), labels[:count])
 
-    def _unmixed(self, epoch: int, step: int, slots: range) -> tuple[Tensor, Tensor]:
-        """The ``slots`` of a global batch before mixing: images float32 [n, 3, S, S], labels int64 [n]."""
-        start = step * self._recipe.batch + slots.start
-        chosen = self._images_of(epoch, step)[slots.start : slots.stop]
-        if self._pool is None:
-            pixels = self._augmented(chosen, epoch, start)
-        else:
-            begins = range(0, len(chosen), CHUNK)
-            chunks = self._pool.map(
-                lambda begin: self._augmented(chosen[begin : begin + CHUNK], epoch, start + begin), begins
-            )
-            pixels = torch.cat(list(chunks))
+    def _groups(self, epoch: int, step: int) -> list[_Group]:
+        """The mix groups of a global batch that this process has a part of; all of its slice where nothing is mixed."""
+        recipe, size = self._recipe, self._recipe.mix_batch
+        if not transforms.is_mixed(recipe):
+            return [_Group(self._slice, range(0), None)]
+        groups = []
+        for group in range(self._slice.start // size, -(-self._slice.stop // size)):
+            own = range(max(self._slice.start, group * size), min(self._slice.stop, (group + 1) * size))
+            mirror = (2 * group + 1) * size
+            mix = transforms.draw_mix(recipe, self._size, self._seed, epoch, step * recipe.batch // size + group)
+            groups.append(_Group(own, range(mirror - own.stop, mirror - own.start), mix))
+        return groups
+
+    def _unmixed(self, epoch: int, step: int, parts: Sequence[range]) -> tuple[Tensor, Tensor]:
+        """The images at ``parts`` of a global batch before mixing: float32 [n, 3, S, S], and their labels int64 [n]."""
+        start, order = step * self._recipe.batch, self._images_of(epoch, step)
+        chosen = np.concatenate([order[part.start : part.stop] for part in parts])
+        images = self._cropped(chosen, epoch, [range(start + part.start, start + part.stop) for part in parts])
+        pixels = torch.empty(images.shape)
+        most, first, chunks = max(1, CHUNK // self._size**2), 0, []
+        for part in parts:
+            for begin in range(0, len(part), most):
+                rows = slice(first + begin, first + min(begin + most, len(part)))
+                chunks.append((rows, start + part.start + begin))
+            first += len(part)
+        self._each(lambda chunk: self._augment(images[chunk[0]], pixels[chunk[0]], epoch, chunk[1]), chunks)
         return pixels, torch.from_numpy(self._data.train.labels[chosen])
+
+    def _each(self, work: Callable[[T], None], items: Iterable[T]) -> None:
+        """``work`` on every item, by the threads where there are any."""
+        for _ in (self._pool.map if self._pool else map)(work, items):
+            pass
 
     def _images_of(self, epoch: int, step: int) -> NDArray[np.int64]:
         """Indices of the images of a global batch, in the order of its mix groups."""
@@ -156,17 +188,39 @@ class TrainBatches:
         batch = self._order[1][step * size : (step + 1) * size]
         return deal(batch, size // self._recipe.mix_batch)
 
-    def _augmented(self, chosen: NDArray[np.int64], epoch: int, start: int) -> Tensor:
-        """The images ``chosen`` at the positions from ``start`` on, all but mixed: float32 [n, 3, S, S]."""
+    def _cropped(self, chosen: NDArray[np.int64], epoch: int, parts: Sequence[range]) -> Tensor:
+        """Decode, crop and resize the images ``chosen`` for their positions in the epoch: uint8 [n, 3, S, S].
+
+        Each image is decoded once, however many copies of it there are: decoding is a third of the stream.
+        """
+        recipe, width = self._recipe, transforms.CROP_DRAWS
+        drawn = [uniforms(self._seed, "crop", epoch, part.start, part.stop, width) for part in parts]
+        draws = np.concatenate(drawn).tolist()
+        cropped = torch.empty((len(chosen), 3, self._size, self._size), dtype=torch.uint8)
+        rows: dict[int, list[int]] = {}
+        for row, index in enumerate(chosen.tolist()):
+            rows.setdefault(index, []).append(row)
+
+        def crop(index: int) -> None:
+            image = self._data.train.image(index)
+            height, width = image.shape[1:]
+            for row in rows[index]:
+                box = transforms.random_box(height, width, recipe.crop_scale, recipe.crop_ratio, draws[row])
+                cropped[row] = transforms.crop_resized(image, box, self._size)
+
+        self._each(crop, rows)
+        return cropped
+
+    def _augment(self, images: Tensor, pixels: Tensor, epoch: int, start: int) -> None:
+        """All but mixing, of ``images`` (uint8, used up) at the positions from ``start`` on, into ``pixels``."""
         recipe = self._recipe
 
         def draws(stream: str, width: int) -> NDArray[np.float64]:
-            return uniforms(self._seed, stream, epoch, start, start + len(chosen), width)
+            return uniforms(self._seed, stream, epoch, start, start + len(images), width)
 
         def noise(index: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
             return generator(self._seed, "erase noise", epoch, start + index).standard_normal(shape, np.float32)
 
-        images = self._cropped(chosen, draws("crop", transforms.CROP_DRAWS))
         flipped = np.flatnonzero(draws("flip", 1)[:, 0] < recipe.flip)
         images[flipped] = images[flipped].flip(3)
         if self._policy is not None:
@@ -174,43 +228,22 @@ class TrainBatches:
             self._policy.apply(images, draws("rand augment", self._policy.width), self._fill)
         elif recipe.color_jitter > 0:
             augmentation.color_jitter(images, recipe.color_jitter, draws("color jitter", augmentation.JITTER_DRAWS))
-        pixels = self._normalise(images)
+        self._normalise(images, pixels)
         if recipe.erase > 0:
             transforms.erase(pixels, draws("erase", transforms.ERASE_DRAWS), recipe.erase, noise)
-        return pixels
 
-    def _cropped(self, chosen: NDArray[np.int64], draws: NDArray[np.float64]) -> Tensor:
-        """Decode, crop and resize: uint8 [n, 3, S, S]."""
-        recipe = self._recipe
-        images = []
-        for index, row in zip(chosen.tolist(), draws.tolist(), strict=True):
-            image = self._data.train.image(index)
-            height, width = image.shape[1:]
-            box = transforms.random_box(height, width, recipe.crop_scale, recipe.crop_ratio, row)
-            images.append(transforms.crop_resized(image, box, self._size))
-        return torch.stack(images)
 
-    def _mixed(self, pixels: Tensor, labels: Tensor, epoch: int, step: int) -> Tensor:
-        """Mix the images in place; the targets."""
-        recipe, classes, size = self._recipe, self._data.classes, self._recipe.mix_batch
-        if not transforms.is_mixed(recipe):
-            return transforms.soft_targets(labels, classes, recipe.label_smoothing, None)
-        targets = []
-        for group in range(self._slice.start // size, -(-self._slice.stop // size)):
-            own = range(max(self._slice.start, group * size), min(self._slice.stop, (group + 1) * size))
-            part = slice(own.start - self._slice.start, own.stop - self._slice.start)
-            drawn = transforms.draw_mix(recipe, self._size, self._seed, epoch, step * recipe.batch // size + group)
-            images, classed = pixels[part], labels[part]
-            if drawn is not None and len(own) < size:
-                # Torn between processes: the partners, which stand mirrored in the group, are made here again.
-                mirror = (2 * group + 1) * size
-                others = self._unmixed(epoch, step, range(mirror - own.stop, mirror - own.start))
-                images, classed = torch.cat([images, others[0]]), torch.cat([classed, others[1]])
-            transforms.mix_images(images, drawn)
-            if len(images) > len(own):
-                pixels[part] = images[: len(own)]
-            targets.append(transforms.soft_targets(classed, classes, recipe.label_smoothing, drawn)[: len(own)])
-        return torch.cat(targets)
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A process's part of a mix group: slots of the global batch.
+
+    ``partners``: where the group is torn between processes, the slots that ``own`` is mixed with; they stand mirrored
+    in the group, and are made here again.
+    """
+
+    own: range
+    partners: range
+    mix: transforms.Mix | None
 
 
 def spread(images: int, most: int) -> range:
@@ -242,14 +275,21 @@ def evaluation_batches(
         for begin in range(0, len(chosen), batch):
             indices = chosen[begin : begin + batch]
             views = list(pool.map(view, indices) if pool else map(view, indices))
-            yield normalise(torch.stack(views)), torch.from_numpy(split.labels[list(indices)])
+            images = torch.stack(views)
+            pixels = torch.empty(images.shape)
+            normalise(images, pixels)
+            yield pixels, torch.from_numpy(split.labels[list(indices)])
 
 
-def _normaliser(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor], Tensor]:
-    """uint8 [B, 3, H, W] -> float32, (value / 255 - mean) / std as one multiplication and one addition."""
+def _normaliser(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor, Tensor], None]:
+    """Writes uint8 [B, 3, H, W] as float32: (value / 255 - mean) / std as one multiplication and one addition."""
     scale = torch.tensor([1 / (255 * s) for s in std])[:, None, None]
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])[:, None, None]
-    return lambda images: images.float().mul_(scale).add_(shift)
+
+    def write(images: Tensor, pixels: Tensor) -> None:
+        pixels.copy_(images).mul_(scale).add_(shift)
+
+    return write
 
 
 class Prefetcher(Generic[T]):

@@ -10,7 +10,7 @@ batch that draw the same operation, its calls cost a third of torch's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,9 @@ Ints = NDArray[np.int64]
 LEVELS = 256
 RAMP = np.arange(LEVELS)
 FLOAT_RAMP = RAMP.astype(np.float32)
+BLOCK = 224 * 224
+"""Pixels of a channel that a geometric operation works on at a time: beyond, its arrays leave the cache."""
+Geometry = Callable[[Images, Floats, Sequence[int]], Images]
 TAPS = np.arange(-1, 3)
 """The four neighbours of a cubic, relative to the pixel at or before the point."""
 
@@ -122,18 +125,33 @@ def shift_rows(images: Images, shift: Floats, fill: Sequence[int]) -> Images:
     Shears and translations along x are this; along y, the same on the transposed image.
     Points outside the image take the colour ``fill``.
     """
+    return _in_blocks(_shift_rows, images, shift, fill)
+
+
+def rotate(images: Images, degrees: Floats, fill: Sequence[int]) -> Images:
+    """Rotate counter-clockwise about the centre by ``degrees`` (float64 [n]), bicubically."""
+    return _in_blocks(_rotate, images, degrees, fill)
+
+
+def _in_blocks(operation: Geometry, images: Images, by: Floats, fill: Sequence[int]) -> Images:
+    """``operation`` on as many images at a time as stay in a processor's cache (docs/benchmarks.md, "Input")."""
+    count = max(1, BLOCK // (images.shape[2] * images.shape[3]))
+    blocks = [slice(begin, begin + count) for begin in range(0, len(images), count)]
+    return np.concatenate([operation(images[block], by[block], fill) for block in blocks])
+
+
+def _shift_rows(images: Images, shift: Floats, fill: Sequence[int]) -> Images:
     n, _, height, width = images.shape
     first, right = _split(shift[:, :, None] + 0.5)
     # One fraction a row, so a row's taps are one stretch of it, read at four offsets.
     stretch = np.clip(first + np.arange(-1, width + 2), 0, width - 1)
     start = (np.arange(n * height) * width).reshape(n, height, 1)
-    pixels = _values(images, start + stretch)
+    pixels = _values(_planes(images), start + stretch)
     x = np.arange(width) + 0.5 + shift[:, :, None]
     return _finish(_cubic([pixels[..., tap : tap + width] for tap in range(4)], right), (x >= 0) & (x < width), fill)
 
 
-def rotate(images: Images, degrees: Floats, fill: Sequence[int]) -> Images:
-    """Rotate counter-clockwise about the centre by ``degrees`` (float64 [n]), bicubically."""
+def _rotate(images: Images, degrees: Floats, fill: Sequence[int]) -> Images:
     n, _, height, width = images.shape
     angle = -np.radians(degrees)[:, None, None]
     cos, sin = np.cos(angle), np.sin(angle)
@@ -143,11 +161,11 @@ def rotate(images: Images, degrees: Floats, fill: Sequence[int]) -> Images:
     y = cos * down - sin * across + height / 2
     (column, right), (row, below) = _split(x), _split(y)
     start = (np.arange(n) * height)[:, None, None]
-    rows = (start + _neighbours(row, height)) * width
-    index = _neighbours(column, width)[:, None] + rows
+    rows, columns = (start + _neighbours(row, height)) * width, _neighbours(column, width)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    lines = _cubic(_values(images, index).swapaxes(0, 1), right)
-    return _finish(_cubic(lines.swapaxes(0, 1), below), inside, fill)
+    planes = _planes(images)
+    lines = [_cubic([_values(planes, row + column) for column in columns], right) for row in rows]
+    return _finish(_cubic(lines, below), inside, fill)
 
 
 def _offset(images: Images) -> NDArray[np.intp]:
@@ -181,10 +199,15 @@ def _neighbours(pixel: NDArray[np.intp], size: int) -> NDArray[np.intp]:
     return np.minimum(near, size - 1, out=near)
 
 
-def _values(images: Images, index: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Pixels at flat positions in the n images: float32 [3, *index.shape]."""
-    planes = images.swapaxes(0, 1).reshape(images.shape[1], -1)
-    return planes.take(index, axis=1).astype(np.float32)
+def _planes(images: Images) -> NDArray[np.float32]:
+    """The n images by channel, each one row: float32 [3, n * H * W]."""
+    return images.swapaxes(0, 1).reshape(images.shape[1], -1).astype(np.float32)
+
+
+def _values(planes: NDArray[np.float32], index: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Pixels at flat positions in `_planes`, none of which is outside: float32 [3, *index.shape]."""
+    # "clip" spares numpy a copy of the result, which "raise" would make.
+    return planes.take(index, axis=1, mode="clip")
 
 
 def _cubic(taps: Sequence[NDArray[np.float32]] | NDArray[np.float32], d: NDArray[np.float32]) -> NDArray[np.float32]:
