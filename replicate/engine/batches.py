@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -29,6 +29,8 @@ machine are told their part (`replicate.backends.local`)."""
 
 CHUNK = 8 * 224 * 224
 """Pixels that are augmented at a time, of each channel: what stays in a processor's cache, and a thread's share."""
+
+CPU = torch.device("cpu")
 
 PAPER = Evaluation(crop=0.875, interpolation="bicubic", weights="last")
 """The paper's evaluation, for looks at a network that are no result of a table (recipes.md, "Evaluation")."""
@@ -64,9 +66,42 @@ class Batch:
     labels: Tensor
     """int64 [b], of the images before mixing."""
 
-    def pinned(self) -> Batch:
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A process's part of a mix group: slots of the global batch.
+
+    ``partners``: where the group is torn between processes, the slots that ``own`` is mixed with; they stand mirrored
+    in the group, and are made here again.
+    """
+
+    own: range
+    partners: range
+    mix: transforms.Mix | None
+
+
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """A process's part of a global batch, cropped and resized: what is made of it further may be made on a GPU.
+
+    ``parts``: its slots of the global batch, those of partners of torn groups last. ``erased``: what random erasing
+    is going to overwrite; None where it is drawn when the images are made.
+    """
+
+    epoch: int
+    step: int
+    images: Tensor
+    """uint8 [n, 3, S, S]."""
+    labels: Tensor
+    """int64 [n]."""
+    parts: tuple[range, ...]
+    groups: tuple[Group, ...]
+    erased: tuple[transforms.Erasure, ...] | None = None
+
+    def pinned(self) -> Crops:
         """In memory that a GPU copies from while the processor goes on."""
-        return Batch(self.images.pin_memory(), self.targets.pin_memory(), self.labels.pin_memory())
+        erased = self.erased and tuple(replace(one, noise=one.noise.pin_memory()) for one in self.erased)
+        return replace(self, images=self.images.pin_memory(), erased=erased)
 
 
 def decode_workers(device: torch.device) -> int:
@@ -129,54 +164,103 @@ class TrainBatches:
 
     def batch(self, epoch: int, step: int) -> Batch:
         """This process's slice of global batch ``step`` (0 to ``steps_per_epoch`` - 1) of ``epoch``."""
+        return self.finished(self.crops(epoch, step, erase=False), CPU)
+
+    def crops(self, epoch: int, step: int, erase: bool = True) -> Crops:
+        """What a processor makes for `finished` on a GPU: decoded, cropped and resized images, and drawn noise."""
         groups = self._groups(epoch, step)
-        torn = [group for group in groups if group.mix is not None and len(group.own) < self._recipe.mix_batch]
-        pixels, labels = self._unmixed(epoch, step, [self._slice, *(group.partners for group in torn)])
+        torn = [group.partners for group in groups if self._is_torn(group)]
+        parts, start, order = (self._slice, *torn), step * self._recipe.batch, self._images_of(epoch, step)
+        chosen = np.concatenate([order[part.start : part.stop] for part in parts])
+        images = self._cropped(chosen, epoch, [range(start + part.start, start + part.stop) for part in parts])
+        labels = torch.from_numpy(self._data.train.labels[chosen])
+        crops = Crops(epoch, step, images, labels, parts, groups)
+        return replace(crops, erased=self._erased(crops)) if erase else crops
+
+    def finished(self, crops: Crops, device: torch.device) -> Batch:
+        """Augment, normalise, erase and mix ``crops`` on ``device``: its pixels are used up.
+
+        A GPU makes what the processor does, from the same draws, but for the last bit of rotations and shears.
+        """
+        images = crops.images.to(device, non_blocking=True)
+        pixels = torch.empty(images.shape, device=device)
+        on_cpu, first = device.type == "cpu", 0
+        chunks: list[tuple[slice, int]] = []
+        for part in crops.parts:
+            # Pieces stay in a processor's cache; a GPU would wait for each of them.
+            most = max(1, CHUNK // self._size**2) if on_cpu else len(part)
+            for begin in range(0, len(part), most):
+                rows = slice(first + begin, first + min(begin + most, len(part)))
+                chunks.append((rows, crops.step * self._recipe.batch + part.start + begin))
+            first += len(part)
+
+        def augment(chunk: tuple[slice, int]) -> None:
+            rows, start = chunk
+            self._augment(images[rows], pixels[rows], crops.epoch, start, erase=crops.erased is None)
+
+        # The threads crop the next batch while a GPU makes this one.
+        self._each(augment, chunks, self._pool if on_cpu else None)
+        for one in crops.erased or ():
+            top, left, height, width = one.box
+            pixels[one.index, :, top : top + height, left : left + width] = one.noise.to(device, non_blocking=True)
+        return self._mixed(crops, pixels)
+
+    def _mixed(self, crops: Crops, pixels: Tensor) -> Batch:
         count, classes, smoothing = self.share, self._data.classes, self._recipe.label_smoothing
         targets, others = [], count
-        for group in groups:
+        for group in crops.groups:
             part = slice(group.own.start - self._slice.start, group.own.stop - self._slice.start)
-            images, classed = pixels[part], labels[part]
-            if group in torn:
+            images, labels = pixels[part], crops.labels[part]
+            if self._is_torn(group):
                 rest = slice(others, others := others + len(group.own))
-                images, classed = torch.cat([images, pixels[rest]]), torch.cat([classed, labels[rest]])
+                images, labels = torch.cat([images, pixels[rest]]), torch.cat([labels, crops.labels[rest]])
             transforms.mix_images(images, group.mix)
-            if group in torn:
+            if self._is_torn(group):
                 pixels[part] = images[: len(group.own)]
-            targets.append(transforms.soft_targets(classed, classes, smoothing, group.mix)[: len(group.own)])
-        return Batch(pixels[:count], torch.cat(targets), labels[:count])
+            targets.append(transforms.soft_targets(labels, classes, smoothing, group.mix)[: len(group.own)])
+        return Batch(pixels[:count], torch.cat(targets).to(pixels.device), crops.labels[:count])
 
-    def _groups(self, epoch: int, step: int) -> list[_Group]:
+    def _groups(self, epoch: int, step: int) -> tuple[Group, ...]:
         """The mix groups of a global batch that this process has a part of; all of its slice where nothing is mixed."""
         recipe, size = self._recipe, self._recipe.mix_batch
         if not transforms.is_mixed(recipe):
-            return [_Group(self._slice, range(0), None)]
+            return (Group(self._slice, range(0), None),)
         groups = []
         for group in range(self._slice.start // size, -(-self._slice.stop // size)):
             own = range(max(self._slice.start, group * size), min(self._slice.stop, (group + 1) * size))
             mirror = (2 * group + 1) * size
             mix = transforms.draw_mix(recipe, self._size, self._seed, epoch, step * recipe.batch // size + group)
-            groups.append(_Group(own, range(mirror - own.stop, mirror - own.start), mix))
-        return groups
+            groups.append(Group(own, range(mirror - own.stop, mirror - own.start), mix))
+        return tuple(groups)
 
-    def _unmixed(self, epoch: int, step: int, parts: Sequence[range]) -> tuple[Tensor, Tensor]:
-        """The images at ``parts`` of a global batch before mixing: float32 [n, 3, S, S], and their labels int64 [n]."""
-        start, order = step * self._recipe.batch, self._images_of(epoch, step)
-        chosen = np.concatenate([order[part.start : part.stop] for part in parts])
-        images = self._cropped(chosen, epoch, [range(start + part.start, start + part.stop) for part in parts])
-        pixels = torch.empty(images.shape)
-        most, first, chunks = max(1, CHUNK // self._size**2), 0, []
-        for part in parts:
-            for begin in range(0, len(part), most):
-                rows = slice(first + begin, first + min(begin + most, len(part)))
-                chunks.append((rows, start + part.start + begin))
+    def _is_torn(self, group: Group) -> bool:
+        return group.mix is not None and len(group.own) < self._recipe.mix_batch
+
+    def _erased(self, crops: Crops) -> tuple[transforms.Erasure, ...]:
+        if self._recipe.erase == 0:
+            return ()
+        erased, first = [], 0
+        for part in crops.parts:
+            start = crops.step * self._recipe.batch + part.start
+            draws = uniforms(self._seed, "erase", crops.epoch, start, start + len(part), transforms.ERASE_DRAWS)
+            noise = self._erase_noise(crops.epoch, start)
+            shape = crops.images.shape[1:]
+            found = transforms.erasures(shape, draws, self._recipe.erase, noise)
+            erased += [replace(one, index=first + one.index) for one in found]
             first += len(part)
-        self._each(lambda chunk: self._augment(images[chunk[0]], pixels[chunk[0]], epoch, chunk[1]), chunks)
-        return pixels, torch.from_numpy(self._data.train.labels[chosen])
+        return tuple(erased)
 
-    def _each(self, work: Callable[[T], None], items: Iterable[T]) -> None:
-        """``work`` on every item, by the threads where there are any."""
-        for _ in (self._pool.map if self._pool else map)(work, items):
+    def _erase_noise(self, epoch: int, start: int) -> transforms.Noise:
+        """Normal numbers for the images from position ``start`` of the epoch on."""
+
+        def noise(index: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+            return generator(self._seed, "erase noise", epoch, start + index).standard_normal(shape, np.float32)
+
+        return noise
+
+    @staticmethod
+    def _each(work: Callable[[T], None], items: Iterable[T], pool: ThreadPoolExecutor | None) -> None:
+        for _ in (pool.map if pool else map)(work, items):
             pass
 
     def _images_of(self, epoch: int, step: int) -> NDArray[np.int64]:
@@ -208,20 +292,17 @@ class TrainBatches:
                 box = transforms.random_box(height, width, recipe.crop_scale, recipe.crop_ratio, draws[row])
                 cropped[row] = transforms.crop_resized(image, box, self._size)
 
-        self._each(crop, rows)
+        self._each(crop, rows, self._pool)
         return cropped
 
-    def _augment(self, images: Tensor, pixels: Tensor, epoch: int, start: int) -> None:
+    def _augment(self, images: Tensor, pixels: Tensor, epoch: int, start: int, erase: bool) -> None:
         """All but mixing, of ``images`` (uint8, used up) at the positions from ``start`` on, into ``pixels``."""
         recipe = self._recipe
 
         def draws(stream: str, width: int) -> NDArray[np.float64]:
             return uniforms(self._seed, stream, epoch, start, start + len(images), width)
 
-        def noise(index: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-            return generator(self._seed, "erase noise", epoch, start + index).standard_normal(shape, np.float32)
-
-        flipped = np.flatnonzero(draws("flip", 1)[:, 0] < recipe.flip)
+        flipped = augmentation.sent(np.flatnonzero(draws("flip", 1)[:, 0] < recipe.flip), images)
         images[flipped] = images[flipped].flip(3)
         if self._policy is not None:
             # One stream for either policy, named after the first: renaming it would change every training.
@@ -229,21 +310,9 @@ class TrainBatches:
         elif recipe.color_jitter > 0:
             augmentation.color_jitter(images, recipe.color_jitter, draws("color jitter", augmentation.JITTER_DRAWS))
         self._normalise(images, pixels)
-        if recipe.erase > 0:
-            transforms.erase(pixels, draws("erase", transforms.ERASE_DRAWS), recipe.erase, noise)
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """A process's part of a mix group: slots of the global batch.
-
-    ``partners``: where the group is torn between processes, the slots that ``own`` is mixed with; they stand mirrored
-    in the group, and are made here again.
-    """
-
-    own: range
-    partners: range
-    mix: transforms.Mix | None
+        if erase and recipe.erase > 0:
+            found = draws("erase", transforms.ERASE_DRAWS)
+            transforms.erase(pixels, found, recipe.erase, self._erase_noise(epoch, start))
 
 
 def spread(images: int, most: int) -> range:
@@ -287,7 +356,8 @@ def _normaliser(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])[:, None, None]
 
     def write(images: Tensor, pixels: Tensor) -> None:
-        pixels.copy_(images).mul_(scale).add_(shift)
+        # Two kernels on any device: one would round once where these round twice.
+        pixels.copy_(images).mul_(scale.to(pixels.device)).add_(shift.to(pixels.device))
 
     return write
 

@@ -18,7 +18,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
 from replicate.engine import input_results, models, optim
-from replicate.engine.batches import PAPER, Batch, Prefetcher, TrainBatches, decode_workers, evaluation_batches, spread
+from replicate.engine.batches import PAPER, Crops, Prefetcher, TrainBatches, decode_workers, evaluation_batches, spread
 from replicate.engine.checkpoint import (
     Checkpoints,
     Snapshot,
@@ -168,10 +168,10 @@ class Training:
         self.team = team
         self.batches = TrainBatches(data, self.recipe, self.size, self.seed, team.rank, team.world_size, workers)
         self.steps: int = self.batches.steps_per_epoch
-        self.prefetcher: Prefetcher[Batch] | None = None
+        self.prefetcher: Prefetcher[Crops] | None = None
         if self.device.type == "cuda":
             self.prefetcher = Prefetcher(
-                lambda position: self._batch(position).pinned(), self.recipe.epochs * self.steps
+                lambda position: self._crops(position).pinned(), self.recipe.epochs * self.steps
             )
 
         attention = self.recipe.attention
@@ -207,7 +207,10 @@ class Training:
 
     def step(self, epoch: int, step: int) -> float:
         """One optimiser step. Returns its loss; where that is not finite, the weights stay as they were."""
-        batch = (self.prefetcher or self._batch)(epoch * self.steps + step)
+        if self.prefetcher is None:
+            batch = self.batches.batch(epoch, step)
+        else:
+            batch = self.batches.finished(self.prefetcher(epoch * self.steps + step), self.device)
         images = batch.images.to(self.device, non_blocking=True, memory_format=self.format)
         targets = batch.targets.to(self.device, non_blocking=True)
         number = self.team.mean(self._gradients(images, targets, epoch, step))
@@ -272,8 +275,8 @@ class Training:
         if self.prefetcher is not None:
             self.prefetcher.close()
 
-    def _batch(self, position: int) -> Batch:
-        return self.batches.batch(*divmod(position, self.steps))
+    def _crops(self, position: int) -> Crops:
+        return self.batches.crops(*divmod(position, self.steps))
 
     def _gradients(self, images: Tensor, targets: Tensor, epoch: int, step: int) -> Tensor:
         """Leaves the gradients of the mean loss of ``images``, which is returned, in the parameters."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,18 +97,32 @@ def _resize(image: Tensor, height: int, width: int, mode: Interpolation) -> Tens
     return interpolate(image[None], (height, width), mode=mode, antialias=True)[0]
 
 
-def erase(images: Tensor, draws: NDArray[np.float64], probability: float, noise: Noise) -> None:
-    """Overwrite one box of some of the normalised images float32 [B, 3, H, W] by noise, in place.
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What overwrites ``box`` of image ``index`` of a batch: float32 [3, height, width]."""
 
-    ``draws`` is [B, ERASE_DRAWS]. An image for which ten boxes do not fit is left alone, as in timm.
+    index: int
+    box: Box
+    noise: Tensor
+
+
+def erasures(shape: Sequence[int], draws: NDArray[np.float64], probability: float, noise: Noise) -> Iterator[Erasure]:
+    """What is erased of a batch of images of ``shape`` (3, H, W); ``draws`` is [B, ERASE_DRAWS].
+
+    An image for which ten boxes do not fit is left alone, as in timm.
     """
-    channels, height, width = images.shape[1:]
+    channels, height, width = shape
     for index in np.flatnonzero(draws[:, 0] < probability).tolist():
         box = erase_box(height, width, draws[index].tolist())
         if box is not None:
-            top, left, h, w = box
-            patch = torch.from_numpy(noise(index, (channels, h, w)))
-            images[index, :, top : top + h, left : left + w] = patch
+            yield Erasure(index, box, torch.from_numpy(noise(index, (channels, box[2], box[3]))))
+
+
+def erase(images: Tensor, draws: NDArray[np.float64], probability: float, noise: Noise) -> None:
+    """Overwrite one box of some of the normalised images float32 [B, 3, H, W] by noise, in place: see `erasures`."""
+    for one in erasures(images.shape[1:], draws, probability, noise):
+        top, left, height, width = one.box
+        images[one.index, :, top : top + height, left : left + width] = one.noise
 
 
 def erase_box(height: int, width: int, draws: list[float]) -> tuple[int, int, int, int] | None:

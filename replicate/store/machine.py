@@ -20,7 +20,8 @@ class Machine:
     device: the name of the GPU that was used, else of the processor. memory_mb, driver, cuda, cudnn: of the GPU and
     of the torch that used it. processes: those that shared the job. matmul: precision of float32 products
     (`torch.get_float32_matmul_precision`). tf32: whether products or convolutions may round their inputs to it.
-    autocast: type that a training computes in. attention: kernels that scaled_dot_product_attention may choose among.
+    autocast: type that a training computes in. augmentation: kind of device whose kernels augmented its images (they
+    differ in the last bit of rotations). attention: kernels that scaled_dot_product_attention may choose among.
     """
 
     device: str = UNKNOWN
@@ -34,6 +35,7 @@ class Machine:
     matmul: str | None = None
     tf32: bool | None = None
     autocast: str | None = None
+    augmentation: str | None = None
     deterministic: bool | None = None
     attention: tuple[str, ...] | None = None
 
@@ -67,7 +69,8 @@ class Machine:
         """How it computed, for people."""
         if self.kind == UNKNOWN:
             return UNKNOWN
-        return ", ".join(f"{name} {value(given)}" for name, given in self._flags())
+        flags = [*self._flags(), *([("augmentation on", self.augmentation)] if self.augmentation else [])]
+        return ", ".join(f"{name} {value(given)}" for name, given in flags)
 
     def _software(self) -> Iterator[tuple[str, str | None]]:
         yield "driver", self.driver
@@ -95,6 +98,12 @@ class Machine:
             ("memory of the device", self.memory_mb, now.memory_mb),
             *((name, was, other) for (name, was), (_, other) in zip(self._software(), now._software(), strict=True)),
             ("processes", self.processes, now.processes),
+            # Trainings alone have it, and those that were recorded before it are not another training for that.
+            *(
+                [("augmentation on", self.augmentation, now.augmentation)]
+                if self.augmentation and now.augmentation
+                else []
+            ),
             *((name, was, other) for (name, was), (_, other) in zip(self._flags(), now._flags(), strict=True)),
         ]
         return changed + [f"{name} {value(was)} → {value(other)}" for name, was, other in was_and_now if was != other]

@@ -92,7 +92,8 @@ def test_how_a_job_computed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.attention == ("flash", "memory-efficient", "cudnn", "math")
     # An evaluation is of one process, and in float32.
     other = machine_of(example("predict"))
-    assert (other.processes, other.autocast) == (1, None)
+    assert (other.processes, other.autocast, other.augmentation) == (1, None, None)
+    assert (found.augmentation, "augmentation on cpu" in found.precision) == ("cpu", True)
     torch.backends.cuda.enable_flash_sdp(False)
     torch.set_float32_matmul_precision("high")
     try:

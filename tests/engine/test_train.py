@@ -689,7 +689,7 @@ def test_a_training_whose_batches_are_made_ahead_is_the_same(
 
     def ahead(self, *arguments: Any) -> None:
         init(self, *arguments)
-        self.prefetcher = step_module.Prefetcher(self._batch, EPOCHS * STEPS)
+        self.prefetcher = step_module.Prefetcher(self._crops, EPOCHS * STEPS)
         threads.append(self.prefetcher)
 
     monkeypatch.setattr(Training, "__init__", ahead)

@@ -23,6 +23,7 @@ V100 = Machine.of(
     | {"attention": ["math"], **SOFTWARE, **FLAGS}
 )
 H100 = replace(V100, device="NVIDIA H100", memory_mb=85_000, driver="550.54", host="n2", attention=("flash", "math"))
+ON_CPU = replace(V100, augmentation="cpu")
 EPYC, XEON = Machine("EPYC", "cpu", host="n1", tf32=False), Machine("Xeon", "cpu", host="n2", tf32=False)
 CODE = {"code_digest": "a", "packages": {}, "python": "3.11"}
 
@@ -47,6 +48,8 @@ def made(machine: Machine | None, processor: str = "EPYC") -> dict[str, Any]:
         (made(V100), made(V100), []),
         (made(V100), made(replace(V100, host="n7")), []),
         (made(V100), made(replace(V100, tf32=True, processes=8)), ["processes 1 → 8", "TF32 off → on"]),
+        (made(ON_CPU), made(replace(V100, augmentation="cuda")), ["augmentation on cpu → cuda"]),
+        (made(V100), made(replace(V100, augmentation="cuda")), []),
         (made(EPYC), made(XEON, "Xeon"), ["processor EPYC → Xeon"]),
         (made(EPYC), made(H100), ["device EPYC → NVIDIA H100"]),
         (made(None), made(H100), ["device unknown → NVIDIA H100"]),
