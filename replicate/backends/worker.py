@@ -21,6 +21,7 @@ from replicate.errors import Diverged, NotAvailable, StoreFault, Unreadable
 from replicate.jobs.job import Job
 from replicate.store import lease
 from replicate.store.code import DIFF
+from replicate.store.epochs import EPOCHS
 from replicate.store.files import FULL, write_bytes, write_json
 from replicate.store.result import JOB, RESULT, commit_result
 from replicate.store.store import FAILURE, LOG, PROGRESS, Store, remove_scratch
@@ -58,7 +59,7 @@ ORPHAN_REST = 5.0
 """What any other job has, to end or to be computed again."""
 
 
-_NOT_ARTEFACTS = (JOB, RESULT, FAILURE, PROGRESS, LOG, DIFF)
+_NOT_ARTEFACTS = (JOB, RESULT, FAILURE, PROGRESS, LOG, DIFF, EPOCHS)
 
 GPU_MEMORY = "OOM-GPU"
 """The kind of failure where a batch did not fit the GPU: what `retry --class` takes."""

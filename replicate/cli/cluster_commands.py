@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -12,18 +15,24 @@ import click
 from replicate.cli import DONE, UNFINISHED
 from replicate.cli.workspace import Workspace, complete_table, table_id_option, with_workspace
 
+FOLLOWED_SECONDS = 1.0
+"""How often `logs --follow` reads the files."""
+ASKED_SECONDS = 15.0
+"""How often it asks which jobs run: on a cluster that is a call of squeue."""
+
 
 @click.command(name="logs")
 @click.argument("table_id", metavar="ID", shell_complete=complete_table)
 @click.argument("row")
 @click.argument("column")
 @click.option("-n", "--lines", type=click.IntRange(1), default=40, show_default=True, help="Last lines of each file.")
+@click.option("-f", "--follow", is_flag=True, help="Show what is added, until none of these jobs runs (or Ctrl-C).")
 @with_workspace
-def logs(workspace: Workspace, table_id: str, row: str, column: str, lines: int) -> int:
+def logs(workspace: Workspace, table_id: str, row: str, column: str, lines: int, follow: bool) -> int:
     """Show the logs behind the number of table ID at ROW and COLUMN.
 
     Of the jobs it rests on: those that failed or run, else the last one that ran. With --cluster also what Slurm
-    wrote. Every file is named, so that it can be opened.
+    wrote. Every file is named, so that it can be opened. A training adds a line an epoch.
     """
     from replicate.actions.jobs import states_behind
 
@@ -55,14 +64,52 @@ def logs(workspace: Workspace, table_id: str, row: str, column: str, lines: int)
             click.echo("  it wrote nothing" if view.state == "done" else "  it has not written anything yet")
     if not views:
         click.echo("none of its jobs has run yet" if states.views else "no job makes this number: it has no logs")
+    if follow:
+        _follow({path for key in views for path in files[key]}, lambda: _running(workspace, table_id, row, column))
     return DONE
+
+
+def _running(workspace: Workspace, table_id: str, row: str, column: str) -> set[Path]:
+    """The logs of the jobs behind a number that run now."""
+    from replicate.actions.jobs import states_behind
+
+    states = states_behind(workspace, table_id, row, column)
+    running = [key for key, view in states.views.items() if view.state == "running"]
+    return {path for key in running for path in states.logs(key)}
+
+
+def _follow(shown: set[Path], running: Callable[[], set[Path]]) -> None:
+    """Print what is added to the files of ``running``; what the files ``shown`` hold already was printed before."""
+    read = {path: path.stat().st_size for path in shown if path.exists()}
+    last, asked = None, 0.0
+    while True:
+        if time.monotonic() - asked >= ASKED_SECONDS or not asked:
+            live, asked = running(), time.monotonic()
+            # What a job that has just ended wrote last is still to be read.
+            files, done = sorted(live | read.keys()), not live
+        for path in files:
+            with suppress(OSError), path.open("rb") as file:
+                file.seek(read.get(path, 0))
+                text = file.read().decode(errors="replace")
+                read[path] = file.tell()
+                if text and path != last:
+                    click.echo(f"--- {path}")
+                    last = path
+                click.echo(_printable(text), nl=False)
+        if done:
+            return
+        time.sleep(FOLLOWED_SECONDS)
 
 
 def _tail(path: Path, lines: int) -> str:
     # A log may be long, and hold anything.
     with path.open(encoding="utf-8", errors="replace") as file:
         text = "".join(deque(file, maxlen=lines))
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else "�" for sign in text).rstrip(os.linesep)
+    return _printable(text).rstrip(os.linesep)
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "�" for sign in text)
 
 
 @click.command(name="why")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -63,6 +64,9 @@ def _entries(states: JobStates) -> list[dict[str, object]]:
             "class": view.kind,
             "job": view.row.id if view.row else None,
             "progress": round(share_of(states.store.progress(key)), 3),
+            "epoch": next((asdict(line) for line in states.store.epochs(key)[-1:]), None)
+            if view.state == "running"
+            else None,
             "failure": dict(states.store.failure(key)) or None,
         }
         for key, view in states.views.items()

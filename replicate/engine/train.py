@@ -7,6 +7,8 @@ change a bit of it (on the CPU).
 from __future__ import annotations
 
 import math
+import resource
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
@@ -39,6 +41,8 @@ from replicate.errors import Diverged, JobError, NotAvailable
 from replicate.jobs.network import WEIGHTS, Network
 from replicate.jobs.train import CURVE, Train
 from replicate.metrics.stated import stored_as
+from replicate.store import epochs as log
+from replicate.store.epochs import EpochLine
 from replicate.store.files import write_bytes, write_json
 
 VALIDATION_IMAGES = 256
@@ -75,7 +79,9 @@ def _train(training: Training, job: Train, folder: Path, report: Report, stop: S
         start = snapshot.position
     epochs, steps = training.recipe.epochs, training.steps
     team.check(training.batches.share, training.recipe.batch, start, training.device)
-    progress = Progress(report)
+    progress, watch = Progress(report), Watch(training)
+    if team.first:
+        log.begin(folder, start // steps)
     for position in range(start, epochs * steps):
         epoch, step = divmod(position, steps)
         if step == 0 or position == start:
@@ -99,6 +105,10 @@ def _train(training: Training, job: Train, folder: Path, report: Report, stop: S
             "loss": value,
         }
         if team.first:
+            if epoch_done:
+                line = watch.epoch_done()
+                log.append(folder, line)
+                print(line, flush=True)
             progress(fields, always=position == epochs * steps - 1)
         if team.any(stop(), training.device):
             if team.first:
@@ -120,6 +130,44 @@ def _train(training: Training, job: Train, folder: Path, report: Report, stop: S
         "images": training.images,
         "parameters": models.parameter_count(training.network),
     }
+
+
+class Watch:
+    """Times a training, epoch by epoch, for whoever watches it: nothing of the result depends on it."""
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+        self._begin()
+
+    def epoch_done(self) -> EpochLine:
+        """The epoch that has just been added to the curve. Ends what was timed, and begins anew."""
+        training, point = self._training, self._training.curve[-1]
+        seconds = time.monotonic() - self._begun
+        line = EpochLine(
+            epoch=point.epoch + 1,
+            epochs=training.recipe.epochs,
+            loss=point.loss,
+            rate=point.lr,
+            top1=point.validation,
+            images=training.images,
+            seconds=round(seconds, 3),
+            waiting=round(training.waiting - self._waited, 3),
+            speed=round((training.images - self._images) / seconds, 3),
+            memory_mb=round(_peak_bytes(training.device) / 1e6, 1),
+            gpus=training.team.world_size if training.device.type == "cuda" else 0,
+        )
+        self._begin()
+        return line
+
+    def _begin(self) -> None:
+        self._begun, self._images, self._waited = time.monotonic(), self._training.images, self._training.waiting
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # Linux counts kilobytes.
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,15 +250,19 @@ class Training:
         self.ema = ModelEmaV3(self.network, decay=self.recipe.ema) if self.recipe.ema > 0 else None
         self.validation = Validation(data.test, self.size, self.device)
         self.images = 0
+        self.waiting = 0.0
+        """Seconds in which a step waited for its images; since it was resumed."""
         self.loss_sum = 0.0
         self.curve: list[Point] = []
 
     def step(self, epoch: int, step: int) -> float:
         """One optimiser step. Returns its loss; where that is not finite, the weights stay as they were."""
+        begun = time.monotonic()
         if self.prefetcher is None:
             batch = self.batches.batch(epoch, step)
         else:
             batch = self.batches.finished(self.prefetcher(epoch * self.steps + step), self.device)
+        self.waiting += time.monotonic() - begun
         images = batch.images.to(self.device, non_blocking=True, memory_format=self.format)
         targets = batch.targets.to(self.device, non_blocking=True)
         number = self.team.mean(self._gradients(images, targets, epoch, step))

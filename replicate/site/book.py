@@ -23,6 +23,7 @@ from replicate.site.addresses import Addresses, command, file_names
 from replicate.site.curve import Epoch, read
 from replicate.site.recipe import Sources, read_sources
 from replicate.specs.cell import CellRef
+from replicate.store.epochs import EpochLine
 from replicate.store.files import parsed
 from replicate.store.result import Result
 from replicate.store.store import State, Store
@@ -40,6 +41,8 @@ STATES: Mapping[State, str] = {
 class JobFacts:
     """A job as it stands. ``trouble``: what went wrong. ``readers`` read it directly, ``served`` counts all.
 
+    ``so_far``: the epochs of a training that has no result yet.
+
     ``seed`` is None where no seed decides it or nobody here knows it (`Graph.seed_of`).
     """
 
@@ -51,6 +54,7 @@ class JobFacts:
     readers: tuple[CellRef, ...]
     served: int
     command: str
+    so_far: Sequence[EpochLine] = ()
 
     @property
     def shown(self) -> str:
@@ -77,7 +81,9 @@ class JobFacts:
         return self.result.cost.get("peak_mb") if self.result else None
 
     def curve(self) -> tuple[Epoch, ...]:
-        """The epochs of a training; empty where the job left none."""
+        """The epochs of a training, so far where it still runs; empty where the job left none."""
+        if self.so_far:
+            return tuple(Epoch(line.epoch, line.rate, line.loss, line.images, line.top1) for line in self.so_far)
         if self.result is None or CURVE not in self.result.files:
             return ()
         try:
@@ -248,7 +254,9 @@ def _facts(plan: Plan, store: Store, job: Job, seed: int | None, readers: tuple[
     again = ["--again"] if state == "done" else []
     # A job that no seed decides is among those of any seed.
     made_by = command(plan, "run", job.key, *again, seed=seed or 0)
-    return JobFacts(job, seed, state, store.result(job.key), trouble, readers, served, made_by)
+    result = store.result(job.key)
+    so_far = () if result else store.epochs(job.key)
+    return JobFacts(job, seed, state, result, trouble, readers, served, made_by, so_far)
 
 
 def _runs(plan: Plan, graph: Graph) -> dict[str, tuple[str, ...]]:

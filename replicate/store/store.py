@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Literal
 
 from replicate.errors import StoreFault, StoreUnusable, Unreadable
 from replicate.jobs.job import Job, same_result, to_json
-from replicate.store import lease
+from replicate.store import epochs, lease
+from replicate.store.epochs import EpochLine
 from replicate.store.files import read_json, write_json
 from replicate.store.result import JOB, RESULT, Result, read_result
 
@@ -104,6 +105,10 @@ class Store:
 
     def failure(self, key: str) -> Mapping[str, object]:
         return read_json(self.folder(key) / FAILURE)
+
+    def epochs(self, key: str) -> Sequence[EpochLine]:
+        """The epochs of a training so far, while it runs and afterwards."""
+        return epochs.read(self.folder(key))
 
     def fails_again(self, key: str) -> bool:
         """Return whether ``key`` would fail again without a change, as after a divergence."""

@@ -3,6 +3,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from replicate.errors import Diverged, NotAvailable, StoreFault, UserError
 from replicate.jobs.job import from_payload
 from replicate.jobs.train import Train
 from replicate.specs.recipe import Distillation, Recipe
+from replicate.store import epochs
 
 pytestmark = pytest.mark.torch
 
@@ -95,7 +97,8 @@ class Job:
         return str(caught.value)
 
     def files(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.folder.iterdir() if path.name != "job.json"}
+        other = ("job.json", epochs.EPOCHS)  # the second holds times
+        return {path.name: path.read_bytes() for path in self.folder.iterdir() if path.name not in other}
 
     def checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("checkpoint-*"))
@@ -661,6 +664,27 @@ def test_batch_norm_has_the_statistics_of_each_gpu_of_the_released_code(
         assert torch.equal(found[name], parameter.grad), name
     for name, buffer in training.network.named_buffers():
         assert torch.equal(buffer, running[0][name]), name
+
+
+def test_each_epoch_leaves_a_line_as_it_ends(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    job = Job(tmp_path / "job", {"data": data})
+    job.stop(STEPS + 1)
+    (first,) = epochs.read(job.folder)
+    with (job.folder / epochs.EPOCHS).open("a") as file:
+        file.write(json.dumps({**asdict(first), "epoch": 2}) + '\n{"epoch": 3, "los')
+    job.run()
+    lines = epochs.read(job.folder)
+    assert [line.epoch for line in lines] == list(range(1, EPOCHS + 1)), "an epoch that is done again has one line"
+    assert lines[0] == first
+    curve = json.loads((job.folder / "curve.json").read_text())
+    assert [(line.loss, line.images) for line in lines] == [(point["loss"], point["images"]) for point in curve]
+    for line in lines:
+        assert 0 < line.waiting < line.seconds
+        assert line.speed > 0
+        assert line.memory_mb > 50
+        assert (line.gpus, line.epochs) == (0, EPOCHS)
+    assert lines[-1].left == 0
+    assert f"epoch 1/{EPOCHS}: loss {first.loss:.4f}" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("world", [4, 16])
