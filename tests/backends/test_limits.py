@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from cluster.small_table import write_specs
+from command_line import ROOT, environment
 from filled_results import job_like
+from lab import stand_ins
 from model_slurm import ModelSlurm, Site
 
 from replicate.backends.doctor import site as doctor
@@ -197,3 +203,26 @@ def test_the_doctor_names_the_limit(site: Site, tmp_path: Path) -> None:
     assert "the longest wave has 8 tasks" in warned.help
     (fine,) = doctor._most_jobs(backend.profile, slurm, {"train": 2})
     assert fine.level == "ok"
+
+
+def test_a_night_that_can_submit_nothing_is_a_fault_of_the_site(tmp_path: Path) -> None:
+    tools = stand_ins(tmp_path)
+    tables = write_specs(tmp_path / "tables")
+    profile = tmp_path / "lab.toml"
+    profile.write_text(
+        f"name = 'lab'\npython = '/usr/bin/python3'\nshared_is_local = true\nvisible_seconds = 0\n"
+        f"[paths]\nshared = '{tmp_path}'\n[sbatch]\ntime = 60\n"
+    )
+    environ = {"PATH": f"{tools}:{os.environ['PATH']}", "STAND_IN": str(tmp_path), "STAND_IN_LIMIT": "0"}
+    where = ["--tables", tables, "--results", tmp_path / "results", "--out", tmp_path / "out", "--scale", "tiny"]
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "replicate", *words, *map(str, where), "--cluster", str(profile)]
+        return subprocess.run(command, cwd=ROOT, env=environment(**environ), capture_output=True, text=True)
+
+    night = call("nightly", "--train", "--budget", "1")
+    assert night.returncode == 3, night.stderr
+    assert "Slurm takes no job, though you have none queued" in night.stdout
+    table = call("table", "--id", "small")
+    assert table.returncode == 3
+    assert "error: Slurm takes no job, though you have none queued" in table.stderr
