@@ -86,7 +86,7 @@ def test_the_specs_as_they_are(house: Path) -> None:
 def test_values_of_other_kinds(house: Path, name: str) -> None:
     whole = tomllib.loads((house / name).read_text())
 
-    @few(25)
+    @few(16)
     @given(st.data())
     def tried(data: st.DataObject) -> None:
         check(house, name, toml(data.draw(mutated(whole, nested(dated)))))
@@ -98,7 +98,7 @@ def test_values_of_other_kinds(house: Path, name: str) -> None:
 def test_bytes_that_are_cut_or_changed(house: Path, name: str) -> None:
     whole = (house / name).read_bytes()
 
-    @few(12)
+    @few(8)
     @given(st.integers(0, len(whole)), st.binary(max_size=3), st.integers(0, 40))
     def tried(place: int, put: bytes, taken: int) -> None:
         check(house, name, whole[:place] + put + whole[place + taken :])
@@ -111,7 +111,7 @@ def test_profiles(tmp_path: Path) -> None:
     path = tmp_path / "example.toml"
     whole = tomllib.loads(text)
 
-    @few(100)
+    @few(60)
     @given(mutated(whole, nested(dated)).map(toml) | st.integers(0, len(text)).map(lambda end: text[:end]))
     def tried(changed: str) -> None:
         path.write_text(changed)
