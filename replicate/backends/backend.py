@@ -117,7 +117,9 @@ class JobStates:
         if view.state == "running":
             progress = self.store.progress(key)
             loss = f", loss {progress['loss']:.3f}" if "loss" in progress else ""
-            epoch = f", epoch {progress['epoch']}/{progress['epochs']}" if "epochs" in progress else ""
+            epoch = (
+                f", epoch {progress['epoch']}/{progress['epochs']}" if {"epoch", "epochs"} <= progress.keys() else ""
+            )
             ended = "".join(f", {line.short}" for line in self.store.epochs(key)[-1:])
             return f"running{view.why and f' ({view.why})'}, {share_of(progress):.0%}{epoch}{loss}{ended}"
         return view.why

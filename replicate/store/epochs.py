@@ -84,10 +84,18 @@ def read(folder: Path) -> Sequence[EpochLine]:
         return []
     found = []
     for line in text.splitlines():
-        with suppress(ValueError, TypeError, KeyError):
+        with suppress(ValueError, TypeError, KeyError, RecursionError):
             stated = json.loads(line)
             found.append(EpochLine(**{each.name: stated[each.name] for each in fields(EpochLine)}))
-    return [line for line in found if math.isfinite(line.loss)]
+    return [line for line in found if _whole(line)]
+
+
+def _whole(line: EpochLine) -> bool:
+    """Whether all of it are numbers that a training writes."""
+    numbers = [each for name, each in asdict(line).items() if not (name == "top1" and each is None)]
+    if not all(isinstance(each, int | float) and math.isfinite(each) for each in numbers):
+        return False
+    return all(isinstance(each, int) and each >= 1 for each in (line.epoch, line.epochs, line.images))
 
 
 def _json(line: EpochLine) -> str:

@@ -28,7 +28,15 @@ def test_lines_are_read_back_and_what_is_no_line_is_passed_over(tmp_path: Path) 
     for damage in ('{"epoch": 3, "lo', "[]", "null", '{"epoch": 3}', "\x00\xff", '{"loss": NaN}'):
         with (tmp_path / epochs.EPOCHS).open("a") as file:
             file.write(damage + "\n")
-    epochs.append(tmp_path, replace(SECOND, epoch=3, loss=float("nan")))
+    for part in (
+        {"loss": float("nan")},
+        {"top1": "high"},
+        {"speed": None},
+        {"epoch": 0},
+        {"images": 1.5},
+        {"gpus": []},
+    ):
+        epochs.append(tmp_path, replace(SECOND, **{"epoch": 3, **part}))
     assert epochs.read(tmp_path) == [FIRST, SECOND]
     epochs.begin(tmp_path, 1)
     assert epochs.read(tmp_path) == [FIRST]

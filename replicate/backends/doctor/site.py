@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from replicate.backends.doctor.files import Finding, fail, ok, warn
-from replicate.backends.slurm.client import Client
+from replicate.backends.slurm.client import Client, number_of
 from replicate.backends.slurm.gpus import names_type
 from replicate.backends.slurm.limits import Limit, Limits
 from replicate.backends.slurm.profile import Profile
@@ -200,7 +200,10 @@ def _requests(profile: Profile, client: Client, known: dict[str, Partition]) -> 
         match answer.refusal:
             case None:
                 pass
-            case Refusal.UNAVAILABLE | Refusal.LIMIT | Refusal.OUTAGE:
+            case Refusal.UNAVAILABLE:
+                yield _held(client, subject, [*options, *comment])
+                continue
+            case Refusal.LIMIT | Refusal.OUTAGE:
                 yield warn(subject, answer.said, "not possible now; such jobs are queued, and wait")
                 continue
             case Refusal.REFUSED:
@@ -215,6 +218,20 @@ def _requests(profile: Profile, client: Client, known: dict[str, Partition]) -> 
             yield warn(subject, f"partition {', '.join(closed)} is closed", "jobs wait until the site opens it")
         else:
             yield ok(subject, f"accepted{f', would start at {start[1]}' if start else ''} ({' '.join(options)})")
+
+
+def _held(client: Client, subject: str, options: Sequence[str]) -> Finding:
+    """Tell nodes that are drained from nodes that the site does not have: --test-only says the same of both.
+
+    sbatch itself takes a job for the former only. It is put on hold, and cancelled at once.
+    """
+    fixed = ("--hold", "--parsable", "--job-name=replicate-doctor", "--output=/dev/null")
+    answer = client.call("sbatch", *fixed, *options, "--wrap=true")
+    if (number := number_of(answer.out)) is not None:
+        client.call("scancel", number)
+    if answer.refusal in (Refusal.UNAVAILABLE, Refusal.REFUSED):
+        return fail(subject, answer.said, f"no node of the site is what was asked for: {' '.join(options)}")
+    return warn(subject, "its nodes are down, drained or reserved now", "such jobs are queued, and wait")
 
 
 def _number(text: str) -> int:
