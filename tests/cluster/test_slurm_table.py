@@ -124,7 +124,7 @@ def test_cancel_why_and_logs(night: Night, computed: Path) -> None:
         assert night.why(night.number(key)) == why
         assert "no job of these tables has Slurm's number '99999'" in night.call("why", "99999", code=2)
         told = night.call("retry", "--class", "oom", code=2)
-        assert "did you mean 'OOM'?\n  classes: OOM, OOM-GPU," in told
+        assert "did you mean 'OOM'?\n  classes: GPUs, OOM, OOM-GPU," in told
         assert "Dependency" in night.why(night.key("predict-deit-ti-224-hard"))
         told = night.call("cancel", key, code=0)
         assert f"cancelled {key}" in told

@@ -132,7 +132,8 @@ def test_an_ordinary_user_submits_and_sees_less_than_root() -> None:
         wait_for(lambda: log.exists() and log.read_text().strip() == NAME, 30, f"{job} does not run")
         assert (user.run("squeue", "-h", "-o", "%i"), user.run("squeue", "-a", "-h", "-o", "%i")) == ("", job)
         assert booted.run("squeue", "-h", "-o", "%i") == job
-        assert job in user.run("sacct", "-n", "-X", "-o", "JobID").split()
+        # A controller that has just started tells the database after a few seconds.
+        wait_for(lambda: job in user.run("sacct", "-n", "-X", "-o", "JobID").split(), 60, f"sacct does not know {job}")
         assert user.run("cat", booted.folder / "etc" / "slurmdbd.conf", check=False) == ""
         # Its profile loads, and its files are nobody else's.
         assert load_profile(user.profile).paths.shared == str(user.shared)

@@ -201,7 +201,7 @@ def _requests(profile: Profile, client: Client, known: dict[str, Partition]) -> 
             case None:
                 pass
             case Refusal.UNAVAILABLE:
-                yield _held(client, subject, [*options, *comment])
+                yield _queueable(client, subject, [*options, *comment])
                 continue
             case Refusal.LIMIT | Refusal.OUTAGE:
                 yield warn(subject, answer.said, "not possible now; such jobs are queued, and wait")
@@ -220,12 +220,13 @@ def _requests(profile: Profile, client: Client, known: dict[str, Partition]) -> 
             yield ok(subject, f"accepted{f', would start at {start[1]}' if start else ''} ({' '.join(options)})")
 
 
-def _held(client: Client, subject: str, options: Sequence[str]) -> Finding:
+def _queueable(client: Client, subject: str, options: Sequence[str]) -> Finding:
     """Tell nodes that are drained from nodes that the site does not have: --test-only says the same of both.
 
-    sbatch itself takes a job for the former only. It is put on hold, and cancelled at once.
+    sbatch itself takes a job for the former only. This one is to begin in an hour, and cancelled at once (one on hold
+    would be taken in any case).
     """
-    fixed = ("--hold", "--parsable", "--job-name=replicate-doctor", "--output=/dev/null")
+    fixed = ("--begin=now+1hour", "--parsable", "--job-name=replicate-doctor", "--output=/dev/null")
     answer = client.call("sbatch", *fixed, *options, "--wrap=true")
     if (number := number_of(answer.out)) is not None:
         client.call("scancel", number)
