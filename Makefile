@@ -47,7 +47,7 @@ cluster-demo: cluster-up      ## Table 3 at mini scale through that Slurm
 	$(RUN) -m replicate table --id distillation_ablation --cluster testbed --wait
 
 # Two at a time, since most of them wait; but for Table 3 itself, which fills both cores.
-test: env lint      ## all but what a cluster does to jobs (10 minutes on 2 cores); skips what needs a missing program
+test: env lint      ## all but what a cluster does to jobs (16 minutes on 2 cores); skips what needs a missing program
 	$(RUN) -m pytest -n 2 --dist worksteal -m "not slow_slurm and not slurm_fault and not alone"
 	$(RUN) -m pytest -m alone
 
