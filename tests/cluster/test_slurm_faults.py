@@ -351,7 +351,7 @@ def test_shared_folder_full(night: Night, reference: Path, disk: Callable[..., P
             _fill(file)
             time.sleep(0.01)
     assert not lives(child), "it goes on without room for its result"
-    assert "full disk" in night.step(code=2)
+    assert "the disk is full" in night.step(code=2)
     filler.unlink()
     night.finish()
     same(night, reference)
