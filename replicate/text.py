@@ -199,3 +199,9 @@ class Printed:
 
     def __str__(self) -> str:
         return self.text
+
+
+def leading_number(text: str, default: int) -> int:
+    """The whole number that ``text`` begins with, as in ``1001 (limit)``; ``default`` where there is none."""
+    match = re.match(r"\d+", text)
+    return int(match[0]) if match else default

@@ -76,3 +76,21 @@ def copied_tables(into: Path) -> Path:
     for scale in ("mini", "paper"):
         shutil.copy(ROOT / "tables" / "scales" / f"{scale}.toml", folder / "scales")
     return folder
+
+
+def figure_of_table(name: str) -> str:
+    """A figure of two points of Table 3, as the text of its file."""
+    return f"""
+[figure]
+id = "{name}"
+caption = "Accuracy against width."
+[lines]
+metric = "top1"
+[[lines.panels]]
+title = "accuracy"
+x = {{ label = "width" }}
+y = {{ label = "top-1 (%)" }}
+[[lines.panels.series]]
+label = "ours"
+points = [ {{ x = 8.0, cell = "{TABLE}/none/ti_224" }}, {{ x = 16.0, cell = "{TABLE}/none/s_224" }} ]
+"""

@@ -6,26 +6,24 @@ a job then starts in a few hundredths of a second (a fork), and runs in a proces
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from multiprocessing import connection, forkserver, resource_tracker, util
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, assert_never
 
 from replicate.backends import devices as processors
 from replicate.backends import worker
 from replicate.backends.backend import Capacity, JobStates, Listener, Reporter, RunReport
 from replicate.backends.devices import cores, least_used
+from replicate.backends.fork_server import preloaded
 from replicate.errors import NotAvailable, StoreFault, Unreadable, UserError
 from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
@@ -332,73 +330,6 @@ def stop_workers(
         connection.wait([process.sentinel for _, process in left], timeout=_POLL)
     for _, process in running:
         process.join()
-
-
-def preloaded(modules: list[str]) -> Any:
-    """The context of worker processes, with its fork server started; that imports ``modules``, once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(modules)
-    # A Ctrl-C reaches the whole process group; while the server imports torch it would print a traceback.
-    # What is blocked here stays blocked in the server and its forks, which are told to stop by SIGTERM.
-    # First the tracker, which the server would start, and which blocks SIGINT for itself and then unblocks it.
-    with _our_modules():
-        resource_tracker.ensure_running()
-    _choose_socket_folder()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        with _our_modules():
-            forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return context
-
-
-@contextmanager
-def _our_modules() -> Iterator[None]:
-    """Have the tracker and the fork server import what this process imports.
-
-    Python would look for their modules in the current folder first, where a ``random.py`` or another ``replicate`` may
-    lie.
-    """
-    root = str(Path(__file__).parents[2])
-    ours = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
-
-
-_LONGEST = 70
-"""Bytes of a folder for sockets. An address has at most 107 on Linux, and multiprocessing adds 32."""
-
-
-def _choose_socket_folder() -> None:
-    """Have multiprocessing keep its sockets in a short folder where TMPDIR is a long one, as batch systems make them.
-
-    Everything else stays in TMPDIR. Raises UserError where there is no other folder to write to.
-    """
-    long = tempfile.gettempdir()
-    if len(os.fsencode(long)) <= _LONGEST:
-        return
-    for short in ("/tmp", "/var/tmp", "/dev/shm"):
-        tempfile.tempdir = short
-        try:
-            # It is made by the first call, which all later ones and the workers remember, and removed at the end.
-            util.get_temp_dir()
-            return
-        except OSError:
-            continue
-        finally:
-            tempfile.tempdir = long
-    raise UserError(
-        f"TMPDIR is too long for sockets: {len(os.fsencode(long))} bytes, expected at most {_LONGEST}\n"
-        "  export TMPDIR=/another/folder"
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,8 +201,7 @@ class TrainBatches:
         # The threads crop the next batch while a GPU makes this one.
         self._each(augment, chunks, self._pool if on_cpu else None)
         for one in crops.erased or ():
-            top, left, height, width = one.box
-            pixels[one.index, :, top : top + height, left : left + width] = one.noise.to(device, non_blocking=True)
+            one.overwrite(pixels)
         return self._mixed(crops, pixels)
 
     def _mixed(self, crops: Crops, pixels: Tensor) -> Batch:

@@ -105,6 +105,12 @@ class Erasure:
     box: Box
     noise: Tensor
 
+    def overwrite(self, images: Tensor) -> None:
+        """Put it into ``images`` float32 [B, 3, H, W], on whichever device they are."""
+        top, left, height, width = self.box
+        patch = self.noise.to(images.device, non_blocking=True)
+        images[self.index, :, top : top + height, left : left + width] = patch
+
 
 def erasures(shape: Sequence[int], draws: NDArray[np.float64], probability: float, noise: Noise) -> Iterator[Erasure]:
     """What is erased of a batch of images of ``shape`` (3, H, W); ``draws`` is [B, ERASE_DRAWS].
@@ -121,8 +127,7 @@ def erasures(shape: Sequence[int], draws: NDArray[np.float64], probability: floa
 def erase(images: Tensor, draws: NDArray[np.float64], probability: float, noise: Noise) -> None:
     """Overwrite one box of some of the normalised images float32 [B, 3, H, W] by noise, in place: see `erasures`."""
     for one in erasures(images.shape[1:], draws, probability, noise):
-        top, left, height, width = one.box
-        images[one.index, :, top : top + height, left : left + width] = one.noise
+        one.overwrite(images)
 
 
 def erase_box(height: int, width: int, draws: list[float]) -> tuple[int, int, int, int] | None:

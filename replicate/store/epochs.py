@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from replicate.jobs.job import HOUR
-from replicate.store.files import write_text
+from replicate.store.files import parsed, write_text
 from replicate.text import duration
 
 EPOCHS = "epochs.jsonl"
@@ -84,8 +84,8 @@ def read(folder: Path) -> Sequence[EpochLine]:
         return []
     found = []
     for line in text.splitlines():
-        with suppress(ValueError, TypeError, KeyError, RecursionError):
-            stated = json.loads(line)
+        with suppress(ValueError, TypeError, KeyError):
+            stated = parsed(line)
             found.append(EpochLine(**{each.name: stated[each.name] for each in fields(EpochLine)}))
     return [line for line in found if _whole(line)]
 

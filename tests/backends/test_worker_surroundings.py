@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from command_line import environment
 
-from replicate.backends import local
+from replicate.backends.fork_server import preloaded
 from replicate.errors import UserError
 
 STARTED = """
 import os, sys, tempfile
-from replicate.backends.local import preloaded
+from replicate.backends.fork_server import preloaded
 
 def work(folder):
     with open(os.path.join(folder, "done"), "w", encoding="utf-8") as file:
@@ -70,5 +70,5 @@ def test_a_long_tmpdir_and_nothing_else_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(tempfile, "tempdir", long := str(tmp_path / ("d" * 120)))
     monkeypatch.setattr("multiprocessing.util.get_temp_dir", fail)
     with pytest.raises(UserError, match=r"^TMPDIR is too long for sockets: \d+ bytes, expected at most 70\n  export"):
-        local.preloaded([])
+        preloaded([])
     assert tempfile.tempdir == long

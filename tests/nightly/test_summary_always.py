@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import TABLE, Call, copied_tables
+from command_line import TABLE, Call, copied_tables, figure_of_table
 
 from replicate.actions.paper import Paper
 from replicate.judge.finish import Finisher
@@ -163,7 +163,7 @@ def test_one_file_that_cannot_be_written(house: House, monkeypatch: pytest.Monke
 def test_one_figure_that_cannot_be_drawn(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         (house.folder / "figures").mkdir(exist_ok=True)
-        (house.folder / "figures" / f"{name}.toml").write_text(FIGURE.replace("NAME", name))
+        (house.folder / "figures" / f"{name}.toml").write_text(figure_of_table(name))
     write = night.write_figure
 
     def broken(paper: Any, drawn: Any) -> Any:
@@ -173,22 +173,6 @@ def test_one_figure_that_cannot_be_drawn(house: House, monkeypatch: pytest.Monke
     told = house.night(3)
     assert told["faults"] == ["figure one failed: ValueError: boom\n  the traceback stands in the log"]
     assert {path.stem for path in (house.folder / "out" / "mini" / "figures").iterdir()} == {"two"}
-
-
-FIGURE = f"""
-[figure]
-id = "NAME"
-caption = "Accuracy against width."
-[lines]
-metric = "top1"
-[[lines.panels]]
-title = "accuracy"
-x = {{ label = "width" }}
-y = {{ label = "top-1 (%)" }}
-[[lines.panels.series]]
-label = "ours"
-points = [ {{ x = 8.0, cell = "{TABLE}/none/ti_224" }}, {{ x = 16.0, cell = "{TABLE}/none/s_224" }} ]
-"""
 
 
 @pytest.mark.parametrize("name", ["changes", "job_record"])

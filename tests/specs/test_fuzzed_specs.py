@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, TABLE, copied_tables
+from command_line import ROOT, TABLE, copied_tables, figure_of_table
 from hypothesis import given
 from hypothesis import strategies as st
 from mutated import dated, few, mutated, nested, toml
@@ -21,20 +21,6 @@ from replicate.plan.cells import plan_tables
 from replicate.render import formats
 from replicate.store.store import Store
 
-FIGURE = f"""
-[figure]
-id = "widths"
-caption = "Accuracy against width."
-[lines]
-metric = "top1"
-[[lines.panels]]
-title = "accuracy"
-x = {{ label = "width" }}
-y = {{ label = "top-1 (%)" }}
-[[lines.panels.series]]
-label = "ours"
-points = [ {{ x = 8.0, cell = "{TABLE}/none/ti_224" }}, {{ x = 16.0, cell = "{TABLE}/none/s_224" }} ]
-"""
 PROFILE = ROOT / "slurm" / "example.toml"
 FILES = (f"tables/{TABLE}.toml", "tables/runs.toml", "tables/scales/mini.toml", "figures/widths.toml")
 
@@ -42,7 +28,7 @@ FILES = (f"tables/{TABLE}.toml", "tables/runs.toml", "tables/scales/mini.toml", 
 def paper(folder: Path) -> Path:
     copied_tables(folder)
     (folder / "figures").mkdir()
-    (folder / "figures" / "widths.toml").write_text(FIGURE)
+    (folder / "figures" / "widths.toml").write_text(figure_of_table("widths"))
     return folder
 
 

@@ -16,6 +16,7 @@ from replicate.backends.slurm.refusal import Refusal, refuses_comment
 from replicate.backends.slurm.sbatch import arguments, minutes
 from replicate.errors import ClusterDown, suggestion
 from replicate.jobs.job import kinds
+from replicate.text import leading_number
 
 PROGRAMS = ("sbatch", "squeue", "scontrol", "sinfo", "scancel", "srun")
 SHORT_MEMORY = 60
@@ -58,8 +59,8 @@ def partitions(client: Client) -> dict[str, Partition]:
             longest=_longest(limit),
             gpus=gpus,
             features=(old.features if old else frozenset()) | frozenset(features.split(",")) - {"(null)"},
-            cores=min(_number(cores), old.cores if old else _number(cores)),
-            memory=min(_number(memory), old.memory if old else _number(memory)),
+            cores=min(leading_number(cores, 0), old.cores if old else leading_number(cores, 0)),
+            memory=min(leading_number(memory, 0), old.memory if old else leading_number(memory, 0)),
         )
     return found
 
@@ -114,7 +115,7 @@ def accounting_answers(client: Client) -> bool:
 def _limits(profile: Profile, client: Client, accounting: bool, waves: Mapping[str, int]) -> Iterator[Finding]:
     yield ok("MaxArraySize", f"up to {client.longest_array} jobs in an array; longer waves are split")
     yield from _most_jobs(profile, client, waves)
-    age = _number(client.limits().get("MinJobAge", ""))
+    age = leading_number(client.limits().get("MinJobAge", ""), 0)
     text = f"ended jobs are remembered for {age} s"
     if age < SHORT_MEMORY and not accounting:
         yield warn("MinJobAge", text, "and no accounting remembers them later: their endings may be unknown")
@@ -233,8 +234,3 @@ def _queueable(client: Client, subject: str, options: Sequence[str]) -> Finding:
     if answer.refusal in (Refusal.UNAVAILABLE, Refusal.REFUSED):
         return fail(subject, answer.said, f"no node of the site is what was asked for: {' '.join(options)}")
     return warn(subject, "its nodes are down, drained or reserved now", "such jobs are queued, and wait")
-
-
-def _number(text: str) -> int:
-    match = re.match(r"\d+", text)
-    return int(match[0]) if match else 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from replicate.backends.slurm.refusal import Refusal, refusal
 from replicate.errors import ClusterDown, NoSlurm
+from replicate.text import leading_number
 
 PATIENCE = 60.0
 """Seconds that a controller may take to come back: a restart takes a few, and cron should not fail for it."""
@@ -147,7 +148,7 @@ class Client:
     @property
     def longest_array(self) -> int:
         """Elements that one array may have; indices stay below it."""
-        return max(1, _number(self.limits().get("MaxArraySize", ""), 1001) - 1)
+        return max(1, leading_number(self.limits().get("MaxArraySize", ""), 1001) - 1)
 
 
 def user() -> str:
@@ -156,11 +157,6 @@ def user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
-
-
-def _number(text: str, default: int) -> int:
-    match = re.match(r"\d+", text.strip())
-    return int(match[0]) if match else default
 
 
 _ANSWER = re.compile(r"(?:Submitted batch job )?([1-9][0-9]{0,9})(?:;[\w.-]*| on cluster [\w.-]+)?", re.ASCII)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from replicate.backends.slurm.sbatch import Value
 from replicate.errors import Fault, UserError
 from replicate.jobs.job import Job, kind_named
-from replicate.text import plural
+from replicate.text import leading_number, plural
 
 if TYPE_CHECKING:
     from replicate.backends.slurm.profile import Profile
@@ -79,8 +79,7 @@ def _in_list(text: str) -> int | None:
 
 
 def _number(value: Value) -> int:
-    match = re.match(r"\d+", str(value))
-    return int(match[0]) if match else 1
+    return leading_number(str(value), 1)
 
 
 def one_process(request: Mapping[str, Value]) -> dict[str, Value]:
