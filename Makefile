@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := OMP_NUM_THREADS=1 $(BIN)/python
 
-.PHONY: help bench demo picture readme claims test test-cluster test-faults test-fast lint lock clean cluster-up cluster-down cluster-demo
+.PHONY: help bench gpu-check demo picture readme claims test test-cluster test-faults test-fast lint lock clean cluster-up cluster-down cluster-demo
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,6 +68,13 @@ test-fast: env      ## what needs no torch
 
 bench: env      ## the quick benchmarks in one table (2 minutes on an idle machine); the others: docs/benchmarks.md
 	$(RUN) benchmarks
+
+# The first Python that has torch and timm, since a GPU machine often has its own: nothing is installed.
+HAS_TORCH := import sys; from importlib.util import find_spec; sys.exit(not (find_spec("torch") and find_spec("timm")))
+gpu-check:      ## whether a GPU computes what the processor does, and how fast (8 minutes, no data)
+	@for python in $(if $(filter command,$(firstword $(origin PYTHON))),$(PYTHON)) $(BIN)/python python3 python3.13 \
+		python3.12 python3.11; do $$python -c '$(HAS_TORCH)' 2>/dev/null && exec $$python benchmarks/gpu_check; done; \
+		exec $(PYTHON) benchmarks/gpu_check
 
 lint: env      ## style and types
 	$(BIN)/ruff check replicate tests benchmarks
