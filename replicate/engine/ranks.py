@@ -10,7 +10,7 @@ process.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -68,6 +68,15 @@ class Ranks:
         total = value.detach().clone()
         distributed.all_reduce(total)
         return float(total.item()) / self.world_size
+
+    def gather(self, numbers: Sequence[int], device: torch.device) -> list[list[int]]:
+        """The ``numbers`` of every process, by rank."""
+        if self.world_size == 1:
+            return [list(numbers)]
+        own = torch.tensor(numbers, device=device)
+        everyones = [torch.empty_like(own) for _ in range(self.world_size)]
+        distributed.all_gather(everyones, own)
+        return [found.tolist() for found in everyones]
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether ``flag`` is set in any process: all of them have to stop at the same step."""

@@ -19,7 +19,7 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
-from replicate.engine import input_results, models, optim
+from replicate.engine import input_results, models, optim, shared_crops
 from replicate.engine.batches import PAPER, Crops, Prefetcher, TrainBatches, decode_workers, evaluation_batches, spread
 from replicate.engine.checkpoint import (
     Checkpoints,
@@ -214,7 +214,10 @@ class Training:
         data = input_results.data_set(inputs)
         workers = decode_workers(self.device)
         self.team = team
-        self.batches = TrainBatches(data, self.recipe, self.size, self.seed, team.rank, team.world_size, workers)
+        shared = shared_crops.join(team, self.device, (self.recipe.batch, 3, self.size, self.size))
+        self.batches = TrainBatches(
+            data, self.recipe, self.size, self.seed, team.rank, team.world_size, workers, shared
+        )
         self.steps: int = self.batches.steps_per_epoch
         self.prefetcher: Prefetcher[Crops] | None = None
         if self.device.type == "cuda":
@@ -323,7 +326,8 @@ class Training:
         self.curve = list(state.curve)
 
     def close(self) -> None:
-        """End the thread that prepares batches."""
+        """End the thread that prepares batches, and what it shares with other processes."""
+        self.batches.close()
         if self.prefetcher is not None:
             self.prefetcher.close()
 
