@@ -15,22 +15,26 @@ The last rows count how often an image is decoded for each of its copies, over a
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from timm.data import Mixup, auto_augment, create_transform
-from torch import Tensor
+from torch import Tensor, distributed
 
 from replicate.engine.batches import TrainBatches, epoch_order
 from replicate.engine.data import DataSet
+from replicate.engine.ranks import Ranks
+from replicate.engine.shared_crops import join
 from replicate.engine.sources.imagefolder import SUFFIXES, decode
 from replicate.plan.cells import plan_tables
 from replicate.specs.load import load
@@ -128,12 +132,28 @@ class Counted:
 
 
 def decodings(recipe: Recipe, processes: int) -> float:
-    """Images that all processes together decode for a global batch, per image of it."""
+    """Images that all processes of one machine together decode for a global batch, per image of it."""
+    context: Any = multiprocessing.get_context("fork")
+    with tempfile.TemporaryDirectory() as folder:
+        counts = context.SimpleQueue()
+        started = [
+            context.Process(target=_count, args=(recipe, rank, processes, f"file://{folder}/store", counts))
+            for rank in range(processes)
+        ]
+        for process in started:
+            process.start()
+        for process in started:
+            process.join()
+        return sum(counts.get() for _ in started) / recipe.batch
+
+
+def _count(recipe: Recipe, rank: int, processes: int, store: str, counts: Any) -> None:
     split = Counted(4 * recipe.batch)
     data = DataSet(split, split, 2, split.mean, split.std)
-    for rank in range(processes):
-        TrainBatches(data, recipe, 8, 0, rank, processes).batch(0, 0)
-    return split.decoded / recipe.batch
+    distributed.init_process_group("gloo", store, world_size=processes, rank=rank)
+    shared = join(Ranks(rank, processes), torch.device("cpu"), (recipe.batch, 3, 8, 8))
+    TrainBatches(data, recipe, 8, 0, rank, processes, shared=shared).crops(0, 0)
+    counts.put(split.decoded)
 
 
 class ReleasedInput:
