@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping
 
 from replicate.actions.paper import Paper, check_name
 from replicate.backends.backend import JobStates, JobView, Reporter, RunReport
-from replicate.backends.slurm.backend import forgive
 from replicate.backends.slurm.ending import CANCELLED, KINDS
 from replicate.backends.slurm.job_states import QueuedStates
 from replicate.errors import UnknownName, UserError
@@ -66,7 +65,7 @@ def retry_jobs(
     chosen = {key: view for key, view in failed.items() if kind is None or view.kind == kind}
     if not chosen:
         return {}, RunReport()
-    forgive(states.store, chosen)
+    states.store.forgive(chosen)
     if reporter is not None:
         for key, view in chosen.items():
             reporter.say(f"again: {key} ({view.kind or 'failed'})")

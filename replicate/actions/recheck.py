@@ -254,7 +254,7 @@ class Redone:
 
 
 def redo(
-    paper: Paper, specs: Specs, graph: Graph, store: Store, keys: Sequence[str], retry: bool, reporter: Reporter
+    paper: Paper, specs: Specs, graph: Graph, store: Store, keys: Sequence[str], options: RunOptions, reporter: Reporter
 ) -> Redone:
     """Compute the finished jobs ``keys`` of ``graph`` again and compare; run those of them that have no result.
 
@@ -270,9 +270,8 @@ def redo(
     if lacking:
         # A call that was killed between taking the old result away and putting the new one in its place.
         rechecks.settle(graph, lacking)
-        options = RunOptions(retry=retry, wait=True)
         needed = graph.needed_for(lacking)
-        report = run_missing(paper, needed, store, specs.scale, list(keys), options, reporter)
+        report = run_missing(paper, needed, store, specs.scale, list(keys), replace(options, wait=True), reporter)
     if not finished:
         return Redone(report)
     begun = rechecks.begin(graph, finished, provenance())

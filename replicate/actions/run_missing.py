@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replicate.actions.paper import Paper
@@ -12,7 +12,7 @@ from replicate.figures.plan import FigurePlan, plan_figure, with_figures
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
 from replicate.specs.scale import Scale
-from replicate.store.store import Store
+from replicate.store.store import SUSPICIOUS, Store
 
 # Whatever finishes a table or a figure comes with numpy, of which planning needs nothing: imported where it is used.
 if TYPE_CHECKING:
@@ -25,12 +25,14 @@ class RunOptions:
     """run: False only looks. train: False leaves out what rests on a training that is still to be done.
 
     retry: also run again what diverged. wait: on a cluster, until nothing is queued any more.
+    stop_suspicious: end trainings that look doomed; without it those that were ended go on.
     """
 
     run: bool = True
     train: bool = True
     retry: bool = False
     wait: bool = False
+    stop_suspicious: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,27 @@ def run_missing(
         return RunReport()
     if not options.train:
         graph = without_training(graph, store, read)
+    if options.stop_suspicious:
+        graph = stopping(graph)
+    store.forgive(_suspicious(graph, store))
     return paper.backend(scale, reporter).run(graph, store, names, options.retry, options.wait)
+
+
+def stopping(graph: Graph) -> Graph:
+    """``graph`` with trainings that end when they become suspicious."""
+    stopped = {
+        key: replace(job, watch=job.watch.model_copy(update={"stop": True}))
+        for key, job in graph.jobs.items()
+        if job.watch is not None
+    }
+    return Graph({**graph.jobs, **stopped})
+
+
+def _suspicious(graph: Graph, store: Store) -> list[str]:
+    """Trainings that were ended for being suspicious, and would not be this time."""
+    states = store.states(job.key for job in graph if job.watch is not None and not job.watch.stop)
+    failed = [key for key, state in states.items() if state == "failed"]
+    return [key for key in failed if store.failure(key).get("kind") == SUSPICIOUS]
 
 
 def without_training(graph: Graph, store: Store, read: Iterable[str]) -> Graph:

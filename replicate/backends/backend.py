@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from replicate.errors import Fault
 from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
-from replicate.store.store import LOG, Store
+from replicate.store.store import LOG, SUSPICIOUS, Store
 
 if TYPE_CHECKING:
     from replicate.backends.slurm.queue import Row
@@ -80,6 +80,11 @@ class JobStates:
     def done(self) -> bool:
         return all(view.state == "done" for view in self.views.values())
 
+    def suspicious(self) -> dict[str, str]:
+        """Trainings that run and look doomed: key -> why."""
+        running = [key for key, view in self.views.items() if view.state == "running"]
+        return {key: why for key in running if (why := self.store.suspicion(key))}
+
     def failures(self) -> dict[str, str]:
         """Jobs that somebody has to look at: key -> why."""
         return {key: view.why for key, view in self.views.items() if view.state in ("failed", "damaged")}
@@ -121,7 +126,8 @@ class JobStates:
                 f", epoch {progress['epoch']}/{progress['epochs']}" if {"epoch", "epochs"} <= progress.keys() else ""
             )
             ended = "".join(f", {line.short}" for line in self.store.epochs(key)[-1:])
-            return f"running{view.why and f' ({view.why})'}, {share_of(progress):.0%}{epoch}{loss}{ended}"
+            suspicion = "".join(f", {SUSPICIOUS}: {why}" for why in [self.store.suspicion(key)] if why)
+            return f"running{view.why and f' ({view.why})'}, {share_of(progress):.0%}{epoch}{loss}{ended}{suspicion}"
         return view.why
 
     def submissions_of(self, key: str) -> list[Submission]:

@@ -75,6 +75,7 @@ class LocalRun:
     _running: dict[str, _Child] = field(default_factory=dict)
     _elsewhere: dict[str, Job] = field(default_factory=dict)
     _lost: dict[str, int] = field(default_factory=dict)
+    _suspicious: set[str] = field(default_factory=set)
     _outcome: Outcome = field(default_factory=Outcome)
 
     def run(self) -> Outcome:
@@ -161,6 +162,9 @@ class LocalRun:
         for key, child in list(self._running.items()):
             if child.process.is_alive():
                 self.listener.progressed(self.graph.jobs[key], self.store.progress(key))
+                if key not in self._suspicious and (why := self.store.suspicion(key)):
+                    self._suspicious.add(key)
+                    self.listener.said(f"{key} is suspicious: {why}")
             else:
                 child.process.join()
                 del self._running[key]

@@ -19,12 +19,14 @@ from pathlib import Path
 from replicate.backends.devices import VISIBLE
 from replicate.errors import Diverged, NotAvailable, StoreFault, Unreadable
 from replicate.jobs.job import Job
+from replicate.jobs.train import Train
 from replicate.store import lease
 from replicate.store.code import DIFF
 from replicate.store.epochs import EPOCHS
 from replicate.store.files import FULL, write_bytes, write_json
 from replicate.store.result import JOB, RESULT, commit_result
-from replicate.store.store import FAILURE, LOG, PROGRESS, Store, remove_scratch
+from replicate.store.store import FAILURE, LOG, PROGRESS, SUSPICIOUS, Store, remove_scratch
+from replicate.store.suspicion import Expected, expected_of, suspicion
 
 
 class Outcome(IntEnum):
@@ -174,9 +176,13 @@ def _run(
     started, cpu = time.monotonic(), time.process_time()
     inputs = {role: store.folder(key) for role, key in job.inputs.items()}
 
+    lookout = Lookout(store, job)
+
     def report(fields: Mapping[str, object]) -> None:
+        lookout.look(fields)
+        why = {SUSPICIOUS: lookout.why} if lookout.why else {}
         with suppress(OSError):
-            write_json(folder / PROGRESS, dict(fields))
+            write_json(folder / PROGRESS, {**fields, **why})
 
     with (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
         try:
@@ -184,7 +190,7 @@ def _run(
             now = time.strftime("%Y-%m-%d %H:%M:%S")
             log.write(f"--- {now}: process {os.getpid()} on {socket.gethostname()}{gpu}\n")
             with redirect_stdout(log), redirect_stderr(log):
-                summary = execute(job, inputs, folder, report, stop)
+                summary = execute(job, inputs, folder, report, lambda: stop() or lookout.stop)
             remove_scratch(folder)
             cost = {
                 "wall_seconds": round(time.monotonic() - started, 3),
@@ -200,13 +206,43 @@ def _run(
             made = {**provenance, "machine": machine_of(job).recorded()}
             commit_result(folder, job.key, _artefacts(folder), summary, cost, made)
         except Stopped:
-            return Outcome.STOPPED
+            if not lookout.stop:
+                return Outcome.STOPPED
+            # Not tried again by a call that would stop it again; `run_missing` forgives it for any other.
+            goes_on = f"stopped as was asked, its checkpoint is kept; it goes on with: run {job.key}"
+            write_failure(folder, SUSPICIOUS, f"{lookout.why}\n  {goes_on}", retry=False)
+            return Outcome.FAILED
         except Exception as error:
             with suppress(OSError):
                 traceback.print_exception(error, file=log)
             _note_failure(folder, error)
             return Outcome.DISK_FULL if _is_full(error) else Outcome.FAILED
     return Outcome.DONE
+
+
+class Lookout:
+    """Looks at a training whenever an epoch of it ends.
+
+    why: it is suspicious, in words; empty if it is not. stop: whether it is to end for that.
+    """
+
+    def __init__(self, store: Store, job: Job) -> None:
+        self.why, self.stop = "", False
+        self._store, self._job = store, job
+        self._expected: Expected | None = None
+
+    def look(self, fields: Mapping[str, object]) -> None:
+        """Judge the epochs so far, if ``fields``, which the training reports, say that one has ended."""
+        job, rules = self._job, self._job.watch
+        if rules is None or not isinstance(job, Train) or fields.get("step") != fields.get("steps"):
+            return
+        if self._expected is None:
+            self._expected = expected_of(self._store, job)
+        before, self.why = self.why, suspicion(self._store.epochs(job.key), rules, self._expected)
+        if self.why and not before:
+            print(f"{SUSPICIOUS}: {self.why}")
+        # After the last epoch there is nothing left to save.
+        self.stop = bool(self.why) and rules.stop and fields.get("epoch") != fields.get("epochs")
 
 
 def _artefacts(folder: Path) -> list[str]:

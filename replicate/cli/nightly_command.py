@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from replicate.cli import unusable
-from replicate.cli.workspace import Amount, Workspace, with_workspace
+from replicate.cli.workspace import Amount, Workspace, stop_option, with_workspace
 from replicate.errors import ReplicateError, UserError
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class Hour(click.ParamType[tuple[int, int]]):
 )
 @click.option("--train", is_flag=True, help="Also begin trainings that have never run.")
 @click.option("--again", is_flag=True, help="Compute evaluations again however fresh they are.")
+@stop_option
 @click.option("--no-run", is_flag=True, help="Only look: render, compare and record nothing.")
 @click.option(
     "--print", "form", type=click.Choice(FORMS), default=None, help="Print the lines of a timetable, and end."
@@ -99,7 +100,14 @@ class Hour(click.ParamType[tuple[int, int]]):
 @click.option("--at", type=Hour(), default="04:17", show_default=True, help="Of --print: the time of day.")
 @with_workspace
 def command(
-    workspace: Workspace, budget: float, train: bool, again: bool, no_run: bool, form: str | None, at: tuple[int, int]
+    workspace: Workspace,
+    budget: float,
+    train: bool,
+    again: bool,
+    stop_suspicious: bool,
+    no_run: bool,
+    form: str | None,
+    at: tuple[int, int],
 ) -> int:
     """Bring everything up to date within a budget, render it, and say what moved since the last night.
 
@@ -128,7 +136,7 @@ def command(
 
     store = workspace.store()
     nights = Nights(store.root, namespace(workspace.scale, workspace.released))
-    options = NightlyOptions(budget, train, again, not no_run)
+    options = NightlyOptions(budget, train, again, not no_run, stop_suspicious)
     summary = Night(workspace, options, store, nights, Terminal(workspace.json)).run()
     click.echo(as_json(summary) if workspace.json else as_markdown(summary), nl=False)
     for fault in summary.faults:

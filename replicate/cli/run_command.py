@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 import click
 
 from replicate.cli import DONE, FAILED, UNFINISHED
-from replicate.cli.workspace import Workspace, with_workspace
+from replicate.cli.workspace import Workspace, stop_option, with_workspace
 
 if TYPE_CHECKING:
     from replicate.actions.recheck import Recheck, Redone
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @click.option("--again", is_flag=True, help="Redo jobs that are done, and compare.")
 @click.option("--retry", is_flag=True, help="Also run again what diverged.")
+@stop_option
 @with_workspace
-def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: bool) -> int:
+def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: bool, stop_suspicious: bool) -> int:
     """Run the jobs KEY... and what they need.
 
     With --again a finished job is redone alone, beside its result, and the two are compared: the files byte for byte;
@@ -40,10 +41,11 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
     for key in keys:
         check_name("job", key, [*graph.jobs])
     reporter = Terminal(workspace.json)
+    options = RunOptions(retry=retry, stop_suspicious=stop_suspicious)
     if again:
-        redone = redo(workspace, specs, graph, store, keys, retry, reporter)
+        redone = redo(workspace, specs, graph, store, keys, options, reporter)
     else:
-        options, needed = RunOptions(retry=retry), graph.needed_for(keys)
+        needed = graph.needed_for(keys)
         redone = Redone(run_missing(workspace, needed, store, specs.scale, list(keys), options, reporter))
     report = redone.report
     if workspace.json:

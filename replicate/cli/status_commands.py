@@ -67,6 +67,7 @@ def _entries(states: JobStates) -> list[dict[str, object]]:
             "epoch": next((asdict(line) for line in states.store.epochs(key)[-1:]), None)
             if view.state == "running"
             else None,
+            "suspicious": (states.store.suspicion(key) or None) if view.state == "running" else None,
             "failure": dict(states.store.failure(key)) or None,
         }
         for key, view in states.views.items()

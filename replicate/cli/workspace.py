@@ -155,6 +155,11 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+stop_option = click.option(
+    "--stop-suspicious", is_flag=True, help="End trainings that look doomed; their checkpoints are kept."
+)
+
+
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of commands that run what is missing, which get them as RunOptions."""
 
@@ -162,11 +167,12 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--no-train", is_flag=True, help="Run only what needs no training that is still to be done.")
     @click.option("--retry", is_flag=True, help="Also run again what diverged.")
     @click.option("--wait", is_flag=True, help="With --cluster: stay until nothing is queued any more.")
+    @stop_option
     @wraps(function)
-    def wrapped(no_run: bool, no_train: bool, retry: bool, wait: bool, **rest: Any) -> Any:
+    def wrapped(no_run: bool, no_train: bool, retry: bool, wait: bool, stop_suspicious: bool, **rest: Any) -> Any:
         from replicate.actions.run_missing import RunOptions
 
-        return function(options=RunOptions(not no_run, not no_train, retry, wait), **rest)
+        return function(options=RunOptions(not no_run, not no_train, retry, wait, stop_suspicious), **rest)
 
     return wrapped
 

@@ -39,14 +39,11 @@ from replicate.engine.ranks import Ranks, together
 from replicate.engine.run import Progress, Report, Stop
 from replicate.errors import Diverged, JobError, NotAvailable
 from replicate.jobs.network import WEIGHTS, Network
-from replicate.jobs.train import CURVE, Train
+from replicate.jobs.train import CURVE, VALIDATION_IMAGES, Train
 from replicate.metrics.stated import stored_as
 from replicate.store import epochs as log
 from replicate.store.epochs import EpochLine
 from replicate.store.files import write_bytes, write_json
-
-VALIDATION_IMAGES = 256
-"""Enough to see a curve rise (one standard error is 3 points at most), and 1-2 % of an epoch's time at mini scale."""
 
 ALONE = Ranks()
 
@@ -109,7 +106,8 @@ def _train(training: Training, job: Train, folder: Path, report: Report, stop: S
                 line = watch.epoch_done()
                 log.append(folder, line)
                 print(line, flush=True)
-            progress(fields, always=position == epochs * steps - 1)
+            # Whoever watches reads the line of an epoch when this says that it ended.
+            progress(fields, always=epoch_done)
         if team.any(stop(), training.device):
             if team.first:
                 checkpoints.save(training.snapshot(position + 1))

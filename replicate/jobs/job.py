@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from replicate import jobs
 from replicate.errors import StoreFault, UnknownName
 from replicate.jobs.key import NOTHING, Texts, canonical, mapping, plain, quoted, without_neutral
+from replicate.specs.watch import Watch
 from replicate.text import pairs
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Job:
     seed: int | None = None
     seconds: float = 0.0
     """The expected cost on one processor of the scale. It is no part of the key."""
+    watch: Watch | None = None
+    """When it counts as suspicious, for a kind that is watched. It is no part of the key."""
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
@@ -285,7 +288,12 @@ def _lay_out(kind: type[Job]) -> None:
 
 
 def from_payload(
-    payload: Mapping[str, Any], key: str = "", run: str = "", seed: int | None = None, seconds: float = 0.0
+    payload: Mapping[str, Any],
+    key: str = "",
+    run: str = "",
+    seed: int | None = None,
+    seconds: float = 0.0,
+    watch: Mapping[str, object] | None = None,
 ) -> Job:
     """The job that has ``payload``. Fields that came after it was written have their neutral values.
 
@@ -299,6 +307,7 @@ def from_payload(
     body = {name: value for name, value in payload.items() if name not in ("kind", "version", "inputs")}
     seed = body.pop("seed") if cls.seeded and "seed" in body else seed
     about = {"key": key, "run": run, "seed": seed, "seconds": seconds, "inputs": payload.get("inputs", {})}
+    about["watch"] = watch
     try:
         # Through JSON, since the strict models take no list for a tuple.
         return TypeAdapter[Job](cls).validate_json(canonical({**cls.read(_completed(body, cls.neutral)), **about}))
@@ -311,7 +320,8 @@ def from_json(body: Mapping[str, Any]) -> Job:
     """The job that a ``job.json`` describes. Errors: those of `from_payload`, StoreFault where it describes none."""
     if not isinstance(body.get("payload"), Mapping):
         raise StoreFault(f"job.json has no payload, only {sorted(body)}")
-    return from_payload(body["payload"], body.get("key", ""), body.get("run", ""), body.get("seed"))
+    about = (body.get("key", ""), body.get("run", ""), body.get("seed"))
+    return from_payload(body["payload"], *about, watch=body.get("watch"))
 
 
 def to_json(job: Job) -> dict[str, object]:

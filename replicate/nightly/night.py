@@ -15,6 +15,7 @@ from typing import assert_never
 from replicate.actions.files import MACROS, NUMBERS, TABLE_FORMATS, write_figure, write_report, write_tables
 from replicate.actions.paper import Paper
 from replicate.actions.recheck import Rechecks
+from replicate.actions.run_missing import stopping
 from replicate.backends.backend import Backend, JobStates, JobView, Reporter, RunReport
 from replicate.errors import NotAvailable, ReplicateError, UserError
 from replicate.figures.finish import finish_figure
@@ -47,6 +48,7 @@ class NightlyOptions:
     train: bool = False
     again: bool = False
     run: bool = True
+    stop_suspicious: bool = False
 
 
 class Night:
@@ -167,6 +169,7 @@ class Night:
         after = snapshot(self.plan, jobs, tables, told.made, unfinished, told.when, before)
         failed = {key: self.states.views[key].why for key, state in states.items() if state == "failed"}
         told.failed = failed | told.failed
+        told.suspicious = self.states.suspicious()
         told.notes += self.store.damage.values()
         told.changes, told.digest = changes(before, after), after.values
         if before is not None and (other := differences(before.made, told.made, machine=True)):
@@ -215,6 +218,7 @@ class Night:
     def _run(self, graph: Graph) -> None:
         """Run or submit what is missing of ``graph``."""
         before = dict(self.states.views)
+        graph = stopping(graph) if self.options.stop_suspicious else graph
         report = self.backend.run(graph, self.store, ["nightly"])
         self._note(report)
         self.summary.computed += report.done

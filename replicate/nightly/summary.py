@@ -30,8 +30,9 @@ class Summary:
     """What a night has to say; the night fills it in as it goes on.
 
     run: False of a look, which computes and records nothing. faults: of the surroundings (Slurm, disk). failed:
-    jobs, with the reason. counts: cells by state. submitted: keys to Slurm's numbers. recovered: jobs that had ended
-    without a result and were submitted again, with how they had ended.
+    jobs, with the reason. suspicious: trainings that run and look doomed, with the reason. counts: cells by state.
+    submitted: keys to Slurm's numbers. recovered: jobs that had ended without a result and were submitted again, with
+    how they had ended.
     """
 
     when: str
@@ -48,6 +49,7 @@ class Summary:
     computed: list[str] = field(default_factory=list)
     submitted: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    suspicious: dict[str, str] = field(default_factory=dict)
     recovered: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
@@ -81,7 +83,7 @@ def _due(due: DueJob) -> dict[str, object]:
 
 
 def as_markdown(summary: Summary) -> str:
-    parts = [*_head(summary), *_moved(summary.changes), *_failed(summary), *_work(summary)]
+    parts = [*_head(summary), *_moved(summary.changes), *_failed(summary), *_suspicious(summary), *_work(summary)]
     return "\n".join(parts) + "\n"
 
 
@@ -163,6 +165,14 @@ def _failed(summary: Summary) -> list[str]:
         age = summary.changes.failed.get(key, "new")
         rows.append(f"- `{key}` ({age}): {escape(reason)}")
     return ["", f"## Failed jobs: {len(summary.failed)}", "", *rows, *_more(list(summary.failed))]
+
+
+def _suspicious(summary: Summary) -> list[str]:
+    if not summary.suspicious:
+        return []
+    rows = [f"- `{key}`: {escape(why)}" for key, why in list(summary.suspicious.items())[:SHOWN]]
+    title = f"## Suspicious trainings, which go on: {len(summary.suspicious)}"
+    return ["", title, "", *rows, *_more(list(summary.suspicious))]
 
 
 def _work(summary: Summary) -> list[str]:

@@ -41,7 +41,7 @@ STATES: Mapping[State, str] = {
 class JobFacts:
     """A job as it stands. ``trouble``: what went wrong. ``readers`` read it directly, ``served`` counts all.
 
-    ``so_far``: the epochs of a training that has no result yet.
+    ``so_far``: the epochs of a training that has no result yet, and ``suspicion`` why it looks doomed.
 
     ``seed`` is None where no seed decides it or nobody here knows it (`Graph.seed_of`).
     """
@@ -55,6 +55,7 @@ class JobFacts:
     served: int
     command: str
     so_far: Sequence[EpochLine] = ()
+    suspicion: str = ""
 
     @property
     def shown(self) -> str:
@@ -256,7 +257,8 @@ def _facts(plan: Plan, store: Store, job: Job, seed: int | None, readers: tuple[
     made_by = command(plan, "run", job.key, *again, seed=seed or 0)
     result = store.result(job.key)
     so_far = () if result else store.epochs(job.key)
-    return JobFacts(job, seed, state, result, trouble, readers, served, made_by, so_far)
+    suspicion = store.suspicion(job.key) if state == "running" else ""
+    return JobFacts(job, seed, state, result, trouble, readers, served, made_by, so_far, suspicion)
 
 
 def _runs(plan: Plan, graph: Graph) -> dict[str, tuple[str, ...]]:

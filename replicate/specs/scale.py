@@ -13,6 +13,7 @@ from replicate.specs.file import RunName, Word
 from replicate.specs.noise import Noise
 from replicate.specs.recipe import Attention, Count, NonNegative, Positive, Strict
 from replicate.specs.sources import AnyData
+from replicate.specs.watch import Watch
 
 DATA_ROOT = "REPLICATE_DATA"
 """Environment variable: the folder that holds the data sets which are files on disk."""
@@ -103,6 +104,8 @@ class Scale(Strict):
     released: dict[RunName, Weights] = {}
     """Published weights of runs, read in place of training them where that was asked for (``--from released``)."""
     measure: Measure
+    watch: Watch = Watch()
+    """When a training counts as suspicious, and whether it is then stopped."""
     job_seconds: NonNegative = 0.0
     """What starting a job and writing its result costs on top."""
     predict_share: Positive = 0.3

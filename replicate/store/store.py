@@ -26,6 +26,9 @@ LOG = "log.txt"
 RETRIED = ".retried"
 """In the folder of a job: whatever a scheduler did for it before this file was written no longer counts."""
 
+SUSPICIOUS = "suspicious"
+"""The kind of failure of a training that was stopped for it, and the word in the progress of one that goes on."""
+
 State = Literal["done", "running", "failed", "damaged", "absent"]
 
 
@@ -123,6 +126,21 @@ class Store:
         """Return the numbers that the job last wrote. What is no finite number is left out: a file may be damaged."""
         progress = read_json(self.folder(key) / PROGRESS)
         return {name: value for name, value in progress.items() if isinstance(value, int | float) and isfinite(value)}
+
+    def suspicion(self, key: str) -> str:
+        """Return why the running training ``key`` is suspicious (`replicate.store.suspicion`); empty if it is not."""
+        why = read_json(self.folder(key) / PROGRESS).get(SUSPICIOUS, "")
+        return why if isinstance(why, str) else ""
+
+    def forgive(self, keys: Iterable[str]) -> list[str]:
+        """Forget how jobs failed, so that the next call runs them; their logs stay. Return those forgiven."""
+        forgiven = list(keys)
+        for key in forgiven:
+            # One that its node could not start has no folder yet.
+            self.folder(key).mkdir(parents=True, exist_ok=True)
+            (self.folder(key) / FAILURE).unlink(missing_ok=True)
+            (self.folder(key) / RETRIED).touch()
+        return forgiven
 
     def prepare(self, job: Job) -> Path:
         """The folder of ``job``, with its ``job.json``, from which the job can be redone without any spec.

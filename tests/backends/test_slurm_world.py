@@ -14,7 +14,6 @@ from filled_results import job_like
 
 from replicate.backends.backend import JobView
 from replicate.backends.slurm import node, submission
-from replicate.backends.slurm.backend import forgive
 from replicate.backends.slurm.ending import KINDS, Detail, kills_counted, meaning
 from replicate.backends.slurm.job_states import QueuedStates
 from replicate.backends.slurm.node import local_size
@@ -257,7 +256,7 @@ def test_tries_are_counted_and_forgiven(graph: Graph, store: Store) -> None:
     assert "submitted 3 times" in found.why
     # Slurm cancels what waits for a failed job: that is no try.
     assert view(graph, store, rows | {"sub1_0": Row("1_0", "CANCELLED")}).again
-    forgive(store, [KEY])
+    store.forgive([KEY])
     later = time.time() + 60
     os.utime(store.folder(KEY) / ".retried", (later, later))
     assert view(graph, store, rows) == JobView("absent")
@@ -283,7 +282,7 @@ def test_a_setup_line_that_failed(graph: Graph, store: Store) -> None:
     note_of(store.root / ".slurm" / "sub", 0).write_text("127\nmodule load cuda/12.4\n")
     # An administrator put it back, and it runs.
     assert view(graph, store, {"sub_0": Row("7_0", "RUNNING", node="n2")}).state == "running"
-    forgive(store, [KEY])
+    store.forgive([KEY])
     later = time.time() + 60
     os.utime(store.folder(KEY) / ".retried", (later, later))
     assert view(graph, store, rows) == JobView("absent")
@@ -437,7 +436,7 @@ def test_a_retry_or_a_submission_dated_by_a_clock_that_was_ahead(graph: Graph, s
     assert view(graph, store, {"sub_0": Row("7_0", "OUT_OF_MEMORY", node="n1")}).state == "failed"
     # Nor may a submission of the future outlive what somebody says today.
     os.utime(store.root / ".slurm" / "sub" / "map.json", (2**32, 2**32))
-    forgive(store, [KEY])
+    store.forgive([KEY])
     os.utime(store.folder(KEY) / ".retried")
     assert view(graph, store, {"sub_0": Row("7_0", "OUT_OF_MEMORY", node="n1")}) == JobView("absent")
     assert view(graph, store, {"sub_0": Row("7_0", "RUNNING", node="n1")}).state == "running"

@@ -27,7 +27,7 @@ from replicate.errors import ClusterDown, ClusterRefused, NoSlurm, SpecError, St
 from replicate.jobs.job import Job
 from replicate.plan.graph import Graph
 from replicate.store import lease
-from replicate.store.store import FAILURE, RETRIED, Store
+from replicate.store.store import Store
 from replicate.text import plural
 
 _STALE = 900.0
@@ -140,9 +140,7 @@ class Slurm:
             states = self._settled(graph, store, client)
             if not alone:
                 return Step(states, notes=[_who(store.root)])
-            if retry and forgive(
-                store, [key for key, view in states.views.items() if view.state in ("failed", "lost")]
-            ):
+            if retry and store.forgive([key for key, view in states.views.items() if view.state in ("failed", "lost")]):
                 states = self._look(graph, store, client)
             states.note_unseen()
             done = [key for key, view in states.views.items() if view.state == "done"]
@@ -305,17 +303,6 @@ def _moving(states: QueuedStates) -> bool:
 
 def _wanted(view: JobView) -> bool:
     return view.again and view.state in ("absent", "lost", "damaged", "failed")
-
-
-def forgive(store: Store, keys: Iterable[str]) -> list[str]:
-    """Forget how jobs failed, so that the next step submits them; their logs stay. Returns those forgiven."""
-    forgiven = list(keys)
-    for key in forgiven:
-        # One that its node could not start has no folder yet.
-        store.folder(key).mkdir(parents=True, exist_ok=True)
-        (store.folder(key) / FAILURE).unlink(missing_ok=True)
-        (store.folder(key) / RETRIED).touch()
-    return forgiven
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Literal
 
 from replicate.backends.slurm.submission import Submission
 from replicate.backends.worker import GPU_MEMORY
+from replicate.store.store import SUSPICIOUS
 
 Action = Literal["again", "stop"]
 """``again``: the next call submits the job, which goes on from its checkpoint. ``stop``: only `retry` does."""
@@ -54,7 +55,7 @@ ENDINGS: Mapping[str, Ending] = {
 
 KINDS = sorted(
     {ending.kind for ending in ENDINGS.values()}
-    | {"diverged", "killed", "disk full", "restarts used up", "setup", "GPUs", GPU_MEMORY}
+    | {"diverged", "killed", "disk full", "restarts used up", "setup", "GPUs", GPU_MEMORY, SUSPICIOUS}
 )
 """Classes of failure: those above, and those that a job finds itself (`replicate.backends.worker.failure_kind`)."""
 

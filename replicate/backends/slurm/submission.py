@@ -165,9 +165,14 @@ def write_map(root: Path, map: SubmissionMap, jobs: Iterable[Job] = ()) -> Path:
     folder = root / FOLDER / map.name
     folder.mkdir(parents=True)
     # Of the jobs first: where there is a map, everything is there.
-    write_json(folder / JOBS, {job.key: to_json(job) for job in jobs})
+    write_json(folder / JOBS, {job.key: _watched(job) for job in jobs})
     map.write(folder / MAP)
     return folder
+
+
+def _watched(job: Job) -> dict[str, object]:
+    """``job`` as a job.json has it, and when it is suspicious, which is no part of it."""
+    return to_json(job) | ({"watch": job.watch.model_dump()} if job.watch else {})
 
 
 def read_job(folder: Path, key: str) -> Job:
