@@ -26,7 +26,7 @@ OWNER = "owner.json"
 TASK, RESTART = "REPLICATE_TASK", "REPLICATE_RESTART"
 """Environment variables of a process that a scheduler started: its task, and how often it was restarted."""
 _GRACE = 60.0
-"""Seconds after which a caller that was removing a dead lease counts as gone itself."""
+"""Seconds of silence after which a process of another host that was removing a dead lease counts as gone itself."""
 HEARTBEAT = 60.0
 LARGEST_PID = 2**31 - 1
 ABANDONED = 24 * 3600.0
@@ -100,7 +100,7 @@ def acquire(folder: Path, gone: Gone | None = None) -> bool:
 
 
 def _place(lease: Path) -> bool:
-    """Return False if a lease exists: a rename onto a folder that is not empty fails."""
+    """Return False if another lease exists: a rename onto a folder that is not empty fails."""
     made = lease.with_name(f".{CLAIM}-{uuid.uuid4().hex}")
     made.mkdir()
     try:
@@ -111,15 +111,16 @@ def _place(lease: Path) -> bool:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             return False
         raise
-    return True
+    # The kernel looks the folder up first: where its holder moved it away since, the lease is in a folder elsewhere.
+    return _owner(lease) == Owner.here()
 
 
 def release(folder: Path) -> None:
     """Give the lease up, unless another process has taken it meanwhile."""
     lease = folder / CLAIM
     owner = _owner(lease)
-    if owner is None or owner == Owner.here():
-        _discard(lease)
+    if owner == Owner.here():
+        _discard(lease, owner)
 
 
 def holder(folder: Path) -> Owner | None:
@@ -221,34 +222,44 @@ def file_clock(folder: Path) -> float:
 
 
 def _break(folder: Path, gone: Gone | None) -> bool:
-    """Remove a dead lease. The one process whose mkdir inside it succeeds may do so."""
+    """Remove a dead lease. Only who holds the lease on the lease's own folder may do so.
+
+    That lease is made inside the folder that is removed with it, so that it never speaks of a later one.
+    """
     lease = folder / CLAIM
     try:
-        (lease / "breaking").mkdir()
+        if not acquire(lease, _slow):
+            return False
     except FileNotFoundError:
         return True
-    except FileExistsError:
-        with suppress(OSError):
-            # An age below zero is of a clock that was ahead.
-            if abs(_age(lease / "breaking", lease)) > _GRACE:
-                (lease / "breaking").rmdir()
-        return False
     owner = _owner(lease)
     if owner is not None and _stands(folder, owner, gone):
         # A living process took the lease between the look and this.
-        with suppress(OSError):
-            (lease / "breaking").rmdir()
+        release(lease)
         return False
-    _discard(lease)
-    return True
+    # Without its own lease in it, this is a later lease, or none.
+    return holder(lease) == Owner.here() and _discard(lease, owner)
 
 
-def _discard(lease: Path) -> None:
+def _slow(_: Owner, silence: float) -> bool:
+    return abs(silence) > _GRACE
+
+
+def _discard(lease: Path, owner: Owner | None) -> bool:
+    """Remove the lease of ``owner``. Return False, and leave it, if it is another's by now."""
     # Renamed first, so that no process sees it half deleted.
     grave = lease.with_name(f".{CLAIM}-{uuid.uuid4().hex}")
-    with suppress(FileNotFoundError):
+    try:
         lease.rename(grave)
-        shutil.rmtree(grave, ignore_errors=True)
+    except FileNotFoundError:
+        return True
+    if _owner(grave) != owner:
+        # This process was stopped for so long that others removed the lease, and the next one has taken it.
+        with suppress(OSError):
+            grave.rename(lease)
+        return False
+    shutil.rmtree(grave, ignore_errors=True)
+    return True
 
 
 def _host() -> str:

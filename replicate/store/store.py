@@ -164,22 +164,22 @@ class Store:
         """Move the folder of ``key`` to ``<root>/.aside/``, so that the job counts as not run. Return where it is now.
 
         Returns None, and moves nothing, without a folder, while another process holds the lease, or where another one
-        has repaired the damage that was found here.
+        has since moved away the result, or the damage, that was found here.
         """
-        folder, damaged = self.folder(key), key in self.damage
+        folder, found = self.folder(key), (self._results.get(key), key in self.damage)
         self.forget(key)
-        # Under the lease: two callers that find the same damage must not move each other's new work away.
+        # Under the lease: two callers that find the same must not move each other's new work away.
         try:
             if not lease.acquire(folder, self.gone):
                 return None
         except FileNotFoundError:
             return None
         try:
-            repaired = damaged and self.result(key) is not None
+            now = (self.result(key), key in self.damage)
         except Unreadable:
             lease.release(folder)
             raise
-        if repaired:
+        if found not in ((None, False), now):
             lease.release(folder)
             return None
         self.forget(key)

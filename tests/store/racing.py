@@ -16,8 +16,6 @@ from replicate.store.store import Store, remove_scratch
 
 KEYS = 60
 NAMES = ("decisions.npz", "curve.json")
-GRACE = 0.5
-"""In place of the minute after which a process that died while it removed a dead lease counts as gone."""
 
 
 def race(root: str, barrier: Any) -> None:
@@ -41,31 +39,28 @@ class Journal:
 
     path: Path
 
-    def write(self, event: str, key: str, pid: int) -> None:
+    def write(self, event: str, key: str, number: int) -> None:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
-            os.write(descriptor, f"{event} {key} {pid}\n".encode())
+            os.write(descriptor, f"{event} {key} {number}\n".encode())
         finally:
             os.close(descriptor)
 
     def at_once(self) -> list[str]:
         """Computations of a key that began while another process was still at it. A killed process is at nothing."""
-        at_work: dict[str, int] = {}
-        killed: set[int] = set()
+        at_work: dict[str, str] = {}
+        killed: set[str] = set()
         found = []
         for line in self.path.read_text().splitlines():
             event, key, number = line.split()
-            pid = int(number)
             if event == "kill":
-                killed.add(pid)
+                killed.add(number)
             elif event == "begin":
-                # A number may be given again.
-                killed.discard(pid)
-                if at_work.get(key, pid) not in {pid, *killed}:
-                    found.append(f"{key}: {at_work[key]} was at it when {pid} began")
-                at_work[key] = pid
-            elif event == "end" and at_work.pop(key, None) != pid:
-                found.append(f"{key}: {pid} ended what it was not at")
+                if at_work.get(key, number) not in {number, *killed}:
+                    found.append(f"{key}: {at_work[key]} was at it when {number} began")
+                at_work[key] = number
+            elif event == "end" and at_work.pop(key, None) != number and number not in killed:
+                found.append(f"{key}: {number} ended what it was not at")
         return found
 
     def count(self, event: str) -> int:
@@ -76,20 +71,19 @@ def content(key: str, name: str, making: int) -> bytes:
     return f"{key}/{name}/{making}\n".encode() * 3000
 
 
-def work(root: str, journal: str, seed: int, seconds: float) -> None:
+def work(root: str, journal: str, number: int, seed: int, seconds: float) -> None:
     """Until it is killed, or ``seconds`` are over: compute, read and move away results at random."""
-    lease._GRACE = GRACE
     dice, log = random.Random(seed), Journal(Path(journal))
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         key = f"predict-{dice.randrange(12)}"
-        step(Store(Path(root)), key, log, dice)
+        step(Store(Path(root)), key, log, number, dice)
 
 
-def step(store: Store, key: str, log: Journal, dice: random.Random) -> None:
+def step(store: Store, key: str, log: Journal, number: int, dice: random.Random) -> None:
     result = store.result(key)
     if key in store.damage:
-        log.write("damage", key, os.getpid())
+        log.write("damage", key, number)
         return
     if result is not None:
         try:
@@ -101,14 +95,14 @@ def step(store: Store, key: str, log: Journal, dice: random.Random) -> None:
             return
         again = store.result(key) if whole else Store(store.root).result(key)
         if not whole and again is not None and again.summary == result.summary:
-            log.write("wrong", key, os.getpid())
+            log.write("wrong", key, number)
         if dice.random() < 0.1:
             store.set_aside(key)
         return
-    compute(store, key, log, dice)
+    compute(store, key, log, number, dice)
 
 
-def compute(store: Store, key: str, log: Journal, dice: random.Random) -> None:
+def compute(store: Store, key: str, log: Journal, number: int, dice: random.Random) -> None:
     """As a worker does it: under the lease, which is held until the result is there."""
     folder = store.folder(key)
     try:
@@ -122,7 +116,7 @@ def compute(store: Store, key: str, log: Journal, dice: random.Random) -> None:
         store.forget(key)
         if store.result(key) is None and key not in store.damage:
             making = dice.randrange(10**9)
-            log.write("begin", key, os.getpid())
+            log.write("begin", key, number)
             for name in NAMES:
                 with (folder / name).open("wb") as file:
                     whole = content(key, name, making)
@@ -131,7 +125,7 @@ def compute(store: Store, key: str, log: Journal, dice: random.Random) -> None:
                         time.sleep(dice.random() * 0.002)
             remove_scratch(folder)
             commit_result(folder, key, list(NAMES), {"making": making}, {}, {})
-            log.write("end", key, os.getpid())
+            log.write("end", key, number)
     finally:
         lease.release(folder)
 
@@ -154,10 +148,6 @@ def faults(store: Store) -> list[str]:
                     found.append(f"{key}/{name}: another making")
         elif (folder / RESULT).exists():
             found.append(f"{key}: not read")
-        deadline = time.monotonic() + 10 * GRACE
-        while not lease.acquire(folder):
-            if time.monotonic() > deadline:
-                found.append(f"{key}: its lease is stuck: {lease.holder(folder)}")
-                break
-            time.sleep(0.05)
+        if not lease.acquire(folder):
+            found.append(f"{key}: its lease is stuck: {lease.holder(folder)}")
     return found

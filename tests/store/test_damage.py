@@ -198,6 +198,20 @@ def test_what_another_process_repaired_meanwhile_is_not_moved_away(folder: Path)
     assert not (folder / "claim").exists()
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_another_process_has_begun_since_is_not_moved_away(folder: Path, damaged: bool) -> None:
+    """It moved the same result away first, was killed at work on the next one, and left a checkpoint."""
+    if damaged:
+        cut(folder / "result.json")
+    first, second = Store(folder.parent), Store(folder.parent)
+    assert {first.state(KEY), second.state(KEY)} == {"damaged" if damaged else "done"}
+    assert first.set_aside(KEY) is not None
+    folder.mkdir()
+    (folder / "checkpoint.pt").write_text("half of it")
+    assert second.set_aside(KEY) is None
+    assert [path.name for path in folder.iterdir()] == ["checkpoint.pt"]
+
+
 def test_a_result_in_the_folder_of_another_job(folder: Path) -> None:
     other = folder.rename(folder.with_name("train-y-000000000000"))
     with pytest.raises(StoreFault, match=f"is of schema 1 and key {KEY}"):

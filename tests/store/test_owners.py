@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ from typing import Any
 
 import pytest
 from command_line import environment
-from racing import GRACE, KEYS, Journal, faults, race, work
+from racing import KEYS, Journal, faults, race, work
 
 from replicate.store import lease
 from replicate.store.store import Store
@@ -41,7 +43,7 @@ def stress(root: Path, seconds: float, processes: int, kills_a_second: float) ->
     """Processes at work on one store, of which one after the other is killed and replaced."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["racing"])
-    journal, dice = Journal(root / "journal"), random.Random(11)
+    journal, dice, numbers = Journal(root / "journal"), random.Random(11), itertools.count()
     store = root / "results"
     store.mkdir()
     journal.path.touch()
@@ -49,7 +51,11 @@ def stress(root: Path, seconds: float, processes: int, kills_a_second: float) ->
 
     def start() -> Any:
         left = max(deadline - time.monotonic(), 0.1)
-        process = context.Process(target=work, args=(str(store), str(journal.path), dice.randrange(10**9), left))
+        number = next(numbers)
+        seed = dice.randrange(10**9)
+        process = context.Process(
+            target=work, args=(str(store), str(journal.path), number, seed, left), name=str(number)
+        )
         process.start()
         return process
 
@@ -57,9 +63,11 @@ def stress(root: Path, seconds: float, processes: int, kills_a_second: float) ->
     while time.monotonic() < deadline:
         time.sleep(dice.expovariate(kills_a_second))
         victim = at_work.pop(dice.randrange(processes))
-        journal.write("kill", "-", victim.pid)
+        # Before it, since the next one may take the key before this process goes on.
+        journal.write("kill", "-", int(victim.name))
         victim.kill()
         victim.join(20)
+        assert victim.exitcode in {0, -9}
         at_work.append(start())
     for process in at_work:
         process.join(20)
@@ -67,28 +75,25 @@ def stress(root: Path, seconds: float, processes: int, kills_a_second: float) ->
     return journal
 
 
-def check_stress(root: Path, seconds: float, kills_a_second: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def check_stress(root: Path, seconds: float, kills_a_second: float) -> None:
     journal = stress(root, seconds, 8, kills_a_second)
     assert journal.at_once() == []
     assert (journal.count("damage"), journal.count("wrong")) == (0, 0)
     assert journal.count("end") > seconds
     assert journal.count("kill") > seconds / 2
-    monkeypatch.setattr(lease, "_GRACE", GRACE)
     assert faults(Store(root / "results")) == []
     # What was moved away is whole, too.
     for path in (root / "results" / ".aside").glob("*/predict-*"):
         assert Store(path.parent).result(path.name) is not None
 
 
-def test_processes_that_are_killed_leave_whole_results_and_no_claim(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    check_stress(tmp_path, 8, 4, monkeypatch)
+def test_processes_that_are_killed_leave_whole_results_and_no_claim(tmp_path: Path) -> None:
+    check_stress(tmp_path, 8, 4)
 
 
 @pytest.mark.slurm_fault
-def test_a_minute_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_stress(tmp_path, 60, 10, monkeypatch)
+def test_a_minute_of_it(tmp_path: Path) -> None:
+    check_stress(tmp_path, 60, 10)
 
 
 def owner(**changes: object) -> dict[str, Any]:
@@ -243,26 +248,100 @@ def test_who_breaks_a_claim_that_was_renewed_meanwhile_gives_up(
     monkeypatch.setattr(lease, "holder_alive", lambda *_: False)
     assert not lease.acquire(tmp_path)
     assert lease.holder(tmp_path) == lease.Owner.here()
-    assert not (tmp_path / "claim" / "breaking").exists()
+    assert [path.name for path in (tmp_path / "claim").iterdir()] == ["owner.json"]
 
 
-def test_a_breaker_that_was_killed_does_not_block_for_ever(tmp_path: Path) -> None:
-    claimed(tmp_path, owner(started=1))
-    breaking = tmp_path / "claim" / "breaking"
-    breaking.mkdir()
-    assert not lease.acquire(tmp_path)
-    os.utime(breaking, (time.time() - 3600, time.time() - 3600))
-    assert not lease.acquire(tmp_path)
+def broken_by(folder: Path, body: object) -> Path:
+    """A dead lease that another process was removing."""
+    claimed(folder, owner(started=1))
+    return claimed(folder / "claim", body)
+
+
+def test_a_breaker_that_was_killed_blocks_nobody(tmp_path: Path) -> None:
+    broken_by(tmp_path, owner(started=2))
     assert lease.acquire(tmp_path)
 
 
-def test_nor_does_one_whose_clock_was_ahead(tmp_path: Path) -> None:
-    claimed(tmp_path, owner(started=1))
-    breaking = tmp_path / "claim" / "breaking"
-    breaking.mkdir()
-    os.utime(breaking, (2**32, 2**32))
-    assert not lease.acquire(tmp_path)
+def test_breakers_that_were_killed_one_after_the_other_block_nobody(tmp_path: Path) -> None:
+    claimed(broken_by(tmp_path, owner(started=2)) / "claim", owner(started=3))
     assert lease.acquire(tmp_path)
+    assert [path.name for path in (tmp_path / "claim").iterdir()] == ["owner.json"]
+
+
+def test_a_living_breaker_is_left_to_it_however_slow_it_is(tmp_path: Path) -> None:
+    broken_by(tmp_path, owner())
+    os.utime(tmp_path / "claim" / "claim" / "owner.json", (0, 0))
+    assert not lease.acquire(tmp_path)
+
+
+@pytest.mark.parametrize("then", [0, 2**32], ids=["silent", "a clock that was ahead"])
+def test_a_breaker_of_another_host_is_gone_after_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: int
+) -> None:
+    sign = broken_by(tmp_path, owner(host="gpu17")) / "claim" / "owner.json"
+    assert not lease.acquire(tmp_path)
+    os.utime(sign, (then, then))
+    monkeypatch.setattr(lease, "_GRACE", 0.05)
+    # Dated ahead, it ages from the first look on.
+    lease.acquire(tmp_path)
+    time.sleep(0.1)
+    assert lease.acquire(tmp_path) or lease.holder(tmp_path) == lease.Owner.here()
+
+
+def test_a_breaker_that_was_stopped_for_long_takes_no_living_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stopped after its last look; meanwhile another host removes the dead lease, and takes the job."""
+    claimed(tmp_path, owner(started=1))
+    remove = lease._discard
+
+    def stopped(of: Path, holder: lease.Owner | None) -> bool:
+        if of == tmp_path / "claim":
+            shutil.rmtree(of)
+            claimed(tmp_path, owner(host="gpu17"))
+        return remove(of, holder)
+
+    monkeypatch.setattr(lease, "_discard", stopped)
+    assert not lease.acquire(tmp_path)
+    found = lease.holder(tmp_path)
+    assert found is not None
+    assert found.host == "gpu17"
+
+
+def test_a_lease_that_landed_in_a_folder_moved_away_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel finds the folder, and before it renames in it, the holder moves it away and gives it up."""
+    folder, aside = tmp_path / "job", tmp_path / "aside"
+    folder.mkdir()
+    rename = Path.rename
+
+    def late(self: Path, target: Path) -> Path:
+        found = rename(self, target)
+        if target == folder / "claim":
+            rename(folder, aside)
+        return found
+
+    monkeypatch.setattr(Path, "rename", late)
+    assert not lease.acquire(folder)
+
+
+def test_only_one_of_two_breakers_takes_the_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is slow between its last look and the removal, the others are slower to call it gone than to ask again."""
+    claimed(tmp_path, owner(started=1))
+    monkeypatch.setattr(lease, "_GRACE", 0.0)
+    remove = lease._discard
+    meanwhile = []
+
+    def slow(of: Path, *holder: Any) -> Any:
+        if not meanwhile:
+            meanwhile.append(False)
+            meanwhile.extend(lease.acquire(tmp_path) for _ in range(3))
+        return remove(of, *holder)
+
+    monkeypatch.setattr(lease, "_discard", slow)
+    taken = lease.acquire(tmp_path)
+    assert [taken, *meanwhile].count(True) == 1
 
 
 def test_a_claim_that_another_process_has_now_is_not_given_up(tmp_path: Path) -> None:
