@@ -155,7 +155,7 @@ partion = "gpu"
 time = "5 hours"
 gpus_per_node = "many"
 [kinds.train]
-time = 12
+time = 2
 [kinds.trian]
 time = 60
 """,
@@ -168,7 +168,7 @@ time = 60
     assert "unknown key 'partion'\n  did you mean 'partition'?" in message
     assert "sbatch.time: expected a time: minutes, 'HH:MM:SS' or 'D-HH:MM:SS', got '5 hours'" in message
     assert "sbatch.gpus_per_node: expected a number or 'type:number'" in message
-    assert "kinds.train.time: a limit of 12 minutes counts as timed out from the start" in message
+    assert "kinds.train.time: too short, got 2: train jobs are told to stop 90 seconds before it" in message
     assert "kinds.trian: should be a kind of job (did you mean 'train'?; kinds: data, measure," in message
     assert "setup: should be a list, got 'module load torch'" in message
 
@@ -187,13 +187,20 @@ def test_no_times(written: object) -> None:
         minutes(written)
 
 
-@pytest.mark.parametrize("limit", ["12", '"00:12:00"', '"0-00:05:00"'])
-def test_a_limit_that_always_counts_as_timed_out(tmp_path: Path, limit: str) -> None:
+@pytest.mark.parametrize("limit", ["2", '"00:02:00"', '"0-00:01:30"'])
+def test_a_limit_that_leaves_a_training_no_time(tmp_path: Path, limit: str) -> None:
     message = refused(tmp_path, GOOD.replace("60", limit))
     assert "sbatch.time" in message
-    assert "13 minutes or more" in message
+    assert "too short" in message
+    assert "use 3 minutes or more" in message
     # The same limit is no fault of jobs that are not resumed.
-    assert load_profile(write(tmp_path, GOOD.replace("60", limit) + "[kinds.train]\ntime = 13\n"))
+    assert load_profile(write(tmp_path, GOOD.replace("60", limit) + "[kinds.train]\ntime = 3\n"))
+
+
+def test_a_limit_is_measured_by_the_time_of_the_signal(tmp_path: Path) -> None:
+    assert load_profile(write(tmp_path, "signal_seconds = 30\n" + GOOD.replace("60", "1")))
+    early = "signal_seconds = 600\n" + GOOD.replace("60", "12")
+    assert "use 20 minutes or more" in refused(tmp_path, early)
 
 
 def test_a_time_is_required(tmp_path: Path) -> None:

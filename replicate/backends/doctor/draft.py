@@ -11,7 +11,7 @@ from pathlib import Path
 
 from replicate.backends.doctor.site import Partition, partitions
 from replicate.backends.slurm.client import Client, user
-from replicate.backends.slurm.profile import SHORTEST_MINUTES, file_system
+from replicate.backends.slurm.profile import SIGNAL_SECONDS, file_system, shortest_minutes
 from replicate.errors import UserError
 from replicate.jobs.job import Job
 
@@ -113,7 +113,7 @@ def _requests(client: Client, chosen: Partition, known: list[Partition], jobs: S
     lines += [f"time = {min(60, longest)}", f"cpus_per_task = {cores}", f'mem = "{memory}M"']
     if gpus:
         lines.append("gpus_per_node = 1")
-    lines += ["", "[kinds.train]", f"time = {max(longest, SHORTEST_MINUTES)}"]
+    lines += ["", "[kinds.train]", f"time = {max(longest, shortest_minutes(SIGNAL_SECONDS))}"]
     if gpus:
         count = processes_for(chosen, jobs)
         lines += [

@@ -21,8 +21,7 @@ from replicate.store.lease import RESTART, TASK
 
 V = TypeVar("V")
 
-SHORTEST_MINUTES = 13
-"""submitit counts a job as timed out after min(0.8 T, T - 10) minutes, so at 10 or less it always has."""
+SIGNAL_SECONDS = 90
 
 CLUSTERS = ("clusters", "cluster")
 """sbatch's names for the option that sends jobs to another cluster."""
@@ -146,7 +145,7 @@ class Profile(Strict):
     """How many short jobs share one task; 1 where a kind is not named."""
     requeue: Annotated[int, Field(ge=0)] = 3
     """How often one job may be started again after a time limit, or after a life in which it got no further."""
-    signal_seconds: Annotated[int, Field(ge=10)] = 90
+    signal_seconds: Annotated[int, Field(ge=10)] = SIGNAL_SECONDS
     """How long before the time limit a job is told to write its checkpoint."""
     chain: bool = True
     """Whether waves are submitted at once with dependencies; False: one wave a call (where a site limits depth)."""
@@ -297,10 +296,17 @@ def _in_tmp(shared: str) -> bool:
     return any(PurePosixPath(shared).is_relative_to(folder) for folder in ("/tmp", "/var/tmp", "/dev/shm"))
 
 
+def shortest_minutes(signal_seconds: int) -> int:
+    """Return the least time limit under which a training gets on: half of it lies before the signal to stop."""
+    return -(-2 * signal_seconds // 60)
+
+
 def _check_times(where: str, raw: dict[str, Any]) -> list[Fault]:
     faults, missing = [], []
     sbatch, sections = raw.get("sbatch"), raw.get("kinds")
     common = sbatch.get("time") if isinstance(sbatch, dict) else None
+    lead = raw.get("signal_seconds", SIGNAL_SECONDS)
+    shortest = shortest_minutes(lead if type(lead) is int else SIGNAL_SECONDS)
     for kind in sorted(kinds()):
         own = _of_kind(sections, kind) if isinstance(sections, dict) else None
         value = own.get("time", None if "time" in own.get("unset", ()) else common) if isinstance(own, dict) else common
@@ -311,10 +317,10 @@ def _check_times(where: str, raw: dict[str, Any]) -> list[Fault]:
             limit = minutes(value)
         except ValueError:
             continue
-        if kind_named(kind).resumable and limit < SHORTEST_MINUTES:
+        if kind_named(kind).resumable and limit < shortest:
             place = f"kinds.{kind}.time" if isinstance(own, dict) and "time" in own else "sbatch.time"
-            what = f"a limit of {limit} minutes counts as timed out from the start (submitit), got {value!r}"
-            help = f"{kind} jobs are restarted from checkpoints: use {SHORTEST_MINUTES} minutes or more"
+            what = f"too short, got {value!r}: {kind} jobs are told to stop {lead} seconds before it"
+            help = f"use {shortest} minutes or more, or a smaller signal_seconds"
             faults.append(Fault(f"{where}: {place}", what, (help,)))
     if missing:
         help = f"needed for {', '.join(missing)} jobs; without it submitit would ask for 5 minutes"
