@@ -283,7 +283,7 @@ def one_rank(setting: Setting) -> str:
     distributed.all_reduce(total)
     must(total.tolist() == [2.0] * 3, f"a sum over one process is {total.tolist()}")
     found = []
-    for forward in (ranks.Ranks().forward(network), DistributedDataParallel(ranks._Heads(network))):
+    for forward in (ranks.Ranks().forward(network), DistributedDataParallel(ranks.Heads(network))):
         network.zero_grad()
         forward(images)["class"].square().mean().backward()
         found.append([parameter.grad.detach().clone() for parameter in network.parameters()])

@@ -59,7 +59,7 @@ def has_gpu(scale: Scale) -> bool:
 
 
 def need_gpu(jobs: Iterable[Job]) -> list[Job]:
-    """Those that no CPU runs, such as trainings in mixed precision."""
+    """Those that no CPU runs, such as trainings in fp16."""
     return [job for job in jobs if job.needs_gpu]
 
 

@@ -419,9 +419,9 @@ def check_possible(jobs: Collection[Job], scale: Scale) -> None:
     mixed = processors.need_gpu(jobs)
     if mixed and not processors.has_gpu(scale):
         raise NotAvailable(
-            f"scale '{scale.id}': no GPU for {plural(len(mixed), 'training')} in mixed precision\n"
+            f"scale '{scale.id}': no GPU for {plural(len(mixed), 'training')} in fp16\n"
             "  plan, status and table --no-run work here; train on a cluster with --cluster NAME (docs/cluster.md),\n"
-            "  or at --scale mini"
+            "  at --scale mini, or at a scale with precision = 'bf16', which a CPU computes too"
         )
     check_data_root(jobs)
 

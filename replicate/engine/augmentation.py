@@ -226,7 +226,7 @@ def _groups(chosen: NDArray[np.int64]) -> Iterator[tuple[str, Members]]:
 
 def sent(array: NDArray[Any], images: Tensor) -> Tensor:
     """``array`` where ``images`` are."""
-    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(images.device, non_blocking=True)
+    return device_ops.onto(torch.from_numpy(np.require(array, requirements=["C", "W"])), images.device)
 
 
 def _whole(level: Column, most: int) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from replicate.engine import augmentation, transforms
 from replicate.engine.data import DataSet, Split
+from replicate.engine.device_ops import onto
 from replicate.engine.keyed_random import generator, uniforms
 from replicate.engine.run import whole_number
 from replicate.engine.shared_crops import SharedCrops
@@ -234,7 +235,7 @@ class TrainBatches:
             if self._is_torn(group):
                 pixels[part] = images[: len(group.own)]
             targets.append(transforms.soft_targets(labels, classes, smoothing, group.mix)[: len(group.own)])
-        return Batch(pixels[:count], torch.cat(targets).to(pixels.device), crops.labels[:count])
+        return Batch(pixels[:count], onto(torch.cat(targets), pixels.device), crops.labels[:count])
 
     def _groups(self, epoch: int, step: int, part: range) -> tuple[Group, ...]:
         """The mix groups of a global batch that ``part`` of it has slots of; all of it where nothing is mixed."""
@@ -406,7 +407,7 @@ def _normaliser(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor
 
     def write(images: Tensor, pixels: Tensor) -> None:
         # Two kernels on any device: one would round once where these round twice.
-        pixels.copy_(images).mul_(scale.to(pixels.device)).add_(shift.to(pixels.device))
+        pixels.copy_(images).mul_(onto(scale, pixels.device)).add_(onto(shift, pixels.device))
 
     return write
 

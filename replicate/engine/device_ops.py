@@ -18,6 +18,16 @@ from torch import Tensor
 from replicate.engine.image_ops import LEVELS, TAPS, Floats
 
 
+def onto(tensor: Tensor, device: torch.device) -> Tensor:
+    """``tensor`` on ``device``. Of pinned memory a GPU takes its copy while the processor goes on.
+
+    From other memory it would wait until the GPU has done all that it was given before.
+    """
+    if device.type == "cuda" and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def lookup(images: Tensor, tables: Tensor) -> Tensor:
     """Replace every value by its entry in ``tables``."""
     n, channels = images.shape[:2]
@@ -83,7 +93,7 @@ def shift_rows(images: Tensor, shift: Floats, fill: Sequence[int]) -> Tensor:
     Points outside the image take the colour ``fill``.
     """
     width = images.shape[3]
-    across = torch.from_numpy(np.ascontiguousarray(shift)).to(images.device)[:, :, None]
+    across = onto(torch.from_numpy(np.ascontiguousarray(shift)), images.device)[:, :, None]
     first, right = _split(across + 0.5)
     columns = torch.arange(width, device=images.device)
     x = columns + 0.5 + across
@@ -95,7 +105,7 @@ def rotate(images: Tensor, degrees: Floats, fill: Sequence[int]) -> Tensor:
     """Rotate counter-clockwise about the centre by ``degrees`` (float64 [n]), bicubically."""
     height, width = images.shape[2:]
     angle = -np.radians(degrees)[:, None, None]
-    cos, sin = (torch.from_numpy(part).to(images.device) for part in (np.cos(angle), np.sin(angle)))
+    cos, sin = (onto(torch.from_numpy(part), images.device) for part in (np.cos(angle), np.sin(angle)))
     across = torch.arange(width, device=images.device)[None, None, :] + 0.5 - width / 2
     down = torch.arange(height, device=images.device)[None, :, None] + 0.5 - height / 2
     x = cos * across + sin * down + width / 2
@@ -127,7 +137,7 @@ def _ramp(images: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _column(factor: Floats, images: Tensor) -> Tensor:
-    return torch.from_numpy(factor.astype(np.float32)).to(images.device)[:, None, None]
+    return onto(torch.from_numpy(factor.astype(np.float32)), images.device)[:, None, None]
 
 
 def _blend(degenerate: Tensor, image: Tensor, factor: Tensor) -> Tensor:
@@ -150,5 +160,5 @@ def _cubic(taps: Sequence[Tensor], d: Tensor) -> Tensor:
 def _finish(values: Tensor, inside: Tensor, fill: Sequence[int]) -> Tensor:
     """Clip and truncate float32 [n, 3, H, W], and fill what is outside: uint8."""
     whole = values.clamp_(0, LEVELS - 1).to(torch.uint8)
-    colour = torch.tensor(fill, dtype=torch.uint8).to(values.device)[:, None, None]
+    colour = onto(torch.tensor(fill, dtype=torch.uint8), values.device)[:, None, None]
     return torch.where(inside[:, None], whole, colour)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from replicate.engine.compiled import steps_of_this_process
 from replicate.engine.models import best_device
 from replicate.jobs.job import Job
 from replicate.jobs.train import Train
@@ -40,6 +41,7 @@ def machine_of(job: Job) -> Machine:
         tf32=bool(torch.backends.cudnn.allow_tf32 or torch.get_float32_matmul_precision() != "highest"),
         autocast=job.recipe.precision if isinstance(job, Train) and job.recipe.precision != "fp32" else None,
         augmentation=best_device().type if isinstance(job, Train) else None,
+        compiled=steps_of_this_process() if isinstance(job, Train) else None,
         deterministic=torch.are_deterministic_algorithms_enabled(),
         attention=_attention_kernels(),
     )

@@ -29,8 +29,8 @@ PATIENCE = timedelta(minutes=10)
 Forward = Callable[[Tensor], dict[str, Tensor]]
 
 
-class _Heads(nn.Module):
-    """`models.heads` as a module: DistributedDataParallel only sees what goes through its own ``forward``."""
+class Heads(nn.Module):
+    """`models.heads` as a module: DistributedDataParallel and torch.compile only see what goes through ``forward``."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -51,23 +51,34 @@ class Ranks:
     def first(self) -> bool:
         return self.rank == 0
 
-    def forward(self, network: nn.Module) -> Forward:
-        """`models.heads` of ``network``, such that a backward pass averages the gradients over the processes."""
+    def forward(self, network: nn.Module, compiled: nn.Module | None = None) -> Forward:
+        """`models.heads` of ``network``, such that a backward pass averages the gradients over the processes.
+
+        compiled: `Heads` of it, as torch.compile made them, to be called instead.
+        """
         if self.world_size == 1:
-            return lambda images: models.heads(network, images)
-        return DistributedDataParallel(_Heads(network))
+            return compiled or (lambda images: models.heads(network, images))
+        return DistributedDataParallel(compiled or Heads(network))
 
     def apart(self, forward: Forward) -> AbstractContextManager[Any]:
         """Inside, ``forward`` and its backward pass add to this process's gradients only: more of the batch follows."""
         return forward.no_sync() if isinstance(forward, DistributedDataParallel) else nullcontext()
 
-    def mean(self, value: Tensor) -> float:
-        """The mean over the processes; not finite where it is so in any of them."""
+    def means(self, values: Tensor) -> list[float]:
+        """The mean of each of ``values`` [n] over the processes; not finite where it is so in any of them."""
         if self.world_size == 1:
-            return float(value.item())
-        total = value.detach().clone()
+            return [float(value) for value in values.tolist()]
+        total = values.detach().clone()
         distributed.all_reduce(total)
-        return float(total.item()) / self.world_size
+        return [value / self.world_size for value in total.tolist()]
+
+    def largest(self, numbers: list[int], device: torch.device) -> list[int]:
+        """The largest of each of ``numbers`` over the processes."""
+        if self.world_size == 1:
+            return numbers
+        found = torch.tensor(numbers, device=device)
+        distributed.all_reduce(found, op=distributed.ReduceOp.MAX)
+        return [int(number) for number in found.tolist()]
 
     def gather(self, numbers: Sequence[int], device: torch.device) -> list[list[int]]:
         """The ``numbers`` of every process, by rank."""
@@ -80,11 +91,7 @@ class Ranks:
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether ``flag`` is set in any process: all of them have to stop at the same step."""
-        if self.world_size == 1:
-            return flag
-        flags = torch.tensor([int(flag)], device=device)
-        distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)
-        return bool(flags.item())
+        return bool(self.largest([int(flag)], device)[0])
 
     def check(self, images: int, batch: int, start: int, device: torch.device) -> None:
         """Check, before the first step, that the processes agree.

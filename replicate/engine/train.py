@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -19,7 +20,7 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
-from replicate.engine import input_results, models, optim, shared_crops
+from replicate.engine import compiled, input_results, models, optim, shared_crops
 from replicate.engine.batches import PAPER, Crops, Prefetcher, TrainBatches, decode_workers, evaluation_batches, spread
 from replicate.engine.checkpoint import (
     Checkpoints,
@@ -30,13 +31,15 @@ from replicate.engine.checkpoint import (
     weights_bytes,
     within,
 )
+from replicate.engine.compiled import CompiledSteps
 from replicate.engine.data import Split
+from replicate.engine.device_ops import onto
 from replicate.engine.keyed_random import torch_seed
 from replicate.engine.losses import check_token, loss
 from replicate.engine.micro_batch import BatchNorms, MicroBatches, check_whole
 from replicate.engine.models import DropPaths
-from replicate.engine.ranks import Ranks, together
-from replicate.engine.run import Progress, Report, Stop
+from replicate.engine.ranks import Forward, Heads, Ranks, together
+from replicate.engine.run import EVERY, Progress, Report, Stop
 from replicate.errors import Diverged, JobError, NotAvailable
 from replicate.jobs.network import WEIGHTS, Network
 from replicate.jobs.train import CURVE, VALIDATION_IMAGES, Train
@@ -56,13 +59,15 @@ def run(job: Train, inputs: Mapping[str, Path], folder: Path, report: Report, st
     """Run a train job: ``model.safetensors``, ``curve.json`` and, with an EMA, ``ema.safetensors``.
 
     report: gets ``{"epoch", "epochs", "step", "steps", "loss"}``, epoch and step counted from 1.
-    stop: asked after each step; True writes a checkpoint there and raises `Stopped`.
+    stop: asked after each step; True writes a checkpoint there and raises `Stopped`. Several processes agree on
+    it every few steps (`Looks`).
     Resumes from the newest intact checkpoint in ``folder``; without a fault they are removed at the end.
     Returns the last epoch's mean loss, and epochs, images and parameters.
     Where the environment names several processes (see `ranks.together`), they share each batch, and the first
     one writes; the others return an empty summary.
     Errors: `Diverged`, those of `Training`, and `OSError` when the weights cannot be written.
     """
+    compiled.share_cache(folder.parent, models.best_device())
     with together() as team, closing(Training(job, inputs, team)) as training:
         return _train(training, job, folder, report, stop)
 
@@ -76,20 +81,33 @@ def _train(training: Training, job: Train, folder: Path, report: Report, stop: S
         start = snapshot.position
     epochs, steps = training.recipe.epochs, training.steps
     team.check(training.batches.share, training.recipe.batch, start, training.device)
-    progress, watch = Progress(report), Watch(training)
+    progress, watch, looks, asked = Progress(report), Watch(training), Looks(training.device), False
     if team.first:
         log.begin(folder, start // steps)
     for position in range(start, epochs * steps):
         epoch, step = divmod(position, steps)
         if step == 0 or position == start:
             optim.set_rate(training.optimizer, optim.rate(training.recipe, epoch))
-        value = training.step(epoch, step)
+        training.step(epoch, step)
         epoch_done = step == steps - 1
+        asked = stop() or asked
+        # Several processes look after the same steps. One alone looks whenever it is going to write, too.
+        now = epoch_done or (team.world_size == 1 and (asked or checkpoints.due()))
+        if not (looks.due() or now):
+            continue
+        losses = training.losses()
+        stopping, fewer = team.largest([int(asked), -looks.next()], training.device)
+        looks.steps = -fewer
+        good = sum(1 for _ in takewhile(math.isfinite, losses))
+        what = None
+        if good < len(losses):
+            what, value, at = "a loss that is not finite", losses[good], step + 1 - len(losses) + good
         # Asked of all: where one alone gave up, the others would wait for it.
-        if not math.isfinite(value) or (epoch_done and team.any(not training.finite(), training.device)):
-            what = "weights that are not finite" if math.isfinite(value) else "a loss that is not finite"
+        elif (epoch_done or stopping) and team.any(not training.finite(), training.device):
+            what, value, at = "weights that are not finite", losses[-1], step
+        if what is not None:
             raise Diverged(
-                f"train: {what} in epoch {epoch + 1} of {epochs}, step {step + 1} of {steps}: loss {value}\n"
+                f"train: {what} in epoch {epoch + 1} of {epochs}, step {at + 1} of {steps}: loss {value}\n"
                 f"  last good checkpoint: {checkpoints.last or 'none'}"
             )
         if epoch_done:
@@ -99,7 +117,7 @@ def _train(training: Training, job: Train, folder: Path, report: Report, stop: S
             "epochs": epochs,
             "step": step + 1,
             "steps": steps,
-            "loss": value,
+            "loss": losses[-1],
         }
         if team.first:
             if epoch_done:
@@ -108,7 +126,7 @@ def _train(training: Training, job: Train, folder: Path, report: Report, stop: S
                 print(line, flush=True)
             # Whoever watches reads the line of an epoch when this says that it ended.
             progress(fields, always=epoch_done)
-        if team.any(stop(), training.device):
+        if stopping:
             if team.first:
                 checkpoints.save(training.snapshot(position + 1))
             raise Stopped(f"train: stopped after epoch {epoch + 1}, step {step + 1}: {checkpoints.last}")
@@ -128,6 +146,37 @@ def _train(training: Training, job: Train, folder: Path, report: Report, stop: S
         "images": training.images,
         "parameters": models.parameter_count(training.network),
     }
+
+
+LOOK_SECONDS = EVERY
+"""At least so long between two looks at a device: a reader sees no more."""
+GPU_STEPS, MOST_STEPS = 4, 64
+"""A GPU is looked at after at least four steps: while the processor waits for one, it prepares nothing of the next.
+After 64 a loss that is not finite is found, however fast the steps are."""
+
+
+class Looks:
+    """When the processor waits for a device to finish its steps, to read their losses: every few steps.
+
+    steps: from one look to the next; several processes make it the same.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.steps = 1
+        self._least = 1 if device.type == "cpu" else GPU_STEPS
+        self._since, self._begun = 0, time.monotonic()
+
+    def due(self) -> bool:
+        """Asked after each step."""
+        self._since += 1
+        return self._since >= self.steps
+
+    def next(self) -> int:
+        """After a look: in how many steps the next one should be, by the time that these took."""
+        now = time.monotonic()
+        each = (now - self._begun) / self._since
+        self._since, self._begun = 0, now
+        return max(self._least, MOST_STEPS if each * MOST_STEPS <= LOOK_SECONDS else int(LOOK_SECONDS / each))
 
 
 class Watch:
@@ -190,12 +239,13 @@ class _State:
     loss_sum: float
     curve: tuple[Point, ...]
     scaler: Mapping[str, int | float] | None
+    compiled: CompiledSteps = "no"
 
 
 class Training:
     """A network in training: everything that changes from step to step.
 
-    Errors: `NotAvailable` for mixed precision without a GPU, `UserError` for a network that does not suit the
+    Errors: `NotAvailable` for fp16 without a GPU, `UserError` for a network that does not suit the
     method, the weights it starts from or the number of processes, or for `micro_batch.MICRO_BATCH`.
     """
 
@@ -204,10 +254,10 @@ class Training:
         assert job.seed is not None, "its payload has one"
         self.seed, self.size = job.seed, job.size
         self.device = models.best_device()
-        if self.recipe.precision != "fp32" and self.device.type != "cuda":
+        if job.needs_gpu and self.device.type != "cuda":
             raise NotAvailable(
                 f"recipe.precision: '{self.recipe.precision}' needs a GPU, got device '{self.device.type}'\n"
-                "  set precision = 'fp32', or run it where torch finds a GPU"
+                "  set precision = 'bf16' or 'fp32', or run it where torch finds a GPU"
             )
         data = input_results.data_set(inputs)
         workers = decode_workers(self.device)
@@ -245,7 +295,10 @@ class Training:
             self.teacher = teacher.to(self.device)
             self.teacher_format = _memory_format(input_results.network_of(inputs["teacher"]).model)
 
-        self.forward = team.forward(self.network)
+        made = self._compiled() if compiled.is_wanted(self._images_in_all(), self.device) else None
+        self.forward = team.forward(self.network, made)
+        self.compiled: CompiledSteps = "no" if made is None else "yes"
+        compiled.note(self.compiled)
         self.optimizer = optim.optimizer(self.network, self.recipe)
         self.scaler = torch.amp.GradScaler("cuda") if self.recipe.precision == "fp16" else None
         self.ema = ModelEmaV3(self.network, decay=self.recipe.ema) if self.recipe.ema > 0 else None
@@ -254,10 +307,12 @@ class Training:
         self.waiting = 0.0
         """Seconds in which a step waited for its images; since it was resumed."""
         self.loss_sum = 0.0
+        self._losses: list[Tensor] = []
+        """Of the steps that nobody has looked at, on the device."""
         self.curve: list[Point] = []
 
-    def step(self, epoch: int, step: int) -> float:
-        """One optimiser step. Returns its loss; where that is not finite, the weights stay as they were."""
+    def step(self, epoch: int, step: int) -> None:
+        """One optimiser step, which a GPU may still be computing afterwards: `losses` waits for it."""
         begun = time.monotonic()
         if self.prefetcher is None:
             batch = self.batches.batch(epoch, step)
@@ -266,10 +321,7 @@ class Training:
         self.waiting += time.monotonic() - begun
         images = batch.images.to(self.device, non_blocking=True, memory_format=self.format)
         targets = batch.targets.to(self.device, non_blocking=True)
-        number = self.team.mean(self._gradients(images, targets, epoch, step))
-        if not math.isfinite(number):
-            self.optimizer.zero_grad(set_to_none=True)
-            return number
+        self._losses.append(self._gradients(images, targets, epoch, step))
         if self.scaler is None:
             self._clip()
             self.optimizer.step()
@@ -283,16 +335,27 @@ class Training:
         if self.ema is not None:
             self.ema.update(self.network)
         self.images += len(images) * self.team.world_size
-        self.loss_sum += number
-        return number
+
+    def losses(self) -> list[float]:
+        """Return the loss of each step since the last call, over all processes, and add them to the epoch's.
+
+        What comes after a loss that is not finite is nothing to keep: the weights follow it.
+        """
+        found = self.team.means(torch.stack(self._losses)) if self._losses else []
+        self._losses.clear()
+        for loss_of_step in found:
+            self.loss_sum += loss_of_step
+        return found
 
     def finite(self) -> bool:
         """Whether the weights are. Of this process: what BatchNorm has seen differs between them (`BatchNorms`)."""
         tensors = (tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point())
-        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+        # One question to the device.
+        return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
 
     def end_epoch(self, epoch: int) -> None:
         """Adds the epoch's line to the curve: rate, mean loss over the steps, images seen so far, validation."""
+        assert not self._losses, "looked at"
         mean = self.loss_sum / self.steps
         lr = optim.rate(self.recipe, epoch)
         top1 = self.validation.top1(self.network) if self.validation else None
@@ -300,6 +363,7 @@ class Training:
         self.loss_sum = 0.0
 
     def snapshot(self, position: int) -> Snapshot:
+        assert not self._losses, "looked at"
         parts = {"model": self.network.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
         if self.ema is not None:
             parts["ema"] = self.ema.module.state_dict()
@@ -308,6 +372,7 @@ class Training:
             "loss_sum": self.loss_sum,
             "curve": [point.as_json() for point in self.curve],
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "compiled": self.compiled,
         }
         tensors = {f"{part}/{name}": value for part, named in parts.items() for name, value in named.items()}
         return Snapshot(position, tensors, state)
@@ -320,6 +385,9 @@ class Training:
             restore_network(self.ema.module, within(snapshot.tensors, "ema"))
         if self.scaler is not None:
             self.scaler.load_state_dict(dict(state.scaler or {}))
+        self._losses.clear()
+        self.compiled = compiled.both(state.compiled, self.compiled) if snapshot.position else self.compiled
+        compiled.note(self.compiled)
         self.images, self.loss_sum = state.images, state.loss_sum
         self.curve = list(state.curve)
 
@@ -331,6 +399,34 @@ class Training:
 
     def _crops(self, position: int) -> Crops:
         return self.batches.crops(*divmod(position, self.steps))
+
+    def _images_in_all(self) -> int:
+        return self.recipe.epochs * self.steps * self.recipe.batch
+
+    def _compiled(self) -> torch.nn.Module | None:
+        """The network's heads, compiled for as many images as fit; None where not all processes can."""
+        buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        while True:
+            try:
+                made = compiled.compiled(Heads(self.network), self._try)
+                break
+            except torch.cuda.OutOfMemoryError:
+                if self.team.world_size > 1 or self.micro_batches.images == 1 or self.batch_norms:
+                    raise
+            self.micro_batches.halve()
+        for name, buffer in self.network.named_buffers():
+            buffer.copy_(buffers[name])
+        return None if self.team.any(made is None, self.device) else made
+
+    def _try(self, forward: Forward) -> None:
+        """Compute a step of blank images and forget its gradients. The optimiser makes none of it."""
+        count = self.micro_batches.images
+        images = torch.zeros(count, 3, self.size, self.size, device=self.device)
+        self.drop_paths.use(onto(self.drop_paths.draw(0, 0, count), self.device))
+        with self._autocast(), self.batch_norms.tracking(self.team.first):
+            logits = forward(images.contiguous(memory_format=self.format))
+        torch.stack([part.float().mean() for part in logits.values()]).sum().backward()  # type: ignore[no-untyped-call]
+        self.network.zero_grad(set_to_none=True)
 
     def _gradients(self, images: Tensor, targets: Tensor, epoch: int, step: int) -> Tensor:
         """Leaves the gradients of the mean loss of ``images``, which is returned, in the parameters."""
@@ -350,7 +446,7 @@ class Training:
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         positions = self.batches.positions(step)
-        factors = self.drop_paths.draw(epoch, positions.start, positions.stop).to(self.device)
+        factors = onto(self.drop_paths.draw(epoch, positions.start, positions.stop), self.device)
         total = torch.zeros((), device=self.device)
         for part in self.micro_batches.parts(len(images)):
             last, first = part.stop == len(images), self.team.first and part.start == 0

@@ -108,7 +108,9 @@ class Expander:
         return changed
 
     def _layered(self, recipe: str) -> Recipe:
-        return Recipe.model_validate(merged(self.specs.runs.layers(recipe, self.specs.scale.recipes)))
+        scale = self.specs.scale
+        fields = merged(self.specs.runs.layers(recipe, scale.recipes))
+        return Recipe.model_validate(fields if scale.precision is None else fields | {"precision": scale.precision})
 
     def model(self, name: str, distillation: str | None) -> Network:
         """The network ``name``, with a second token where the ``distillation`` has one."""

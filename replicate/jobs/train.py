@@ -75,8 +75,8 @@ class Train(Job):
 
     @property
     def needs_gpu(self) -> bool:
-        # No CPU trains in mixed precision.
-        return self.recipe.precision != "fp32"
+        # Its loss is scaled on a GPU. bf16 needs no scaling, and any processor computes it.
+        return self.recipe.precision == "fp16"
 
     def megabytes(self, jobs: Mapping[str, Job]) -> float:
         return FILES_MB + self._copy(jobs) * (1 + bool(self.recipe.ema))

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from replicate.specs.file import RunName, Word
 from replicate.specs.noise import Noise
-from replicate.specs.recipe import Attention, Count, NonNegative, Positive, Strict
+from replicate.specs.recipe import Attention, Count, NonNegative, Positive, Precision, Strict
 from replicate.specs.sources import AnyData
 from replicate.specs.watch import Watch
 
@@ -99,6 +99,8 @@ class Scale(Strict):
     data: dict[Word, AnyData]
     resolutions: dict[str, Count]
     models: dict[Word, Model]
+    precision: Precision | None = None
+    """Of every training, whatever its recipe says. Not written: that of the recipe."""
     recipes: dict[str, dict[str, object]] = {}
     """Fields of runs.toml's recipes that have another value at this scale."""
     released: dict[RunName, Weights] = {}

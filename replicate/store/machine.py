@@ -12,6 +12,8 @@ from typing import Any, Literal, Self
 from replicate.store.code import UNKNOWN
 from replicate.text import megabytes, value
 
+_NOT = "no"
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -21,7 +23,8 @@ class Machine:
     of the torch that used it. processes: those that shared the job. matmul: precision of float32 products
     (`torch.get_float32_matmul_precision`). tf32: whether products or convolutions may round their inputs to it.
     autocast: type that a training computes in. augmentation: kind of device whose kernels augmented its images (they
-    differ in the last bit of rotations). attention: kernels that scaled_dot_product_attention may choose among.
+    differ in the last bit of rotations). compiled: which steps of a training were those of a network that torch had
+    compiled (``no``, ``yes``, ``partly``). attention: kernels that scaled_dot_product_attention may choose among.
     """
 
     device: str = UNKNOWN
@@ -36,6 +39,7 @@ class Machine:
     tf32: bool | None = None
     autocast: str | None = None
     augmentation: str | None = None
+    compiled: str | None = None
     deterministic: bool | None = None
     attention: tuple[str, ...] | None = None
 
@@ -70,7 +74,14 @@ class Machine:
         if self.kind == UNKNOWN:
             return UNKNOWN
         flags = [*self._flags(), *([("augmentation on", self.augmentation)] if self.augmentation else [])]
+        if self._compiled != _NOT:
+            flags.append(("compiled", self._compiled))
         return ", ".join(f"{name} {value(given)}" for name, given in flags)
+
+    @property
+    def _compiled(self) -> str:
+        """What was recorded before torch could compile was not compiled."""
+        return self.compiled or _NOT
 
     def _software(self) -> Iterator[tuple[str, str | None]]:
         yield "driver", self.driver
@@ -104,6 +115,7 @@ class Machine:
                 if self.augmentation and now.augmentation
                 else []
             ),
+            ("compiled", self._compiled, now._compiled),
             *((name, was, other) for (name, was), (_, other) in zip(self._flags(), now._flags(), strict=True)),
         ]
         return changed + [f"{name} {value(was)} → {value(other)}" for name, was, other in was_and_now if was != other]

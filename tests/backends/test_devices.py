@@ -166,8 +166,8 @@ def test_a_worker_gets_its_gpu_before_torch_looks(
 
 
 def test_mixed_precision_without_a_gpu_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    with new_project(tmp_path / "project", students={"precision": "bf16"}) as project:
+    with new_project(tmp_path / "project", students={"precision": "fp16"}) as project:
         done = project.table(CUDA_VISIBLE_DEVICES="")
         assert done.returncode == 2
-        assert done.stderr.startswith("error: scale 'tiny': no GPU for 4 trainings in mixed precision\n")
+        assert done.stderr.startswith("error: scale 'tiny': no GPU for 4 trainings in fp16\n")
         assert not list(project.results.glob("*"))

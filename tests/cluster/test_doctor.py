@@ -261,7 +261,7 @@ def with_gpus(testbed: Testbed, folder: Path, *changes: tuple[str, str]) -> Path
 
 
 def test_no_gpu_at_paper_scale(testbed: Testbed, replicate: Call, tmp_path: Path) -> None:
-    """No CPU trains in mixed precision."""
+    """No CPU trains in fp16."""
     call = ("doctor", "--scale", "paper", "--cluster")
     assert levels(replicate(*call, str(testbed.profile)))["node's GPUs"] == "fail"
     assert levels(replicate(*call, str(with_gpus(testbed, tmp_path))))["node's GPUs"] == "ok"

@@ -43,6 +43,7 @@ def seen(self, epoch, step):
     return found
 
 TrainBatches.batch = seen
+train.LOOK_SECONDS = float(os.environ.get("LOOK_SECONDS", "0"))
 steps = iter(range(1, 1000))
 stop = lambda: next(steps) == stop_after
 try:

@@ -277,7 +277,7 @@ def _torch(given: probe.Answer, gpus: int | None, needed: bool) -> Iterator[Find
     elif not gpus and needed:
         asked = "asks for none" if gpus == 0 else "does not say how many"
         what = f"{host} has none that {build} can use, and the request {asked}"
-        yield fail("node's GPUs", what, "set gpus_per_node: no CPU trains in mixed precision")
+        yield fail("node's GPUs", what, "set gpus_per_node: no CPU trains in fp16")
     elif gpus:
         # The first sentence; the next ones send people to addresses.
         said = torch.gpu_error.partition(". ")[0]
@@ -286,7 +286,7 @@ def _torch(given: probe.Answer, gpus: int | None, needed: bool) -> Iterator[Find
             words += f"; nvidia-smi shows {', '.join(sorted(set(given.gpus_seen)))}"
             help = "install a torch built for a CUDA version of the site's driver (pytorch.org, previous versions)"
         else:
-            help = "training uses the CPU" if not needed else "no CPU trains in mixed precision; ask the site"
+            help = "training uses the CPU" if not needed else "no CPU trains in fp16; ask the site"
         yield (fail if needed else warn)("node's GPUs", words, help)
     else:
         yield ok("torch", f"{build} is imported on {host}")

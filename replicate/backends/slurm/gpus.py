@@ -140,7 +140,7 @@ def _misfits(kind: str, jobs: Sequence[Job], shape: Shape, where: str) -> Iterat
             yield Idle(kind, f"{numbers}: {(gpus or 0) - processes} idle", _balanced(shape, section))
         return
     if gpus == 0:
-        what = f"{numbers}: {plural(len(on_gpus), 'job')} cannot run on a CPU (mixed precision)"
+        what = f"{numbers}: {plural(len(on_gpus), 'job')} cannot run on a CPU (fp16)"
         yield Fault(where, what, (f"write gpus_per_node = 1 or more in {section}, or remove the line that says 0",))
     elif gpus < processes:
         yield Fault(where, f"{numbers}: each process needs a GPU of its own", (_balanced(shape, section),))
