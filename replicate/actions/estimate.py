@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from replicate.actions.learned import Learned, learn
 from replicate.actions.paper import Paper
 from replicate.actions.run_missing import without_training
 from replicate.backends.backend import Capacity
@@ -22,7 +23,8 @@ class RunEstimate:
     """``missing``: jobs of ``graph`` without a result. ``seconds``: of one processor; ``wall_seconds``: until the end.
 
     megabytes: what the results take; meanwhile: what checkpoints take beside them while jobs run. together,
-    one_by_one: trainings that all tables need, and those that each would need by itself, added up.
+    one_by_one: trainings that all tables need, and those that each would need by itself, added up. learned: what
+    finished jobs say of others. tables: what each table lacks, if only it were wanted.
     """
 
     plan: Plan
@@ -37,6 +39,24 @@ class RunEstimate:
     meanwhile: float
     together: int
     one_by_one: int
+    learned: Learned
+    tables: Mapping[str, Lacking]
+
+    def expected(self, job: Job) -> float | None:
+        """Seconds of one processor that ``job`` takes; None if nobody knows."""
+        return self.learned.seconds(job)
+
+    @property
+    def unknown(self) -> int:
+        """Missing jobs of which nobody knows what they take; the sums are without them."""
+        return sum(self.expected(job) is None for job in self.missing)
+
+    @property
+    def processor(self) -> str:
+        """What a second is a second of."""
+        scale = self.plan.specs.scale
+        knows = scale.device != "cpu" and any(self.learned.knows(job) for job in self.missing)
+        return self.learned.device if knows else scale.processor
 
     @property
     def for_figures(self) -> int:
@@ -60,8 +80,10 @@ class RunEstimate:
     def assumptions(self) -> list[str]:
         """What the hours rest on, at a scale whose seconds an image are somebody else's."""
         specs = self.plan.specs
-        if not specs.scale.seconds_source or not self.missing:
-            return []
+        known = sum(self.learned.knows(job) for job in self.missing)
+        lines = [f"{known} of {plural(len(self.missing), 'estimate')} by what {self._finished}"] if known else []
+        if not specs.scale.seconds_source or known == len(self.missing):
+            return lines
         runs = specs.runs.runs
         trainings = [job for job in self.missing if isinstance(job, Train)]
         taught = sum(teacher_seconds(specs, runs[job.run], job.recipe.epochs) for job in trainings)
@@ -69,12 +91,31 @@ class RunEstimate:
         own = sum(job.seconds for job in trainings if job.key in teachers)
         source = f"{specs.scale.processor}-hours {specs.scale.seconds_source}: tables/scales/{specs.scale.id}.toml"
         if not trainings:
-            return [source]
+            return [*lines, source]
         return [
+            *lines,
             source,
             f"{duration(own)} of them train teachers, {duration(taught)} are teachers' answers while students train "
             f"(taken to be {specs.scale.predict_share:g} of training on an image)",
         ]
+
+    @property
+    def _finished(self) -> str:
+        return f"{plural(self.learned.jobs, 'finished job')} took on {self.learned.device}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """Jobs without a result: their number, the seconds of those that are known, and the number of the others."""
+
+    jobs: int
+    seconds: float
+    unknown: int
+
+    @classmethod
+    def of(cls, seconds: Sequence[float | None]) -> Lacking:
+        known = [each for each in seconds if each is not None]
+        return cls(len(seconds), sum(known), len(seconds) - len(known))
 
 
 def estimate_run(paper: Paper, table_id: str | None = None, train: bool = True) -> RunEstimate:
@@ -86,13 +127,18 @@ def estimate_run(paper: Paper, table_id: str | None = None, train: bool = True) 
         graph = without_training(graph, store, plan.keys)
     states = store.states(graph.jobs)
     missing = [job for job in graph if states[job.key] != "done"]
-    seconds = sum(job.seconds for job in missing)
-    longest = max((value for key, value in graph.urgency().items() if states[key] != "done"), default=0.0)
+    learned = learn(specs, store, graph.jobs)
+    expected = {job.key: learned.seconds(job) for job in missing}
+    seconds = Lacking.of(list(expected.values())).seconds
+    # What is done takes nothing any more, wherever in a chain it stands.
+    longest = max(graph.urgency({job.key: expected.get(job.key) or 0.0 for job in graph}).values(), default=0.0)
     capacity = paper.backend(specs.scale).capacity(missing)
     at_once = capacity.at_once
     # Not more of them run at once, whichever they are.
     meanwhile = sorted((job.megabytes_meanwhile(graph.jobs) for job in missing), reverse=True)[:at_once]
-    alone = (plan.graph.needed_for(key for cell in cells for key in cell.keys) for cells in plan.cells.values())
+    alone = {
+        table: plan.graph.needed_for(key for cell in cells for key in cell.keys) for table, cells in plan.cells.items()
+    }
     return RunEstimate(
         plan=plan,
         graph=graph,
@@ -105,5 +151,10 @@ def estimate_run(paper: Paper, table_id: str | None = None, train: bool = True) 
         megabytes=sum(job.megabytes(graph.jobs) for job in missing),
         meanwhile=sum(meanwhile),
         together=sum(job.trains for job in plan.graph),
-        one_by_one=sum(job.trains for needed in alone for job in needed),
+        one_by_one=sum(job.trains for needed in alone.values() for job in needed),
+        learned=learned,
+        tables={
+            table: Lacking.of([expected[job.key] for job in needed if job.key in expected])
+            for table, needed in alone.items()
+        },
     )

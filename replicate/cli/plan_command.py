@@ -50,7 +50,7 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: 
                 "state": estimate.states[job.key],
                 "why": estimate.why(job),
                 "cells": served.get(job.key, 0),
-                "seconds": round(job.seconds, 1),
+                "seconds": None if (seconds := estimate.expected(job)) is None else round(seconds, 1),
                 "inputs": dict(job.inputs),
             }
             for job in graph
@@ -60,14 +60,20 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: 
             "missing": len(missing),
             "for_figures_alone": estimate.for_figures,
             "processor_seconds": round(estimate.seconds, 1),
-            "processor": scale.processor,
+            "processor": estimate.processor,
+            "unknown": estimate.unknown,
+            "learned_from": estimate.learned.jobs,
             "wall_seconds": round(estimate.wall_seconds, 1),
             "at_once": at_once,
             "disk_mb": round(estimate.megabytes, 1),
             "disk_running_mb": round(estimate.meanwhile, 1),
             "trainings": {"together": estimate.together, "one_by_one": estimate.one_by_one},
         }
-        facts: dict[str, object] = {"scale": scale.id, "total": total, "jobs": jobs}
+        tables = {
+            name: {"missing": lacking.jobs, "processor_seconds": round(lacking.seconds, 1), "unknown": lacking.unknown}
+            for name, lacking in estimate.tables.items()
+        }
+        facts: dict[str, object] = {"scale": scale.id, "total": total, "tables": tables, "jobs": jobs}
         if claims:
             facts["claims"] = [
                 {"table": table, "text": claim.text, "half": claim.half_planned, "seeds_needed": claim.seeds_needed}
@@ -77,12 +83,6 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: 
             facts["scripts"] = [{**asdict(call), "explained": list(call.explained())} for call in calls]
         click.echo(json.dumps(facts, indent=1))
         return DONE
-    width = max((len(job.key) for job in missing), default=0)
-    for job in missing:
-        readers = plural(served[job.key], "cell") if job.key in served else "figures"
-        click.echo(f"{job.key:<{width}}  {duration(job.seconds):>8}  {readers:>8}  {estimate.why(job)}")
-    if missing:
-        click.echo()
     alone = f" ({estimate.for_figures} for figures alone)" if estimate.for_figures else ""
     checkpoints = f", and up to {_size(estimate.meanwhile)} of checkpoints while they run" if estimate.meanwhile else ""
     on = f"{duration(estimate.wall_seconds)} on {'as many as are ready at once' if at_once is None else at_once}"
@@ -91,7 +91,7 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: 
     click.echo(
         f"{scale.title}\n"
         f"{len(graph)} jobs{alone}, {len(graph) - len(missing)} done, {len(missing)} to run: "
-        f"about {duration(estimate.seconds)} of one {scale.processor}, {on}\n"
+        f"about {duration(estimate.seconds)} of one {estimate.processor}, {on}{_and_unknown(estimate.unknown)}\n"
         f"{_size(estimate.megabytes)} on disk{checkpoints}"
     )
     for line in estimate.assumptions():
@@ -101,14 +101,37 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: 
     for table, claim in power:
         half = "unknown" if claim.half_planned is None else f"±{claim.half_planned:.2g}"
         click.echo(f"{half:>8}  {table}: {claim.text}: needs {claim.needs or 'no seeds'}")
-    tables = len(estimate.plan.cells)
-    if tables > 1 and not no_train:
+    count = len(estimate.plan.cells)
+    if count > 1 and not no_train:
         click.echo(
-            f"{estimate.together} trainings serve all {tables} tables; one by one they would need {estimate.one_by_one}"
+            f"{estimate.together} trainings serve all {count} tables; one by one they would need {estimate.one_by_one}"
         )
+    if count > 1:
+        _echo_tables(estimate)
+    width = max((len(job.key) for job in missing), default=0)
+    if missing:
+        click.echo()
+    for job in missing:
+        readers = plural(served[job.key], "cell") if job.key in served else "figures"
+        takes = "unknown" if (seconds := estimate.expected(job)) is None else duration(seconds)
+        click.echo(f"{job.key:<{width}}  {takes:>8}  {readers:>8}  {estimate.why(job)}")
     if scripts:
         _echo_scripts(calls)
     return DONE
+
+
+def _and_unknown(jobs: int) -> str:
+    return f"; and {plural(jobs, 'job')} of which nobody knows" if jobs else ""
+
+
+def _echo_tables(estimate: RunEstimate) -> None:
+    """What each table lacks, if only it were wanted: what they share counts for each."""
+    width = max(map(len, estimate.tables))
+    click.echo("\nBy table; jobs that several tables share count in each:")
+    for name, lacking in estimate.tables.items():
+        takes = f"about {duration(lacking.seconds)}" if lacking.jobs else ""
+        jobs = f"{plural(lacking.jobs, 'job')} to run" if lacking.jobs else "done"
+        click.echo(f"{name:<{width}}  {jobs:>15}  {takes}{_and_unknown(lacking.unknown)}".rstrip())
 
 
 def _calls(workspace: Workspace, estimate: RunEstimate, table_id: str | None) -> list[Call]:

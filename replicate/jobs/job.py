@@ -71,6 +71,8 @@ class Job:
     seed: int | None = None
     seconds: float = 0.0
     """The expected cost on one processor of the scale. It is no part of the key."""
+    estimated: bool = True
+    """Whether ``seconds`` is an estimate of it all: what its network costs may be known to nobody."""
     watch: Watch | None = None
     """When it counts as suspicious, for a kind that is watched. It is no part of the key."""
 

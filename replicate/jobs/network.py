@@ -87,6 +87,11 @@ def image_seconds(specs: Specs, run: RunSpec) -> float:
     return seconds * (sizes[resolution] / sizes.get(nearest, int(nearest))) ** 2
 
 
+def has_seconds(specs: Specs, run: RunSpec) -> bool:
+    """Whether the scale states what an image costs the network of ``run``."""
+    return bool(specs.scale.models[run.model].seconds)
+
+
 def evaluation_seconds(specs: Specs, run: RunSpec, data: str) -> float:
     """Seconds of a job that shows the network of ``run`` the test images of ``data`` once."""
     each = image_seconds(specs, run) * specs.scale.predict_share

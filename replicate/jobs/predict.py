@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicate.jobs.data import Data
 from replicate.jobs.job import FILES_MB, NIGHTLY, Job, Line, Outcome, register
-from replicate.jobs.network import evaluation_seconds, label, tokens
+from replicate.jobs.network import evaluation_seconds, has_seconds, label, tokens
 from replicate.jobs.train import Train
 from replicate.jobs.weights import Weights
 from replicate.specs.recipe import Evaluation
@@ -42,6 +42,7 @@ class Predict(Job):
             run=run,
             seed=seed,
             seconds=evaluation_seconds(expander.specs, spec, on or spec.data),
+            estimated=has_seconds(expander.specs, spec),
             size=expander.size(spec),
             evaluation=expander.evaluation(spec.weights),
         )

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from replicate.jobs.job import NIGHTLY, Job, Line, Outcome, register
-from replicate.jobs.network import evaluation_seconds, label
+from replicate.jobs.network import evaluation_seconds, has_seconds, label
 from replicate.metrics.stated import CosineErrors, Cosines, stored_as
 from replicate.text import number, plural
 
@@ -43,6 +43,7 @@ class Probe(Job):
             run=run,
             seed=seed,
             seconds=evaluation_seconds(specs, spec, spec.data),
+            estimated=has_seconds(specs, spec),
             size=expander.size(spec),
             images=min(PROBE_IMAGES, getattr(specs.scale.data[spec.data], "test", PROBE_IMAGES)),
         )

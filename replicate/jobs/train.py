@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from replicate.jobs.data import Data
 from replicate.jobs.job import FILES_MB, TEACHER_SEED, Job, Line, Outcome, register
-from replicate.jobs.network import Network, described, image_seconds, images, label, parameters
+from replicate.jobs.network import Network, described, has_seconds, image_seconds, images, label, parameters
 from replicate.specs.load import Specs
 from replicate.specs.recipe import Distillation, Recipe, check_shares
 from replicate.specs.run import RunSpec
@@ -61,6 +61,7 @@ class Train(Job):
             run=run,
             seed=seed,
             seconds=train_seconds(specs, spec, recipe.epochs),
+            estimated=all(has_seconds(specs, each) for each in (spec, *_teachers(specs, spec))),
             size=expander.size(spec),
             model=expander.model(spec.model, spec.distillation),
             recipe=recipe,
@@ -110,7 +111,9 @@ def train_seconds(specs: Specs, run: RunSpec, epochs: int) -> float:
 
 def teacher_seconds(specs: Specs, run: RunSpec, epochs: int) -> float:
     """The part of a training in which the teacher answers: once for each image of each epoch."""
-    if run.teacher is None:
-        return 0.0
-    each = specs.scale.predict_share * image_seconds(specs, specs.runs.runs[run.teacher])
+    each = sum(specs.scale.predict_share * image_seconds(specs, teacher) for teacher in _teachers(specs, run))
     return each * epochs * images(specs, run.data, "train")
+
+
+def _teachers(specs: Specs, run: RunSpec) -> list[RunSpec]:
+    return [] if run.teacher is None else [specs.runs.runs[run.teacher]]

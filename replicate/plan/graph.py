@@ -53,16 +53,19 @@ class Graph:
         network = self.jobs.get(job.inputs.get("network", job.key), job)
         return None if network.kind == "weights" else job.seed
 
-    def urgency(self) -> Mapping[str, float]:
+    def urgency(self, seconds: Mapping[str, float] = {}) -> Mapping[str, float]:
         """Seconds from the start of each job to the end of the longest chain that waits for it.
+
+        seconds: what jobs take that do not take what was expected of them, such as nothing where they are done.
 
         Starting the most urgent first keeps all workers busy to the end (critical-path scheduling).
         """
-        urgency = {job.key: job.seconds for job in self}
+        taken = {job.key: seconds.get(job.key, job.seconds) for job in self}
+        urgency = dict(taken)
         for key, job in reversed(self.jobs.items()):
             behind = urgency[key]
             for read in job.inputs.values():
-                through = self.jobs[read].seconds + behind
+                through = taken[read] + behind
                 if through > urgency[read]:
                     urgency[read] = through
         return urgency
