@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -16,11 +18,12 @@ from torch import Tensor
 
 from replicate.engine import augmentation, transforms
 from replicate.engine.data import DataSet, Split
+from replicate.engine.decoders import Decoders
 from replicate.engine.device_ops import onto
 from replicate.engine.keyed_random import generator, uniforms
 from replicate.engine.run import whole_number
-from replicate.engine.shared_crops import SharedCrops
-from replicate.errors import UserError
+from replicate.engine.shared_crops import AHEAD, SharedCrops
+from replicate.errors import JobError, UserError
 from replicate.specs.recipe import Evaluation, Recipe, check_shares, epoch_length
 
 T = TypeVar("T")
@@ -32,6 +35,13 @@ Shown: TypeAlias = tuple[int, list[Copy]]
 DECODE_THREADS = "REPLICATE_DECODE_THREADS"
 """Environment variable: threads that decode for a GPU; unset as many as there are cores. Jobs that share the cores of a
 machine are told their part (`replicate.backends.local`)."""
+
+DECODE_WITH = "REPLICATE_DECODE_WITH"
+"""Environment variable: what decodes for a GPU, `threads` or `processes`; unset, processes where there are more than
+`THREADS_PAY`."""
+
+THREADS_PAY = 4
+"""Threads that hardly wait for each other: each holds the interpreter for a sixth of the time."""
 
 CHUNK = 8 * 224 * 224
 """Pixels that are augmented at a time, of each channel: what stays in a processor's cache, and a thread's share."""
@@ -120,6 +130,19 @@ def decode_workers(device: torch.device) -> int:
     return whole_number(DECODE_THREADS, "threads") or len(os.sched_getaffinity(0))
 
 
+def decode_in_processes(workers: int) -> bool:
+    """Whether ``workers`` that decode are to be processes. Errors: `UserError` where `DECODE_WITH` is another word."""
+    match os.environ.get(DECODE_WITH, ""):
+        case "":
+            return workers > THREADS_PAY
+        case "threads":
+            return False
+        case "processes":
+            return workers > 0
+        case other:
+            raise UserError(f"{DECODE_WITH} is neither threads nor processes: '{other}'\n  correct it, or unset it")
+
+
 class TrainBatches:
     """The training batches of one process, by epoch and step, in any order.
 
@@ -133,6 +156,7 @@ class TrainBatches:
         workers: threads that decode and augment; worth it for images on disk, not for small arrays.
         shared: where processes of this machine share the images that each has decoded. Batches are then asked for in
             their order, by all of these processes; out of it, each process decodes its own.
+        decoders: processes that decode for this one; they need ``shared``.
 
     Raises UserError where the batch cannot be split so, or is larger than the data.
     """
@@ -147,6 +171,7 @@ class TrainBatches:
         world_size: int = 1,
         workers: int = 0,
         shared: SharedCrops | None = None,
+        decoders: int = 0,
     ) -> None:
         check_shares(recipe, world_size)
         self._data, self._recipe, self._size, self._seed = data, recipe, size, seed
@@ -167,6 +192,8 @@ class TrainBatches:
                 f"recipe.batch exceeds {epoch_length(len(data.train))}, the images of an epoch: {recipe.batch}\n"
                 "  use a smaller batch"
             )
+        self._begun, self._closed = -1, False
+        self.decoders = Decoders(partial(self._make, decoders), decoders) if shared is not None and decoders else None
 
     def positions(self, step: int) -> range:
         """The positions in their epoch of this process's images of global batch ``step``."""
@@ -174,9 +201,12 @@ class TrainBatches:
         return range(start + self._slice.start, start + self._slice.stop)
 
     def close(self) -> None:
-        """Tell the processes that share images with this one that it makes no more of them."""
+        """End the processes that decode, and tell those that share images with this one that it makes no more."""
+        self._closed = True
         if self._shared is not None:
             self._shared.close()
+        if self.decoders is not None:
+            self.decoders.close()
 
     def batch(self, epoch: int, step: int) -> Batch:
         """This process's slice of global batch ``step`` (0 to ``steps_per_epoch`` - 1) of ``epoch``."""
@@ -296,36 +326,73 @@ class TrainBatches:
     def _from_shared(self, epoch: int, step: int, parts: Sequence[range]) -> Tensor | None:
         """The crops of ``parts``, of which this process has made some; None where nothing is shared any more."""
         shared, position = self._shared, epoch * self.steps_per_epoch + step
-        if shared is None or not shared.opened(position):
+        if shared is None:
             return None
-        batch = shared.batches[position % len(shared.batches)]
-        self._crop(self._for_machine(epoch, step, shared), batch)
+        if not shared.opened(position):
+            self._end_sharing()
+            return None
+        if self.decoders is None:
+            self._make(1, position, 0)
+        else:
+            self._begin(shared, self.decoders, position)
+            self.decoders.finish(position)
         shared.filled(position)
         if not shared.complete(position):
+            self._end_sharing()
             return None
+        batch = shared.batch(position)
         images = torch.cat([batch[part.start : part.stop] for part in parts])
         shared.taken(position)
         return images
 
-    def _for_machine(self, epoch: int, step: int, shared: SharedCrops) -> list[Shown]:
-        """What this process makes of a global batch for all that share with it, each copy at its slot."""
-        slots: set[int] = set()
-        for rank in shared.ranks:
-            part = rank_positions(self._recipe.batch, rank, self._world_size)
-            slots.update(*self._parts(part, self._groups(epoch, step, part)))
-        chosen = np.array(sorted(slots))
-        return self._copies(epoch, step, chosen, chosen.tolist())[shared.member :: len(shared.ranks)]
+    def _end_sharing(self) -> None:
+        """Decode in threads from now on, where processes have done it. Errors: `JobError` after `close`."""
+        if self._closed:
+            raise JobError("no batches are made any more")
+        if self.decoders is not None:
+            self.decoders.close()
+            self._pool = self._pool or ThreadPoolExecutor(len(self.decoders.processes))
+
+    def _begin(self, shared: SharedCrops, decoders: Decoders, position: int) -> None:
+        """Have ``position`` made and, where they have room already, those ahead."""
+        last = min(position + AHEAD, self._recipe.epochs * self.steps_per_epoch - 1)
+        for later in range(max(position, self._begun + 1), last + 1):
+            if later > position and not shared.is_free(later):
+                break
+            decoders.begin(later)
+            self._begun = later
+
+    def _make(self, of: int, position: int, number: int) -> None:
+        """Make part ``number`` ``of`` so many that this process's share of a shared global batch is cut into."""
+        shared = self._shared
+        assert shared is not None, "somebody has asked for it"
+        epoch, step = divmod(position, self.steps_per_epoch)
+        slots = self._slots(epoch, step, shared.ranks)
+        _, images = np.unique(self._images_of(epoch, step)[slots], return_inverse=True)
+        turn, whose = np.divmod(images, len(shared.ranks))
+        # The processes need not have as many decoders each.
+        slots = slots[(whose == shared.member) & (turn % of == number)]
+        self._crop(self._copies(epoch, step, slots, slots.tolist()), shared.batch(position))
+
+    def _slots(self, epoch: int, step: int, ranks: Sequence[int]) -> NDArray[np.int64]:
+        """The slots of a global batch that the processes ``ranks`` need."""
+        needed = np.zeros(self._recipe.batch, np.bool_)
+        parts = [rank_positions(self._recipe.batch, rank, self._world_size) for rank in ranks]
+        for part in parts:
+            needed[part.start : part.stop] = True
+        for part in () if needed.all() else parts:
+            for other in self._parts(part, self._groups(epoch, step, part)):
+                needed[other.start : other.stop] = True
+        return np.flatnonzero(needed)
 
     def _copies(self, epoch: int, step: int, slots: NDArray[np.int64], rows: Sequence[int]) -> list[Shown]:
         """The images at ``slots`` of a global batch, each once, with the ``rows`` that their copies go to."""
         batch = self._recipe.batch
         # Of the whole batch: a fifth of a millisecond for 1,024.
         draws = uniforms(self._seed, "crop", epoch, step * batch, (step + 1) * batch, transforms.CROP_DRAWS)
-        copies: dict[int, list[Copy]] = {}
-        for index, row, drawn in zip(
-            self._images_of(epoch, step)[slots].tolist(), rows, draws[slots].tolist(), strict=True
-        ):
-            copies.setdefault(index, []).append((row, drawn))
+        chosen, copies = self._images_of(epoch, step)[slots].tolist(), defaultdict[int, list[Copy]](list)
+        for index, row, drawn in zip(chosen, rows, draws[slots].tolist(), strict=True):
+            copies[index].append((row, drawn))
         return list(copies.items())
 
     def _crop(self, shown: Sequence[Shown], images: Tensor) -> None:

@@ -29,8 +29,11 @@ from torch import Tensor
 
 from replicate.engine.ranks import Ranks
 
+AHEAD = 2
+"""Batches that decoders (`replicate.engine.decoders`) make ahead of the one that is asked for."""
 DEPTH = 2
-"""Batches in memory: the one that is asked for, and the one before, which a slower process may still take."""
+"""Batches in memory, those ahead apart: the one that is asked for, and the one before, which a slower process may still
+take."""
 
 PAUSE = 0.001
 """Seconds between two looks at what the others have done; a batch takes a hundred times as long."""
@@ -55,7 +58,7 @@ class SharedCrops:
 
     Args:
         file: an open memfd of `size_of` bytes, which this object closes.
-        shape: batch, channels, height, width.
+        shape: batches in memory, then batch, channels, height, width.
         reserve: the rows of each batch that this process makes room for.
 
     Errors: `OSError` where there is no memory for it.
@@ -64,14 +67,14 @@ class SharedCrops:
     def __init__(self, file: int, ranks: Sequence[int], rank: int, shape: Sequence[int], reserve: range) -> None:
         self.ranks, self.member = tuple(ranks), ranks.index(rank)
         self._file, self._first, self._next = file, -1, -1
-        row = int(np.prod(shape[1:]))
-        for batch in range(DEPTH):
+        self._depth, size, row = shape[0], shape[1], int(np.prod(shape[2:]))
+        for batch in range(self._depth):
             # A page that cannot be had later would end the process with SIGBUS.
-            os.posix_fallocate(file, HEAD + (batch * shape[0] + reserve.start) * row, max(1, len(reserve) * row))
+            os.posix_fallocate(file, HEAD + (batch * size + reserve.start) * row, max(1, len(reserve) * row))
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, LOCKS + self.member)
         self._memory = mmap.mmap(file, size_of(shape))
-        self.batches: Tensor = torch.frombuffer(self._memory, dtype=torch.uint8, offset=HEAD).view(DEPTH, *shape)
-        """uint8 [DEPTH, batch, 3, S, S]: global batch ``position`` is at ``position % DEPTH``."""
+        self.batches: Tensor = torch.frombuffer(self._memory, dtype=torch.uint8, offset=HEAD).view(*shape)
+        """uint8 [depth, batch, 3, S, S]."""
         finalize(self, os.close, file)
 
     def opened(self, position: int) -> bool:
@@ -85,7 +88,11 @@ class SharedCrops:
 
     def is_free(self, position: int) -> bool:
         """Whether all have taken what was at the place of ``position``."""
-        return position < self._first + DEPTH or self._least(1) > position - DEPTH
+        return position < self._first + self._depth or self._least(1) > position - self._depth
+
+    def batch(self, position: int) -> Tensor:
+        """Where the crops of ``position`` are: uint8 [batch, 3, S, S]."""
+        return self.batches[position % self._depth]
 
     def filled(self, position: int) -> None:
         """Tell the others that this process has made its part of ``position``."""
@@ -143,35 +150,32 @@ class SharedCrops:
 
 def size_of(shape: Sequence[int]) -> int:
     """Bytes of the file for batches of ``shape``."""
-    return HEAD + DEPTH * int(np.prod(shape))
+    return HEAD + int(np.prod(shape))
 
 
-def join(team: Ranks, device: torch.device, shape: Sequence[int]) -> SharedCrops | None:
+def join(team: Ranks, device: torch.device, shape: Sequence[int], decoders: bool = False) -> SharedCrops | None:
     """Crops of global batches of ``shape`` that the processes of ``team`` on this machine share.
 
-    All of ``team`` call it at once. None for a process that is alone on its machine and, after one line that says why,
-    for those that cannot share memory.
+    All of ``team`` call it at once. None where nobody shares them with this process, which has no ``decoders`` either,
+    and, after one line that says why, where no memory can be shared.
     """
     here = _machine()
     machines = [machine for (machine,) in team.gather([here], device)]
     members = [rank for rank, machine in enumerate(machines) if machine == here]
-    first, fault, file = members[0], 0, -1
-    crops: SharedCrops | None = None
+    first, fault, file, token = members[0], 0, -1, secrets.randbits(62)
+    depth = DEPTH + (AHEAD if decoders else 0)
     try:
-        if team.rank == first and len(members) > 1:
-            file = _created(shape, token := secrets.randbits(62))
-        else:
-            token = 0
+        if team.rank == first and (len(members) > 1 or decoders):
+            file = _created([depth, *shape], token)
     except OSError as error:
         fault = error.errno or errno.EIO
-    offers = team.gather([os.getpid(), file, token], device)
-    part = shape[0] // team.world_size
+    process, number, token, depth = team.gather([os.getpid(), file, token, depth], device)[first]
+    crops, part = None, shape[0] // team.world_size
     try:
-        if len(members) > 1 and offers[first][1] >= 0:
-            if team.rank != first:
-                file = _opened(*offers[first])
+        if number >= 0:
+            file = file if team.rank == first else _opened(process, number, token)
             rows = range(team.rank * part, (team.rank + 1) * part)
-            crops = SharedCrops(file, members, team.rank, shape, rows)
+            crops = SharedCrops(file, members, team.rank, [depth, *shape], rows)
     except OSError as error:
         fault = error.errno or errno.EIO
         if file >= 0:

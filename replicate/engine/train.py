@@ -21,7 +21,16 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
 from replicate.engine import compiled, input_results, models, optim, shared_crops
-from replicate.engine.batches import PAPER, Crops, Prefetcher, TrainBatches, decode_workers, evaluation_batches, spread
+from replicate.engine.batches import (
+    PAPER,
+    Crops,
+    Prefetcher,
+    TrainBatches,
+    decode_in_processes,
+    decode_workers,
+    evaluation_batches,
+    spread,
+)
 from replicate.engine.checkpoint import (
     Checkpoints,
     Snapshot,
@@ -262,10 +271,13 @@ class Training:
         data = input_results.data_set(inputs)
         workers = decode_workers(self.device)
         self.team = team
-        shared = shared_crops.join(team, self.device, (self.recipe.batch, 3, self.size, self.size))
-        self.batches = TrainBatches(
-            data, self.recipe, self.size, self.seed, team.rank, team.world_size, workers, shared
-        )
+        decoders = workers if decode_in_processes(workers) else 0
+        shape = self.recipe.batch, 3, self.size, self.size
+        if (shared := shared_crops.join(team, self.device, shape, decoders > 0)) is None:
+            decoders = 0
+        ranks = team.rank, team.world_size
+        threads = 0 if decoders else workers
+        self.batches = TrainBatches(data, self.recipe, self.size, self.seed, *ranks, threads, shared, decoders)
         self.steps: int = self.batches.steps_per_epoch
         self.prefetcher: Prefetcher[Crops] | None = None
         if self.device.type == "cuda":
@@ -392,7 +404,7 @@ class Training:
         self.curve = list(state.curve)
 
     def close(self) -> None:
-        """End the thread that prepares batches, and what it shares with other processes."""
+        """End the thread and the processes that prepare batches, and what is shared with other processes."""
         self.batches.close()
         if self.prefetcher is not None:
             self.prefetcher.close()

@@ -52,9 +52,9 @@ def data_set() -> DataSet:
 DATA = data_set()
 
 
-def stream(team: Ranks, chosen: Recipe) -> TrainBatches:
-    shared = shared_crops.join(team, CPU, (chosen.batch, 3, SIZE, SIZE))
-    return TrainBatches(DATA, chosen, SIZE, 0, team.rank, team.world_size, shared=shared)
+def stream(team: Ranks, chosen: Recipe, decoders: int = 0) -> TrainBatches:
+    shared = shared_crops.join(team, CPU, (chosen.batch, 3, SIZE, SIZE), decoders > 0)
+    return TrainBatches(DATA, chosen, SIZE, 0, team.rank, team.world_size, shared=shared, decoders=decoders)
 
 
 def batches(team: Ranks, chosen: Recipe, before: Callable[[Ranks, int], None] = lambda team, step: None) -> Any:
@@ -125,6 +125,21 @@ def test_an_image_is_decoded_once_for_all_processes(tmp_path: Path, world: int, 
     shown = -(-chosen.batch // chosen.repeats)
     # An image at the end of a batch may have its last copy in the next.
     assert STEPS * shown <= sum(decoded for _, decoded in parts) <= STEPS * (shown + 1)
+    assert said(tmp_path) == []
+
+
+def test_processes_that_share_may_have_processes_that_decode(tmp_path: Path) -> None:
+    """One here, two there."""
+
+    def body(team: Ranks) -> Any:
+        made, before = stream(team, TORN, 1 + team.rank), DATA.train.decoded
+        found = [made.batch(0, step) for step in range(STEPS)]
+        made.close()
+        return [(batch.images.numpy(), batch.targets.numpy()) for batch in found], DATA.train.decoded - before
+
+    parts = together(tmp_path, 2, body)
+    check(parts, TORN)
+    assert [decoded for _, decoded in parts] == [0, 0]
     assert said(tmp_path) == []
 
 
