@@ -125,9 +125,11 @@ class JobStates:
             epoch = (
                 f", epoch {progress['epoch']}/{progress['epochs']}" if {"epoch", "epochs"} <= progress.keys() else ""
             )
+            counted = "".join(f", {word} {progress[word]:g} of {progress['of']:g}" for word in _counted(progress))
             ended = "".join(f", {line.short}" for line in self.store.epochs(key)[-1:])
             suspicion = "".join(f", {SUSPICIOUS}: {why}" for why in [self.store.suspicion(key)] if why)
-            return f"running{view.why and f' ({view.why})'}, {share_of(progress):.0%}{epoch}{loss}{ended}{suspicion}"
+            share = f"{share_of(progress):.0%}{counted}{epoch}{loss}{ended}{suspicion}"
+            return f"running{view.why and f' ({view.why})'}, {share}"
         return view.why
 
     def submissions_of(self, key: str) -> list[Submission]:
@@ -152,11 +154,20 @@ class JobStates:
 
 def share_of(progress: Mapping[str, Any]) -> float:
     """How much of a job is done, from 0 to 1, by the progress that it writes."""
+    for word in _counted(progress):
+        return float(min(1.0, max(0.0, progress[word] / progress["of"])))
     steps, step = progress.get("steps"), progress.get("step")
     epochs, epoch = progress.get("epochs", 1), progress.get("epoch", 1)
     if not steps or not epochs or step is None:
         return 0.0
     return float(min(1.0, max(0.0, (epoch - 1 + step / steps) / epochs)))
+
+
+def _counted(progress: Mapping[str, Any]) -> list[str]:
+    """What a job without epochs counts: the runs or windows of a measurement, the images of an evaluation."""
+    if not progress.get("of"):
+        return []
+    return [word for word in ("run", "window", "images") if word in progress][:1]
 
 
 class Listener:

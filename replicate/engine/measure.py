@@ -114,12 +114,15 @@ def paper_protocol(
 ) -> tuple[dict[str, object], nn.Module]:
     """Mean of ``runs`` batches, each timed alone (Tables 1 and 5)."""
     runs = job.protocol.runs
+    # To build and warm up a network takes as long as several runs of it.
+    progress({"run": 0, "of": runs})
     subject = Subject(job.network, batch, device, job.protocol.attention)
     subject.warm_up()
     windows: list[Window] = []
     for run in range(runs):
         windows.append(subject.window(0.0))
         progress({"run": run + 1, "of": runs})
+        print(f"run {run + 1} of {runs}: {windows[-1].rate:,.1f} images/s in batches of {batch}", flush=True)
     mean = sum(window.wall for window in windows) / runs
     timed = {"network": [asdict(window) for window in windows]}
     return {"images_per_second": batch / mean, "ratio": None, "windows": timed}, subject.network
@@ -137,6 +140,7 @@ def paired_protocol(
     how = job.protocol
     if how.reference is None:
         raise JobError("measure: the protocol 'paired' has no reference network; name one in the scale's [measure]")
+    progress({"window": 0, "of": how.windows})
     subject, reference = (Subject(each, batch, device, how.attention) for each in (job.network, how.reference))
     subject.warm_up()
     reference.warm_up()
@@ -146,6 +150,8 @@ def paired_protocol(
         for name, each in order if number % 2 == 0 else order[::-1]:
             taken[name].append(each.window(how.window_seconds))
         progress({"window": number + 1, "of": how.windows})
+        both = ", ".join(f"{name} {windows[-1].rate:,.1f}" for name, windows in taken.items())
+        print(f"window {number + 1} of {how.windows}: images/s of {both}", flush=True)
     pairs = list(zip(taken["network"], taken["reference"], strict=True))
     wall = bootstrap([own.rate / other.rate for own, other in pairs])
     cpu = bootstrap([own.images / own.cpu / (other.images / other.cpu) for own, other in pairs])

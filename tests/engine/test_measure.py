@@ -162,7 +162,7 @@ def test_a_second_token_costs_its_vector_position_and_head(clock: Any, tmp_path:
     assert two - one == 24 + 24 + 250
 
 
-def test_a_real_measurement_says_its_conditions(tmp_path: Any) -> None:
+def test_a_real_measurement_says_its_conditions(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     protocol = PAIRED | {"windows": 8, "window_seconds": 0.005}
     summary, stored, reports = run(tmp_path, protocol, CONVNET)
     assert summary["images_per_second"] > 0
@@ -175,7 +175,10 @@ def test_a_real_measurement_says_its_conditions(tmp_path: Any) -> None:
     assert found["device"] == summary["device"] != ""
     assert found["batches_tried"] == [{"batch": 4, "fits": True}]
     assert stored["ratio"]["low"] <= stored["ratio"]["median"] <= stored["ratio"]["high"]
-    assert reports[0] == {"window": 1, "of": 8}
+    assert reports[0] == {"window": 0, "of": 8}
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 8
+    assert said[-1].startswith("window 8 of 8: images/s of network ")
     each = stored["windows"]["network"] + stored["windows"]["reference"]
     assert len(each) == 16
     assert all(window["wall"] >= 0.005 and window["images"] % 4 == 0 for window in each)

@@ -321,6 +321,12 @@ def test_an_owner_that_no_process_wrote(tmp_path: Path, said: dict[str, object])
         ({"step": 5, "steps": 10, "epochs": 0}, 0.0, "running, 0%"),
         ({"step": -50, "steps": 10, "loss": 1}, 0.0, "running, 0%, loss 1.000"),
         ({"step": 5, "steps": 10, "loss": float("nan")}, 0.5, "running, 50%"),
+        ({"run": 12, "of": 30}, 0.4, "running, 40%, run 12 of 30"),
+        ({"window": 0, "of": 15}, 0.0, "running, 0%, window 0 of 15"),
+        ({"images": -3, "of": 2000}, 0.0, "running, 0%, images -3 of 2000"),
+        ({"run": 12, "of": 0}, 0.0, "running, 0%"),
+        ({"run": "12", "of": 30}, 0.0, "running, 0%"),
+        ({"of": 30}, 0.0, "running, 0%"),
     ],
 )
 def test_progress_that_is_damaged(tmp_path: Path, job: Job, said: dict[str, object], share: float, line: str) -> None:

@@ -237,7 +237,9 @@ class NodeTask:
     def _height(self) -> float:
         """How far the jobs of this task are: 1 for each that is done, less for one that has begun."""
         done = {key for key in self.keys if wait_for_result(self.store, key, 0.0)}
-        return len(done) + sum(share_of(self.store.progress(key)) for key in self.keys if key not in done)
+        # Any other begins anew each time, however far it was.
+        begun = [key for key in self.keys if key not in done and self._job(key).resumable]
+        return len(done) + sum(share_of(self.store.progress(key)) for key in begun)
 
     def _give_up(self, restart: int, spent: int) -> None:
         for key in self.keys:
