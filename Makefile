@@ -55,7 +55,7 @@ test-cluster: env      ## the quick two thirds of what a cluster does to jobs (1
 	$(RUN) -m pytest -m slurm_quick tests/cluster
 
 test-faults: env      ## all of that, done for real on a Slurm of this machine, and Table 3 through it (26 minutes)
-	$(RUN) -m pytest -m "slurm_fault or slow_slurm" tests/cluster tests/store/test_owners.py
+	$(RUN) -m pytest -m "slurm_fault or slow_slurm" tests/cluster tests/store/test_owners.py tests/engine/test_step.py
 
 # All of these need torch or matplotlib, and collecting them would import it for tests that are then left out.
 HEAVY := tests/engine tests/figures/test_drawn.py tests/nightly/test_nights.py \

@@ -56,9 +56,9 @@ class Ranks:
 
         compiled: `Heads` of it, as torch.compile made them, to be called instead.
         """
-        if self.world_size == 1:
-            return compiled or (lambda images: models.heads(network, images))
-        return DistributedDataParallel(compiled or Heads(network))
+        if self.world_size > 1:
+            return DistributedDataParallel(Heads(network) if compiled is None else compiled)
+        return (lambda images: models.heads(network, images)) if compiled is None else compiled
 
     def apart(self, forward: Forward) -> AbstractContextManager[Any]:
         """Inside, ``forward`` and its backward pass add to this process's gradients only: more of the batch follows."""

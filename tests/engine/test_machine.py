@@ -90,6 +90,8 @@ def test_how_a_job_computed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = (found.processes, found.matmul, found.tf32, found.autocast, found.deterministic)
     assert flags == (4, "highest", False, "fp16", False)
     assert found.attention == ("flash", "memory-efficient", "cudnn", "math")
+    half = machine_of(replace(TRAIN, recipe=TRAIN.recipe.model_copy(update={"precision": "bf16"})))
+    assert "autocast bf16" in half.precision
     # An evaluation is of one process, and in float32.
     other = machine_of(example("predict"))
     assert (other.processes, other.autocast, other.augmentation) == (1, None, None)

@@ -8,6 +8,8 @@ import pytest
 from command_line import Call
 
 from replicate.errors import SpecError
+from replicate.jobs.train import Train
+from replicate.plan.cells import plan_tables
 from replicate.specs.augment import AutoPolicy, RandPolicy, policy_of
 from replicate.specs.load import load
 
@@ -148,3 +150,21 @@ def test_the_label_alone_teaches_two_tokens(tables: Path) -> None:
     assert faults(tables) == [
         f"{RUNS}: distillation.bad: the method 'label' teaches two tokens: should have token = true"
     ]
+
+
+def test_one_line_of_a_scale_is_the_precision_of_all_its_trainings(tables: Path, replicate: Call) -> None:
+    """Whatever recipes say, and part of what is computed."""
+    plans = []
+    for line in ("", 'precision = "bf16"\n'):
+        path = tables / "scales" / "mini.toml"
+        path.write_text(line + path.read_text())
+        plans.append(plan_tables(load(tables, "mini"), ["distillation_ablation"], (0,)).graph)
+    for graph, expected in zip(plans, ("fp32", "bf16"), strict=True):
+        trainings = [job for job in graph if isinstance(job, Train)]
+        assert {job.recipe.precision for job in trainings} == {expected}
+        assert not any(job.needs_gpu for job in trainings)
+    before, after = ({job.key for job in graph} for graph in plans)
+    assert {key.split("-")[0] for key in before & after} == {"data"}
+    told = replicate("explain", "distillation_ablation", "none", "b_224", "--tables", str(tables))
+    assert told.returncode == 0
+    assert "precision bf16" in told.stdout
