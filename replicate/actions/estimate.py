@@ -127,7 +127,7 @@ def estimate_run(paper: Paper, table_id: str | None = None, train: bool = True) 
         graph = without_training(graph, store, plan.keys)
     states = store.states(graph.jobs)
     missing = [job for job in graph if states[job.key] != "done"]
-    learned = learn(specs, store, graph.jobs)
+    learned = learn(specs, store, [job for job in graph if states[job.key] == "done"])
     expected = {job.key: learned.seconds(job) for job in missing}
     seconds = Lacking.of(list(expected.values())).seconds
     # What is done takes nothing any more, wherever in a chain it stands.

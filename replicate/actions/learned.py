@@ -6,7 +6,7 @@ A file by itself: it reads results, while `replicate.actions.estimate` adds up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from replicate.errors import Unreadable
@@ -79,9 +79,9 @@ class Learned:
 _RUN = 4
 
 
-def learn(specs: Specs, store: Store, jobs: Mapping[str, Job]) -> Learned:
-    """Learn from the finished of ``jobs``: at a scale for CPUs on this processor, else on the GPU that made most."""
-    results = [(job, result) for job in jobs.values() if (result := _result(store, job.key)) is not None]
+def learn(specs: Specs, store: Store, finished: Iterable[Job]) -> Learned:
+    """Learn from ``finished`` jobs: at a scale for CPUs on this processor, else on the GPU that made most of them."""
+    results = [(job, result) for job in finished if (result := _result(store, job.key)) is not None]
     if specs.scale.device == "cpu":
         device = processor_name()
     else:

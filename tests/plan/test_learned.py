@@ -43,10 +43,10 @@ def test_the_closest_finished_jobs_count(tmp_path: Path) -> None:
     done, seed = job_of(graph, "train-deit-b-224-none-s0"), job_of(graph, "train-deit-b-224-none-s1")
     token, small = job_of(graph, "train-deit-b-224-token-s0"), job_of(graph, "train-deit-s-224-none-s0")
     answers = job_of(graph, "predict-deit-s-224-none-s0")
-    assert learn(plan.specs, store, graph.jobs).seconds(seed) == seed.seconds
+    assert learn(plan.specs, store, graph).seconds(seed) == seed.seconds
     finish(store, done, done.seconds / 40, processes=4)
     finish(store, token, token.seconds / 5)
-    learned = learn(plan.specs, Store(tmp_path), graph.jobs)
+    learned = learn(plan.specs, Store(tmp_path), graph)
     assert learned.device == GPU
     assert learned.seconds(seed) == pytest.approx(seed.seconds / 10), "four GPUs took a fortieth of the time"
     both = (done.seconds / 10 + token.seconds / 5) / (done.seconds + token.seconds)
@@ -64,14 +64,14 @@ def test_other_devices_teach_nothing_and_epochs_of_earlier_processes_count(tmp_p
     plan, store = plan_of("mini", (0, 1)), Store(tmp_path)
     done, seed = job_of(plan.graph, "train-deit-s-224-none-s0"), job_of(plan.graph, "train-deit-s-224-none-s1")
     finish(store, done, 7.0)
-    assert learn(plan.specs, Store(tmp_path), plan.graph.jobs).seconds(seed) == seed.seconds, "a GPU, at a CPU's scale"
+    assert learn(plan.specs, Store(tmp_path), plan.graph).seconds(seed) == seed.seconds, "a GPU, at a CPU's scale"
     finish(store, done, 7.0, kind="cpu", device=processor_name())
-    assert learn(plan.specs, Store(tmp_path), plan.graph.jobs).seconds(seed) == pytest.approx(7.0)
+    assert learn(plan.specs, Store(tmp_path), plan.graph).seconds(seed) == pytest.approx(7.0)
     for epoch in (1, 2):
         line = EpochLine(epoch, 2, 2.0, 1e-3, None, 100 * epoch, 12.0, 0.0, 8.0, 1.0, 0)
         epochs.append(store.folder(done.key), line)
     # It was resumed: the cost is of the last process alone.
-    assert learn(plan.specs, Store(tmp_path), plan.graph.jobs).seconds(seed) == pytest.approx(24.0)
+    assert learn(plan.specs, Store(tmp_path), plan.graph).seconds(seed) == pytest.approx(24.0)
 
 
 def test_a_network_without_an_estimate_is_unknown_until_a_run_of_it_is_done(replicate: Call, tmp_path: Path) -> None:
