@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from replicate.actions.paper import Paper
 from replicate.backends.backend import Reporter, RunReport
+from replicate.errors import NotAvailable
 from replicate.figures.plan import FigurePlan, plan_figure, with_figures
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
 from replicate.specs.scale import Scale
+from replicate.specs.watch import TrackerName
 from replicate.store.store import SUSPICIOUS, Store
 
 # Whatever finishes a table or a figure comes with numpy, of which planning needs nothing: imported where it is used.
@@ -25,7 +28,8 @@ class RunOptions:
     """run: False only looks. train: False leaves out what rests on a training that is still to be done.
 
     retry: also run again what diverged. wait: on a cluster, until nothing is queued any more.
-    stop_suspicious: end trainings that look doomed; without it those that were ended go on.
+    stop_suspicious: end trainings that look doomed; without it those that were ended go on. tracker: who is handed the
+    numbers of each epoch.
     """
 
     run: bool = True
@@ -33,6 +37,7 @@ class RunOptions:
     retry: bool = False
     wait: bool = False
     stop_suspicious: bool = False
+    tracker: TrackerName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,20 +129,30 @@ def run_missing(
         return RunReport()
     if not options.train:
         graph = without_training(graph, store, read)
-    if options.stop_suspicious:
-        graph = stopping(graph)
+    if options.tracker is not None and paper.profile is None:
+        check_tracker(options.tracker)
+    graph = watched(graph, options.stop_suspicious, options.tracker)
     store.forgive(_suspicious(graph, store))
     return paper.backend(scale, reporter).run(graph, store, names, options.retry, options.wait)
 
 
-def stopping(graph: Graph) -> Graph:
-    """``graph`` with trainings that end when they become suspicious."""
-    stopped = {
-        key: replace(job, watch=job.watch.model_copy(update={"stop": True}))
+def watched(graph: Graph, stop: bool, tracker: TrackerName | None) -> Graph:
+    """``graph`` with trainings that ``stop`` when they become suspicious, and hand their epochs to ``tracker``."""
+    update = ({"stop": True} if stop else {}) | ({"tracker": tracker} if tracker else {})
+    if not update:
+        return graph
+    changed = {
+        key: replace(job, watch=job.watch.model_copy(update=update))
         for key, job in graph.jobs.items()
         if job.watch is not None
     }
-    return Graph({**graph.jobs, **stopped})
+    return Graph({**graph.jobs, **changed})
+
+
+def check_tracker(name: TrackerName) -> None:
+    """Raises NotAvailable where its package is not installed here."""
+    if find_spec(name) is None:
+        raise NotAvailable(f"the tracker {name} is not installed\n  python -m pip install {name}")
 
 
 def _suspicious(graph: Graph, store: Store) -> list[str]:

@@ -11,22 +11,27 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import closing, redirect_stderr, redirect_stdout, suppress
 from enum import IntEnum
 from multiprocessing import connection, parent_process
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replicate.backends.devices import VISIBLE
 from replicate.errors import Diverged, NotAvailable, StoreFault, Unreadable
 from replicate.jobs.job import Job
 from replicate.jobs.train import Train
+from replicate.specs.watch import TrackerName
 from replicate.store import lease
 from replicate.store.code import DIFF
-from replicate.store.epochs import EPOCHS
+from replicate.store.epochs import EPOCHS, EpochLine
 from replicate.store.files import FULL, write_bytes, write_json
 from replicate.store.result import JOB, RESULT, commit_result
 from replicate.store.store import FAILURE, LOG, PROGRESS, SUSPICIOUS, Store, remove_scratch
 from replicate.store.suspicion import Expected, expected_of, suspicion
+
+if TYPE_CHECKING:
+    from replicate.engine.tracker import Tracker
 
 
 class Outcome(IntEnum):
@@ -189,7 +194,7 @@ def _run(
             gpu = f", {VISIBLE}='{os.environ[VISIBLE]}'" if VISIBLE in os.environ else ""
             now = time.strftime("%Y-%m-%d %H:%M:%S")
             log.write(f"--- {now}: process {os.getpid()} on {socket.gethostname()}{gpu}\n")
-            with redirect_stdout(log), redirect_stderr(log):
+            with redirect_stdout(log), redirect_stderr(log), closing(lookout):
                 summary = execute(job, inputs, folder, report, lambda: stop() or lookout.stop)
             remove_scratch(folder)
             cost = {
@@ -221,7 +226,7 @@ def _run(
 
 
 class Lookout:
-    """Looks at a training whenever an epoch of it ends.
+    """Looks at a training whenever an epoch of it ends, and hands the epoch on where somebody asked for it.
 
     why: it is suspicious, in words; empty if it is not. stop: whether it is to end for that.
     """
@@ -230,6 +235,7 @@ class Lookout:
         self.why, self.stop = "", False
         self._store, self._job = store, job
         self._expected: Expected | None = None
+        self._tracker: Tracker | None = None
 
     def look(self, fields: Mapping[str, object]) -> None:
         """Judge the epochs so far, if ``fields``, which the training reports, say that one has ended."""
@@ -238,11 +244,27 @@ class Lookout:
             return
         if self._expected is None:
             self._expected = expected_of(self._store, job)
-        before, self.why = self.why, suspicion(self._store.epochs(job.key), rules, self._expected)
+        lines = self._store.epochs(job.key)
+        if rules.tracker is not None and lines:
+            self._track(rules.tracker, lines[-1])
+        before, self.why = self.why, suspicion(lines, rules, self._expected)
         if self.why and not before:
             print(f"{SUSPICIOUS}: {self.why}")
         # After the last epoch there is nothing left to save.
         self.stop = bool(self.why) and rules.stop and fields.get("epoch") != fields.get("epochs")
+
+    def close(self) -> None:
+        """End the tracker, where one was asked for."""
+        if self._tracker is not None:
+            self._tracker.close()
+
+    def _track(self, name: TrackerName, line: EpochLine) -> None:
+        # With torch, which a process that trains has.
+        from replicate.engine.tracker import Tracker
+
+        if self._tracker is None:
+            self._tracker = Tracker(name, self._job, self._store.folder(self._job.key))
+        self._tracker(line)
 
 
 def _artefacts(folder: Path) -> list[str]:

@@ -14,11 +14,12 @@ import click
 from click.core import ParameterSource
 
 from replicate.cli import unusable
-from replicate.cli.workspace import Amount, Workspace, stop_option, with_workspace
+from replicate.cli.workspace import Amount, Workspace, watch_options, with_workspace
 from replicate.errors import ReplicateError, UserError
 
 if TYPE_CHECKING:
     from replicate.backends.slurm.profile import Profile
+    from replicate.specs.watch import TrackerName
 
 INFRASTRUCTURE = 3
 FORMS = ("cron", "scrontab", "systemd")
@@ -94,7 +95,7 @@ class Hour(click.ParamType[tuple[int, int]]):
 )
 @click.option("--train", is_flag=True, help="Also begin trainings that have never run.")
 @click.option("--again", is_flag=True, help="Compute evaluations again however fresh they are.")
-@stop_option
+@watch_options
 @click.option("--no-run", is_flag=True, help="Only look: render, compare and record nothing.")
 @click.option(
     "--print", "form", type=click.Choice(FORMS), default=None, help="Print the lines of a timetable, and end."
@@ -107,6 +108,7 @@ def command(
     train: bool,
     again: bool,
     stop_suspicious: bool,
+    tracker: TrackerName | None,
     no_run: bool,
     form: str | None,
     at: tuple[int, int],
@@ -130,15 +132,18 @@ def command(
             check_data_root(workspace.plan(specs.ordered, specs).graph)
         click.echo(_printed(workspace, form, at), nl=False)
         return 0
+    from replicate.actions.run_missing import check_tracker
     from replicate.cli.progress import Terminal
     from replicate.nightly.history import Nights
     from replicate.nightly.night import Night, NightlyOptions
     from replicate.nightly.summary import as_json, as_markdown
     from replicate.specs.load import namespace
 
+    if tracker is not None and workspace.profile is None:
+        check_tracker(tracker)
     store = workspace.store()
     nights = Nights(store.root, namespace(workspace.scale, workspace.released))
-    options = NightlyOptions(budget, train, again, not no_run, stop_suspicious)
+    options = NightlyOptions(budget, train, again, not no_run, stop_suspicious, tracker)
     summary = Night(workspace, options, store, nights, Terminal(workspace.json)).run()
     click.echo(as_json(summary) if workspace.json else as_markdown(summary), nl=False)
     for fault in summary.faults:

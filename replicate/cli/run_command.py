@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, assert_never
 import click
 
 from replicate.cli import DONE, FAILED, UNFINISHED
-from replicate.cli.workspace import Workspace, stop_option, with_workspace
+from replicate.cli.workspace import Workspace, watch_options, with_workspace
 
 if TYPE_CHECKING:
     from replicate.actions.recheck import Recheck, Redone
+    from replicate.specs.watch import TrackerName
     from replicate.store.store import Store
 
 
@@ -20,9 +21,16 @@ if TYPE_CHECKING:
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @click.option("--again", is_flag=True, help="Redo jobs that are done, and compare.")
 @click.option("--retry", is_flag=True, help="Also run again what diverged.")
-@stop_option
+@watch_options
 @with_workspace
-def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: bool, stop_suspicious: bool) -> int:
+def command(
+    workspace: Workspace,
+    keys: tuple[str, ...],
+    again: bool,
+    retry: bool,
+    stop_suspicious: bool,
+    tracker: TrackerName | None,
+) -> int:
     """Run the jobs KEY... and what they need.
 
     With --again a finished job is redone alone, beside its result, and the two are compared: the files byte for byte;
@@ -41,7 +49,7 @@ def command(workspace: Workspace, keys: tuple[str, ...], again: bool, retry: boo
     for key in keys:
         check_name("job", key, [*graph.jobs])
     reporter = Terminal(workspace.json)
-    options = RunOptions(retry=retry, stop_suspicious=stop_suspicious)
+    options = RunOptions(retry=retry, stop_suspicious=stop_suspicious, tracker=tracker)
     if again:
         redone = redo(workspace, specs, graph, store, keys, options, reporter)
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from functools import wraps
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -16,6 +16,9 @@ from click.shell_completion import CompletionItem
 from replicate.actions.paper import Paper, open_paper, repository
 from replicate.errors import UnknownName
 from replicate.specs import SCALE, SEEDS, toml_files
+
+if TYPE_CHECKING:
+    from replicate.specs.watch import TrackerName
 
 TRAINING, RELEASED = "training", "released"
 LARGEST_SEED = 2**32 - 1
@@ -155,9 +158,22 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-stop_option = click.option(
-    "--stop-suspicious", is_flag=True, help="End trainings that look doomed; their checkpoints are kept."
-)
+TRACKERS = ("tensorboard", "wandb", "trackio")
+
+
+def watch_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of commands that train."""
+    stop = click.option(
+        "--stop-suspicious", is_flag=True, help="End trainings that look doomed; their checkpoints are kept."
+    )
+    tracker = click.option(
+        "--tracker",
+        type=click.Choice(TRACKERS),
+        default=None,
+        metavar="NAME",
+        help="Hand each epoch to tensorboard, wandb or trackio.",
+    )
+    return stop(tracker(function))
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -167,12 +183,20 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--no-train", is_flag=True, help="Run only what needs no training that is still to be done.")
     @click.option("--retry", is_flag=True, help="Also run again what diverged.")
     @click.option("--wait", is_flag=True, help="With --cluster: stay until nothing is queued any more.")
-    @stop_option
+    @watch_options
     @wraps(function)
-    def wrapped(no_run: bool, no_train: bool, retry: bool, wait: bool, stop_suspicious: bool, **rest: Any) -> Any:
+    def wrapped(
+        no_run: bool,
+        no_train: bool,
+        retry: bool,
+        wait: bool,
+        stop_suspicious: bool,
+        tracker: TrackerName | None,
+        **rest: Any,
+    ) -> Any:
         from replicate.actions.run_missing import RunOptions
 
-        return function(options=RunOptions(not no_run, not no_train, retry, wait, stop_suspicious), **rest)
+        return function(options=RunOptions(not no_run, not no_train, retry, wait, stop_suspicious, tracker), **rest)
 
     return wrapped
 

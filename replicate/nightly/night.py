@@ -15,7 +15,7 @@ from typing import assert_never
 from replicate.actions.files import MACROS, NUMBERS, TABLE_FORMATS, write_figure, write_report, write_tables
 from replicate.actions.paper import Paper
 from replicate.actions.recheck import Rechecks
-from replicate.actions.run_missing import stopping
+from replicate.actions.run_missing import watched
 from replicate.backends.backend import Backend, JobStates, JobView, Reporter, RunReport
 from replicate.errors import NotAvailable, ReplicateError, UserError
 from replicate.figures.finish import finish_figure
@@ -32,6 +32,7 @@ from replicate.nightly.summary import Summary, as_json, as_markdown
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
 from replicate.specs.load import scales
+from replicate.specs.watch import TrackerName
 from replicate.store.provenance import differences, provenance
 from replicate.store.result import JOB, RESULT
 from replicate.store.store import Store
@@ -49,6 +50,7 @@ class NightlyOptions:
     again: bool = False
     run: bool = True
     stop_suspicious: bool = False
+    tracker: TrackerName | None = None
 
 
 class Night:
@@ -218,7 +220,7 @@ class Night:
     def _run(self, graph: Graph) -> None:
         """Run or submit what is missing of ``graph``."""
         before = dict(self.states.views)
-        graph = stopping(graph) if self.options.stop_suspicious else graph
+        graph = watched(graph, self.options.stop_suspicious, self.options.tracker)
         report = self.backend.run(graph, self.store, ["nightly"])
         self._note(report)
         self.summary.computed += report.done

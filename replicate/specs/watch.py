@@ -1,11 +1,16 @@
-"""When a training counts as suspicious: the numbers of the rules, the table ``[watch]`` of a scale.
+"""How a training is watched: when it counts as suspicious, and who is told. The table ``[watch]`` of a scale.
 
 A file by itself, since jobs carry it and scales are read without jobs.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 from replicate.specs.recipe import Count, NonNegative, Positive, Strict
+
+TrackerName = Literal["tensorboard", "wandb", "trackio"]
+"""Each is also the name of the package that has it."""
 
 
 class Watch(Strict):
@@ -25,5 +30,7 @@ class Watch(Strict):
     """It has also lost this share of what the loss had come down since the first epoch."""
     spike_epochs: Count = 3
     """It does not come back: in each of the last so many epochs."""
+    tracker: TrackerName | None = None
+    """Who is handed the numbers of each epoch, as with ``--tracker``."""
     stop: bool = False
     """Whether what is suspicious is stopped, as with ``--stop-suspicious``."""
