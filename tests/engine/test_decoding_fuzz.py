@@ -7,12 +7,15 @@ import random
 import time
 import warnings
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, features
 
+from replicate.engine.sources import imagefolder
 from replicate.engine.sources.imagefolder import decode
 from replicate.errors import UserError
 
@@ -84,3 +87,71 @@ def test_a_damaged_image_is_named_whatever_its_decoder_raises(tmp_path: Path) ->
                 assert pixels.shape[0] == 3
                 readable += 1
     assert min(refused, readable) > 50
+
+
+def by_pillow(path: Path) -> np.ndarray | None:
+    """What Pillow alone makes of a file; None where it refuses it, or `decode` would."""
+    try:
+        with Image.open(path) as image:
+            return imagefolder._rgb(image)
+    except Exception:
+        return None
+
+
+def same(path: Path) -> bool:
+    """Whether `decode` refuses what Pillow refuses, and makes the same pixels, laid out alike, of all else."""
+    wanted = by_pillow(path)
+    try:
+        found = decode(path)
+    except UserError:
+        return wanted is None
+    assert wanted is not None
+    alike = torch.from_numpy(wanted).permute(2, 0, 1)
+    return torch.equal(found, alike) and found.stride() == alike.stride()
+
+
+def test_torchvision_decodes_pillows_pixels_in_every_mode_and_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photographs are decoded by torchvision, everything else by Pillow."""
+    assert imagefolder.torchvision_is_pillow()
+    photograph, decoded = imagefolder._photograph, []
+    monkeypatch.setattr(imagefolder, "_photograph", lambda data: decoded.append(1) or photograph(data))
+    path, files = tmp_path / "x.JPEG", list(whole_files())
+    for file in files:
+        path.write_bytes(file)
+        before = len(decoded)
+        assert same(path)
+        with Image.open(path) as image:
+            assert len(decoded) - before == (image.format == "JPEG" and image.mode in ("RGB", "L"))
+    assert 2 <= len(decoded) < len(files) / 4
+
+
+def test_torchvision_refuses_the_damaged_photographs_that_pillow_refuses(tmp_path: Path) -> None:
+    path, draw, files = tmp_path / "x.JPEG", random.Random(3), list(photographs())
+    refused = 0
+    for _ in range(600):
+        path.write_bytes(damaged(draw.choice(files), draw))
+        assert same(path)
+        refused += by_pillow(path) is None
+    assert 100 < refused < 500
+
+
+def photographs() -> Iterator[bytes]:
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (19, 31, 3), dtype=np.uint8)).resize((66, 45))
+    for mode, subsampling, progressive in product(("RGB", "L"), range(3), (False, True)):
+        stream = io.BytesIO()
+        picture.convert(mode).save(stream, "JPEG", quality=80, subsampling=subsampling, progressive=progressive)
+        yield stream.getvalue()
+
+
+def test_pillow_decodes_all_where_torchvisions_pixels_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    photograph = imagefolder._photograph
+    monkeypatch.setattr(imagefolder, "_photograph", lambda data: photograph(data) ^ 1)
+    assert not imagefolder.torchvision_is_pillow.__wrapped__()
+
+    def refuses(data: bytes) -> torch.Tensor:
+        raise RuntimeError("built without JPEG")
+
+    monkeypatch.setattr(imagefolder, "_photograph", refuses)
+    assert not imagefolder.torchvision_is_pillow.__wrapped__()
