@@ -31,6 +31,8 @@ def example(kind: str) -> Job:
     match kind:
         case "data":
             return expander.data("imagenet")
+        case "answers":
+            return next(iter(expander.network(run, 0).aids().values()))
         case "train" | "weights":
             return expander.network(run, 0)
         case "predict":

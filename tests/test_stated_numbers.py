@@ -19,10 +19,12 @@ from replicate.figures.load import figures_of, load_with_figures
 from replicate.figures.plan import with_figures
 from replicate.jobs.job import Job
 from replicate.jobs.train import Train, teacher_seconds
+from replicate.plan.answers import with_answers
 from replicate.plan.cells import Plan, plan_tables
 from replicate.specs.load import Specs
 from replicate.specs.recipe import epoch_length
 from replicate.specs.sources import ImageData
+from replicate.store.store import Store
 
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
@@ -46,6 +48,10 @@ class World:
 
     def jobs_of(self, *tables: str) -> dict[str, Job]:
         return dict(self.planned(*tables).graph.jobs)
+
+    def hours_of(self, table: str) -> float:
+        """With the answers of teachers that are stored, where nothing is yet."""
+        return hours(with_answers(self.planned(table).graph, self.specs, Store(ROOT / "none")))
 
     def hours_beyond(self, table: str, *others: str, of: Callable[[Job], bool] = lambda job: True) -> float:
         known = self.jobs_of(*others) if others else {}
@@ -210,13 +216,26 @@ def test_how_long_the_miniature_is_fine_tuned_on_other_sets(mini: World) -> None
 
 
 def test_what_the_paper_scale_costs(paper: World) -> None:
-    table3 = hours(paper.jobs_of(TABLE).values())
+    table3 = paper.hours_of(TABLE)
     (teacher,) = [job for job in trainings(paper.jobs_of(TABLE).values()) if job.run == "regnety-16gf"]
     assert number(*said("docs/paper-scale.md", r"needs (\d+) hours for RegNetY-16GF")) == round(hours([teacher]))
     assert number(*said("docs/paper-scale.md", r"all tables together need (\d+) trainings")) == len(
         trainings(paper.plan.graph.jobs.values())
     )
     assert number(*said("docs/paper-scale.md", r"hours of a V100 instead of ([\d,]+) \(`plan`\)")) == round(table3)
+
+
+def test_what_stored_answers_save(paper: World) -> None:
+    whole = with_figures(paper.plan)
+    answered = with_answers(whole, paper.specs, Store(ROOT / "none"))
+    answers = [job for job in answered if job.kind == "answers"]
+    gigabytes = sum(job.megabytes(answered.jobs) for job in answers) / 1000
+    words = (
+        r"saves \(for all tables ([\d,]+) of ([\d,]+) hours, for ([\d.]+) GB: ([\d.]+) GB for 300 epochs of ImageNet\)"
+    )
+    saved, hours_live, disk, of_300 = said("docs/paper-scale.md", words)
+    assert (number(saved), number(hours_live)) == (round(hours(whole) - hours(answered)), round(hours(whole)))
+    assert (disk, of_300) == (f"{gigabytes:.1f}", f"{30 * answers[0].megabytes(answered.jobs) / 1000:.2f}")
 
 
 def test_what_a_scale_of_your_own_costs(tmp_path: Path) -> None:
@@ -226,9 +245,7 @@ def test_what_a_scale_of_your_own_costs(tmp_path: Path) -> None:
     )
     (tables / "scales" / "in100.toml").write_text(block)
     own = World("in100", tables=tables)
-    assert number(*said("docs/paper-scale.md", r"--scale in100`: (\d+) hours")) == round(
-        hours(own.jobs_of(TABLE).values())
-    )
+    assert number(*said("docs/paper-scale.md", r"--scale in100`: (\d+) hours")) == round(own.hours_of(TABLE))
 
 
 def test_what_published_weights_answer(released: World) -> None:
@@ -284,18 +301,26 @@ def close(stated: str, value: float) -> bool:
 def test_the_heads_of_specs_state_what_they_cost(paper: World) -> None:
     table3 = paper.jobs_of(TABLE)
     own = trainings(table3.values())
-    taught = sum(teacher_seconds(paper.specs, paper.specs.runs.runs[job.run], job.recipe.epochs) for job in own) / 3600
+
+    def teacher_hours(students: Iterable[Train]) -> float:
+        runs = paper.specs.runs.runs
+        return sum(teacher_seconds(paper.specs, runs[job.run], job.recipe.epochs) for job in students) / 3600
+
+    taught = teacher_hours(own)
     teachers = hours(job for job in own if job.run.startswith("regnety"))
     students = hours(job for job in own if job.run.startswith("deit")) - taught
-    whole, learning, teaching, answers = said(
+    whole, learning, teaching, live, stored = said(
         f"tables/{TABLE}.toml",
         r"about ([\d,]+) V100-hours for one seed, ([\d,]+) of them the students' .*? ([\d,]+) to train the teacher,"
-        r" ([\d,]+) its answers",
+        r" ([\d,]+) its answers while students of soft distillation train,\s+#?\s*([\d,]+) to store its answers",
     )
-    assert close(whole, hours(table3.values()))
+    saved = hours(table3.values()) - paper.hours_of(TABLE)
+    soft = teacher_hours(job for job in own if job.run.endswith("/soft"))
+    assert close(whole, paper.hours_of(TABLE))
     assert close(learning, students)
     assert close(teaching, teachers)
-    assert close(answers, taught)
+    assert close(live, soft)
+    assert close(stored, taught - soft - saved)
     for name in BEYOND_TABLE_3:
         stated = said(f"tables/{name}.toml", r"about ([\d,]+) V100-hours(?! each)")
         assert close(*stated, paper.hours_beyond(name, TABLE)), name

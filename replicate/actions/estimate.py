@@ -10,12 +10,29 @@ from replicate.actions.paper import Paper
 from replicate.actions.run_missing import without_training
 from replicate.backends.backend import Capacity
 from replicate.figures.plan import with_figures
+from replicate.jobs.answers import Answers
 from replicate.jobs.job import Job
 from replicate.jobs.train import Train, teacher_seconds
+from replicate.plan.answers import saved_seconds, with_answers
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
+from replicate.specs.load import Specs
 from replicate.store.store import State, Store
 from replicate.text import duration, plural
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersEstimate:
+    """What is gained by storing the answers of teachers that several trainings need: ``jobs`` would run.
+
+    saved: seconds of one processor, without what the jobs cost. megabytes: of answers, stored ones among them.
+    live: seconds of teachers that answer while students train, all the same.
+    """
+
+    jobs: int
+    saved: float
+    megabytes: float
+    live: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +58,7 @@ class RunEstimate:
     one_by_one: int
     learned: Learned
     tables: Mapping[str, Lacking]
+    answers: AnswersEstimate
 
     def expected(self, job: Job) -> float | None:
         """Seconds of one processor that ``job`` takes; None if nobody knows."""
@@ -61,7 +79,7 @@ class RunEstimate:
     @property
     def for_figures(self) -> int:
         """Jobs that no table needs."""
-        return sum(key not in self.plan.graph.jobs for key in self.graph.jobs)
+        return sum(job.key not in self.plan.graph.jobs and not isinstance(job, Answers) for job in self.graph)
 
     def why(self, job: Job) -> str:
         """Why ``job`` would run."""
@@ -74,7 +92,7 @@ class RunEstimate:
             return "its result is damaged"
         if state == "running":
             return "running now"
-        waiting = sum(self.states[key] != "done" for key in job.inputs.values())
+        waiting = sum(self.states[key] != "done" for key in self.graph.waits_for(job))
         return f"no result, waits for {plural(waiting, 'job')}" if waiting else "no result"
 
     def assumptions(self) -> list[str]:
@@ -84,9 +102,7 @@ class RunEstimate:
         lines = [f"{known} of {plural(len(self.missing), 'estimate')} by what {self._finished}"] if known else []
         if not specs.scale.seconds_source or known == len(self.missing):
             return lines
-        runs = specs.runs.runs
         trainings = [job for job in self.missing if isinstance(job, Train)]
-        taught = sum(teacher_seconds(specs, runs[job.run], job.recipe.epochs) for job in trainings)
         teachers = {job.inputs["teacher"] for job in trainings if "teacher" in job.inputs}
         own = sum(job.seconds for job in trainings if job.key in teachers)
         source = f"{specs.scale.processor}-hours {specs.scale.seconds_source}: tables/scales/{specs.scale.id}.toml"
@@ -95,7 +111,8 @@ class RunEstimate:
         return [
             *lines,
             source,
-            f"{duration(own)} of them train teachers, {duration(taught)} are teachers' answers while students train "
+            f"{duration(own)} of them train teachers, {duration(self.answers.live)} are teachers' answers while "
+            "students train "
             f"(taken to be {specs.scale.predict_share:g} of training on an image)",
         ]
 
@@ -125,6 +142,7 @@ def estimate_run(paper: Paper, table_id: str | None = None, train: bool = True) 
     graph, store = plan.graph if table_id else with_figures(plan), paper.store()
     if not train:
         graph = without_training(graph, store, plan.keys)
+    live, graph = graph, with_answers(graph, specs, store)
     states = store.states(graph.jobs)
     missing = [job for job in graph if states[job.key] != "done"]
     learned = learn(specs, store, [job for job in graph if states[job.key] == "done"])
@@ -137,7 +155,8 @@ def estimate_run(paper: Paper, table_id: str | None = None, train: bool = True) 
     # Not more of them run at once, whichever they are.
     meanwhile = sorted((job.megabytes_meanwhile(graph.jobs) for job in missing), reverse=True)[:at_once]
     alone = {
-        table: plan.graph.needed_for(key for cell in cells for key in cell.keys) for table, cells in plan.cells.items()
+        table: with_answers(plan.graph.needed_for(key for cell in cells for key in cell.keys), specs, store)
+        for table, cells in plan.cells.items()
     }
     return RunEstimate(
         plan=plan,
@@ -154,7 +173,24 @@ def estimate_run(paper: Paper, table_id: str | None = None, train: bool = True) 
         one_by_one=sum(job.trains for needed in alone.values() for job in needed),
         learned=learned,
         tables={
-            table: Lacking.of([expected[job.key] for job in needed if job.key in expected])
+            table: Lacking.of([learned.seconds(job) for job in needed if states.get(job.key, "done") != "done"])
             for table, needed in alone.items()
         },
+        answers=_answers(specs, live, graph, states),
+    )
+
+
+def _answers(specs: Specs, live: Graph, graph: Graph, states: Mapping[str, State]) -> AnswersEstimate:
+    blocks = [job for job in graph if isinstance(job, Answers)]
+    runs = specs.runs.runs
+    still = sum(
+        teacher_seconds(specs, runs[job.run], job.recipe.epochs) - (live.jobs[job.key].seconds - job.seconds)
+        for job in graph
+        if isinstance(job, Train) and states[job.key] != "done"
+    )
+    return AnswersEstimate(
+        jobs=sum(states[job.key] != "done" for job in blocks),
+        saved=saved_seconds(live, graph, states),
+        megabytes=sum(job.megabytes(graph.jobs) for job in blocks),
+        live=still,
     )

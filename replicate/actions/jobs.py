@@ -9,6 +9,7 @@ from replicate.backends.backend import JobStates, JobView, Reporter, RunReport
 from replicate.backends.slurm.ending import CANCELLED, KINDS
 from replicate.backends.slurm.job_states import QueuedStates
 from replicate.errors import UnknownName, UserError
+from replicate.plan.answers import with_answers
 from replicate.specs.cell import CellRef
 
 
@@ -23,8 +24,9 @@ def states_behind(paper: Paper, table_id: str, row: str, column: str) -> JobStat
         if not ref.is_reference and column in {known.key for known in spec.table.columns if known.text}:
             raise UserError(f"column {column} holds words of the spec, which no job makes\n  name a column of numbers")
         raise UnknownName("column", column, [other.column for other in cells if other.row == row])
-    graph = plan.graph.needed_for(cells[ref].keys)
-    return paper.backend(specs.scale).look(graph, paper.store())
+    store = paper.store()
+    graph = with_answers(plan.graph, specs, store).needed_for(cells[ref].keys)
+    return paper.backend(specs.scale).look(graph, store)
 
 
 def find_job(paper: Paper, name: str) -> tuple[QueuedStates, str]:

@@ -82,13 +82,16 @@ class Paper:
         return plan
 
     def graph(self, table_id: str | None = None) -> Graph:
-        """The jobs of one table, or of all tables and figures."""
+        """The jobs of one table, or of all tables and figures, with the answers of teachers that they read."""
         from replicate.figures.plan import with_figures
+        from replicate.plan.answers import with_answers
 
         specs = self.specs()
         if table_id is not None:
-            return self.plan([table_id], specs).graph
-        return with_figures(self.plan(specs.ordered, specs))
+            graph = self.plan([table_id], specs).graph
+        else:
+            graph = with_figures(self.plan(specs.ordered, specs))
+        return with_answers(graph, specs, self.store())
 
     def store(self) -> Store:
         from replicate.store.store import Store

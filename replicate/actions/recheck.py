@@ -271,7 +271,7 @@ def redo(
         # A call that was killed between taking the old result away and putting the new one in its place.
         rechecks.settle(graph, lacking)
         needed = graph.needed_for(lacking)
-        report = run_missing(paper, needed, store, specs.scale, list(keys), replace(options, wait=True), reporter)
+        report = run_missing(paper, needed, store, specs, list(keys), replace(options, wait=True), reporter)
     if not finished:
         return Redone(report)
     begun = rechecks.begin(graph, finished, provenance())

@@ -11,9 +11,10 @@ from replicate.actions.paper import Paper
 from replicate.backends.backend import Reporter, RunReport
 from replicate.errors import NotAvailable
 from replicate.figures.plan import FigurePlan, plan_figure, with_figures
+from replicate.plan.answers import with_answers
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
-from replicate.specs.scale import Scale
+from replicate.specs.load import Specs
 from replicate.specs.watch import TrackerName
 from replicate.store.store import SUSPICIOUS, Store
 
@@ -93,7 +94,7 @@ def update_tables(
     plan, store = paper.plan(ids or specs.ordered, specs), paper.store()
     graph = with_figures(plan) if figures else plan.graph
     names = [*ids] or ["all"]
-    report = run_missing(paper, graph, store, specs.scale, names, options, reporter, plan.keys)
+    report = run_missing(paper, graph, store, specs, names, options, reporter, plan.keys)
     finisher = Finisher(plan, store, report.elsewhere)
     return UpdatedTables(plan, store, [finisher.finish(name) for name in ids or specs.ordered], report)
 
@@ -107,7 +108,7 @@ def update_figure(
     specs = paper.specs()
     plan, store = plan_figure(specs, figure_id, paper.seeds, runs), paper.store()
     names = [f"figure-{figure_id}"]
-    report = run_missing(paper, plan.graph, store, specs.scale, names, options, reporter, plan.keys)
+    report = run_missing(paper, plan.graph, store, specs, names, options, reporter, plan.keys)
     return UpdatedFigure(plan, store, finish_figure(plan, store), report)
 
 
@@ -115,7 +116,7 @@ def run_missing(
     paper: Paper,
     graph: Graph,
     store: Store,
-    scale: Scale,
+    specs: Specs,
     names: Sequence[str],
     options: RunOptions,
     reporter: Reporter | None = None,
@@ -133,7 +134,8 @@ def run_missing(
         check_tracker(options.tracker)
     graph = watched(graph, options.stop_suspicious, options.tracker)
     store.forgive(_suspicious(graph, store))
-    return paper.backend(scale, reporter).run(graph, store, names, options.retry, options.wait)
+    planned = with_answers(graph, specs, store)
+    return paper.backend(specs.scale, reporter).run(planned, store, names, options.retry, options.wait)
 
 
 def watched(graph: Graph, stop: bool, tracker: TrackerName | None) -> Graph:
@@ -146,7 +148,7 @@ def watched(graph: Graph, stop: bool, tracker: TrackerName | None) -> Graph:
         for key, job in graph.jobs.items()
         if job.watch is not None
     }
-    return Graph({**graph.jobs, **changed})
+    return Graph({**graph.jobs, **changed}, graph.aids)
 
 
 def check_tracker(name: TrackerName) -> None:

@@ -128,6 +128,7 @@ class LocalRun:
             job
             for job in self._waiting.values()
             if all(key not in unfinished and self.store.result(key) is not None for key in job.inputs.values())
+            and unfinished.isdisjoint(self.graph.aids.get(job.key, ()))
         ]
 
     def _start(self, job: Job, context: Any) -> None:

@@ -116,13 +116,12 @@ def main(
 
 def take_part(root: str, job: Job) -> None:
     """Take part in a training that another process leads; that one holds the lease and writes the result."""
-    from replicate.engine.run import execute
-    from replicate.engine.train import Stopped
+    from replicate.engine.run import Stopped, execute
 
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     store = Store(Path(root))
-    inputs = {role: store.folder(key) for role, key in job.inputs.items()}
+    inputs = {role: store.folder(key) for role, key in job.inputs.items()} | _stored_aids(store, job)
     with suppress(Stopped):
         execute(job, inputs, store.folder(job.key), lambda fields: None, stopping.is_set)
 
@@ -175,8 +174,7 @@ def _run(
 ) -> Outcome:
     # torch is heavy: a command that only plans or looks must not pay for it (a preloaded worker has it already).
     from replicate.engine.machine import machine_of
-    from replicate.engine.run import execute
-    from replicate.engine.train import Stopped
+    from replicate.engine.run import Stopped, execute
 
     started, cpu = time.monotonic(), time.process_time()
     inputs = {role: store.folder(key) for role, key in job.inputs.items()}
@@ -195,7 +193,8 @@ def _run(
             now = time.strftime("%Y-%m-%d %H:%M:%S")
             log.write(f"--- {now}: process {os.getpid()} on {socket.gethostname()}{gpu}\n")
             with redirect_stdout(log), redirect_stderr(log), closing(lookout):
-                summary = execute(job, inputs, folder, report, lambda: stop() or lookout.stop)
+                read = inputs | _stored_aids(store, job)
+                summary = execute(job, read, folder, report, lambda: stop() or lookout.stop)
             remove_scratch(folder)
             cost = {
                 "wall_seconds": round(time.monotonic() - started, 3),
@@ -265,6 +264,22 @@ class Lookout:
         if self._tracker is None:
             self._tracker = Tracker(name, self._job, self._store.folder(self._job.key))
         self._tracker(line)
+
+
+def _stored_aids(store: Store, job: Job) -> dict[str, Path]:
+    """The folders of the aids of ``job`` that are stored and intact; it goes on without the others."""
+    folders = {}
+    for role, aid in job.aids().items():
+        try:
+            intact = store.result(aid.key) is not None
+        except Unreadable as error:
+            print(error)
+            continue
+        if intact:
+            folders[role] = store.folder(aid.key)
+        elif aid.key in store.damage:
+            print(f"{store.damage[aid.key]}; going on without it")
+    return folders
 
 
 def _artefacts(folder: Path) -> list[str]:

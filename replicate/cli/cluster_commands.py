@@ -142,7 +142,7 @@ def why(workspace: Workspace, job: str) -> int:
         click.echo(f"  Slurm says   {row.reason}\n  that is      {meaning(row.reason)}")
     if view.state != "done":
         click.echo(f"  so           {states.line(key)}".rstrip())
-    for upstream in states.graph.jobs[key].inputs.values():
+    for upstream in states.graph.waits_for(states.graph.jobs[key]):
         other = states.views[upstream]
         if other.state != "done":
             click.echo(f"  waits for    {upstream}  [{other.state}] {other.why}".rstrip())

@@ -41,7 +41,7 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: 
     power = _power(estimate) if claims else []
     calls = _calls(workspace, estimate, table_id) if scripts else []
     graph, missing, scale = estimate.graph, estimate.missing, estimate.plan.specs.scale
-    served, at_once = estimate.plan.served(), estimate.capacity.at_once
+    served, at_once = estimate.plan.served(estimate.graph), estimate.capacity.at_once
     if workspace.json:
         jobs = [
             {
@@ -52,6 +52,7 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: 
                 "cells": served.get(job.key, 0),
                 "seconds": None if (seconds := estimate.expected(job)) is None else round(seconds, 1),
                 "inputs": dict(job.inputs),
+                "aids": list(graph.aids.get(job.key, ())),
             }
             for job in graph
         ]
@@ -68,6 +69,11 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: 
             "disk_mb": round(estimate.megabytes, 1),
             "disk_running_mb": round(estimate.meanwhile, 1),
             "trainings": {"together": estimate.together, "one_by_one": estimate.one_by_one},
+            "answers": {
+                "missing": estimate.answers.jobs,
+                "saved_seconds": round(estimate.answers.saved, 1),
+                "disk_mb": round(estimate.answers.megabytes, 1),
+            },
         }
         tables = {
             name: {"missing": lacking.jobs, "processor_seconds": round(lacking.seconds, 1), "unknown": lacking.unknown}
@@ -94,6 +100,13 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: 
         f"about {duration(estimate.seconds)} of one {estimate.processor}, {on}{_and_unknown(estimate.unknown)}\n"
         f"{_size(estimate.megabytes)} on disk{checkpoints}"
     )
+    if estimate.answers.megabytes:
+        stored = plural(estimate.answers.jobs, "job stores", "jobs store") if estimate.answers.jobs else "stored before"
+        click.echo(
+            f"teachers' answers once for all students of the same images: {stored}, "
+            f"{duration(estimate.answers.saved)} of one {scale.processor} less than live, "
+            f"{_size(estimate.answers.megabytes)} on disk"
+        )
     for line in estimate.assumptions():
         click.echo(line)
     if power:
@@ -112,7 +125,7 @@ def command(workspace: Workspace, table_id: str | None, no_train: bool, claims: 
     if missing:
         click.echo()
     for job in missing:
-        readers = plural(served[job.key], "cell") if job.key in served else "figures"
+        readers = plural(served[job.key], "cell") if served[job.key] else "figures"
         takes = "unknown" if (seconds := estimate.expected(job)) is None else duration(seconds)
         click.echo(f"{job.key:<{width}}  {takes:>8}  {readers:>8}  {estimate.why(job)}")
     if scripts:
@@ -175,4 +188,6 @@ def _power(estimate: RunEstimate) -> list[tuple[str, Claim]]:
 
 
 def _size(megabytes: float) -> str:
-    return f"{megabytes:,.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:,.1f} GB"
+    if megabytes < 1000:
+        return f"{megabytes:,.0f} MB" if megabytes >= 10 else f"{megabytes:.1f} MB"
+    return f"{megabytes / 1000:,.1f} GB"

@@ -54,7 +54,7 @@ def command(
         redone = redo(workspace, specs, graph, store, keys, options, reporter)
     else:
         needed = graph.needed_for(keys)
-        redone = Redone(run_missing(workspace, needed, store, specs.scale, list(keys), options, reporter))
+        redone = Redone(run_missing(workspace, needed, store, specs, list(keys), options, reporter))
     report = redone.report
     if workspace.json:
         facts = {"failed": dict(report.failed), "done": list(report.done), "compared": _facts(redone)}

@@ -27,12 +27,13 @@ def status(workspace: Workspace, table_id: str | None) -> int:
     """
     from replicate.backends.backend import MARKS
     from replicate.judge.finish import Finisher
+    from replicate.plan.answers import with_answers
     from replicate.render import format_txt
 
     specs = workspace.specs()
     names = [table_id] if table_id else specs.ordered
     plan, store = workspace.plan(names, specs), workspace.store()
-    states = workspace.backend(specs.scale).look(plan.graph, store)
+    states = workspace.backend(specs.scale).look(with_answers(plan.graph, specs, store), store)
     if workspace.json:
         answer: dict[str, object] = {"scale": specs.scale.id, "accounting": states.accounting, "jobs": _entries(states)}
         answer |= {"remarks": states.remarks()}

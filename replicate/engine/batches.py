@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from replicate.engine import augmentation, transforms
+from replicate.engine import augmentation, shared_crops, transforms
 from replicate.engine.data import DataSet, Split
 from replicate.engine.decoders import Decoders
 from replicate.engine.device_ops import onto
 from replicate.engine.keyed_random import generator, uniforms
+from replicate.engine.ranks import Ranks
 from replicate.engine.run import whole_number
 from replicate.engine.shared_crops import AHEAD, SharedCrops
 from replicate.errors import JobError, UserError
@@ -430,6 +431,18 @@ class TrainBatches:
         if erase and recipe.erase > 0:
             found = draws("erase", transforms.ERASE_DRAWS)
             transforms.erase(pixels, found, recipe.erase, self._erase_noise(epoch, start))
+
+
+def training_batches(
+    data: DataSet, recipe: Recipe, size: int, seed: int, team: Ranks, device: torch.device
+) -> TrainBatches:
+    """The batches that this process of ``team`` trains with on ``device``, decoded by as many as that is worth."""
+    workers = decode_workers(device)
+    decoders = workers if decode_in_processes(workers) else 0
+    if (shared := shared_crops.join(team, device, (recipe.batch, 3, size, size), decoders > 0)) is None:
+        decoders = 0
+    threads = 0 if decoders else workers
+    return TrainBatches(data, recipe, size, seed, team.rank, team.world_size, threads, shared, decoders)
 
 
 def spread(images: int, most: int) -> range:

@@ -37,8 +37,11 @@ def divergence(student: Tensor, teacher: Tensor, tau: float, reduction: Reductio
 
 
 def agreement(student: Tensor, teacher: Tensor) -> Tensor:
-    """Cross-entropy [b, K] with the teacher's decision as label, without smoothing (deit#56)."""
-    return functional.cross_entropy(student.float(), teacher.argmax(dim=1))
+    """Cross-entropy of logits [b, K] with the teacher's decision as label, without smoothing (deit#56).
+
+    teacher: its logits [b, K], or its decisions [b].
+    """
+    return functional.cross_entropy(student.float(), teacher if teacher.dim() == 1 else teacher.argmax(dim=1))
 
 
 def loss(
@@ -48,7 +51,8 @@ def loss(
 
     logits: of each head, [b, K], as `models.heads` gives them.
     targets: [b, K], smoothed and mixed; the labels are used by every method (deit#215).
-    teacher: logits [b, K]; None without distillation and for the method ``label``.
+    teacher: logits [b, K], or for the method ``hard`` its classes [b]; None without distillation and for the method
+    ``label``.
 
     With the token the teacher's term reads the distillation head, without it the class head. The method
     ``label`` makes two class tokens with the same target (the paper's control in Section 4), of which the

@@ -18,6 +18,7 @@ import torch
 
 from replicate.engine.compiled import steps_of_this_process
 from replicate.engine.models import best_device
+from replicate.jobs.answers import Answers
 from replicate.jobs.job import Job
 from replicate.jobs.train import Train
 from replicate.store.machine import Machine
@@ -39,12 +40,19 @@ def machine_of(job: Job) -> Machine:
         processes=int(os.environ.get("WORLD_SIZE", "1")) if job.shared else 1,
         matmul=torch.get_float32_matmul_precision(),
         tf32=bool(torch.backends.cudnn.allow_tf32 or torch.get_float32_matmul_precision() != "highest"),
-        autocast=job.recipe.precision if isinstance(job, Train) and job.recipe.precision != "fp32" else None,
-        augmentation=best_device().type if isinstance(job, Train) else None,
+        autocast=_autocast(job),
+        augmentation=best_device().type if isinstance(job, Train | Answers) else None,
         compiled=steps_of_this_process() if isinstance(job, Train) else None,
         deterministic=torch.are_deterministic_algorithms_enabled(),
         attention=_attention_kernels(),
     )
+
+
+def _autocast(job: Job) -> str | None:
+    if not isinstance(job, Train | Answers):
+        return None
+    precision = job.recipe.precision if isinstance(job, Train) else job.precision
+    return None if precision == "fp32" else precision
 
 
 def _gpu() -> Machine:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from replicate.engine.keyed_random import torch_seed, uniforms
 from replicate.errors import StoreFault, UnknownName, UserError
 from replicate.jobs.network import Network
-from replicate.specs.recipe import Attention, Recipe
+from replicate.specs.recipe import Attention, Precision, Recipe
 
 RESAMPLED = frozenset({"pos_embed", "patch_embed.proj.weight"})
 """Tensors that timm fits to a network of another size as it loads them: the result is one that nobody published."""
@@ -165,6 +165,23 @@ def _arguments(model: Network, size: int) -> dict[str, Any]:
 
 def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, networks compute in ``precision``."""
+    match precision:
+        case "fp32":
+            return nullcontext()
+        case "fp16":
+            return torch.autocast(device.type, torch.float16)
+        case "bf16":
+            return torch.autocast(device.type, torch.bfloat16)
+        case _:
+            assert_never(precision)
+
+
+def memory_format(model: Network) -> torch.memory_format:
+    return torch.channels_last if model.channels_last else torch.contiguous_format
 
 
 def has_distillation_head(network: nn.Module) -> bool:

@@ -11,12 +11,17 @@ from pathlib import Path
 
 import torch
 
-from replicate.errors import UserError
+from replicate.errors import JobError, UserError
 from replicate.jobs.job import Job
 from replicate.store.provenance import threads
 
 Report = Callable[[dict[str, object]], None]
 Stop = Callable[[], bool]
+
+
+class Stopped(JobError):
+    """The job was asked to stop; a checkpoint of that step is in its folder."""
+
 
 EVERY = 0.25
 """Seconds between two reports: steps take milliseconds, and a reader needs about 5 a second at most."""

@@ -10,27 +10,18 @@ import math
 import resource
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, assert_never
 
 import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
-from replicate.engine import compiled, input_results, models, optim, shared_crops
-from replicate.engine.batches import (
-    PAPER,
-    Crops,
-    Prefetcher,
-    TrainBatches,
-    decode_in_processes,
-    decode_workers,
-    evaluation_batches,
-    spread,
-)
+from replicate.engine import compiled, input_results, models, optim
+from replicate.engine.answers import Lessons
+from replicate.engine.batches import PAPER, Crops, Prefetcher, evaluation_batches, spread, training_batches
 from replicate.engine.checkpoint import (
     Checkpoints,
     Snapshot,
@@ -48,9 +39,9 @@ from replicate.engine.losses import check_token, loss
 from replicate.engine.micro_batch import BatchNorms, MicroBatches, check_whole
 from replicate.engine.models import DropPaths
 from replicate.engine.ranks import Forward, Heads, Ranks, together
-from replicate.engine.run import EVERY, Progress, Report, Stop
-from replicate.errors import Diverged, JobError, NotAvailable
-from replicate.jobs.network import WEIGHTS, Network
+from replicate.engine.run import EVERY, Progress, Report, Stop, Stopped
+from replicate.errors import Diverged, NotAvailable
+from replicate.jobs.network import WEIGHTS
 from replicate.jobs.train import CURVE, VALIDATION_IMAGES, Train
 from replicate.metrics.stated import stored_as
 from replicate.store import epochs as log
@@ -58,10 +49,6 @@ from replicate.store.epochs import EpochLine
 from replicate.store.files import write_bytes, write_json
 
 ALONE = Ranks()
-
-
-class Stopped(JobError):
-    """The training was asked to stop; a checkpoint of that step is in its folder."""
 
 
 def run(job: Train, inputs: Mapping[str, Path], folder: Path, report: Report, stop: Stop) -> dict[str, object]:
@@ -269,15 +256,8 @@ class Training:
                 "  set precision = 'bf16' or 'fp32', or run it where torch finds a GPU"
             )
         data = input_results.data_set(inputs)
-        workers = decode_workers(self.device)
         self.team = team
-        decoders = workers if decode_in_processes(workers) else 0
-        shape = self.recipe.batch, 3, self.size, self.size
-        if (shared := shared_crops.join(team, self.device, shape, decoders > 0)) is None:
-            decoders = 0
-        ranks = team.rank, team.world_size
-        threads = 0 if decoders else workers
-        self.batches = TrainBatches(data, self.recipe, self.size, self.seed, *ranks, threads, shared, decoders)
+        self.batches = training_batches(data, self.recipe, self.size, self.seed, team, self.device)
         self.steps: int = self.batches.steps_per_epoch
         self.prefetcher: Prefetcher[Crops] | None = None
         if self.device.type == "cuda":
@@ -299,13 +279,10 @@ class Training:
             check_whole(self.recipe, team.world_size)
             # Another number of images would be another network.
             self.micro_batches.images = self.recipe.mix_batch
-        self.format = _memory_format(job.model)
-        self.teacher: torch.nn.Module | None = None
-        self.teacher_format = torch.contiguous_format
+        self.format = models.memory_format(job.model)
+        self.lessons: Lessons | None = None
         if self.distillation is not None and self.distillation.method != "label":
-            teacher = input_results.network(inputs["teacher"], self.size, data.classes, attention=attention)
-            self.teacher = teacher.to(self.device)
-            self.teacher_format = _memory_format(input_results.network_of(inputs["teacher"]).model)
+            self.lessons = Lessons(job, inputs, data, team, self.device)
 
         made = self._compiled() if compiled.is_wanted(self._images_in_all(), self.device) else None
         self.forward = team.forward(self.network, made)
@@ -435,7 +412,7 @@ class Training:
         count = self.micro_batches.images
         images = torch.zeros(count, 3, self.size, self.size, device=self.device)
         self.drop_paths.use(onto(self.drop_paths.draw(0, 0, count), self.device))
-        with self._autocast(), self.batch_norms.tracking(self.team.first):
+        with models.autocast(self.recipe.precision, self.device), self.batch_norms.tracking(self.team.first):
             logits = forward(images.contiguous(memory_format=self.format))
         torch.stack([part.float().mean() for part in logits.values()]).sum().backward()  # type: ignore[no-untyped-call]
         self.network.zero_grad(set_to_none=True)
@@ -464,8 +441,8 @@ class Training:
             last, first = part.stop == len(images), self.team.first and part.start == 0
             with nullcontext() if last else self.team.apart(self.forward):
                 self.drop_paths.use(factors[:, part])
-                with self._autocast(), self.batch_norms.tracking(first):
-                    teacher = self._teach(images[part])
+                with models.autocast(self.recipe.precision, self.device), self.batch_norms.tracking(first):
+                    teacher = None if self.lessons is None else self.lessons(images[part], epoch, positions[part])
                     value = loss(self.forward(images[part]), targets[part], teacher, self.distillation)
                     value = value * (len(images[part]) / len(images))
                 scaled = value if self.scaler is None else self.scaler.scale(value)
@@ -476,27 +453,6 @@ class Training:
     def _clip(self) -> None:
         if self.recipe.clip_norm > 0:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        match self.recipe.precision:
-            case "fp32":
-                return nullcontext()
-            case "fp16":
-                return torch.autocast(self.device.type, torch.float16)
-            case "bf16":
-                return torch.autocast(self.device.type, torch.bfloat16)
-            case _:
-                assert_never(self.recipe.precision)
-
-    @torch.no_grad()
-    def _teach(self, images: Tensor) -> Tensor | None:
-        if self.teacher is None:
-            return None
-        return models.joint(self.teacher, images.contiguous(memory_format=self.teacher_format))
-
-
-def _memory_format(model: Network) -> torch.memory_format:
-    return torch.channels_last if model.channels_last else torch.contiguous_format
 
 
 class Validation:

@@ -188,6 +188,13 @@ class Job:
     def check_processes(self, processes: int) -> None:
         """Raises UserError where so many processes cannot share it."""
 
+    def aids(self) -> Mapping[str, Job]:
+        """Jobs, by role, whose results it reads where they are stored: they spare it work and change none of its bits.
+
+        They are no inputs: no part of its key, and where one failed or is damaged it goes on without.
+        """
+        return {}
+
     @property
     def needs_gpu(self) -> bool:
         """Whether no CPU can run it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
+from replicate.jobs.answers import Answers, answers_for
 from replicate.jobs.data import Data
 from replicate.jobs.job import FILES_MB, TEACHER_SEED, Job, Line, Outcome, register
 from replicate.jobs.network import Network, described, has_seconds, image_seconds, images, label, parameters
@@ -71,6 +72,9 @@ class Train(Job):
         )
         return expander.add(job, f"{label(spec)}-s{seed}")
 
+    def aids(self) -> Mapping[str, Answers]:
+        return answers_for(self)
+
     def check_processes(self, processes: int) -> None:
         check_shares(self.recipe, processes)
 
@@ -113,6 +117,11 @@ def teacher_seconds(specs: Specs, run: RunSpec, epochs: int) -> float:
     """The part of a training in which the teacher answers: once for each image of each epoch."""
     each = sum(specs.scale.predict_share * image_seconds(specs, teacher) for teacher in _teachers(specs, run))
     return each * epochs * images(specs, run.data, "train")
+
+
+def stream_seconds(specs: Specs, run: RunSpec, epochs: int) -> float:
+    """What making the images of so many epochs costs the processor that trains."""
+    return specs.scale.stream_seconds * epochs * images(specs, run.data, "train")
 
 
 def _teachers(specs: Specs, run: RunSpec) -> list[RunSpec]:

@@ -131,7 +131,8 @@ def _open(graph: Graph, job: Job, night: AgendaInputs) -> list[Job]:
 
 def _possible(graph: Graph, job: Job, trainings: Container[str], night: AgendaInputs) -> bool:
     """Whether ``job`` can be computed where of all open trainings only ``trainings`` run."""
-    for needed in graph.needed_for([job.key]):
+    # Without the answers of a teacher it goes on, so nothing of them keeps it from being computed.
+    for needed in Graph(graph.jobs).needed_for([job.key]):
         progress = night.progress_of(needed.key)
         if progress == "stuck" or (progress == "busy" and not night.chained):
             return False

@@ -29,6 +29,7 @@ from replicate.nightly.changes import changes, new_devices
 from replicate.nightly.history import CELLS, REPORT, SUMMARY, Checked, Nights
 from replicate.nightly.snapshot import Snapshot, job_record, snapshot
 from replicate.nightly.summary import Summary, as_json, as_markdown
+from replicate.plan.answers import with_answers
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
 from replicate.specs.load import scales
@@ -119,7 +120,7 @@ class Night:
         with self._part("planning"):
             specs = self.paper.specs()
             self.plan = self.paper.plan(specs.ordered, specs)
-            self.graph = with_figures(self.plan)
+            self.graph = with_answers(with_figures(self.plan), specs, self.store)
             self.backend = self.paper.backend(specs.scale, self.reporter)
             self.summary.where = self.backend.name
             # What the store says alone, until the backend answers.

@@ -77,9 +77,14 @@ class Plan:
                 return cell
         raise KeyError(ref)
 
-    def served(self) -> dict[str, int]:
-        """How many cells rest on each job, directly or through others."""
-        return self.graph.served(Counter(cell.keys for cells in self.cells.values() for cell in cells))
+    def served(self, graph: Graph | None = None) -> dict[str, int]:
+        """How many cells rest on each job, directly or through others; also on those that only ``graph`` has."""
+        readers = Counter(cell.keys for cells in self.cells.values() for cell in cells)
+        served = self.graph.served(readers)
+        if graph is not None and not graph.jobs.keys() <= served.keys():
+            there = Counter(keys for keys in readers.elements() if graph.jobs.keys() >= {*keys})
+            served = graph.served(there) | served
+        return served
 
 
 def plan_tables(specs: Specs, tables: Sequence[str], seeds: Sequence[int]) -> Plan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from replicate.jobs.job import Job
@@ -13,6 +13,16 @@ class Graph:
     """Jobs by key, in the order they were added: inputs before what reads them."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
+    aids: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of a job, the keys of those of its `Job.aids` that it waits for. Where one fails it goes on without."""
+
+    def waits_for(self, job: Job) -> tuple[str, ...]:
+        """The keys of the jobs that ``job`` starts after: its inputs, and its aids."""
+        return (*job.inputs.values(), *self.aids.get(job.key, ()))
+
+    def without_aids(self, keys: Container[str]) -> Graph:
+        """This graph, in which nothing waits for the aids ``keys``."""
+        return Graph(self.jobs, {key: tuple(aid for aid in aids if aid not in keys) for key, aids in self.aids.items()})
 
     def add(self, job: Job) -> Job:
         """Add ``job`` unless it is there. Its inputs must have been added before it."""
@@ -37,11 +47,13 @@ class Graph:
         stack = list(keys)[::-1]
         while stack:
             job = self.jobs[stack[-1]]
-            lacking = [key for key in job.inputs.values() if key not in part.jobs]
+            lacking = [key for key in self.waits_for(job) if key not in part.jobs]
             if lacking:
                 stack += lacking[::-1]
             else:
                 part.add(job)
+                if job.key in self.aids:
+                    part.aids[job.key] = self.aids[job.key]
                 stack.pop()
         return part
 
@@ -64,7 +76,7 @@ class Graph:
         urgency = dict(taken)
         for key, job in reversed(self.jobs.items()):
             behind = urgency[key]
-            for read in job.inputs.values():
+            for read in self.waits_for(job):
                 through = taken[read] + behind
                 if through > urgency[read]:
                     urgency[read] = through
@@ -79,7 +91,7 @@ class Graph:
         for keys, times in readers.items():
             found, stack = set(keys), list(keys)
             while stack:
-                for key in self.jobs[stack.pop()].inputs.values():
+                for key in self.waits_for(self.jobs[stack.pop()]):
                     if key not in found:
                         found.add(key)
                         stack.append(key)

@@ -16,6 +16,7 @@ from replicate.jobs.job import Job
 from replicate.jobs.train import CURVE
 from replicate.judge.finish import Finisher
 from replicate.judge.table import Cell, Table
+from replicate.plan.answers import with_answers
 from replicate.plan.cells import Plan
 from replicate.plan.graph import Graph
 from replicate.render.format_html import ClaimLine, claim_lines
@@ -220,7 +221,8 @@ def gather(plan: Plan, store: Store, pictures: Sequence[Picture] = (), without_f
     for picture in pictures:
         for job in picture.plan.graph:
             graph.add(job)
-    served, readers = plan.served(), _readers(plan)
+    graph = with_answers(graph, plan.specs, store)
+    served, readers = plan.served(graph), _readers(plan)
     jobs = {
         job.key: _facts(plan, store, job, graph.seed_of(job), readers.get(job.key, ()), served.get(job.key, 0))
         for job in graph

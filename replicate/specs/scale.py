@@ -112,6 +112,8 @@ class Scale(Strict):
     """What starting a job and writing its result costs on top."""
     predict_share: Positive = 0.3
     """Cost of evaluating an image as a share of training on it."""
+    stream_seconds: NonNegative = 0.0
+    """What making a training image costs the processor that trains; nothing where others make it for a GPU."""
 
     @model_validator(mode="before")
     @classmethod

@@ -120,3 +120,34 @@ def test_pairs_are_found_beside_other_waits() -> None:
 def test_nothing_is_an_array_of_nothing() -> None:
     assert arrays_of("train", [], {}.__getitem__, 4) == []
     assert Array("train").units == {}
+
+
+def with_answers() -> Graph:
+    """Table 3 with two blocks of answers for its students."""
+    graph = table_3(2)
+    answers = [job(f"answers-{n}", "data", "train-t") for n in range(2)]
+    jobs = {}
+    for one in graph:
+        jobs |= {block.key: block for block in answers if one.key == "train-s0"} | {one.key: one}
+    return Graph(jobs, {f"train-s{n}": ("answers-0", "answers-1") for n in range(2)})
+
+
+def test_a_student_waits_for_its_inputs_and_until_the_answers_have_ended() -> None:
+    graph = with_answers()
+    waves = levels(graph, graph.jobs, graph.jobs)
+    assert [{one.key for one in wave} for wave in waves][2:4] == [
+        {"train-t384", "answers-0", "answers-1"},
+        {"train-s0", "train-s1"},
+    ]
+    placed = {f"answers-{n}": Task("answers", n) for n in range(2)} | {"train-t": Task("teacher", 0)}
+    units = units_of(graph, waves[3], graph.jobs, 1)
+    (array,) = arrays_of("train", units, placed.__getitem__, 1000)
+    ids = {"answers": "7", "teacher": "5", "other": "9"}
+    aids = {"answers-0", "answers-1"}
+    assert dependency(array, placed.__getitem__, ids, ["other"], aids) == "afterok:5_0,afterany:7_0:7_1:9"
+
+
+def test_answers_that_failed_for_good_are_not_waited_for() -> None:
+    graph = with_answers().without_aids({"answers-0"})
+    (unit,) = units_of(graph, [graph.jobs["train-s0"]], graph.jobs, 1)
+    assert unit.waits == {"train-t", "answers-1"}

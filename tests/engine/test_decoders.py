@@ -15,7 +15,7 @@ import torch
 from paper_recipe import data_job, recipe
 from test_ranks import payload, write_job
 
-from replicate.engine import shared_crops, train
+from replicate.engine import batches, shared_crops, train
 from replicate.engine.batches import THREADS_PAY, Prefetcher, TrainBatches, decode_in_processes, epoch_order
 from replicate.engine.data import ArraySplit, DataSet, make_data
 from replicate.engine.decoders import DEATHS, Decoders
@@ -197,7 +197,7 @@ def test_a_training_ends_in_the_same_bytes_and_alone(tmp_path: Path, monkeypatch
     for workers, name in ((0, "alone"), (2, "processes")):
         (tmp_path / name).mkdir()
         with monkeypatch.context() as patch:
-            patch.setattr(train, "decode_workers", lambda device, workers=workers: workers)
+            patch.setattr(batches, "decode_workers", lambda device, workers=workers: workers)
             patch.setenv("REPLICATE_DECODE_WITH", "processes")
             patch.setattr(Decoders, "begin", lambda self, position: (begun.append(position), begin(self, position)))
             assert isinstance(job, Train)

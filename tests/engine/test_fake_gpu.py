@@ -16,7 +16,18 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 
-from replicate.engine import augmentation, checkpoint, input_results, measure, models, optim, predict, probe, train
+from replicate.engine import (
+    answers,
+    augmentation,
+    checkpoint,
+    input_results,
+    measure,
+    models,
+    optim,
+    predict,
+    probe,
+    train,
+)
 from replicate.engine.batches import Crops
 from replicate.engine.data import make_data
 from replicate.jobs.job import from_payload
@@ -209,6 +220,28 @@ def test_a_training(name: str, results: Path, tmp_path: Path, gpu: FakeGpu, monk
     # The line of an epoch is written when the GPU has done it, not when it was asked to.
     assert busy == [False] * EPOCHS
     assert len((tmp_path / "epochs.jsonl").read_text().splitlines()) == EPOCHS
+
+
+def test_answers_of_a_teacher_and_a_training_that_reads_them(
+    results: Path, tmp_path: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(checkpoint.SECONDS, "0")
+    monkeypatch.setattr(checkpoint, "_checksum", lambda tensors, header: "0")
+    body = payload(VIT, HARD, {"teacher": "teacher"}, precision="fp16")
+    ((role, block),) = from_payload(body, "student").aids().items()
+    stored = called(results, "answers", block.payload, tmp_path / "answers")
+    assert answers.run(*stored)["images"] == EPOCHS * IMAGES
+    asked, logits = list[int](), answers.Teacher.logits
+
+    def spy(self: answers.Teacher, images: torch.Tensor) -> torch.Tensor:
+        asked.append(len(images))
+        return logits(self, images)
+
+    monkeypatch.setattr(answers.Teacher, "logits", spy)
+    job, inputs, *rest = called(results, "taught", body, tmp_path / "taught")
+    assert train.run(job, inputs | {role: stored[2]}, *rest)["epochs"] == EPOCHS
+    # Of the one block, as many batches as make a sample; the steps themselves ask nothing.
+    assert sum(asked) == -(-answers.SAMPLE // BATCH) * BATCH
 
 
 def test_an_evaluation(results: Path, tmp_path: Path, gpu: FakeGpu) -> None:

@@ -523,17 +523,17 @@ def test_the_teacher_sees_the_students_images_in_evaluation_mode(
     heads = models.heads
 
     def spy(network: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        seen[network is training.teacher] = images.clone(), network.training, torch.is_grad_enabled()
+        seen[network is training.lessons.teacher.network] = images.clone(), network.training, torch.is_grad_enabled()
         return heads(network, images)
 
     monkeypatch.setattr(models, "heads", spy)
-    before = {name: tensor.clone() for name, tensor in training.teacher.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in training.lessons.teacher.network.state_dict().items()}
     training.step(1, 2)
     batch = training.batches.batch(1, 2)
     assert torch.equal(seen[True][0], batch.images)
     assert torch.equal(seen[False][0], batch.images)
     assert (seen[True][1:], seen[False][1:]) == ((False, False), (True, True))
-    after = training.teacher.state_dict()
+    after = training.lessons.teacher.network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -812,7 +812,7 @@ def test_two_class_tokens_need_no_teacher(data: Path, tmp_path: Path) -> None:
     how = method(method="label", token=True)
     job = Job(tmp_path / "job", {"data": data}, model=vit(True), distillation=how)
     training = Training(job.job, job.inputs)
-    assert training.teacher is None
+    assert training.lessons is None
     before = training.network.head_dist.weight.detach().clone()
     training.step(0, 0)
     assert not torch.equal(training.network.head_dist.weight, before)

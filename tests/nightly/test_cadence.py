@@ -210,3 +210,26 @@ def test_what_failed_for_good_and_what_others_compute_is_not_waited_for() -> Non
     assert keys(due(busy).missing) == ["predict-student", "measure-alone"]
     # On a cluster it can be queued behind them.
     assert "predict-alone" in keys(due(replace(busy, chained=True)).missing)
+
+
+def with_answers() -> Graph:
+    """The answers of the teacher, before its student."""
+    found, answers = graph(), job("answers", "a", "data", "train-teacher", seconds=2 * HOUR)
+    jobs: dict[str, Job] = {}
+    for one in found:
+        jobs |= {answers.key: answers, one.key: one} if one.key == "train-student" else {one.key: one}
+    return Graph(jobs, {"train-student": (answers.key,)})
+
+
+def test_answers_of_a_teacher_are_due_with_its_students_alone() -> None:
+    ready = "data train-teacher train-alone predict-alone measure-alone"
+    found = agenda(with_answers(), circumstances(ready), 1000 * HOUR)
+    assert found.missing == []
+    found = agenda(with_answers(), circumstances(ready, train=True), 1000 * HOUR)
+    assert keys(found.missing) == ["answers-a", "train-student", "predict-student"]
+    assert found.hours == 8
+    # They are no number, so they are never compared with others.
+    old = circumstances(f"{ready} answers-a", written=lambda key: (MADE, NOW - 1000 * HOUR))
+    assert "answers-a" not in keys(agenda(with_answers(), old, 1000 * HOUR).again)
+    stuck = circumstances(ready, train=True, states={"answers-a": "stuck"})
+    assert keys(agenda(with_answers(), stuck, 1000 * HOUR).missing) == ["train-student", "predict-student"]

@@ -13,8 +13,10 @@ from command_line import ROOT, TABLE, Call
 
 from replicate.figures.load import load_with_figures
 from replicate.figures.plan import with_figures
+from replicate.plan.answers import with_answers
 from replicate.plan.cells import plan_tables
 from replicate.specs.load import load
+from replicate.store.store import Store
 
 
 def totals(replicate: Call, *arguments: str) -> dict[str, Any]:
@@ -27,10 +29,12 @@ def totals(replicate: Call, *arguments: str) -> dict[str, Any]:
 def test_without_a_table_it_is_what_all_runs(replicate: Call, tmp_path: Path) -> None:
     specs = load_with_figures(ROOT / "tables", "paper")
     tables = plan_tables(specs, specs.ordered, (0,))
-    everything = with_figures(tables)
+    without = with_figures(tables)
+    everything = with_answers(without, specs, Store(tmp_path))
     total = totals(replicate, "--scale", "paper", "--results", str(tmp_path))
     assert total["jobs"] == len(everything)
-    assert total["for_figures_alone"] == len(everything) - len(tables.graph) > 0
+    assert len(everything) == len(without) + total["answers"]["missing"] > len(without)
+    assert total["for_figures_alone"] == len(without) - len(tables.graph) > 0
     assert total["processor_seconds"] == round(sum(job.seconds for job in everything), 1)
     text = replicate("plan", "--scale", "paper", "--results", str(tmp_path)).stdout
     assert f"\n{len(everything)} jobs ({total['for_figures_alone']} for figures alone), 0 done" in text
@@ -47,7 +51,7 @@ def test_disk_in_gigabytes_from_one_on(replicate: Call, tmp_path: Path) -> None:
 def test_what_the_hours_rest_on(replicate: Call, tmp_path: Path) -> None:
     text = replicate("plan", "--id", TABLE, "--scale", "paper", "--results", str(tmp_path)).stdout
     assert "V100-hours by the paper's training times (Section 6; upper bounds for DeiT-Ti and -S): " in text
-    assert "743 h of them train teachers, 1,591 h are teachers' answers" in text
+    assert "743 h of them train teachers, 530 h are teachers' answers while students train" in text
     assert "V100" not in replicate("plan", "--id", TABLE, "--results", str(tmp_path)).stdout
 
 

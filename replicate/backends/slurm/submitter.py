@@ -87,6 +87,7 @@ class Submitter:
         """Wave by wave, each with the numbers of the one before."""
         views = self.step.states.views
         open_keys = [key for key, view in views.items() if view.state != "done"]
+        self.graph = self.graph.without_aids({key for key, view in views.items() if _ended_without(view)})
         for key, view in views.items():
             if view.state in ("pending", "running") and view.task is not None and view.row is not None:
                 self._placed[key] = view.task
@@ -226,7 +227,8 @@ class Submitter:
         name = submissions.new_name()
         keys = [job.key for unit in array.units.values() for job in unit.jobs]
         request = self._request(array.kind, name, sorted(array.units), keys)
-        dependency = waves.dependency(array, self._placed.__getitem__, self._ids, ended)
+        aids = {key for chosen in self.graph.aids.values() for key in chosen}
+        dependency = waves.dependency(array, self._placed.__getitem__, self._ids, ended, aids)
         request = replace(request, dependency=dependency, throttle=throttle)
         text = script.text(self.profile, request)
         tasks = {index: [job.key for job in unit.jobs] for index, unit in array.units.items()}
@@ -315,3 +317,8 @@ class Submitter:
             file.write(text)
             file.flush()
             return self.client.test("sbatch", "--test-only", file.name)
+
+
+def _ended_without(view: JobView) -> bool:
+    """Whether the job has no result and is not submitted again by itself."""
+    return not view.again and view.state not in ("done", "running", "pending")

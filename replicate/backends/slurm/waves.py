@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from replicate.backends.slurm.profile import Profile
@@ -52,7 +52,7 @@ def levels(graph: Graph, todo: Iterable[str], open_keys: Iterable[str]) -> list[
     level: dict[str, int] = {}
     for job in graph:
         if job.key in unfinished:
-            below = [level[key] for key in job.inputs.values() if key in level]
+            below = [level[key] for key in graph.waits_for(job) if key in level]
             level[job.key] = 1 + max(below, default=-1)
     waves: dict[int, list[Job]] = {}
     for key in (job.key for job in graph if job.key in wanted):
@@ -97,7 +97,10 @@ def units_of(graph: Graph, wave: Sequence[Job], open_keys: Iterable[str], pack: 
 
 
 def _reduced(graph: Graph, job: Job, unfinished: set[str]) -> frozenset[str]:
-    """Unfinished inputs, without those that another unfinished input waits for itself."""
+    """Unfinished inputs, without those that another unfinished input waits for itself; and unfinished aids.
+
+    An aid stands for no input: where it fails, the job still waits for its inputs.
+    """
     direct = {key for key in job.inputs.values() if key in unfinished}
     implied: set[str] = set()
     for key in direct:
@@ -107,7 +110,7 @@ def _reduced(graph: Graph, job: Job, unfinished: set[str]) -> frozenset[str]:
             if below in unfinished and below not in implied:
                 implied.add(below)
                 stack.extend(graph.jobs[below].inputs.values())
-    return frozenset(direct - implied)
+    return frozenset((direct - implied) | {key for key in graph.aids.get(job.key, ()) if key in unfinished})
 
 
 def arrays_of(kind: str, units: Sequence[Unit], tasks: Callable[[str], Task], longest: int) -> list[Array]:
@@ -183,20 +186,29 @@ def awaited_by_all(graph: Graph, units: Iterable[Unit]) -> set[str]:
     return common or set()
 
 
-def dependency(array: Array, tasks: Callable[[str], Task], ids: Mapping[str, str], ended: Sequence[str] = ()) -> str:
+def dependency(
+    array: Array,
+    tasks: Callable[[str], Task],
+    ids: Mapping[str, str],
+    ended: Sequence[str] = (),
+    aids: Container[str] = (),
+) -> str:
     """sbatch's ``--dependency``; empty where the array waits for nothing.
 
-    ids: submission -> Slurm's number. ended: submissions that only have to end first (`Lanes`).
+    ids: submission -> Slurm's number. ended: submissions that only have to end first (`Lanes`). aids: jobs likewise.
     """
+
+    def named(keys: Iterable[str]) -> list[str]:
+        return [f"{ids[task.submission]}_{task.index}" for task in sorted({tasks(key) for key in keys}, key=str)]
+
     parts = []
     if array.pairs:
         first = tasks(next(iter(array.pairs.values())))
         parts.append(f"aftercorr:{ids[first.submission]}")
-    if array.after:
-        elements = sorted({tasks(key) for key in array.after}, key=str)
-        parts.append("afterok:" + ":".join(f"{ids[task.submission]}_{task.index}" for task in elements))
-    if ended:
-        parts.append("afterany:" + ":".join(ids[name] for name in ended))
+    if needed := named(key for key in array.after if key not in aids):
+        parts.append("afterok:" + ":".join(needed))
+    if only_ended := named(key for key in array.after if key in aids) + [ids[name] for name in ended]:
+        parts.append("afterany:" + ":".join(only_ended))
     return ",".join(parts)
 
 
