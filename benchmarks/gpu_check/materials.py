@@ -23,13 +23,16 @@ TRAIN, TEST = 256, 64
 RUN = {"Ti": "deit-ti-224/none", "S": "deit-s-224/none", "B": "deit-b-224/none", "teacher": "regnety-16gf"}
 
 
-def photographs(root: Path, smallest: bool) -> None:
-    """A data set of image files under ``root``: cuts of photographs, from another part of them for each class."""
+def photographs(root: Path, smallest: bool = False, share: int = 1) -> None:
+    """A data set of image files under ``root``: cuts of photographs, from another part of them for each class.
+
+    smallest: a quarter of the images, at a quarter of the size. share: one image in so many.
+    """
     draw = np.random.default_rng(0)
     scenes = _scenes(draw)
     scale = 4 if smallest else 1
     for part, count in (("train", TRAIN), ("val", TEST)):
-        for number in range(count // scale // CLASSES * CLASSES):
+        for number in range(count // scale // share):
             label = number % CLASSES
             scene = scenes[label % len(scenes)]
             room = np.subtract(scene.shape[:2], (HEIGHT // scale, WIDTH // scale))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 
 from benchmarks.gpu_check.check import Setting, check
-from benchmarks.gpu_check.materials import RUN, Laboratory, expander
+from benchmarks.gpu_check.materials import NAME, ROOT, RUN, Laboratory, expander
 
 RUNS = 10
 """Batches that are timed; the paper's protocol times 30, which all four networks would need too long for."""
@@ -29,6 +33,33 @@ def input_with_all_cores(setting: Setting) -> str:
     waiting = sum(json.loads(line)["waiting"] for line in lines) / sum(json.loads(line)["seconds"] for line in lines)
     cores = len(os.sched_getaffinity(0))
     return f"{speeds[len(speeds) // 2]:.0f} images/s with {cores} cores, {waiting:.0%} of the time spent waiting"
+
+
+def _benchmark(script: str, *words: str) -> str:
+    """The rows of the table that a script of benchmarks/ prints, each without its spaces."""
+    printed, arguments = StringIO(), sys.argv
+    # The script tells where it lies by its name, and its own folder is not on the path here.
+    sys.argv = [str(ROOT / "benchmarks" / script), *words]
+    try:
+        with redirect_stdout(printed):
+            runpy.run_path(sys.argv[0], run_name="__main__")
+    finally:
+        sys.argv = arguments
+    rows = [line for line in printed.getvalue().splitlines() if line.startswith("| ")][1:]
+    return "; ".join(", ".join(cell.strip() for cell in line.strip("| ").split("|")) for line in rows)
+
+
+@check(seconds=120)
+def a_step_beside_the_released_engines(setting: Setting) -> str:
+    words = ["--smallest"] if setting.smallest else ["5"]
+    return _benchmark("training_step.py", *words, *(["--precision", "fp32", "bf16"] if setting.gpu else []))
+
+
+@check(seconds=60)
+def input_beside_timms(setting: Setting) -> str:
+    """Of one core, with everything on the processor."""
+    words = ["--smallest"] if setting.smallest else ["3"]
+    return _benchmark("input.py", *words, "--folder", str(setting.images / NAME / "train"))
 
 
 def _throughput(name: str) -> Callable[[Setting], str]:

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,7 +42,11 @@ def logs(workspace: Workspace, table_id: str, row: str, column: str, lines: int,
         key: view
         for key, view in states.views.items()
         if view.state in ("failed", "lost", "running", "damaged") or (view.state == "absent" and files[key])
-    } or dict([(key, view) for key, view in states.views.items() if view.state == "done"][-1:])
+    }
+    done = sorted(
+        (key for key, view in states.views.items() if view.state == "done"), key=lambda key: _written(files[key])
+    )
+    views = views or {key: states.views[key] for key in done[-1:]}
     if workspace.json:
         entries = [
             {
@@ -67,6 +71,11 @@ def logs(workspace: Workspace, table_id: str, row: str, column: str, lines: int,
     if follow:
         _follow({path for key in views for path in files[key]}, lambda: _running(workspace, table_id, row, column))
     return DONE
+
+
+def _written(files: Iterable[Path]) -> float:
+    """When something was last written to ``files``; 0 where there are none."""
+    return max((path.stat().st_mtime for path in files if path.exists()), default=0.0)
 
 
 def _running(workspace: Workspace, table_id: str, row: str, column: str) -> set[Path]:

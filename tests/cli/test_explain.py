@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,18 @@ def test_logs_of_what_no_job_makes(replicate: Call, results: Path) -> None:
     done = replicate("logs", "distillation_ablation", "none", "label", *where)
     assert done.returncode == 2
     assert done.stderr.startswith("error: column label holds words of the spec, which no job makes\n")
+
+
+def test_logs_are_of_the_job_that_wrote_last(replicate: Call, results: Path) -> None:
+    """Of a number that was evaluated before, and whose network was trained again since, that is the training."""
+    for kind, time in (("train", 2_000), ("predict", 1_000)):
+        (folder,) = results.glob(f"{kind}-regnety-16gf-224-none-s0-*")
+        (folder / "log.txt").write_text(f"{kind}\n")
+        os.utime(folder / "log.txt", (time, time))
+    jobs = json.loads(
+        replicate("logs", "distillation_ablation", "@", "teacher", "--json", "--results", str(results)).stdout
+    )["jobs"]
+    assert [line for job in jobs for lines in job["logs"].values() for line in lines] == ["train"]
 
 
 def test_logs_as_json(replicate: Call, results: Path) -> None:
