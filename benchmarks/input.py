@@ -9,6 +9,10 @@ second of processor time, and the median ratio to timm's of the same turn with i
 two that scikit-learn ships, cut elsewhere for every file to ImageNet's usual size; --folder names a folder of class
 folders instead.
 
+Where a GPU trains, the processor decodes, crops and resizes, and draws the noise of random erasing; the rest is the
+GPU's (`TrainBatches.crops`). That part is measured in one process, and with 1 and 2 processes that decode for it, whose
+processor time counts with its own.
+
 The last rows count how often an image is decoded for each of its copies, over an epoch's first batches of 1,024.
 """
 
@@ -19,7 +23,6 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -40,6 +43,7 @@ from replicate.plan.cells import plan_tables
 from replicate.specs.load import load
 from replicate.specs.recipe import Recipe
 from replicate.specs.sources.imagefolder import FolderData
+from replicate.text import plural
 
 SIZE = 224
 TURNS = 20
@@ -49,8 +53,9 @@ PHOTOGRAPH = 375, 500
 JPEG_QUALITY = 92
 NETWORKS = {"B": "deit-b-224/none", "S": "deit-s-224/none"}
 PROCESSES = (1, 4, 8)
-WARM = 1
-"""Turns that are not counted: the first reads the files and builds tables."""
+WARM = 2
+"""Turns that are not counted: they read the files and build tables, and processes get ahead."""
+FOR_GPU = "the processor's part for a GPU"
 
 
 def main() -> None:
@@ -192,25 +197,47 @@ class ReleasedInput:
         return self.mixup(torch.stack(images), torch.from_numpy(self.split.labels[chosen]))
 
 
+def _decoded(data: DataSet, recipe: Recipe, count: int) -> TrainBatches:
+    shared = join(Ranks(), torch.device("cpu"), (recipe.batch, 3, SIZE, SIZE), decoders=True)
+    return TrainBatches(data, recipe, SIZE, 0, shared=shared, decoders=count)
+
+
+def _seconds(stream: TrainBatches | None) -> float:
+    """Processor time that the processes of ``stream`` which decode have used."""
+    processes = stream.decoders.processes if stream and stream.decoders else ()
+    return sum(int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) for process in processes) / 1e9
+
+
 def measured(folder: Path, turns: int, batch: int) -> Iterator[list[str]]:
     """Rows of the table: what, images a second, the ratio to timm's, and its quartiles."""
     torch.set_num_threads(1)
     split = Photographs(folder)
     recipe = paper_recipe(NETWORKS["B"]).model_copy(update={"batch": batch})
-    ours = TrainBatches(DataSet(split, split, split.classes, split.mean, split.std), recipe, SIZE, 0)
-    released = ReleasedInput(split, recipe)
-    taken: dict[str, list[float]] = {}
+    data = DataSet(split, split, split.classes, split.mean, split.std)
+    ours, released = TrainBatches(data, recipe, SIZE, 0), ReleasedInput(split, recipe)
+    ways: dict[str, Callable[[int, list[int]], object]] = {
+        "timm's pipeline": lambda turn, chosen: released.batch(chosen),
+        "this project's stream": lambda turn, chosen: ours.batch(turn, 0),
+        FOR_GPU: lambda turn, chosen: ours.crops(turn, 0),
+    }
+    streams = {
+        f"{FOR_GPU}, {plural(count, 'process', 'processes')} decode": _decoded(data, recipe, count) for count in (1, 2)
+    }
+    for way, stream in streams.items():
+        ways[way] = lambda turn, chosen, stream=stream: stream.crops(turn, 0)
+    ways["decoding every copy, nothing else"] = lambda turn, chosen: list(map(split.image, chosen))
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    used = dict.fromkeys(ways, 0.0)
     for turn in range(WARM + turns):
         chosen = epoch_order(len(split), recipe.repeats, 0, turn)[:batch].tolist()
-        ways: dict[str, Callable[[], object]] = {
-            "timm's pipeline": partial(released.batch, chosen),
-            "this project's stream": partial(ours.batch, turn, 0),
-            "decoding every copy, nothing else": partial(list, map(split.image, chosen)),
-        }
         for way, make in ways.items():
             begun = time.process_time()
-            make()
-            taken.setdefault(way, []).append(time.process_time() - begun)
+            make(turn, chosen)
+            # Processes that decode are ahead: since the last turn they made as much as one batch.
+            before, used[way] = used[way], _seconds(streams.get(way))
+            taken[way].append(time.process_time() - begun + used[way] - before)
+    for stream in streams.values():
+        stream.close()
     base = taken["timm's pipeline"]
     for way, times in taken.items():
         ratios = [theirs / own for theirs, own in zip(base, times, strict=True)][WARM:]
