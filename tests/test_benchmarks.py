@@ -10,7 +10,7 @@ import pytest
 from command_line import ROOT, environment
 
 SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
-QUICK = {"input", "job_start", "plan", "source", "startup", "step", "training_step"}
+QUICK = {"answers", "input", "job_start", "plan", "source", "startup", "step", "training_step"}
 PATIENCE = 300.0
 
 
