@@ -13,7 +13,8 @@
     ├── StoreFault                 a stored result is damaged
     │   └── Unreadable             it cannot be read just now, so nobody knows whether it is
     └── JobError                   a job ended without a result
-        └── Diverged               a loss or a weight stopped being finite
+        ├── Diverged               a loss or a weight stopped being finite
+        └── RankGone               another process of the training is gone, or does not answer
 
 The house form: in the first five words what is wrong (after its place, where a file is at fault), then what was given
 and what is allowed, then the one thing to do, on a line of its own (docs/style.md).
@@ -73,6 +74,10 @@ class JobError(ReplicateError):
 
 
 class Diverged(JobError):
+    pass
+
+
+class RankGone(JobError):
     pass
 
 

@@ -44,7 +44,11 @@ class Paper:
     scale: str = SCALE
     seeds: tuple[int, ...] = SEEDS
     workers: int | None = None
-    """Jobs at once; None is what `replicate.backends.devices.at_once` makes of it."""
+    """Processes at once; None is what `replicate.backends.devices.at_once` makes of it."""
+    gpus: tuple[str, ...] = ()
+    """The GPUs of this machine that jobs use; none is all."""
+    ranks: int | None = None
+    """Processes that share each training; None is one, and on GPUs more where some would idle."""
     released: bool = False
     """Published weights are read where the scale names some, in place of training."""
     profile: Profile | None = None
@@ -105,7 +109,7 @@ class Paper:
 
         if self.profile is not None:
             return self.cluster(reporter)
-        return Local(scale, self.workers, reporter or Reporter())
+        return Local(scale, self.workers, reporter or Reporter(), self.gpus, self.ranks)
 
     def cluster(self, reporter: Reporter | None = None) -> Slurm:
         """The cluster that was chosen. Raises UserError where none was."""
@@ -208,6 +212,8 @@ def open_paper(
     seeds: Sequence[int] = SEEDS,
     released: bool = False,
     workers: int | None = None,
+    gpus: Sequence[str | int] = (),
+    ranks: int | None = None,
     cluster: str | None = None,
 ) -> Paper:
     """Open a paper. Nothing is run or written, and nothing heavy is imported.
@@ -215,11 +221,19 @@ def open_paper(
     folder: the specs (a folder with runs.toml and a file for each table); the default is ``tables`` of the
     repository around the current folder. results, out: where stored results and rendered files lie; by default
     ``results`` and ``out`` of the repository. scale: a file of tables/scales. seeds: of the trainings.
-    released: read published weights where the scale names some, in place of training. workers: jobs at once.
-    cluster: the name of a profile slurm/NAME.toml, or ``local``.
+    released: read published weights where the scale names some, in place of training. workers: processes at once.
+    gpus: those of this machine to use; none is all. ranks: processes that share each training; None is one, and on
+    GPUs more where some would idle. cluster: the name of a profile slurm/NAME.toml, or ``local``.
     """
     root = repository()
     profile = find_cluster(cluster, root)
+    if profile is not None and (gpus or ranks):
+        option = "--gpus" if gpus else "--ranks"
+        raise UserError(
+            f"{option} is for this machine, and the cluster '{profile.name}' was chosen\n"
+            "  there the profile says it (gpus_per_node, ntasks_per_node in [kinds.train]); this machine is --cluster "
+            "local"
+        )
     shared = Path(profile.paths.shared) if profile else root
     stored = Path(results) if results is not None else shared / "results"
     given = {
@@ -237,6 +251,8 @@ def open_paper(
         scale=scale,
         seeds=tuple(seeds),
         workers=workers,
+        gpus=tuple(map(str, gpus)),
+        ranks=ranks,
         released=released,
         profile=profile,
         given=tuple(part for name, value in given.items() if value is not None for part in (name, str(value))),

@@ -129,7 +129,8 @@ class JobStates:
             ended = "".join(f", {line.short}" for line in self.store.epochs(key)[-1:])
             suspicion = "".join(f", {SUSPICIOUS}: {why}" for why in [self.store.suspicion(key)] if why)
             share = f"{share_of(progress):.0%}{counted}{epoch}{loss}{ended}{suspicion}"
-            return f"running{view.why and f' ({view.why})'}, {share}"
+            where = str(self.store.place(key))
+            return f"running{where and f' {where}'}{view.why and f' ({view.why})'}, {share}"
         return view.why
 
     def submissions_of(self, key: str) -> list[Submission]:
@@ -179,7 +180,8 @@ class Listener:
     def progressed(self, job: Job, progress: Mapping[str, Any]) -> None:
         return
 
-    def finished(self, job: Job, seconds: float) -> None:
+    def finished(self, job: Job, seconds: float, processors: int = 1) -> None:
+        """``seconds`` on the clock, on so many ``processors``."""
         return
 
     def failed(self, job: Job, reason: str) -> None:

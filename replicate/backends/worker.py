@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replicate.backends.devices import VISIBLE
-from replicate.errors import Diverged, NotAvailable, StoreFault, Unreadable
+from replicate.errors import Diverged, NotAvailable, RankGone, StoreFault, Unreadable
 from replicate.jobs.job import Job
 from replicate.jobs.train import Train
 from replicate.specs.watch import TrackerName
@@ -68,6 +68,8 @@ ORPHAN_REST = 5.0
 
 _NOT_ARTEFACTS = (JOB, RESULT, FAILURE, PROGRESS, LOG, DIFF, EPOCHS)
 
+RANK_LOST = "rank lost"
+"""The kind of failure where another process of a training is gone, or does not answer."""
 GPU_MEMORY = "OOM-GPU"
 """The kind of failure where a batch did not fit the GPU: what `retry --class` takes."""
 _GPU_HINT = (
@@ -81,23 +83,36 @@ def main(
     job: Job,
     provenance: Mapping[str, object],
     gone: lease.Gone | None = None,
-    device: str | None = None,
     threads: int | None = None,
+    micro: int = 0,
     changes: bytes = b"",
+    place: Mapping[str, object] | None = None,
 ) -> None:
     """Entry of a worker process. Stops cleanly at SIGTERM, and when the calling process is gone.
 
-    device: the value of CUDA_VISIBLE_DEVICES, before anything asks for a GPU; None leaves it as it is.
-    threads: to decode with, of those that jobs beside this one need too, unless the user said how many.
-    changes: of the code, beyond its commit; kept beside the result.
+    threads, micro: see `prepared`. changes: of the code, beyond its commit; kept beside the result. place: what is
+    shown of where the job runs while it does.
     """
-    if device is not None:
-        os.environ[VISIBLE] = device
+    stop = prepared(job, threads, micro)
+    outcome = perform(Store(Path(root), gone=gone), job, provenance, stop, changes, place)
+    sys.exit(outcome)
+
+
+def prepared(job: Job, threads: int | None = None, micro: int = 0) -> Callable[[], bool]:
+    """Have this process stop at SIGTERM and when its caller is gone; returns whether it has to.
+
+    threads: to decode with, of those that jobs beside this one need too, unless the user said how many. micro: images
+    that it computes at a time; 0 leaves that to the engine.
+    """
     if threads is not None:
         # With torch, which whoever has a share of this machine's cores to give has preloaded.
         from replicate.engine.batches import DECODE_THREADS
 
         os.environ.setdefault(DECODE_THREADS, str(threads))
+    if micro:
+        from replicate.engine.micro_batch import MICRO_BATCH
+
+        os.environ[MICRO_BATCH] = str(micro)
     stopping, heard = threading.Event(), threading.Event()
 
     def stop() -> bool:
@@ -110,28 +125,33 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     patience = ORPHAN_SECONDS if job.resumable else ORPHAN_REST
     threading.Thread(target=_die_with_parent, args=(stopping, heard, patience), daemon=True).start()
-    outcome = perform(Store(Path(root), gone=gone), job, provenance, stop, changes)
-    sys.exit(outcome)
+    return stop
 
 
-def take_part(root: str, job: Job) -> None:
+def take_part(root: str, job: Job, stop: Callable[[], bool]) -> Outcome:
     """Take part in a training that another process leads; that one holds the lease and writes the result."""
     from replicate.engine.run import Stopped, execute
 
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     store = Store(Path(root))
     inputs = {role: store.folder(key) for role, key in job.inputs.items()} | _stored_aids(store, job)
-    with suppress(Stopped):
-        execute(job, inputs, store.folder(job.key), lambda fields: None, stopping.is_set)
+    try:
+        execute(job, inputs, store.folder(job.key), lambda fields: None, stop)
+    except Stopped:
+        return Outcome.STOPPED
+    return Outcome.DONE
 
 
 def perform(
-    store: Store, job: Job, provenance: Mapping[str, object], stop: Callable[[], bool], changes: bytes = b""
+    store: Store,
+    job: Job,
+    provenance: Mapping[str, object],
+    stop: Callable[[], bool],
+    changes: bytes = b"",
+    place: Mapping[str, object] | None = None,
 ) -> Outcome:
     """Run ``job`` and store its result, unless it is stored or another process runs it."""
     try:
-        return _perform(store, job, provenance, stop, changes)
+        return _perform(store, job, provenance, stop, changes, place or {})
     except OSError as error:
         if not _is_full(error):
             raise
@@ -139,7 +159,12 @@ def perform(
 
 
 def _perform(
-    store: Store, job: Job, provenance: Mapping[str, object], stop: Callable[[], bool], changes: bytes
+    store: Store,
+    job: Job,
+    provenance: Mapping[str, object],
+    stop: Callable[[], bool],
+    changes: bytes,
+    place: Mapping[str, object],
 ) -> Outcome:
     folder = store.prepare(job)
     if not lease.acquire(folder, store.gone):
@@ -159,7 +184,7 @@ def _perform(
             (folder / name).unlink(missing_ok=True)
         # Taken for dead, after a laptop's long sleep for example, while another computes: two must not write here.
         with lease.beating(folder, lost=lambda: os._exit(Outcome.BUSY)):
-            return _run(store, job, folder, provenance, stop, changes)
+            return _run(store, job, folder, provenance, stop, changes, place)
     finally:
         lease.release(folder)
 
@@ -171,6 +196,7 @@ def _run(
     provenance: Mapping[str, object],
     stop: Callable[[], bool],
     changes: bytes,
+    place: Mapping[str, object],
 ) -> Outcome:
     # torch is heavy: a command that only plans or looks must not pay for it (a preloaded worker has it already).
     from replicate.engine.machine import machine_of
@@ -185,11 +211,17 @@ def _run(
         lookout.look(fields)
         why = {SUSPICIOUS: lookout.why} if lookout.why else {}
         with suppress(OSError):
-            write_json(folder / PROGRESS, {**fields, **why})
+            write_json(folder / PROGRESS, {**fields, **place, **why})
 
+    if place:
+        # What an earlier attempt wrote of how far it came still holds.
+        with suppress(OSError):
+            write_json(folder / PROGRESS, {**store.progress(job.key), **place})
     with (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
         try:
             gpu = f", {VISIBLE}='{os.environ[VISIBLE]}'" if VISIBLE in os.environ else ""
+            ranks = int(os.environ.get("WORLD_SIZE", "1"))
+            gpu += f", rank 0 of {ranks}" if job.shared and ranks > 1 else ""
             now = time.strftime("%Y-%m-%d %H:%M:%S")
             log.write(f"--- {now}: process {os.getpid()} on {socket.gethostname()}{gpu}\n")
             with redirect_stdout(log), redirect_stderr(log), closing(lookout):
@@ -308,6 +340,8 @@ def failure_kind(error: Exception) -> tuple[str, bool]:
     if isinstance(error, Diverged):
         # Randomness is keyed: the same numbers would come again.
         return "diverged", False
+    if isinstance(error, RankGone):
+        return RANK_LOST, True
     if isinstance(error, NotAvailable):
         return "not available", True
     if isinstance(error, Unreadable):

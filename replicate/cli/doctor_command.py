@@ -12,11 +12,11 @@ from pathlib import Path
 
 import click
 
-from replicate.backends.doctor import site, visit
+from replicate.backends.doctor import here, site, visit
 from replicate.backends.doctor.draft import draft
 from replicate.backends.doctor.files import Files, Finding, fail, ok, warn
 from replicate.backends.slurm.bad_nodes import bad_nodes
-from replicate.backends.slurm.choose import VARIABLE
+from replicate.backends.slurm.choose import LOCAL, VARIABLE
 from replicate.backends.slurm.client import Client
 from replicate.backends.slurm.gpus import Idle, misfits
 from replicate.backends.slurm.profile import Profile, profile_name
@@ -57,16 +57,19 @@ from replicate.text import plural
 def command(workspace: Workspace, draft_name: str | None, overwrite: bool, seconds: float) -> int:
     """Check a cluster against its profile: programs, limits, requests, the shared folder, a node, images, weights.
 
+    With --cluster local, check this machine: its GPUs, and whether torch computes on them.
+
     One line a finding: ok, warn (costs time), fail (jobs would not run). Exit code: 0 without a fail, else 2.
     """
     if draft_name is not None:
         return draft_profile(workspace, draft_name, overwrite)
     profile = workspace.profile
-    if profile is None:
+    chosen = click.get_current_context().params["cluster"] or os.environ.get(VARIABLE)
+    if profile is None and chosen != LOCAL:
         clusters = ", ".join(path.stem for path in toml_files(workspace.root / "slurm")) or "none yet"
         raise UserError(
             f"no cluster is chosen: no --cluster, no {VARIABLE}, and no profile matches this machine\n"
-            f"  clusters: {clusters}\n"
+            f"  clusters: {clusters}; this machine: --cluster {LOCAL}\n"
             "  a first profile: python -m replicate doctor --draft NAME"
         )
     specs = workspace.specs()
@@ -74,18 +77,23 @@ def command(workspace: Workspace, draft_name: str | None, overwrite: bool, secon
     graph = workspace.plan(specs.ordered, specs).graph
     data = [entry for entry in scale.data.values() if isinstance(entry, FolderData)]
     files = Files(data, [PublishedFile.of(text) for text in scale.released.values()])
+    name = LOCAL if profile is None else profile.name
+    if profile is None:
+        found = here.examine(scale, list(graph), workspace.gpus, import_torch=seconds > 0)
+    else:
+        found = _findings(profile, graph, files, scale.id, seconds, workspace.store().root)
     findings = []
-    for finding in _findings(profile, graph, files, scale.id, seconds, workspace.store().root):
+    for finding in found:
         findings.append(finding)
         if not workspace.json:
             click.echo(str(finding))
     counts = Counter(finding.level for finding in findings)
     if workspace.json:
         entries = [finding.to_dict() for finding in findings]
-        click.echo(json.dumps({"cluster": profile.name, "findings": entries}, indent=1, ensure_ascii=False))
+        click.echo(json.dumps({"cluster": name, "findings": entries}, indent=1, ensure_ascii=False))
     else:
         warned, failed = plural(counts["warn"], "warning"), plural(counts["fail"], "failure")
-        click.echo(f"\n{profile.name}: {counts['ok']} ok, {warned}, {failed}")
+        click.echo(f"\n{name}: {counts['ok']} ok, {warned}, {failed}")
     return MISTAKE if counts["fail"] else DONE
 
 

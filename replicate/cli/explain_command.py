@@ -85,7 +85,8 @@ def _job_lines(workspace: Workspace, explanation: Explanation, job: Job) -> list
         missing = f"{plural(waiting, 'job')} that it reads {'has' if waiting == 1 else 'have'} no result"
         facts.append(("first", f"{missing}: the command below begins there"))
     facts.append(("alone" if state == "done" else "to run it", command_of(workspace, store, graph, job)))
-    head = f"{job.key}  [{'not run' if state == 'absent' else state}]"
+    where = str(store.place(job.key)) if state == "running" else ""
+    head = f"{job.key}  [{'not run' if state == 'absent' else state}{where and f' {where}'}]"
     return [head, *(f"  {name:<11} {text}" for name, text in facts)]
 
 
@@ -115,10 +116,13 @@ def _entry(workspace: Workspace, explanation: Explanation, job: Job) -> dict[str
     from replicate.actions.explain import command_of
 
     store, graph = explanation.store, explanation.plan.graph
-    result = store.result(job.key)
+    result, state = store.result(job.key), store.state(job.key)
+    place = store.place(job.key)
     return {
         "key": job.key,
-        "state": store.state(job.key),
+        "state": state,
+        "devices": place.devices if state == "running" else (),
+        "ranks": place.ranks if state == "running" else None,
         "run": job.run,
         "seed": graph.seed_of(job),
         "payload": job.payload,

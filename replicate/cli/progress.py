@@ -62,9 +62,9 @@ class Lines(Listener):
     def progressed(self, job: Job, progress: Mapping[str, object]) -> None:
         self.estimate.progressed(job, share_of(progress))
 
-    def finished(self, job: Job, seconds: float) -> None:
+    def finished(self, job: Job, seconds: float, processors: int = 1) -> None:
         self.count += 1
-        self.estimate.done(job, seconds)
+        self.estimate.done(job, seconds * processors)
         left = f", about {duration(self.estimate.seconds)} left" if self.count < self.total else ""
         self.said(f"[{self.count}/{self.total}] {job.key} {seconds:.1f} s{left}")
 
@@ -120,8 +120,8 @@ class Bars(Listener):
         if time.monotonic() - self._shown > 1.0:
             self._tell()
 
-    def finished(self, job: Job, seconds: float) -> None:
-        self.estimate.done(job, seconds)
+    def finished(self, job: Job, seconds: float, processors: int = 1) -> None:
+        self.estimate.done(job, seconds * processors)
         self._drop(job)
         self._progress.advance(self._whole)
         self._tell()

@@ -65,6 +65,7 @@ def _entries(states: JobStates) -> list[dict[str, object]]:
             "class": view.kind,
             "job": view.row.id if view.row else None,
             "progress": round(share_of(states.store.progress(key)), 3),
+            **(asdict(states.store.place(key)) if view.state == "running" else {"devices": (), "ranks": None}),
             "epoch": next((asdict(line) for line in states.store.epochs(key)[-1:]), None)
             if view.state == "running"
             else None,

@@ -48,6 +48,18 @@ class Seeds(click.ParamType[tuple[int, ...]]):
         return seeds
 
 
+class Gpus(click.ParamType[tuple[str, ...]]):
+    name = "LIST"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        names = tuple(part.strip() for part in str(value).split(","))
+        if not all(re.fullmatch(r"\d{1,4}|(GPU|MIG)-[\w/-]+", name, re.ASCII) for name in names):
+            self.fail(f"GPUs, got '{value}'; expected their numbers with commas between, such as 0,1", param, ctx)
+        if len(set(names)) < len(names):
+            self.fail(f"GPUs, got '{value}'; each must stand once", param, ctx)
+        return names
+
+
 class Amount(click.FloatRange):
     """A finite number: no range excludes ``nan``, which is neither below nor above anything."""
 
@@ -122,7 +134,14 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Seeds, such as 0,1,2.",
     )
     @click.option(
-        "--workers", type=click.IntRange(1, 256), default=None, help="Jobs at once.  [default: GPUs or cores]"
+        "--workers", type=click.IntRange(1, 256), default=None, help="Processes at once.  [default: GPUs or cores]"
+    )
+    @click.option("--gpus", type=Gpus(), default=None, help="GPUs of this machine, such as 0,1.  [default: all]")
+    @click.option(
+        "--ranks",
+        type=click.IntRange(1, 256),
+        default=None,
+        help="Processes that share each training.  [default: 1, or GPUs that would idle]",
     )
     @click.option("--results", type=folder, default=None, help="Stored results.  [default: results]")
     @click.option("--out", type=folder, default=None, help="Rendered files.  [default: out]")
@@ -135,6 +154,8 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
         source: str,
         seeds: tuple[int, ...],
         workers: int | None,
+        gpus: tuple[str, ...] | None,
+        ranks: int | None,
         results: Path | None,
         out: Path | None,
         tables: Path | None,
@@ -150,6 +171,8 @@ def with_workspace(function: Callable[..., Any]) -> Callable[..., Any]:
             seeds=seeds,
             released=source == RELEASED,
             workers=workers,
+            gpus=gpus or (),
+            ranks=ranks,
             cluster=cluster,
         )
         shared = {field.name: getattr(paper, field.name) for field in fields(Paper)}

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from replicate.engine.run import whole_number
-from replicate.errors import UserError
-from replicate.specs.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -91,14 +89,3 @@ class BatchNorms:
         finally:
             for layer in self._layers:
                 layer.track_running_stats = True
-
-
-def check_whole(recipe: Recipe, world_size: int) -> None:
-    """Raise UserError where ``world_size`` processes would tear a group, and with it the statistics."""
-    share = recipe.batch // world_size
-    if share % recipe.mix_batch:
-        raise UserError(
-            f"recipe.mix_batch does not divide {share}, the images of one process: got {recipe.mix_batch}\n"
-            "  BatchNorm takes its statistics from so many images, on one process: use at most "
-            f"{recipe.batch // recipe.mix_batch} processes, and a divisor of that number"
-        )

@@ -21,7 +21,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from replicate.engine import models
-from replicate.errors import JobError, UserError
+from replicate.errors import JobError, RankGone, UserError
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for the others: they may still be loading torch from a slow file system."""
@@ -123,8 +123,18 @@ def together() -> Iterator[Ranks]:
         yield Ranks()
         return
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, timeout=PATIENCE)
     try:
+        distributed.init_process_group(backend, timeout=PATIENCE)
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
+    except RuntimeError as error:
+        if not _of_another(error):
+            raise
+        raise RankGone(f"train: another process of this training is gone or does not answer\n  {error}") from error
     finally:
-        distributed.destroy_process_group()
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _of_another(error: RuntimeError) -> bool:
+    """Whether ``error`` says that another process cannot be reached: gloo has no class of its own for that."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)

@@ -36,7 +36,7 @@ from replicate.engine.data import Split
 from replicate.engine.device_ops import onto
 from replicate.engine.keyed_random import torch_seed
 from replicate.engine.losses import check_token, loss
-from replicate.engine.micro_batch import BatchNorms, MicroBatches, check_whole
+from replicate.engine.micro_batch import BatchNorms, MicroBatches
 from replicate.engine.models import DropPaths
 from replicate.engine.ranks import Forward, Heads, Ranks, together
 from replicate.engine.run import EVERY, Progress, Report, Stop, Stopped
@@ -44,6 +44,7 @@ from replicate.errors import Diverged, NotAvailable
 from replicate.jobs.network import WEIGHTS
 from replicate.jobs.train import CURVE, VALIDATION_IMAGES, Train
 from replicate.metrics.stated import stored_as
+from replicate.specs.recipe import check_whole
 from replicate.store import epochs as log
 from replicate.store.epochs import EpochLine
 from replicate.store.files import write_bytes, write_json

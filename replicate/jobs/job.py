@@ -188,6 +188,14 @@ class Job:
     def check_processes(self, processes: int) -> None:
         """Raises UserError where so many processes cannot share it."""
 
+    def process_counts(self, most: int) -> tuple[int, ...]:
+        """The numbers of processes up to ``most`` that share it without being asked to, the smallest first."""
+        return (1,)
+
+    def share(self, processes: int) -> int:
+        """The images of a batch that each of ``processes`` computes; 0 where it cannot compute them in parts."""
+        return 0
+
     def aids(self) -> Mapping[str, Job]:
         """Jobs, by role, whose results it reads where they are stored: they spare it work and change none of its bits.
 

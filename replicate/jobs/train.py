@@ -10,7 +10,7 @@ from replicate.jobs.data import Data
 from replicate.jobs.job import FILES_MB, TEACHER_SEED, Job, Line, Outcome, register
 from replicate.jobs.network import Network, described, has_seconds, image_seconds, images, label, parameters
 from replicate.specs.load import Specs
-from replicate.specs.recipe import Distillation, Recipe, check_shares
+from replicate.specs.recipe import Distillation, Recipe, check_shares, check_whole
 from replicate.specs.run import RunSpec
 from replicate.text import pairs
 
@@ -22,6 +22,9 @@ CURVE = "curve.json"
 
 VALIDATION_IMAGES = 256
 """Enough to see a curve rise (one standard error is 3 points at most), and 1-2 % of an epoch's time at mini scale."""
+
+BATCH_NORM = "regnet"
+"""How timm's names of networks with BatchNorm begin, of those that the paper trains. (Of others the engine knows.)"""
 
 COPIES = 2
 """Checkpoints that a training keeps at once: the last and the one before it."""
@@ -77,6 +80,23 @@ class Train(Job):
 
     def check_processes(self, processes: int) -> None:
         check_shares(self.recipe, processes)
+        if self._takes_statistics:
+            check_whole(self.recipe, processes)
+
+    @property
+    def _takes_statistics(self) -> bool:
+        return self.recipe.train_mode and self.model.timm.startswith(BATCH_NORM)
+
+    def process_counts(self, most: int) -> tuple[int, ...]:
+        """Those that tear no group of images that are mixed, and that leave the draws of dropout as they are."""
+        recipe = self.recipe
+        if recipe.dropout > 0 or recipe.batch % recipe.mix_batch:
+            return (1,)
+        groups = recipe.batch // recipe.mix_batch
+        return tuple(count for count in range(1, most + 1) if groups % count == 0)
+
+    def share(self, processes: int) -> int:
+        return 0 if self._takes_statistics else self.recipe.batch // processes
 
     @property
     def needs_gpu(self) -> bool:

@@ -158,3 +158,14 @@ def check_shares(recipe: Recipe, processes: int) -> None:
             f"recipe.batch does not split over {processes} processes: got {recipe.batch} images\n"
             "  use another number of processes"
         )
+
+
+def check_whole(recipe: Recipe, world_size: int) -> None:
+    """Raise UserError where ``world_size`` processes would tear a group, and with it the statistics."""
+    share = recipe.batch // world_size
+    if share % recipe.mix_batch:
+        raise UserError(
+            f"recipe.mix_batch does not divide {share}, the images of one process: got {recipe.mix_batch}\n"
+            "  BatchNorm takes its statistics from so many images, on one process: use at most "
+            f"{recipe.batch // recipe.mix_batch} processes, and a divisor of that number"
+        )

@@ -32,6 +32,27 @@ SUSPICIOUS = "suspicious"
 State = Literal["done", "running", "failed", "damaged", "absent"]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The GPUs that compute a job, and how many processes share it."""
+
+    devices: tuple[str, ...] = ()
+    ranks: int = 1
+
+    @classmethod
+    def of(cls, progress: Mapping[str, object]) -> Place:
+        """Read what stands in the progress of a job, which may be damaged."""
+        devices, ranks = progress.get("devices"), progress.get("ranks")
+        names = tuple(name for name in devices if isinstance(name, str)) if isinstance(devices, list) else ()
+        return cls(names, ranks if type(ranks) is int and ranks > 0 else 1)
+
+    def __str__(self) -> str:
+        """``on GPUs 0, 1``, ``in 2 ranks``; empty for one process without a GPU."""
+        gpus = f"on GPU{'s' if len(self.devices) > 1 else ''} {', '.join(self.devices)}" if self.devices else ""
+        shared = f"in {self.ranks} ranks" if self.ranks > 1 and self.ranks != len(self.devices) else ""
+        return " ".join(filter(None, (gpus, shared)))
+
+
 @dataclass(slots=True)
 class Store:
     """The results under ``root``.
@@ -126,6 +147,10 @@ class Store:
         """Return the numbers that the job last wrote. What is no finite number is left out: a file may be damaged."""
         progress = read_json(self.folder(key) / PROGRESS)
         return {name: value for name, value in progress.items() if isinstance(value, int | float) and isfinite(value)}
+
+    def place(self, key: str) -> Place:
+        """Where the job runs, as far as it said."""
+        return Place.of(read_json(self.folder(key) / PROGRESS))
 
     def suspicion(self, key: str) -> str:
         """Return why the running training ``key`` is suspicious (`replicate.store.suspicion`); empty if it is not."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from replicate.backends.slurm.submission import Submission
-from replicate.backends.worker import GPU_MEMORY
+from replicate.backends.worker import GPU_MEMORY, RANK_LOST
 from replicate.store.store import SUSPICIOUS
 
 Action = Literal["again", "stop"]
@@ -55,7 +55,7 @@ ENDINGS: Mapping[str, Ending] = {
 
 KINDS = sorted(
     {ending.kind for ending in ENDINGS.values()}
-    | {"diverged", "killed", "disk full", "restarts used up", "setup", "GPUs", GPU_MEMORY, SUSPICIOUS}
+    | {"diverged", "killed", "disk full", "restarts used up", "setup", "GPUs", GPU_MEMORY, RANK_LOST, SUSPICIOUS}
 )
 """Classes of failure: those above, and those that a job finds itself (`replicate.backends.worker.failure_kind`)."""
 

@@ -23,6 +23,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -364,7 +365,9 @@ def run_rank(root: str, job: Job) -> None:
     """Take part in a job that another process leads; nothing is written."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     export_torch_env()
-    worker.take_part(root, job)
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    worker.take_part(root, job, stopping.is_set)
 
 
 def export_torch_env() -> None:

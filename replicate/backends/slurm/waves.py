@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from replicate.backends.schedule import unsplittable
 from replicate.backends.slurm.profile import Profile
 from replicate.backends.slurm.submission import Task
-from replicate.errors import Fault, UserError
+from replicate.errors import Fault
 from replicate.jobs.job import HOUR, Job, kind_named
 from replicate.plan.graph import Graph
 from replicate.text import plural
@@ -254,14 +255,7 @@ def unsplittable_batches(jobs: Sequence[Job], profile: Profile) -> Iterator[Faul
 
     The nodes would find out, but after the wait in the queue, and once in each life that a job has.
     """
-    wrong: dict[tuple[str, str], list[str]] = {}
-    for job in jobs:
-        if (processes := profile.processes(job.kind)) > 1:
-            try:
-                job.check_processes(processes)
-            except UserError as error:
-                wrong.setdefault((job.kind, str(error)), []).append(job.key)
-    for (kind, message), keys in wrong.items():
+    for (kind, message), keys in unsplittable(jobs, profile.processes).items():
         what, _, help = message.partition("\n")
         others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
         advice = f"{help.strip()}: nodes and ntasks_per_node in [kinds.{kind}], now {profile.processes(kind)} in all"
