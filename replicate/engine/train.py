@@ -6,6 +6,7 @@ change a bit of it (on the CPU).
 
 from __future__ import annotations
 
+import logging
 import math
 import resource
 import time
@@ -255,6 +256,12 @@ class Training:
             raise NotAvailable(
                 f"recipe.precision: '{self.recipe.precision}' needs a GPU, got device '{self.device.type}'\n"
                 "  set precision = 'bf16' or 'fp32', or run it where torch finds a GPU"
+            )
+        bf16_on_cpu = self.device.type == "cpu" and self.recipe.precision == "bf16"
+        if bf16_on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            logging.getLogger(__name__).warning(
+                "recipe.precision is 'bf16', of which this processor has no instructions: "
+                "a step takes many times as long as in 'fp32'"
             )
         data = input_results.data_set(inputs)
         self.team = team

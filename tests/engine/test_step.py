@@ -82,6 +82,24 @@ def test_the_scaling_of_fp16_waits_for_nothing(
     assert waits.found == []
 
 
+@pytest.mark.parametrize("has", [True, False])
+def test_a_processor_without_bf16_says_so(
+    data: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    has: bool,
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has)
+    for precision in ("fp32", "bf16"):
+        job = Job(tmp_path / precision, {"data": data}, recipe=recipe(precision=precision))
+        with caplog.at_level(logging.WARNING):
+            Training(job.job, job.inputs)
+    said = [line.getMessage() for line in caplog.records]
+    assert len(said) == (0 if has else 1)
+    assert has or said[0].startswith("recipe.precision is 'bf16', of which this processor has no instructions")
+
+
 @pytest.fixture
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Tensors without values on a device `cuda`. Neither a backward pass nor pinned memory can be had without one."""
