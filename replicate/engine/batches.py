@@ -409,7 +409,7 @@ class TrainBatches:
             height, width = pixels.shape[1:]
             for row, draws in copies:
                 box = transforms.random_box(height, width, recipe.crop_scale, recipe.crop_ratio, draws)
-                images[row] = transforms.crop_resized(pixels, box, self._size)
+                transforms.crop_resized(pixels, box, images[row])
 
         self._each(crop, shown, self._pool)
 

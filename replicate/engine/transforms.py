@@ -68,10 +68,15 @@ def random_box(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def crop_resized(image: Tensor, box: Box, size: int) -> Tensor:
-    """Cut ``box`` out of uint8 [3, H, W] and resize it to [3, size, size]: crop first, as Pillow does."""
+def crop_resized(image: Tensor, box: Box, crop: Tensor) -> None:
+    """Cut ``box`` out of uint8 [3, H, W] and resize it into ``crop`` [3, S, S]: crop first, as Pillow does."""
     top, left, height, width = box
-    return _resize(image[:, top : top + height, left : left + width], size, size, "bicubic")
+    cut = image[:, top : top + height, left : left + width]
+    if cut.shape == crop.shape:
+        crop.copy_(cut)
+        return
+    # What `interpolate` calls, which makes room for each crop: 4 % of what the processor does for a GPU.
+    torch._C._nn._upsample_bicubic2d_aa(cut[None], crop.shape[1:], False, None, out=crop[None])  # type: ignore[call-arg]
 
 
 def evaluation_view(image: Tensor, size: int, crop: float, interpolation: Interpolation) -> Tensor:

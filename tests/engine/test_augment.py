@@ -15,6 +15,7 @@ from paper_recipe import recipe
 from PIL import Image
 from timm.data import auto_augment as timm_ra
 from timm.data.random_erasing import RandomErasing
+from torch.nn.functional import interpolate
 from torchvision import transforms as tv_transforms
 from torchvision.transforms import functional as tv
 
@@ -340,9 +341,21 @@ def test_crop_boxes_are_distributed_as_torchvisions() -> None:
 
 def test_crop_is_resized_as_pillow_does() -> None:
     image = np.random.default_rng(3).integers(0, 256, (3, 90, 70), dtype=np.uint8)
-    result = transforms.crop_resized(torch.from_numpy(image), (10, 5, 61, 47), 32).numpy()
+    crop = torch.empty(3, 32, 32, dtype=torch.uint8)
+    transforms.crop_resized(torch.from_numpy(image), (10, 5, 61, 47), crop)
+    result = crop.numpy()
     wanted = tv.resized_crop(pil(image), 10, 5, 61, 47, [32, 32], tv_transforms.InterpolationMode.BICUBIC)
     assert np.abs(result.astype(int) - np.asarray(wanted).transpose(2, 0, 1)).max() <= 1
+
+
+@pytest.mark.parametrize("box", [(10, 5, 61, 47), (0, 0, 90, 70), (3, 4, 32, 32), (50, 20, 7, 9)])
+def test_a_crop_written_to_its_place_has_the_bytes_of_one_of_its_own(box: tuple[int, int, int, int]) -> None:
+    image = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (90, 70, 3), dtype=np.uint8)).permute(2, 0, 1)
+    batch = torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
+    transforms.crop_resized(image, box, batch[1])
+    cut = image[None, :, box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
+    assert torch.equal(batch[1], interpolate(cut, (32, 32), mode="bicubic", antialias=True)[0])
+    assert not batch[[0, 2]].any()
 
 
 @pytest.mark.parametrize(("size", "edge"), [(224, 256), (384, 438), (32, 36), (40, 45)])
