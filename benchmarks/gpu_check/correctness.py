@@ -154,13 +154,16 @@ def _trained(laboratory: Laboratory, precision: str) -> Any:
     from replicate.errors import NotAvailable
 
     try:
-        # A constant rate, so that steps that are left out do not shift the schedule.
-        rate, steps = (8e-3, 12) if laboratory.smallest else (1e-3, STEPS)
-        constant = {"warmup_epochs": 0, "min_lr": rate * laboratory.train_images / 512, "lr": rate}
-        job = laboratory.training(precision, steps, precision=precision, **PLAIN, **constant)
-        return laboratory.losses(laboratory.run(job))
+        return laboratory.losses(laboratory.run(_plain(laboratory, precision, precision)))
     except NotAvailable as error:
         raise NotHere(str(error).splitlines()[0]) from error
+
+
+def _plain(laboratory: Laboratory, key: str, precision: str) -> Any:
+    rate, steps = (8e-3, 12) if laboratory.smallest else (1e-3, STEPS)
+    # A constant rate, so that a step that is left out does not shift the schedule.
+    constant = {"warmup_epochs": 0, "min_lr": rate * laboratory.train_images / 512, "lr": rate}
+    return laboratory.training(key, steps, precision=precision, **PLAIN, **constant)
 
 
 def _compared(found: Any, wanted: Any) -> str:
@@ -206,17 +209,24 @@ def memory_that_runs_out_in_evaluation(setting: Setting) -> str:
 def _halvings() -> Iterator[list[str]]:
     """What is said inside whenever the images at a time are halved."""
     said: list[str] = []
+    with _heard("replicate.engine.micro_batch", said):
+        yield said
+
+
+@contextmanager
+def _heard(source: str, said: list[str]) -> Iterator[None]:
+    """Add to ``said`` what is logged by ``source`` inside."""
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage().partition(":")[2].strip())
+            said.append(record.getMessage().rpartition("memory: ")[2])
 
-    source, listener = logging.getLogger("replicate.engine.micro_batch"), Listener()
-    source.addHandler(listener)
+    logger, listener = logging.getLogger(source), Listener()
+    logger.addHandler(listener)
     try:
-        yield said
+        yield
     finally:
-        source.removeHandler(listener)
+        logger.removeHandler(listener)
 
 
 def _limited(share: float) -> tuple[float, float]:
@@ -293,6 +303,25 @@ def one_rank(setting: Setting) -> str:
     apart = max(float((one - two).abs().max() / (one.abs().max() + 1e-12)) for one, two in pairs)
     must(apart < 1e-3, f"{backend}: gradients {apart:.2e} apart")
     return f"{backend}: gradients {apart:.1e} apart"
+
+
+@check("losses of a student as from its live teacher: equal on a CPU, within 1 % on a GPU", 90)
+def stored_answers_of_a_teacher(setting: Setting) -> str:
+    from replicate.jobs.answers import answers_for
+
+    laboratory, steps = Laboratory(setting.folder, setting.smallest), 3
+    laboratory.run(_plain(laboratory, "teacher", "fp32"))
+    student, said = laboratory.student("student", steps), list[str]()
+    stored = {role: laboratory.run(job) for role, job in answers_for(student).items()}
+    with _heard("replicate.engine.answers", said):
+        found = laboratory.losses(laboratory.run(student, "reading", stored))
+    wanted = laboratory.losses(laboratory.run(student, "asking"))
+    must(not said, f"they were not used: {'; '.join(said)}")
+    answers = np.concatenate([np.load(folder / "answers.npy").ravel() for folder in stored.values()])
+    must(len(np.unique(answers)) > 1, "the teacher knows one class, so nothing is compared")
+    apart = float(np.abs(found / wanted - 1).max())
+    must(apart < 0.01 if setting.gpu else apart == 0, f"losses {apart:.2e} apart")
+    return f"{answers.size} answers of {len(np.unique(answers))} classes; losses {apart:.1e} apart"
 
 
 @check(f"the file's tensors, bit by bit; at least {AGREE:.0%} of the processor's decisions", 60)

@@ -111,6 +111,16 @@ class Laboratory:
             key=key, inputs={"data": "data"}, seed=0, size=self.size, model=model, recipe=recipe, distillation=None
         )
 
+    def student(self, key: str, steps: int) -> Any:
+        """A training of DeiT-Ti that learns from the decisions of the network in the folder ``teacher``."""
+        from dataclasses import replace
+
+        run = expander().specs.runs.runs["deit-ti-224/token"]
+        model = replace(expander().model(run.model, run.distillation), args=self.network("Ti").args)
+        taught = {"data": "data", "teacher": "teacher"}
+        job = self.training(key, steps)
+        return replace(job, model=model, inputs=taught, distillation=expander().distillation(run.distillation))
+
     def prediction(self, key: str, network: str) -> Any:
         from replicate.jobs.predict import Predict
 
@@ -137,8 +147,8 @@ class Laboratory:
         data = FolderData(source="imagefolder", name=NAME, classes=CLASSES, train=0, test=self.test_images)
         return Weights(key=key, model=model, size=self.size, distillation=None, data=data, file=path.name)
 
-    def run(self, job: Any, folder: str = "") -> Path:
-        """Compute ``job``: the folder of its result."""
+    def run(self, job: Any, folder: str = "", beside: Mapping[str, Path] | None = None) -> Path:
+        """Compute ``job``: the folder of its result. beside: by role, results that it reads and is no other job for."""
         from replicate.engine.run import execute
         from replicate.jobs.job import to_json
 
@@ -146,6 +156,7 @@ class Laboratory:
         where.mkdir(parents=True, exist_ok=True)
         (where / "job.json").write_text(json.dumps(to_json(job)), encoding="utf-8")
         inputs: Mapping[str, Path] = {role: self.folder / key for role, key in job.inputs.items()}
+        inputs = {**inputs, **(beside or {})}
         execute(job, inputs, where, lambda fields: None, lambda: False)
         return where
 
