@@ -23,6 +23,7 @@ from replicate.engine import input_results, models
 from replicate.engine.batches import Batch, Crops, Prefetcher, TrainBatches, training_batches
 from replicate.engine.checkpoint import Checkpoints, Snapshot
 from replicate.engine.data import DataSet
+from replicate.engine.device_ops import onto
 from replicate.engine.keyed_random import generator
 from replicate.engine.micro_batch import MicroBatches
 from replicate.engine.ranks import Ranks
@@ -166,7 +167,7 @@ class Lessons:
         if answers is None:
             return self.teacher.logits(images)
         found = torch.from_numpy(answers[epoch - first, positions.start : positions.stop].astype(np.int64))
-        return found.to(self._device, non_blocking=True)
+        return onto(found, self._device)
 
     def _block(self, first: int) -> NDArray[np.int16] | None:
         """The stored answers of the block that begins with epoch ``first``; None where none are to be used."""
