@@ -70,7 +70,7 @@ def test_scripts_are_those_of_a_step(calls: list[dict[str, Any]], tmp_path: Path
         assert re.match(rf"{first}\b", header["array"])
         assert re.search(rf"\b{last}(%\d+)?$", header["array"])
         assert subprocess.run(["bash", "-n"], input=call["script"], text=True, check=False).returncode == 0
-    assert {call["kind"] for call in calls} == {"data", "train", "predict"}
+    assert {call["kind"] for call in calls} == {"data", "train", "answers", "predict"}
 
 
 def test_arrays_and_dependencies_are_explained(calls: list[dict[str, Any]]) -> None:
@@ -88,7 +88,7 @@ def test_arrays_and_dependencies_are_explained(calls: list[dict[str, Any]]) -> N
 def test_in_words(tmp_path: Path) -> None:
     done = plan(tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n    #!/bin/bash\n") == 3
+    assert done.stdout.count("\n    #!/bin/bash\n") == 4
     assert "\n1. sbatch " in done.stdout
     assert "   1 data job in 1 task of one array (--array=0" in done.stdout
 

@@ -67,7 +67,8 @@ class Call:
 _DEPENDENCIES = {
     "afterok": "no task begins before NUMBERS ended with a result",
     "aftercorr": "each task waits for the task of the same index of NUMBERS",
-    "afterany": "no task begins before NUMBERS ended, well or not, so that max_running holds over both arrays",
+    "afterany": "no task begins before NUMBERS ended, well or not: whole arrays, so that max_running holds over both;"
+    " tasks, whose results it can do without",
 }
 
 
