@@ -227,6 +227,8 @@ def test_answers_of_a_teacher_and_a_training_that_reads_them(
 ) -> None:
     monkeypatch.setenv(checkpoint.SECONDS, "0")
     monkeypatch.setattr(checkpoint, "_checksum", lambda tensors, header: "0")
+    # A sample of a GPU's size is 63 batches of these, a minute of fake tensors.
+    monkeypatch.setattr(answers, "SAMPLE", BATCH + 1)
     body = payload(VIT, HARD, {"teacher": "teacher"}, precision="fp16")
     ((role, block),) = from_payload(body, "student").aids().items()
     stored = called(results, "answers", block.payload, tmp_path / "answers")
