@@ -7,7 +7,7 @@ import os
 import shlex
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,7 @@ class Paper:
     def specs(self) -> Specs:
         """Read and check every spec. Raises SpecError with all faults."""
         from replicate.figures.load import load_with_figures
+        from replicate.store.result import RESULT
 
         if not self.tables.is_dir():
             raise UserError(f"{self.tables} is not a folder\n  name the folder of the specs with --tables DIR")
@@ -74,7 +75,8 @@ class Paper:
                 f"--from released takes one seed, got {','.join(map(str, self.seeds))}\n"
                 "  published weights are of one training each; several seeds are for networks that are trained here"
             )
-        return load_with_figures(self.tables, self.scale, self.released)
+        specs = load_with_figures(self.tables, self.scale, self.released)
+        return replace(specs, stored=lambda key: (self.results / key / RESULT).is_file())
 
     def plan(self, tables: Sequence[str], specs: Specs | None = None) -> Plan:
         """The cells of ``tables`` and the graph of the jobs behind them."""

@@ -72,6 +72,14 @@ class Throughput:
 
 
 @dataclass(frozen=True, slots=True)
+class Dimensions:
+    """The summary of an architecture job, which that of a measurement has in it."""
+
+    parameters: int
+    architecture: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """A while of inference, in seconds."""
 
@@ -240,7 +248,7 @@ register(
         "architecture",
         "The dimension 'field' of the network as it is built.",
         _fact,
-        job="measure",
+        job="architecture",
         digits=0,
         fields=("parameters", "embed_dim", "heads", "layers", "size"),
         origin="counted here",

@@ -37,6 +37,8 @@ class Specs:
     scale: Scale
     beside: tuple[object, ...] = ()
     """What the readers given to `load` returned; whoever reads it knows its own by type."""
+    stored: Callable[[str], bool] = lambda key: False
+    """Whether the results have the job of that key: an older version may have made what a fact can be read from."""
 
     @property
     def namespace(self) -> str:

@@ -89,7 +89,7 @@ def test_every_number_of_every_table_before_anything_has_run(scale: str, tmp_pat
             jobs = plan.graph.needed_for(table.cell(row, column).jobs)
             assert text.count(f"--scale {scale}") == len(jobs)
             kinds |= {job.kind for job in jobs}
-    assert kinds == {"data", "train", "predict", "measure", "probe"}
+    assert kinds == {"data", "train", "predict", "measure", "architecture", "probe"}
 
 
 def test_a_measurement(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_what_is_stored_of_a_job_is_the_job() -> None:
         assert (type(read), json.loads(json.dumps(to_json(read)))) == (type(job), stored)
         assert read.written(Texts()) == hashed
         assert from_json(json.loads(json.dumps(to_json(read)))).own() == read.own()
-    assert kinds == {"data", "weights", "train", "predict", "measure", "probe"}
+    assert kinds == {"data", "weights", "train", "predict", "measure", "architecture", "probe"}
 
 
 def test_a_job_is_sent_to_other_processes_whole() -> None:

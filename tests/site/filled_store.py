@@ -125,6 +125,12 @@ def _measure(folder: Path, job: Job, draw: np.random.Generator) -> tuple[list[st
     return ["measure.json"], summary | more
 
 
+def _architecture(folder: Path, job: Job, draw: np.random.Generator) -> tuple[list[str], dict[str, Any]]:
+    (folder / "architecture.json").write_text("{}\n")
+    architecture = {"embed_dim": 96, "heads": 4, "layers": 3, "size": 32}
+    return ["architecture.json"], {"parameters": 356938, "architecture": architecture}
+
+
 def _probe(folder: Path, job: Job, draw: np.random.Generator) -> tuple[list[str], dict[str, Any]]:
     (folder / "similarity.json").write_text("{}\n")
     layers = [float(value) for value in np.sort(draw.random(3))]
@@ -139,5 +145,6 @@ _MAKERS = {
     "train": _train,
     "predict": _predict,
     "measure": _measure,
+    "architecture": _architecture,
     "probe": _probe,
 }
