@@ -41,7 +41,7 @@ def measure(
     """As the engine leaves it: each process met another load, so the rates by themselves fit to nothing."""
     model = job.payload["model"]["name"]
     ratio: dict[str, Any] | None = None
-    if job.payload["protocol"]["name"] == "paired":
+    if job.payload.get("protocol", {}).get("name") == "paired":
         middle = RATIOS[model]
         ratio = {"median": middle, "low": middle - 0.196, "high": middle + 0.196}
         ratio |= {"half_width_percent": 19.6 / middle, "steady": model != "deit-s"}

@@ -86,7 +86,7 @@ def test_all_jobs_are_published() -> None:
     """A golden file that lost jobs would hold the rest only."""
     golden = json.loads(GOLDEN.read_text())
     counts = {world: sum(map(len, digits.values())) for world, digits in golden.items()}
-    assert counts == {"mini": 266, "mini-digits": 266, "paper": 273, RELEASED: 274}
+    assert counts == {"mini": 292, "mini-digits": 292, "paper": 299, RELEASED: 300}
 
 
 def test_table_3_needs_these_jobs() -> None:
