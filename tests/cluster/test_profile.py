@@ -169,7 +169,7 @@ time = 60
     assert "sbatch.time: expected a time: minutes, 'HH:MM:SS' or 'D-HH:MM:SS', got '5 hours'" in message
     assert "sbatch.gpus_per_node: expected a number or 'type:number'" in message
     assert "kinds.train.time: too short, got 2: train jobs are told to stop 90 seconds before it" in message
-    assert "kinds.trian: should be a kind of job (did you mean 'train'?; kinds: data, measure," in message
+    assert "kinds.trian: should be a kind of job (did you mean 'train'?; kinds: answers," in message
     assert "setup: should be a list, got 'module load torch'" in message
 
 
@@ -194,7 +194,9 @@ def test_a_limit_that_leaves_a_training_no_time(tmp_path: Path, limit: str) -> N
     assert "too short" in message
     assert "use 3 minutes or more" in message
     # The same limit is no fault of jobs that are not resumed.
-    assert load_profile(write(tmp_path, GOOD.replace("60", limit) + "[kinds.train]\ntime = 3\n"))
+    assert load_profile(
+        write(tmp_path, GOOD.replace("60", limit) + "[kinds.train]\ntime = 3\n[kinds.answers]\ntime = 3\n")
+    )
 
 
 def test_a_limit_is_measured_by_the_time_of_the_signal(tmp_path: Path) -> None:
@@ -204,14 +206,14 @@ def test_a_limit_is_measured_by_the_time_of_the_signal(tmp_path: Path) -> None:
 
 
 def test_a_time_is_required(tmp_path: Path) -> None:
-    assert "needed for data, measure, predict, probe, train, weights jobs" in refused(
+    assert "needed for answers, architecture, data, measure, predict, probe, train, weights jobs" in refused(
         tmp_path, GOOD.replace("time      = 60", "")
     )
     message = refused(tmp_path, GOOD.replace("time      = 60", "[kinds.train]\ntime = 60"))
-    assert "needed for data, measure, predict, probe, weights jobs" in message
+    assert "needed for answers, architecture, data, measure, predict, probe, weights jobs" in message
     # Published weights ask what a data set does, unless they have a section.
     message = refused(tmp_path, GOOD.replace("time      = 60", "[kinds.data]\ntime = 60"))
-    assert "needed for measure, predict, probe, train jobs" in message
+    assert "needed for answers, measure, predict, probe, train jobs" in message
 
 
 def test_published_weights_ask_what_a_data_set_does(tmp_path: Path) -> None:

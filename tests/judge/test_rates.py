@@ -110,7 +110,8 @@ def test_all_tables_have_the_same_unit() -> None:
 
 def test_without_the_unit_there_is_no_rate(tmp_path: Path) -> None:
     plan, store = planned("mini"), Store(tmp_path)
-    measure(store, plan.cell(CellRef(VARIANTS, "deit_ti", "throughput")).jobs[0])
+    for column in ("throughput", "params"):
+        measure(store, plan.cell(CellRef(VARIANTS, "deit_ti", column)).jobs[0])
     table = Finisher(plan, store).finish(VARIANTS)
     cell = table.cell("deit_ti", "throughput")
     assert (cell.state, cell.reason) == ("pending", "not run yet: 1 of its 2 jobs")
