@@ -75,7 +75,7 @@ def batches_ahead_in_pinned_memory(setting: Setting) -> str:
     """While the GPU is kept busy: what is copied late must still be what was sent."""
     import torch
 
-    from replicate.engine.batches import Prefetcher
+    from replicate.engine.prefetcher import Prefetcher
 
     device = torch.device(setting.device)
     stream, recipe = _stream(setting, workers=len(os.sched_getaffinity(0)))

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from replicate.engine import input_results, models
-from replicate.engine.batches import Batch, Crops, Prefetcher, TrainBatches, training_batches
+from replicate.engine.batches import Batch, Crops, TrainBatches, training_batches
 from replicate.engine.checkpoint import Checkpoints, Snapshot
 from replicate.engine.data import DataSet
 from replicate.engine.device_ops import onto
 from replicate.engine.keyed_random import generator
 from replicate.engine.micro_batch import MicroBatches
+from replicate.engine.prefetcher import Prefetcher
 from replicate.engine.ranks import Ranks
 from replicate.engine.run import Progress, Report, Stop, Stopped
 from replicate.errors import NotAvailable, StoreFault

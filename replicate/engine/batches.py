@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -490,29 +490,3 @@ def _normaliser(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor
         pixels.copy_(images).mul_(onto(scale, pixels.device)).add_(onto(shift, pixels.device))
 
     return write
-
-
-class Prefetcher(Generic[T]):
-    """``make(position)``, where a thread of its own has begun to make position + 1 below ``end`` already.
-
-    Calls of ``make`` never overlap, so it may keep state. What it raises, the call for its position raises.
-    Positions out of turn are made when asked for.
-    """
-
-    def __init__(self, make: Callable[[int], T], end: int) -> None:
-        self._make, self._end = make, end
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetcher")
-        self._begun: tuple[int, Future[T]] | None = None
-
-    def __call__(self, position: int) -> T:
-        begun, self._begun = self._begun, None
-        if begun is None or begun[0] != position:
-            begun = position, self._pool.submit(self._make, position)
-        item = begun[1].result()
-        if position + 1 < self._end:
-            self._begun = position + 1, self._pool.submit(self._make, position + 1)
-        return item
-
-    def close(self) -> None:
-        """Finish the current item, then stop the thread."""
-        self._pool.shutdown(cancel_futures=True)

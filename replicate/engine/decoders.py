@@ -86,6 +86,9 @@ class Decoders:
         self._closed = True
         for decoder in self._decoders:
             decoder.process.kill()
+        for decoder in self._decoders:
+            # Collected, so that what they cost counts as this job's.
+            decoder.process.join()
 
     def _tell(self, decoder: _Decoder, position: int) -> None:
         # Where it is gone, the next `finish` sees that, and tells its successor.

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from replicate.engine import compiled, input_results, models, optim
 from replicate.engine.answers import Lessons
-from replicate.engine.batches import PAPER, Crops, Prefetcher, evaluation_batches, spread, training_batches
+from replicate.engine.batches import PAPER, Crops, evaluation_batches, spread, training_batches
 from replicate.engine.checkpoint import (
     Checkpoints,
     Snapshot,
@@ -39,6 +39,7 @@ from replicate.engine.keyed_random import torch_seed
 from replicate.engine.losses import check_token, loss
 from replicate.engine.micro_batch import BatchNorms, MicroBatches
 from replicate.engine.models import DropPaths
+from replicate.engine.prefetcher import Prefetcher
 from replicate.engine.ranks import Forward, Heads, Ranks, together
 from replicate.engine.run import EVERY, Progress, Report, Stop, Stopped
 from replicate.errors import Diverged, NotAvailable

@@ -15,10 +15,12 @@ import torch
 from paper_recipe import data_job, recipe
 from test_ranks import payload, write_job
 
+from replicate.backends import worker
 from replicate.engine import batches, shared_crops, train
-from replicate.engine.batches import THREADS_PAY, Prefetcher, TrainBatches, decode_in_processes, epoch_order
+from replicate.engine.batches import THREADS_PAY, TrainBatches, decode_in_processes, epoch_order
 from replicate.engine.data import ArraySplit, DataSet, make_data
 from replicate.engine.decoders import DEATHS, Decoders
+from replicate.engine.prefetcher import Prefetcher
 from replicate.engine.ranks import Ranks
 from replicate.engine.shared_crops import AHEAD
 from replicate.engine.sources.shapes import render_split
@@ -218,3 +220,17 @@ def test_processes_pay_where_threads_wait_for_each_other(monkeypatch: pytest.Mon
     monkeypatch.setenv("REPLICATE_DECODE_WITH", "gpus")
     with pytest.raises(UserError, match="is neither threads nor processes: 'gpus'"):
         decode_in_processes(1)
+
+
+def test_what_decoders_took_counts_as_the_job_s() -> None:
+    def busy(position: int, number: int) -> None:
+        begun = time.process_time()
+        while time.process_time() - begun < 0.1:
+            pass
+
+    before = worker._processor_seconds()
+    decoders = Decoders(busy, 2)
+    decoders.begin(0)
+    decoders.finish(0)
+    decoders.close()
+    assert worker._processor_seconds() - before >= 0.2

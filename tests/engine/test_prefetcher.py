@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from replicate.engine.batches import Prefetcher
+from replicate.engine.prefetcher import Prefetcher
 
 
 def names() -> list[str]:
