@@ -162,10 +162,10 @@ def check_shares(recipe: Recipe, processes: int) -> None:
 
 def check_whole(recipe: Recipe, world_size: int) -> None:
     """Raise UserError where ``world_size`` processes would tear a group, and with it the statistics."""
-    share = recipe.batch // world_size
+    share, most = recipe.batch // world_size, recipe.batch // recipe.mix_batch
     if share % recipe.mix_batch:
+        advice = "use one process" if most == 1 else f"use at most {most} processes, and a divisor of that number"
         raise UserError(
             f"recipe.mix_batch does not divide {share}, the images of one process: got {recipe.mix_batch}\n"
-            "  BatchNorm takes its statistics from so many images, on one process: use at most "
-            f"{recipe.batch // recipe.mix_batch} processes, and a divisor of that number"
+            f"  BatchNorm takes its statistics from so many images, on one process: {advice}"
         )
