@@ -85,7 +85,10 @@ It is also told how many seconds ago the owner gave its last sign of life.
 
 
 def acquire(folder: Path, gone: Gone | None = None) -> bool:
-    """Take the lease on the job in ``folder``. Return False while a living process holds it."""
+    """Take the lease on the job in ``folder``. Return False while a living process holds it.
+
+    Raises FileNotFoundError where there is no ``folder``: another process has just moved it away.
+    """
     lease = folder / CLAIM
     for _ in range(2):
         if _place(lease):

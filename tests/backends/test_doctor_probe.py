@@ -249,10 +249,10 @@ def test_the_probe_asks_for_minutes_and_one_gpu(one_node: OneNode) -> None:
     assert "--exclusive" not in asked
     assert "--partition=cpu" in data
     assert "gpus" not in data
-    assert about("node of data, weights", told).startswith("ok  ")
+    assert about("node of data, architecture, weights", told).startswith("ok  ")
     # What is wrong in the other partition alone is said, and where.
     one_node.torch(TORCH.replace("TROUBLE", "pass") + "import os\nif 'CUDA_VISIBLE_DEVICES' not in os.environ: 1 / 0\n")
     one_node.node = {}
-    assert "fail  node of data, weights, torch: cannot be imported" in "\n".join(
+    assert "fail  node of data, architecture, weights, torch: cannot be imported" in "\n".join(
         one_node.findings(train=large, data={"partition": "cpu"})
     )

@@ -34,6 +34,7 @@ from replicate.backends.slurm.submission import (
 )
 from replicate.backends.slurm.waves import over_time_limit
 from replicate.errors import StoreFault
+from replicate.jobs.job import to_json
 from replicate.plan.graph import Graph
 from replicate.store import lease
 from replicate.store.files import write_json
@@ -501,6 +502,7 @@ def test_fewer_gpus_than_processes_on_the_node(
 ) -> None:
     """Said with both numbers before anything is loaded, by the first process, and not tried again."""
     submit(store)
+    write_json(store.root / ".slurm" / "sub" / "jobs.json", {KEY: to_json(graph.jobs[KEY])})
     given = {"SLURM_NTASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2", "CUDA_VISIBLE_DEVICES": "0"}
     for name, value in {**given, "SLURM_PROCID": str(rank_), "SLURM_LOCALID": str(rank_)}.items():
         monkeypatch.setenv(name, value)

@@ -13,7 +13,7 @@ CHANGES = {
     "method": ('"hard", "label"', '"hard", "label", "mse"', "losses.py"),
     "reduction": ('"mean", "batchmean"', '"mean", "batchmean", "sum"', "losses.py"),
     "optimizer": ('"adamw", "sgd"', '"adamw", "sgd", "lion"', "optim.py"),
-    "precision": ('"fp16", "bf16"', '"fp16", "bf16", "fp8"', "train.py"),
+    "precision": ('"fp16", "bf16"', '"fp16", "bf16", "fp8"', "models.py"),
 }
 """A new member of each set in specs/recipe.py, and the file of the engine that has to learn it."""
 
@@ -31,7 +31,7 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> str:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     recipe.write_text(text)
-    files = [f"replicate/engine/{name}" for name in ("losses.py", "optim.py", "train.py")]
+    files = [f"replicate/engine/{name}" for name in ("losses.py", "optim.py", "models.py")]
     command = [sys.executable, "-m", "mypy", "--no-error-summary", "--follow-imports=silent", *files]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=300)
     assert done.stderr == ""

@@ -279,6 +279,16 @@ def test_sixteen_bit_grey_is_scaled_to_eight(tmp_path: Path, suffix: str) -> Non
     np.testing.assert_array_equal(decode(path).numpy().transpose(1, 2, 0), in_rgb(GREY))
 
 
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that a stand-in for Pillow opens."""
+    for name in ("x.png", "pets/x.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"what Pillow makes of it")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("order", ["I;16", "I;16B", "I;16L"])
 def test_sixteen_bits_in_any_order_of_bytes(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
     values = (GREY.astype(np.uint16) * 256 + 7).astype(">u2" if order.endswith("B") else "<u2")
@@ -287,6 +297,7 @@ def test_sixteen_bits_in_any_order_of_bytes(order: str, monkeypatch: pytest.Monk
     np.testing.assert_array_equal(decode(Path("x.png")).numpy().transpose(1, 2, 0), in_rgb(GREY))
 
 
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize(
     ("mode", "made", "near"),
     [
@@ -335,6 +346,7 @@ def test_a_png_of_any_depth(tmp_path: Path) -> None:
         assert decode(path)[0, 0].tolist() == true
 
 
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("mode", ["I", "F", "La"])
 def test_a_mode_without_a_known_range_is_refused_by_name(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow cuts the first two at 255, too, and cannot convert the last."""
@@ -352,6 +364,7 @@ def test_an_image_that_is_too_large_is_named(tmp_path: Path) -> None:
         decode(path)
 
 
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize(
     "raised",
     [RuntimeError("Failed to decode image"), NotImplementedError("unimplemented"), ZeroDivisionError("modulo")],
@@ -368,6 +381,7 @@ def test_whatever_a_decoder_raises_the_file_is_named(raised: Exception, monkeypa
         decode(Path("x.png"))
 
 
+@pytest.mark.usefixtures("pictures")
 def test_an_image_that_does_not_fit_the_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: Path) -> None:
         raise MemoryError

@@ -364,13 +364,13 @@ def test_no_toml(tables: Path, edit: Edit) -> None:
     edit('id        = "', "id        = ")
     (fault,) = faults(tables)
     assert fault.startswith(f"{PLACE}: not TOML: ")
-    assert "line 10" in fault
+    assert "line 11" in fault
 
 
 def test_a_key_given_twice(tables: Path, edit: Edit) -> None:
     edit("number    = 3\n", "number    = 3\nnumber    = 4\n")
     (fault,) = faults(tables)
-    assert fault.startswith(f"{PLACE}: not TOML: Cannot overwrite a value (at line 12")
+    assert fault.startswith(f"{PLACE}: not TOML: Cannot overwrite a value (at line 13")
 
 
 def test_no_utf8(tables: Path) -> None:

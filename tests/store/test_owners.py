@@ -324,7 +324,8 @@ def test_a_lease_that_landed_in_a_folder_moved_away_is_not_held(
         return found
 
     monkeypatch.setattr(Path, "rename", late)
-    assert not lease.acquire(folder)
+    with pytest.raises(FileNotFoundError):
+        lease.acquire(folder)
 
 
 def test_only_one_of_two_breakers_takes_the_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
