@@ -38,13 +38,13 @@ class Night:
         rows: tuple[str, ...] = ("none",),
         epochs: int = EPOCHS,
         user: Ordinary | None = None,
-        measured: bool = False,
+        counted: bool = False,
     ) -> None:
         self.testbed, self.user = testbed, user
         # Of its own at each try: a test that is tried again must not meet what the first try left.
         self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=(user or testbed).shared))
         self.results = self.folder / "results"
-        self.tables = write_specs(self.folder / "tables", rows, epochs, measured)
+        self.tables = write_specs(self.folder / "tables", rows, epochs, counted)
         self.profile = self.folder / "testbed.toml"
         # How often a checkpoint is written is a test's own: a job gets it from whoever submits.
         passed = 'pass_environment = ["REPLICATE_CHECKPOINT_SECONDS"]\n'

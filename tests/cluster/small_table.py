@@ -42,15 +42,15 @@ title   = "a test"
 """
 
 
-MEASURED = """\
+COUNTED = """\
   { key = "size", header = "parameters", run = "deit-ti-224", metric = "architecture", field = "parameters" },
 """
 
 
-def write_specs(folder: Path, rows: tuple[str, ...] = ("none",), epochs: int = 40, measured: bool = False) -> Path:
+def write_specs(folder: Path, rows: tuple[str, ...] = ("none",), epochs: int = 40, counted: bool = False) -> Path:
     """Specs of a table with ``rows`` (none, soft, hard) whose student trains ``epochs`` of 4 steps each.
 
-    measured: a second column, which a `measure` job counts.
+    counted: a second column, which an `architecture` job counts.
     """
     (folder / "scales").mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "tables" / "runs.toml", folder)
@@ -58,8 +58,8 @@ def write_specs(folder: Path, rows: tuple[str, ...] = ("none",), epochs: int = 4
     (folder / "scales" / "mini.toml").write_text(mini)
     (folder / "scales" / "tiny.toml").write_text(_scale(mini, epochs))
     spec = SPEC + "".join(ROW.format(row=row) for row in rows)
-    if measured:
-        spec = spec.replace("\n]\n", f"\n{MEASURED}]\n", 1).replace(
+    if counted:
+        spec = spec.replace("\n]\n", f"\n{COUNTED}]\n", 1).replace(
             "{ ti_224 = 72.2 }", '{ ti_224 = 72.2, size = "5M" }'
         )
     (folder / f"{TABLE}.toml").write_text(spec)
