@@ -47,14 +47,14 @@ cluster-demo: cluster-up      ## Table 3 at mini scale through that Slurm
 	$(RUN) -m replicate table --id distillation_ablation --cluster testbed --wait
 
 # Two at a time, since most of them wait; but for Table 3 itself, which fills both cores.
-test: env lint      ## all but what a cluster does to jobs (16 minutes on 2 cores); skips what needs a missing program
+test: env lint      ## all but what a cluster does to jobs (23 minutes on 2 cores beside test-cluster); skips what needs a missing program
 	$(RUN) -m pytest -n 2 --dist worksteal -m "not slow_slurm and not slurm_fault and not alone"
 	$(RUN) -m pytest -m alone
 
-test-cluster: env      ## the quick two thirds of what a cluster does to jobs (13 minutes)
+test-cluster: env      ## the quick two thirds of what a cluster does to jobs (28 minutes beside test)
 	$(RUN) -m pytest -m slurm_quick tests/cluster
 
-test-faults: env      ## all of that, done for real on a Slurm of this machine, and Table 3 through it (26 minutes)
+test-faults: env      ## all of that, done for real on a Slurm of this machine, and Table 3 through it (45 minutes beside test)
 	$(RUN) -m pytest -m "slurm_fault or slow_slurm" tests/cluster tests/store/test_owners.py tests/engine/test_step.py
 
 # All of these need torch or matplotlib, and collecting them would import it for tests that are then left out.
