@@ -55,6 +55,7 @@ test-cluster: env      ## the quick two thirds of what a cluster does to jobs (2
 	$(RUN) -m pytest -m slurm_quick tests/cluster
 
 test-faults: env      ## all of that, done for real on a Slurm of this machine, and Table 3 through it (45 minutes beside test)
+	$(RUN) -m pytest tests/engine/test_fake_gpu.py
 	$(RUN) -m pytest -m "slurm_fault or slow_slurm" tests/cluster tests/store/test_owners.py tests/engine/test_step.py
 
 # All of these need torch or matplotlib, and collecting them would import it for tests that are then left out.

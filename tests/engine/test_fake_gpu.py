@@ -2,6 +2,9 @@
 
 What mixes two devices is refused, as a GPU would refuse it, and a clock that is read while the GPU may still be at work
 is found out. What is computed, only a GPU can show (`make gpu-check`).
+
+In a process of their own (`make test-faults`): with torch 2.15, whole jobs on fake tensors damage the memory of their
+process in one run of three, and a later test dies of it. Where torch writes is not known yet.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from replicate.engine.batches import Crops
 from replicate.engine.data import make_data
 from replicate.jobs.job import from_payload
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slurm_fault]
 
 SIZE, IMAGES, BATCH, EPOCHS = 16, 16, 16, 2
 RECIPE = {
